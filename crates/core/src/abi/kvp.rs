@@ -1,0 +1,1 @@
+//! Messages of `/dev/hv_kvp_dev`.

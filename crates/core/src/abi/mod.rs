@@ -1,0 +1,3 @@
+//! Byte layouts of the kernel interfaces: pure codecs, no I/O.
+
+pub mod kvp;

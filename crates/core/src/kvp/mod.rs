@@ -1,0 +1,1 @@
+//! Key-value exchange: the engine, the pools, the intrinsic items and the IP information.

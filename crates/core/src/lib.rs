@@ -1,0 +1,10 @@
+//! Everything the Hyper-V guest programs share: protocol, engines, operating system, runtime.
+//!
+//! Data flows one way: bytes → [`abi`] → engine ([`kvp`]) → action → driver. The engines know no
+//! I/O and no clock; [`sys`] is the only place with `unsafe` and with code for one operating system.
+
+pub mod abi;
+pub mod kvp;
+pub mod net;
+pub mod runtime;
+pub mod sys;

@@ -1,0 +1,1 @@
+//! What every program needs to run: options, configuration, log, loop, exit codes.

@@ -1,0 +1,1 @@
+//! The operating system: FreeBSD and Linux behind one signature each.

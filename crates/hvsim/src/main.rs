@@ -1,0 +1,2 @@
+//! Entry point of `hvsim`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Entry point of `hv_kvp_daemon`.
+fn main() {}
