@@ -4,5 +4,6 @@
 #![expect(unsafe_code, reason = "system calls without a safe wrapper are made here and nowhere else")]
 
 pub mod clock;
+pub mod file_lock;
 pub mod process;
 pub mod signals;
