@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{os, simulated};
 
 /// What does not change while the system runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SystemFacts {
     /// kern.ostype: `FreeBSD`.
     pub os_type: String,

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn entry(sequence: u64, base: u64, write: Option<Write>) -> Entry {
-        let cut = (sequence % 2 == 0).then_some([4; PIECES]);
+        let cut = sequence.is_multiple_of(2).then_some([4; PIECES]);
         let change = Change { pool: PoolId::Guest, write, cut, old_len: 2560, new_len: 5120 };
         Entry { sequence, base, change: Some(change) }
     }

@@ -226,7 +226,7 @@ impl Storage for Disk {
             return Err(killed());
         }
         let model = &state.files[pool.number()];
-        Ok(model.exists.then(|| Stamp {
+        Ok(model.exists.then_some(Stamp {
             inode: (0, model.inode),
             size: model.data.len() as u64,
             modified: model.modified,
