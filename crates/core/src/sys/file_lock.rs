@@ -10,12 +10,18 @@ use std::io;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
+// The constants are c_int on Linux and c_short on FreeBSD; the fields are c_short on both.
+const READ: libc::c_short = libc::F_RDLCK as _;
+const WRITE: libc::c_short = libc::F_WRLCK as _;
+const NONE: libc::c_short = libc::F_UNLCK as _;
+const FROM_START: libc::c_short = libc::SEEK_SET as _;
+
 /// Takes a lock on the whole file; `false` when another program holds one that excludes it.
 ///
 /// # Errors
 /// What fcntl(2) or flock(2) say.
 pub fn try_lock(file: &File, exclusive: bool) -> io::Result<bool> {
-    let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    let kind = if exclusive { WRITE } else { READ };
     match fcntl(file, FcntlArg::F_SETLK(&whole_file(kind))) {
         Ok(_) => {}
         Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
@@ -40,20 +46,16 @@ pub fn try_lock(file: &File, exclusive: bool) -> io::Result<bool> {
 
 /// Lifts the lock. It cannot fail for a lock that is held, and a lock that is not held needs none.
 pub fn unlock(file: &File) {
-    let _ = fcntl(file, FcntlArg::F_SETLK(&whole_file(libc::F_UNLCK)));
+    let _ = fcntl(file, FcntlArg::F_SETLK(&whole_file(NONE)));
     if cfg!(target_os = "linux") {
         let _ = file.unlock();
     }
 }
 
-#[cfg_attr(
-    target_os = "linux",
-    expect(clippy::cast_possible_truncation, reason = "the lock types are 0 to 3")
-)]
-fn whole_file(kind: libc::c_int) -> libc::flock {
+fn whole_file(kind: libc::c_short) -> libc::flock {
     // SAFETY: `flock` consists of integers, for which all bits zero is a value; zero start and length mean the whole file.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = kind as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_type = kind;
+    lock.l_whence = FROM_START;
     lock
 }
