@@ -25,32 +25,6 @@ impl<D: DeviceFile> Station<D> {
     pub fn new(device: D) -> Self {
         Self { changed: Condvar::new(), listeners: Mutex::new(Vec::new()), device: Mutex::new(device) }
     }
-}
-
-impl<D: DeviceFile + ?Sized> Station<D> {
-    /// Has `listener` called after every change. It must take no lock that is held while [`Station::with`]
-    /// or [`Station::wait`] is called.
-    pub fn listen(&self, listener: Listener) {
-        lock(&self.listeners).push(listener);
-    }
-
-    /// Runs `act` on the device after letting due time-outs happen, then wakes everyone who waits.
-    pub fn with<R>(&self, act: impl FnOnce(&mut D, Instant) -> R) -> R {
-        let result = {
-            let mut device = lock(&self.device);
-            let now = Instant::now();
-            device.tick(now);
-            act(&mut device, now)
-        };
-        self.announce();
-        result
-    }
-
-    /// Runs `look` on the device and wakes nobody: for questions that change nothing.
-    pub fn peek<R>(&self, look: impl FnOnce(&mut D, Instant) -> R) -> R {
-        let mut device = lock(&self.device);
-        look(&mut device, Instant::now())
-    }
 
     /// Blocks until `ready` answers, looking again after every change and at every deadline of the
     /// device. `None` when `limit` has passed first.
@@ -92,6 +66,32 @@ impl<D: DeviceFile + ?Sized> Station<D> {
                 None => self.changed.wait(device).unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+}
+
+impl<D: DeviceFile + ?Sized> Station<D> {
+    /// Has `listener` called after every change. It must take no lock that is held while [`Station::with`]
+    /// or [`Station::wait`] is called.
+    pub fn listen(&self, listener: Listener) {
+        lock(&self.listeners).push(listener);
+    }
+
+    /// Runs `act` on the device after letting due time-outs happen, then wakes everyone who waits.
+    pub fn with<R>(&self, act: impl FnOnce(&mut D, Instant) -> R) -> R {
+        let result = {
+            let mut device = lock(&self.device);
+            let now = Instant::now();
+            device.tick(now);
+            act(&mut device, now)
+        };
+        self.announce();
+        result
+    }
+
+    /// Runs `look` on the device and wakes nobody: for questions that change nothing.
+    pub fn peek<R>(&self, look: impl FnOnce(&mut D, Instant) -> R) -> R {
+        let mut device = lock(&self.device);
+        look(&mut device, Instant::now())
     }
 
     fn announce(&self) {
