@@ -118,6 +118,16 @@ pub trait DeviceFile: Send + 'static {
         Err(Errno::ENOTTY)
     }
 
+    /// What the guest's program did against the device's contract so far, a sentence each.
+    fn violations(&self) -> &[String] {
+        &[]
+    }
+
+    /// The same, and forgets them.
+    fn take_violations(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// When [`DeviceFile::tick`] has something to do next.
     fn next_deadline(&self) -> Option<Instant> {
         None
