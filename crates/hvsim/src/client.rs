@@ -70,7 +70,12 @@ impl Client {
     pub fn connect(dir: &Path) -> Result<Self> {
         let path = socket_path(dir);
         let stream = UnixStream::connect(&path).map_err(|source| ClientError::Connect { path, source })?;
-        Ok(Self { reader: BufReader::new(stream), limit: None })
+        Ok(Self::on(stream))
+    }
+
+    /// Talks over a connected socket.
+    pub(crate) fn on(stream: UnixStream) -> Self {
+        Self { reader: BufReader::new(stream), limit: None }
     }
 
     /// How long [`Client::ask`] and the calls built on it wait for an answer, also while no daemon is

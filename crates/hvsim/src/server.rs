@@ -133,7 +133,7 @@ fn accept(listener: &UnixListener, host: &Host) {
 }
 
 /// Serves one connection until the client closes it or breaks the protocol.
-fn converse(stream: &UnixStream, host: &Host) {
+pub(crate) fn converse(stream: &UnixStream, host: &Host) {
     let mut writer = stream;
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
         let reply = match serde_json::from_str(&line) {
