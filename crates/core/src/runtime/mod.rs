@@ -1,1 +1,27 @@
-//! What every program needs to run: options, configuration, log, loop, exit codes.
+//! What every program needs to run: options, configuration, log, signals, waiting, exit codes and
+//! the running of external programs.
+
+pub mod config;
+pub mod daemon;
+pub mod exec;
+pub mod exit;
+pub mod log;
+pub mod options;
+pub mod rate_limit;
+pub mod wait;
+
+/// The version of the suite, as every program reports it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// An error with its causes in one line, joined by `: `.
+#[must_use]
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

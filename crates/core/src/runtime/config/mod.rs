@@ -1,0 +1,266 @@
+//! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can write it.
+
+mod kvp;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use kvp::Kvp;
+
+/// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build environment.
+pub const DEFAULT_PATH: &str = match option_env!("HV_CONFIG_FILE") {
+    Some(path) => path,
+    None => "/etc/hyperv.toml",
+};
+
+/// The longest file that is read, in bytes: far more than all keys with comments need.
+const MAX_SIZE: u64 = 256 * 1024;
+
+/// All settings, each with its documented default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Config {
+    /// What is logged, and where to.
+    pub log: Log,
+    /// Where facts about this guest come from.
+    pub facts: Facts,
+    /// The key-value exchange.
+    pub kvp: Kvp,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Log {
+    /// The least important line that is logged; `-d` means `debug`.
+    pub level: LogLevel,
+    /// The sockets of syslogd(8), tried in this order.
+    pub sockets: Vec<PathBuf>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        // logpriv is root's own socket: it is never refused for being full of other programs' lines.
+        Self { level: LogLevel::Info, sockets: vec!["/var/run/logpriv".into(), "/var/run/log".into()] }
+    }
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// The administrator must act.
+    Error,
+    /// A request failed.
+    Warning,
+    /// Start, stop, freeze, thaw, change of network.
+    Info,
+    /// Each message.
+    Debug,
+}
+
+/// `[facts]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Facts {
+    /// A directory of text files that stand for the system's facts, for tests and demonstrations;
+    /// without it the running system is asked.
+    pub dir: Option<PathBuf>,
+    /// The resolver's configuration: where name servers are read from.
+    pub resolv_conf: PathBuf,
+    /// Where dhclient(8) leaves its pid files, in the order of the search: the directory since 12.0 first.
+    pub dhclient_pid_dirs: Vec<PathBuf>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            resolv_conf: "/etc/resolv.conf".into(),
+            dhclient_pid_dirs: vec!["/var/run/dhclient".into(), "/var/run".into()],
+        }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be opened or read.
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody other than root and the daemon's own user could have written the file.
+    Untrusted {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Not TOML, or a key that does not exist, or a value of the wrong kind.
+    Syntax {
+        /// Its path.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What the parser said.
+        message: String,
+    },
+    /// A value that is well formed but out of its range.
+    Value {
+        /// The key with its section.
+        key: &'static str,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, .. } => write!(f, "cannot read {}", path.display()),
+            Self::Untrusted { path, reason } => write!(f, "refusing {}: {reason}", path.display()),
+            Self::Syntax { path, line, column, message } => {
+                write!(f, "{}:{line}:{column}: {message}", path.display())
+            }
+            Self::Value { key, expected } => write!(f, "{key} must be {expected}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `path`, or the default path where none is named. A missing file is an error only when it was named.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; nothing is changed by a failed load.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        match read_trusted(path.unwrap_or(Path::new(DEFAULT_PATH))) {
+            Ok(text) => Self::parse(&text, path.unwrap_or(Path::new(DEFAULT_PATH))),
+            Err(ConfigError::Read { source, .. })
+                if path.is_none() && source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(Self::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the text of a file that is called `path` in messages.
+    ///
+    /// # Errors
+    /// [`ConfigError::Syntax`] with line and column, or [`ConfigError::Value`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+            let message = error.message().replace('\n', " ");
+            ConfigError::Syntax { path: path.to_owned(), line, column, message }
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.log.sockets.is_empty() {
+            return Err(ConfigError::Value { key: "log.sockets", expected: "a list of at least one path" });
+        }
+        self.kvp.validate()
+    }
+}
+
+/// Line and column, from 1, of the byte `offset`.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The text of a file that only root or this process's user can have written.
+fn read_trusted(path: &Path) -> Result<String, ConfigError> {
+    let read_error = |source| ConfigError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(read_error)?;
+    // The descriptor is examined, not the path, so the file cannot be exchanged in between.
+    let metadata = file.metadata().map_err(read_error)?;
+    let untrusted = |reason| Err(ConfigError::Untrusted { path: path.to_owned(), reason });
+    if !metadata.is_file() {
+        return untrusted("it is not a regular file");
+    }
+    if metadata.uid() != 0 && metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return untrusted("it is not owned by root");
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return untrusted("others than its owner can write it");
+    }
+    if metadata.len() > MAX_SIZE {
+        return untrusted("it is larger than 256 KiB");
+    }
+    let mut text = String::new();
+    file.take(MAX_SIZE).read_to_string(&mut text).map_err(read_error)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("x.toml"))
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_with_line_and_column() {
+        let error = parse("# c\n[kvp]\n  max-recrods = 5\n").unwrap_err().to_string();
+        assert!(error.starts_with("x.toml:3:3: unknown field `max-recrods`"), "{error}");
+        let error = parse("[log]\nlevel = \"loud\"").unwrap_err().to_string();
+        assert!(error.starts_with("x.toml:2:9: unknown variant `loud`"), "{error}");
+        assert!(parse("[kvp\n").is_err());
+    }
+
+    #[test]
+    fn values_out_of_range_name_their_key() {
+        let error = parse("[kvp]\nmax-records = 0").unwrap_err().to_string();
+        assert!(error.starts_with("kvp.max-records must be"), "{error}");
+        assert!(parse("[log]\nsockets = []").unwrap_err().to_string().starts_with("log.sockets"));
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hyperv.toml");
+        std::fs::write(&path, "[kvp]\nmax-records = 7\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(Config::load(Some(&path)).unwrap().kvp.max_records, 7);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
+        assert!(matches!(Config::load(Some(&path)), Err(ConfigError::Untrusted { .. })));
+        assert!(matches!(Config::load(Some(dir.path())), Err(ConfigError::Untrusted { .. })));
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let error = Config::load(Some(Path::new("/nonexistent/hyperv.toml"))).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nonexistent/hyperv.toml");
+    }
+}

@@ -1,0 +1,365 @@
+//! Running external programs: by absolute path, with an argument vector, a clean environment and a time limit.
+//!
+//! No shell is involved. A program runs in a process group of its own, and one that is late is killed with all its
+//! children.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::sys::clock;
+
+/// What a child finds in its environment, and nothing else: the path that rc(8) and devd(8) give theirs.
+const ENVIRONMENT: [(&str, &str); 3] =
+    [("PATH", "/sbin:/bin:/usr/sbin:/usr/bin"), ("HOME", "/"), ("LC_ALL", "C")];
+
+/// The most that is kept of each output stream, in bytes; what comes after it is read and dropped.
+pub const OUTPUT_LIMIT: usize = 64 * 1024;
+
+/// A program to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// Its arguments, without its name.
+    pub arguments: Vec<OsString>,
+    /// Variables on top of the clean environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What it reads on standard input: at most 64 KiB, so that a pipe holds it whole.
+    pub input: Vec<u8>,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// How a program ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// The beginning of its standard output.
+    pub stdout: Vec<u8>,
+    /// The beginning of its standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl Finished {
+    /// The first line of what it said on standard error, control characters removed, at most 200 characters:
+    /// what a message about its failure quotes.
+    #[must_use]
+    pub fn complaint(&self) -> String {
+        let text = String::from_utf8_lossy(&self.stderr);
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
+        line.trim().chars().filter(|c| !c.is_control()).take(200).collect()
+    }
+}
+
+/// Why a program gave no result.
+#[derive(Debug)]
+pub enum ExecError {
+    /// It could not be started.
+    Start {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It was killed, with its process group, because its time was up.
+    TimedOut {
+        /// Its path.
+        path: PathBuf,
+        /// The time it had.
+        limit: Duration,
+    },
+    /// Its end could not be awaited.
+    Wait {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { path, .. } => write!(f, "cannot run {}", path.display()),
+            Self::TimedOut { path, limit } => {
+                write!(f, "{} did not end within {limit:?} and was killed", path.display())
+            }
+            Self::Wait { path, .. } => write!(f, "cannot wait for {}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ExecError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Start { source, .. } | Self::Wait { source, .. } => Some(source),
+            Self::TimedOut { .. } => None,
+        }
+    }
+}
+
+impl Program {
+    /// A program without arguments or input that has `limit` to end.
+    #[must_use]
+    pub fn new(path: &Path, limit: Duration) -> Self {
+        let path = path.to_owned();
+        Self { path, arguments: Vec::new(), environment: Vec::new(), input: Vec::new(), limit }
+    }
+
+    /// The same with one more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Runs it and waits for its end, at most [`Self::limit`].
+    ///
+    /// # Errors
+    /// See [`ExecError`]; a program that ran and failed is no error here but a [`Finished`] with its status.
+    pub fn run(&self) -> Result<Finished, ExecError> {
+        let mut running = self.start()?;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(result) = running.advance() {
+                return result;
+            }
+            running.pause(pause);
+            pause = (pause * 2).min(Duration::from_millis(16));
+        }
+    }
+
+    /// Starts it. The caller polls [`Running::descriptors`] and calls [`Running::advance`] when one is ready, SIGCHLD
+    /// came or [`Running::deadline`] has passed.
+    ///
+    /// # Errors
+    /// [`ExecError::Start`].
+    pub fn start(&self) -> Result<Running, ExecError> {
+        let start_error = |source| ExecError::Start { path: self.path.clone(), source };
+        if !self.path.is_absolute() {
+            return Err(start_error(io::Error::new(io::ErrorKind::InvalidInput, "its path is not absolute")));
+        }
+        let mut child = Command::new(&self.path)
+            .args(&self.arguments)
+            .env_clear()
+            .envs(ENVIRONMENT)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(start_error)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that does not read its input is not an error; its exit status tells.
+            let _ = stdin.write_all(&self.input);
+        }
+        let stdout = child.stdout.take().map(|pipe| Stream::new(pipe.into()));
+        let stderr = child.stderr.take().map(|pipe| Stream::new(pipe.into()));
+        let deadline = clock::monotonic().saturating_add(self.limit);
+        Ok(Running { program: self.clone(), child, stdout, stderr, deadline, reaped: false })
+    }
+}
+
+/// A program that has been started. Dropping it kills its process group.
+#[derive(Debug)]
+pub struct Running {
+    program: Program,
+    child: Child,
+    stdout: Option<Stream>,
+    stderr: Option<Stream>,
+    deadline: Duration,
+    reaped: bool,
+}
+
+impl Running {
+    /// Its process id, which is also its process group.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// When its time is up, by the monotonic clock.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// The descriptors whose readiness means that [`Self::advance`] has something to do.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.stdout, &self.stderr].into_iter().flatten().filter(|s| !s.ended).map(|s| s.file.as_fd())
+    }
+
+    /// Reads what is there and looks whether the program ended or its time is up. Never blocks.
+    pub fn advance(&mut self) -> Option<Result<Finished, ExecError>> {
+        // Its end is looked at before its output, so that nothing written before the end is missed. A child that it
+        // left behind may hold the pipes open for ever and is not waited for.
+        let ended = self.child.try_wait();
+        [&mut self.stdout, &mut self.stderr].into_iter().flatten().for_each(Stream::read_available);
+        match ended {
+            Ok(Some(status)) => {
+                self.reaped = true;
+                let take = |stream: &mut Option<Stream>| stream.take().map(|s| s.text).unwrap_or_default();
+                Some(Ok(Finished { status, stdout: take(&mut self.stdout), stderr: take(&mut self.stderr) }))
+            }
+            Ok(None) if clock::monotonic() >= self.deadline => {
+                self.kill();
+                let Program { path, limit, .. } = &self.program;
+                Some(Err(ExecError::TimedOut { path: path.clone(), limit: *limit }))
+            }
+            Ok(None) => None,
+            Err(source) => Some(Err(ExecError::Wait { path: self.program.path.clone(), source })),
+        }
+    }
+
+    /// Kills the whole process group and collects the program.
+    pub fn kill(&mut self) {
+        if self.reaped {
+            return;
+        }
+        if let Ok(id) = i32::try_from(self.child.id()) {
+            // It can have ended in this very moment.
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+        self.reaped = true;
+    }
+
+    /// Sleeps until there is output, at most `longest`.
+    fn pause(&self, longest: Duration) {
+        let mut fds: Vec<PollFd<'_>> =
+            self.descriptors().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::from(16u8));
+        // An interrupted sleep only makes the next look come earlier.
+        let _ = poll(&mut fds, timeout);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// One output pipe of a program.
+#[derive(Debug)]
+struct Stream {
+    file: File,
+    text: Vec<u8>,
+    ended: bool,
+}
+
+impl Stream {
+    fn new(pipe: OwnedFd) -> Self {
+        // Where this fails the pipe blocks, and poll(2) still guards each read.
+        let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+        Self { file: File::from(pipe), text: Vec::new(), ended: false }
+    }
+
+    fn read_available(&mut self) {
+        let mut chunk = [0; 4096];
+        while !self.ended {
+            match self.file.read(&mut chunk) {
+                Ok(0) => self.ended = true,
+                Ok(count) => {
+                    let room = OUTPUT_LIMIT.saturating_sub(self.text.len());
+                    self.text.extend_from_slice(&chunk[..count.min(room)]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.ended = true,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration) -> Program {
+        Program::new(Path::new("/bin/sh"), limit).arg("-c").arg(script)
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn output_status_and_complaint_are_kept() {
+        let finished = shell("echo out; echo; echo oh\x07 no >&2; exit 3", LONG).run().unwrap();
+        assert_eq!(finished.status.code(), Some(3));
+        assert_eq!(finished.stdout, b"out\n\n");
+        assert_eq!(finished.complaint(), "oh no");
+    }
+
+    #[test]
+    fn the_environment_is_clean() {
+        let program = Program {
+            environment: vec![("EXTRA".into(), "1".into())],
+            ..Program::new(Path::new("/usr/bin/env"), LONG)
+        };
+        let stdout = String::from_utf8(program.run().unwrap().stdout).unwrap();
+        let mut lines: Vec<&str> = stdout.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["EXTRA=1", "HOME=/", "LC_ALL=C", "PATH=/sbin:/bin:/usr/sbin:/usr/bin"]);
+    }
+
+    #[test]
+    fn input_reaches_the_program() {
+        let program = Program { input: b"host text".to_vec(), ..Program::new(Path::new("/bin/cat"), LONG) };
+        assert_eq!(program.run().unwrap().stdout, b"host text");
+    }
+
+    #[test]
+    fn a_late_program_is_killed_with_its_children() {
+        let error = shell("sleep 1000 & wait", Duration::from_millis(50)).run().unwrap_err();
+        assert!(matches!(error, ExecError::TimedOut { .. }), "{error}");
+        let mut running = shell("sleep 1000 & echo started; wait", LONG).start().unwrap();
+        while running.stdout.as_ref().unwrap().text.is_empty() {
+            assert!(running.advance().is_none());
+            running.pause(Duration::from_millis(10));
+        }
+        running.kill();
+        // The grandchild holds the pipe as well: its end comes only when that process is dead too.
+        let stdout = running.stdout.as_mut().unwrap();
+        let until = clock::monotonic() + LONG;
+        while !stdout.ended && clock::monotonic() < until {
+            stdout.read_available();
+            std::thread::yield_now();
+        }
+        assert!(stdout.ended);
+    }
+
+    #[test]
+    fn a_child_that_stays_behind_does_not_hold_the_caller() {
+        let finished = shell("sleep 1000 >&2 & echo $!", LONG).run().unwrap();
+        let id: i32 = String::from_utf8(finished.stdout).unwrap().trim().parse().unwrap();
+        nix::sys::signal::kill(Pid::from_raw(id), Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn output_beyond_the_limit_is_dropped() {
+        let finished = shell("dd if=/dev/zero bs=1024 count=300 2>/dev/null", LONG).run().unwrap();
+        assert_eq!(finished.stdout.len(), OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn what_cannot_be_started() {
+        let error = Program::new(Path::new("/nonexistent"), LONG).run().unwrap_err();
+        assert_eq!(error.to_string(), "cannot run /nonexistent");
+        assert!(Program::new(Path::new("sh"), LONG).run().is_err());
+    }
+}

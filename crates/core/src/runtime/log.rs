@@ -1,0 +1,379 @@
+//! Where log lines go: standard output in the foreground, syslogd(8)'s socket otherwise.
+//!
+//! The `syslog` crate and syslog(3) are not used, because a daemon that may have frozen the disks that syslogd writes
+//! to must never wait for it, must find it again after a restart, and must be able to hold lines back and deliver them
+//! with their own times. Lines that cannot be delivered wait in a bounded queue, so those of a daemon that devd(8)
+//! started before syslogd are not lost.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use super::config::LogLevel;
+use crate::sys::clock;
+
+/// How many lines wait for syslogd or for the end of a hold; the oldest go first.
+const QUEUE_LINES: usize = 512;
+/// FreeBSD's local datagrams take 2048 bytes on 13 and 14 (net.local.dgram.maxdgram).
+const LINE_BYTES: usize = 1900;
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(300);
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+struct Logger {
+    ident: &'static str,
+    state: Mutex<State>,
+}
+
+struct State {
+    output: Output,
+    queue: VecDeque<Line>,
+    dropped: u64,
+    held: bool,
+    retry_at: Option<Duration>,
+    retry_pause: Duration,
+}
+
+enum Output {
+    Stdout,
+    Syslog { paths: Vec<PathBuf>, socket: Option<UnixDatagram> },
+}
+
+struct Line {
+    level: Level,
+    time: SystemTime,
+    text: String,
+}
+
+/// Where lines are to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output, one line each.
+    Stdout,
+    /// The first of these sockets that takes them.
+    Syslog(Vec<PathBuf>),
+}
+
+/// Directs all lines of the `log` crate to `target` under the name `ident`, and the text of a panic too. The first call
+/// in a process wins; later ones only change the level and the target.
+pub fn init(ident: &'static str, target: Target, level: LogLevel) {
+    let logger = LOGGER.get_or_init(|| Logger {
+        ident,
+        state: Mutex::new(State {
+            output: Output::Stdout,
+            queue: VecDeque::new(),
+            dropped: 0,
+            held: false,
+            retry_at: None,
+            retry_pause: FIRST_RETRY,
+        }),
+    });
+    logger.lock().output = match target {
+        Target::Stdout => Output::Stdout,
+        Target::Syslog(paths) => Output::Syslog { paths, socket: None },
+    };
+    log::set_max_level(match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warning => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    });
+    if log::set_logger(logger).is_ok() {
+        std::panic::set_hook(Box::new(|panic| log::error!("this is a defect, please report it: {panic}")));
+    }
+}
+
+/// Forgets the connection to syslogd, so that the next line looks for it anew: what SIGHUP asks for.
+pub fn reopen() {
+    if let Some(logger) = LOGGER.get() {
+        let mut state = logger.lock();
+        if let Output::Syslog { socket, .. } = &mut state.output {
+            *socket = None;
+        }
+        state.retry_at = None;
+        state.drain(logger.ident);
+    }
+}
+
+/// Keeps all lines in memory from now on: nothing is written anywhere until [`release`].
+pub fn hold() {
+    if let Some(logger) = LOGGER.get() {
+        logger.lock().held = true;
+    }
+}
+
+/// Ends a [`hold`] and writes what waited, each line with the time at which it came up.
+pub fn release() {
+    if let Some(logger) = LOGGER.get() {
+        let mut state = logger.lock();
+        state.held = false;
+        state.drain(logger.ident);
+    }
+}
+
+/// When lines that syslogd did not take should be tried again, by the monotonic clock; a daemon adds it to the
+/// deadlines it waits for and calls [`retry`] then. `None` while nothing waits.
+#[must_use]
+pub fn retry_at() -> Option<Duration> {
+    LOGGER.get().and_then(|logger| {
+        let state = logger.lock();
+        if state.held || state.queue.is_empty() { None } else { state.retry_at }
+    })
+}
+
+/// Tries waiting lines again if their time has come.
+pub fn retry() {
+    if let Some(logger) = LOGGER.get() {
+        logger.lock().drain(logger.ident);
+    }
+}
+
+impl Logger {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic while the lock was held cannot leave the queue in a state that matters.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let line = Line {
+            level: record.level(),
+            time: SystemTime::now(),
+            text: printable(&record.args().to_string()),
+        };
+        let mut state = self.lock();
+        if state.queue.len() >= QUEUE_LINES {
+            state.queue.pop_front();
+            state.dropped += 1;
+        }
+        state.queue.push_back(line);
+        state.drain(self.ident);
+    }
+
+    fn flush(&self) {}
+}
+
+impl State {
+    fn drain(&mut self, ident: &str) {
+        if self.held || self.retry_at.is_some_and(|at| clock::monotonic() < at) {
+            return;
+        }
+        while let Some(line) = self.queue.front() {
+            if self.output.write(ident, line).is_err() {
+                self.retry_at = Some(clock::monotonic().saturating_add(self.retry_pause));
+                self.retry_pause = (self.retry_pause * 2).min(LAST_RETRY);
+                return;
+            }
+            self.queue.pop_front();
+            self.retry_at = None;
+            self.retry_pause = FIRST_RETRY;
+            self.report_dropped();
+        }
+    }
+
+    fn report_dropped(&mut self) {
+        if self.dropped > 0 {
+            let text = format!("lines lost because the log was not there count={}", self.dropped);
+            self.dropped = 0;
+            self.queue.push_back(Line { level: Level::Warn, time: SystemTime::now(), text });
+        }
+    }
+}
+
+impl Output {
+    fn write(&mut self, ident: &str, line: &Line) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let text = foreground_line(line);
+                // A closed standard output must not end the daemon, nor fill the queue.
+                let _ = io::stdout().lock().write_all(text.as_bytes());
+                Ok(())
+            }
+            Self::Syslog { paths, socket } => {
+                let message = syslog_line(ident, std::process::id(), line);
+                if let Some(connected) = socket
+                    && connected.send(message.as_bytes()).is_ok()
+                {
+                    return Ok(());
+                }
+                // Not there, restarted or full: a fresh connection tells which.
+                *socket = None;
+                let connected = connect(paths)?;
+                connected.send(message.as_bytes())?;
+                *socket = Some(connected);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn connect(paths: &[PathBuf]) -> io::Result<UnixDatagram> {
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    for path in paths {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        result = socket.connect(path).map(|()| socket);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Facility user, as base's daemons; info is syslog's NOTICE, because the stock syslog.conf(5) keeps nothing below it.
+fn priority(level: Level) -> u8 {
+    const FACILITY_USER: u8 = 1 << 3;
+    FACILITY_USER
+        | match level {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 5,
+            Level::Debug | Level::Trace => 7,
+        }
+}
+
+/// RFC 5424 with our own local time; syslogd fills in the host.
+fn syslog_line(ident: &str, pid: u32, line: &Line) -> String {
+    let time = clock::local_timestamp(line.time);
+    let mut message = format!("<{}>1 {time} - {ident} {pid} - - {}", priority(line.level), line.text);
+    if message.len() > LINE_BYTES {
+        message.truncate(message.floor_char_boundary(LINE_BYTES));
+    }
+    message
+}
+
+fn foreground_line(line: &Line) -> String {
+    let level = match line.level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "info",
+        Level::Debug | Level::Trace => "debug",
+    };
+    format!("{} {level}: {}\n", clock::local_timestamp(line.time), line.text)
+}
+
+/// The text with control characters escaped: what a host sends must not move a cursor or begin a new line.
+fn printable(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { result.extend(c.escape_default()) } else { result.push(c) }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(level: Level, text: &str) -> Line {
+        Line { level, time: SystemTime::UNIX_EPOCH, text: text.to_owned() }
+    }
+
+    fn state(paths: Vec<PathBuf>) -> State {
+        State {
+            output: Output::Syslog { paths, socket: None },
+            queue: VecDeque::new(),
+            dropped: 0,
+            held: false,
+            retry_at: None,
+            retry_pause: FIRST_RETRY,
+        }
+    }
+
+    fn receive(socket: &UnixDatagram) -> String {
+        let mut buffer = [0; 4096];
+        let count = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("a\nb\x1b[2Jé\u{85}"), "a\\nb\\u{1b}[2Jé\\u{85}");
+    }
+
+    #[test]
+    fn info_is_notice_for_syslogd() {
+        let message = syslog_line("HV_KVP", 7, &line(Level::Info, "started"));
+        assert!(message.starts_with("<13>1 "), "{message}");
+        assert!(message.ends_with(" - HV_KVP 7 - - started"), "{message}");
+    }
+
+    #[test]
+    fn long_lines_are_cut_on_a_character_boundary() {
+        assert!(syslog_line("HV_KVP", 7, &line(Level::Info, &"é".repeat(3000))).len() <= LINE_BYTES);
+    }
+
+    #[test]
+    fn lines_wait_for_a_syslogd_that_comes_later_or_restarts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut state = state(vec![dir.path().join("logpriv"), path.clone()]);
+        state.queue.push_back(line(Level::Warn, "early"));
+        state.drain("T");
+        assert_eq!(state.queue.len(), 1);
+        assert!(state.retry_at.is_some());
+
+        let syslogd = UnixDatagram::bind(&path).unwrap();
+        state.retry_at = None;
+        state.drain("T");
+        assert!(receive(&syslogd).ends_with("early"));
+
+        drop(syslogd);
+        std::fs::remove_file(&path).unwrap();
+        let syslogd = UnixDatagram::bind(&path).unwrap();
+        state.queue.push_back(line(Level::Warn, "after the restart"));
+        state.drain("T");
+        assert!(receive(&syslogd).ends_with("after the restart"));
+    }
+
+    #[test]
+    fn a_full_syslogd_never_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let syslogd = UnixDatagram::bind(&path).unwrap();
+        let mut state = state(vec![path]);
+        let mut sent = 0;
+        while state.retry_at.is_none() {
+            state.queue.push_back(line(Level::Warn, "line"));
+            state.drain("T");
+            sent += 1;
+        }
+        assert_eq!(state.queue.len(), 1);
+        for _ in 1..sent {
+            receive(&syslogd);
+        }
+        state.retry_at = None;
+        state.drain("T");
+        assert!(receive(&syslogd).ends_with("line"));
+    }
+
+    #[test]
+    fn held_lines_keep_their_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let syslogd = UnixDatagram::bind(&path).unwrap();
+        syslogd.set_nonblocking(true).unwrap();
+        let mut state = state(vec![path]);
+        state.held = true;
+        state.queue.push_back(line(Level::Info, "frozen"));
+        state.drain("T");
+        assert!(syslogd.recv(&mut [0; 16]).is_err());
+        state.held = false;
+        state.drain("T");
+        assert!(receive(&syslogd).contains(&clock::local_timestamp(SystemTime::UNIX_EPOCH)));
+    }
+}

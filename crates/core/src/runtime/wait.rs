@@ -1,0 +1,56 @@
+//! The one place where a daemon sleeps.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use crate::sys::clock;
+use crate::sys::signals::{Arrived, Signals};
+
+/// What ended a wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wakeup {
+    /// For each descriptor in the order given: what poll(2) reported.
+    pub ready: Vec<Ready>,
+    /// The signals that came, during the wait or before it.
+    pub signals: Arrived,
+}
+
+/// What poll(2) reports about one descriptor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// POLLIN.
+    pub readable: bool,
+    /// POLLERR, POLLHUP or POLLNVAL: what is behind the descriptor is gone.
+    pub gone: bool,
+}
+
+/// Sleeps until a descriptor can be read, a signal comes or the monotonic `deadline` has passed. Without a deadline
+/// nothing else wakes the process: an idle daemon costs nothing.
+///
+/// # Errors
+/// What ppoll(2) says, but EINTR, which is the arrival of a signal.
+pub fn wait(signals: &Signals, fds: &[BorrowedFd<'_>], deadline: Option<Duration>) -> io::Result<Wakeup> {
+    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    let timeout = deadline.map(|at| TimeSpec::from(at.saturating_sub(clock::monotonic())));
+    let answered = match ppoll(&mut polled, timeout, Some(signals.wait_mask())) {
+        Ok(count) => count > 0,
+        Err(Errno::EINTR) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let ready = polled.iter().map(|fd| if answered { read_flags(fd) } else { Ready::default() }).collect();
+    Ok(Wakeup { ready, signals: signals.take() })
+}
+
+fn read_flags(fd: &PollFd<'_>) -> Ready {
+    // Flags that nix does not know are no readiness that we asked for.
+    let flags = fd.revents().unwrap_or(PollFlags::empty());
+    Ready {
+        readable: flags.contains(PollFlags::POLLIN),
+        gone: flags.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL),
+    }
+}

@@ -1,0 +1,84 @@
+//! Signals as flags: blocked while the program works, delivered only while it waits.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+
+static TERMINATE: AtomicBool = AtomicBool::new(false);
+static RELOAD: AtomicBool = AtomicBool::new(false);
+static CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Which signals came since they were last taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// SIGTERM or SIGINT.
+    pub terminate: bool,
+    /// SIGHUP.
+    pub reload: bool,
+    /// SIGCHLD.
+    pub child: bool,
+}
+
+/// The signals a daemon handles. They stay blocked for the life of the process, so that no system call is ever
+/// interrupted half-way; a wait opens [`Self::wait_mask`] for its own duration.
+#[derive(Debug, Clone, Copy)]
+pub struct Signals {
+    wait_mask: SigSet,
+}
+
+extern "C" fn note(number: libc::c_int) {
+    // Only stores to atomics: async-signal-safe.
+    match number {
+        libc::SIGTERM | libc::SIGINT => TERMINATE.store(true, Ordering::Relaxed),
+        libc::SIGHUP => RELOAD.store(true, Ordering::Relaxed),
+        _ => CHILD.store(true, Ordering::Relaxed),
+    }
+}
+
+impl Signals {
+    /// Blocks SIGTERM, SIGINT, SIGHUP and SIGCHLD and installs their handlers.
+    ///
+    /// # Errors
+    /// What sigaction(2) or sigprocmask(2) say.
+    pub fn install() -> io::Result<Self> {
+        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
+        let mut blocked = SigSet::empty();
+        signals.iter().for_each(|signal| blocked.add(*signal));
+        let mut wait_mask = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut wait_mask))?;
+        signals.iter().for_each(|signal| wait_mask.remove(*signal));
+        let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_NOCLDSTOP, SigSet::empty());
+        for signal in signals {
+            // SAFETY: the handler only stores to atomics, which is async-signal-safe.
+            unsafe { sigaction(signal, &action) }?;
+        }
+        Ok(Self { wait_mask })
+    }
+
+    /// For a loop that runs inside another program, which keeps its own handling of signals: none is ever taken.
+    ///
+    /// # Errors
+    /// What sigprocmask(2) says.
+    pub fn unhandled() -> io::Result<Self> {
+        let mut wait_mask = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut wait_mask))?;
+        Ok(Self { wait_mask })
+    }
+
+    /// The mask to wait with: what was blocked before, less our signals.
+    #[must_use]
+    pub fn wait_mask(&self) -> SigSet {
+        self.wait_mask
+    }
+
+    /// What came since the last call.
+    #[must_use]
+    pub fn take(&self) -> Arrived {
+        Arrived {
+            terminate: TERMINATE.swap(false, Ordering::Relaxed),
+            reload: RELOAD.swap(false, Ordering::Relaxed),
+            child: CHILD.swap(false, Ordering::Relaxed),
+        }
+    }
+}
