@@ -110,11 +110,11 @@ pub enum NetworkStep {
         /// A link-local address that it should have.
         link_local: Option<InterfaceAddress>,
     },
-    /// The interface takes no part in IPv6 and does not autoconfigure.
+    /// The interface takes no part in IPv6, does not autoconfigure, and has no link-local address.
     DisableIpv6 {
         /// The interface.
         interface: InterfaceName,
-        /// The link-local address that it should lose.
+        /// The link-local address that it has; where another one is found by then, that one goes.
         link_local: Option<InterfaceAddress>,
     },
     /// The interface has this MTU.

@@ -251,13 +251,17 @@ impl Up<'_> {
     fn move_routes(&self, plan: &mut Plan<Step>) {
         let mut gateways = self.facts.gateways(self.hn.name());
         gateways.extend(self.configured_routers());
-        for gateway in gateways.into_iter().filter(|gateway| !is_supplied(&self.wanted, gateway)) {
+        for gateway in gateways.into_iter().filter(|gateway| self.can_lead_to(gateway)) {
             let interface = self.lagg();
             plan.push(
                 Step::SetDefaultRoute { gateway, interface: interface.clone() },
                 vec![Step::RemoveDefaultRoute { gateway, interface }],
             );
         }
+    }
+
+    fn can_lead_to(&self, gateway: &IpAddr) -> bool {
+        is_wanted_route(&self.wanted, self.facts.addresses(self.hn.lagg()), gateway)
     }
 
     /// What a run that was killed half-way has lost: rc.conf's routers, if the family has no default route at all and
@@ -309,9 +313,8 @@ impl Down<'_> {
         if self.wanted.accept_rtadv {
             plan.push(Step::SolicitRouters { interface: hn.clone() }, Vec::new());
         }
-        for gateway in
-            self.facts.gateways(lagg).into_iter().filter(|gateway| !is_supplied(&self.wanted, gateway))
-        {
+        let leads = |gateway: &IpAddr| is_wanted_route(&self.wanted, self.facts.addresses(hn), gateway);
+        for gateway in self.facts.gateways(lagg).into_iter().filter(leads) {
             plan.push(
                 Step::SetDefaultRoute { gateway, interface: hn.clone() },
                 vec![Step::RemoveDefaultRoute { gateway, interface: hn.clone() }],
@@ -346,11 +349,17 @@ fn default_routes(gateways: Vec<IpAddr>, interface: &InterfaceName) -> impl Iter
     gateways.into_iter().map(|gateway| Step::SetDefaultRoute { gateway, interface: interface.clone() })
 }
 
-/// Whether dhclient(8) or a router advertisement will set the route.
-fn is_supplied(wanted: &Wanted, gateway: &IpAddr) -> bool {
+/// Whether the route is to be set here: dhclient(8) or a router's advertisement will not, and an address that is held or
+/// wanted reaches the gateway.
+fn is_wanted_route(wanted: &Wanted, held: &[InterfaceAddress], gateway: &IpAddr) -> bool {
+    let reached = || {
+        let set = wanted.configure.iter().filter_map(|arguments| arguments.address.as_ref());
+        held.iter().chain(set).any(|address| reaches(*address, *gateway))
+    };
     match gateway {
-        IpAddr::V4(_) => wanted.dhcp.is_some(),
-        IpAddr::V6(_) => wanted.accept_rtadv && is_link_local_gateway(gateway),
+        IpAddr::V4(_) => wanted.dhcp.is_none() && reached(),
+        IpAddr::V6(_) if is_link_local_gateway(gateway) => wanted.ipv6 && !wanted.accept_rtadv,
+        IpAddr::V6(_) => reached(),
     }
 }
 

@@ -107,6 +107,7 @@ impl Port<NetworkStep> for NetworkPort {
             NetworkStep::StopDhcp { interface } => self.stop_clients(interface),
             NetworkStep::SolicitRouters { .. } => self.start_unattended(step),
             NetworkStep::SetDefaultRoute { gateway, interface } => self.set_route(*gateway, interface),
+            NetworkStep::DisableIpv6 { interface, .. } => self.disable_ipv6(interface),
             _ => self.run_step(step),
         }
     }
@@ -172,6 +173,22 @@ impl NetworkPort {
             return self.run(Tool::Route, change_default_route(interface, gateway), &step);
         }
         self.run_step(&step)
+    }
+
+    /// The link-local address that the kernel has given the interface meanwhile goes too, whatever the plan knew.
+    fn disable_ipv6(&self, interface: &InterfaceName) -> Result<(), ApplyError> {
+        let network = self.snapshot()?;
+        let held =
+            network.interfaces.iter().filter(|held| &held.name == interface).flat_map(|held| &held.addresses);
+        let mut link_locals = held.copied().filter(|held| held.address.is_ipv6() && held.is_link_local());
+        let interface = interface.clone();
+        self.run_step(&NetworkStep::DisableIpv6 {
+            interface: interface.clone(),
+            link_local: link_locals.next(),
+        })?;
+        link_locals.try_for_each(|address| {
+            self.run_step(&NetworkStep::RemoveAddress { interface: interface.clone(), address })
+        })
     }
 
     /// rtsol(8) waits for routers that may not exist, so nobody waits for it; it ends by itself.

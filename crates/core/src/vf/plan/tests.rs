@@ -277,3 +277,11 @@ fn every_step_that_changes_something_can_be_taken_back() {
         }
     }
 }
+
+#[test]
+fn a_route_that_the_new_configuration_cannot_reach_is_not_set() {
+    let mut facts = static_guest();
+    facts.rc_conf = rc_conf(&[("ifconfig_hn0", "inet 192.0.2.5/24")]);
+    let steps = up(&facts);
+    assert!(steps.iter().all(|step| !step.contains("default route")), "{steps:?}");
+}
