@@ -36,7 +36,10 @@ fn measured(scratch: &Scratch, script: &str) -> Option<Vec<u32>> {
 }
 
 fn skip(reason: &str) -> Option<Vec<u32>> {
-    assert!(std::env::var_os("HVSIM_REQUIRED").is_none_or(|value| value != "1"), "HVSIM_REQUIRED=1, but {reason}");
+    assert!(
+        std::env::var_os("HVSIM_REQUIRED").is_none_or(|value| value != "1"),
+        "HVSIM_REQUIRED=1, but {reason}"
+    );
     eprintln!("skipped: {reason}");
     None
 }
