@@ -37,7 +37,14 @@ usage:
         kvp set-ip ADAPTER [--dhcp] [--address LIST] [--mask LIST] [--gateway LIST] [--dns LIST]
         kvp raw OPERATION POOL [HEX]    any operation, with a body in the host's layout
         kvp statistics | detach | attach
+        vf attach VF hnN | up VF | down VF | detach VF | migrate VF NEW-VF
+                                        the VF of a guest made by hvsim network create --dir DIR
         violations [--take]             what the guest's programs did against the contract
+  hvsim network create --dir DIR [--dhcp] [--rules FILE]
+      Make a guest with a simulated network: stand-ins for ifconfig(8) and others in DIR/sbin,
+      rc.conf in DIR/etc, and devd rules of FILE instead of the suite's own.
+  hvsim network demo
+      Show what a live migration does to the network of a guest.
   hvsim --help | --version
 ";
 
@@ -100,6 +107,7 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "serve" => serve::run(parser),
         "run" => run::run(parser),
         "host" => host::run(parser),
+        "network" => crate::network::cli::run(parser),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
 }

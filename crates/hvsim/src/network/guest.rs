@@ -9,6 +9,9 @@ use super::devd::Devd;
 use super::state::{Address, DhcpServer, Interface, Root, Route, State};
 use super::tools::NAMES;
 
+/// The devd rules that the suite ships.
+pub const SHIPPED_RULES: &str = include_str!("../../../../etc/devd/hyperv.conf");
+
 /// A guest with a simulated network.
 #[derive(Debug)]
 pub struct Guest {
@@ -79,15 +82,15 @@ pub fn static_rc_conf(unit: u8) -> String {
 }
 
 impl Guest {
-    /// Makes the files of a guest in `directory`, which exists. `tools` is the executable `hvsim-tools`, `rules` a file
-    /// of devd rules, and `programs` has hyperv_vfup and hyperv_vfattach.
+    /// Makes the files of a guest in `directory`, which exists. `tools` is the executable `hvsim-tools`, `rules` the text of
+    /// devd rules, and the directory `programs` has hyperv_vfup and hyperv_vfattach.
     ///
     /// # Errors
     /// A file cannot be made.
     pub fn create(
         directory: &Path,
         tools: &Path,
-        rules: &Path,
+        rules: &str,
         programs: &Path,
         state: &State,
     ) -> io::Result<Self> {
@@ -106,7 +109,7 @@ impl Guest {
         fs::write(root.path("etc/network.subr"), script(include_str!("rc/network.subr")))?;
         fs::write(root.path("etc/defaults/rc.conf"), script(include_str!("rc/defaults.conf")))?;
         fs::write(root.path("etc/hyperv.toml"), configuration(&place))?;
-        fs::copy(rules, root.path("etc/devd.conf"))?;
+        fs::write(root.path("etc/devd.conf"), rules)?;
         fs::write(root.path("network/programs"), programs.display().to_string())?;
         Self::open(directory)
     }

@@ -1,11 +1,12 @@
 //! A guest in a scratch directory, and the programs under test.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use hvsim::network::faults::{self, Fault};
+use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::network::{Guest, State};
 use hvsim::testing::program;
 
@@ -16,16 +17,12 @@ pub(crate) struct Scratch {
     directory: tempfile::TempDir,
 }
 
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 impl Scratch {
     pub(crate) fn new(state: &State, rc_conf: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("hv-vf-").tempdir().unwrap();
         let tools = program("hvsim-tools");
-        let rules = repository().join("etc/devd/hyperv.conf");
-        let guest = Guest::create(directory.path(), &tools, &rules, tools.parent().unwrap(), state).unwrap();
+        let guest =
+            Guest::create(directory.path(), &tools, SHIPPED_RULES, tools.parent().unwrap(), state).unwrap();
         guest.set_rc_conf(rc_conf).unwrap();
         Self { guest, directory }
     }
