@@ -96,6 +96,23 @@ impl Scratch {
         lines.map(|line| text(&line).replace('\0', " ")).filter(|line| line.contains(&mark)).collect()
     }
 
+    /// Kills the processes that belong to this guest and waits for their end.
+    pub(crate) fn kill_processes(&self) {
+        let mark = self.directory.path().display().to_string();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        for entry in entries {
+            let line = text(&std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+            if let (true, Some(Ok(pid))) = (line.contains(&mark), entry.file_name().to_str().map(str::parse))
+            {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+        }
+        eventually("the end of all processes", || self.processes().is_empty());
+    }
+
     pub(crate) fn clients(&self) -> Vec<String> {
         let mut all: Vec<String> = self
             .processes()
