@@ -4,6 +4,6 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 packages=$(sh "$root/scripts/programs.sh" | awk '{ printf "-p %s ", $1 }')
-sh "$root/scripts/freebsd-cargo.sh" x86_64 clippy --locked --release -p hv_core --all-targets -- -D warnings
+sh "$root/scripts/freebsd-cargo.sh" x86_64 clippy --locked -p hv_core --all-targets -- -D warnings
 # shellcheck disable=SC2086 # a list of options
-sh "$root/scripts/freebsd-cargo.sh" x86_64 clippy --locked --release --lib --bins $packages -- -D warnings
+sh "$root/scripts/freebsd-cargo.sh" x86_64 clippy --locked --lib --bins $packages -- -D warnings
