@@ -26,8 +26,8 @@ install_packages() {
 has_rust() {
 	sh "$root/scripts/need.sh" "$cargo" 2>/dev/null || return 1
 	[ -x "$(dirname "$cargo")/cargo-clippy" ] || return 1
-	library=$("$rustc" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library
-	[ -e "$library/std/Cargo.toml" ]
+	sysroot=$("$rustc" --print sysroot 2>/dev/null) || return 1
+	[ -e "$sysroot/lib/rustlib/src/rust/library/std/Cargo.toml" ]
 }
 
 need_rust() {
@@ -72,7 +72,7 @@ need_zig() {
 			install_packages python3 python3-venv
 			make_venv /usr/bin/python3 || :
 		fi
-		"$sdk/venv/bin/python3" -m pip install -q "ziglang==$zig_version" >&2 || :
+		[ ! -x "$sdk/venv/bin/pip" ] || "$sdk/venv/bin/pip" install -q "ziglang==$zig_version" >&2 || :
 		! zig=$(find_zig) || return 0
 	fi
 	say "no zig $zig_version: python3 -m pip install ziglang==$zig_version, or set ZIG to its path"
