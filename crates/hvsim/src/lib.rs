@@ -10,5 +10,6 @@ pub mod in_process;
 pub mod kvp;
 pub mod namespace;
 pub mod server;
+pub mod session;
 pub mod station;
 pub mod testing;
