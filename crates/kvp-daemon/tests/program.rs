@@ -1,4 +1,5 @@
 //! The program itself: its command line, its life as a daemon, and what a crash or a full disk leave.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};

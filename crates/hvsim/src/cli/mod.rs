@@ -1,5 +1,6 @@
 //! The program `hvsim`: its subcommands, their options and what they print.
 
+mod demo;
 mod host;
 mod run;
 mod serve;
@@ -38,6 +39,8 @@ usage:
         kvp raw OPERATION POOL [HEX]    any operation, with a body in the host's layout
         kvp statistics | detach | attach
         violations [--take]             what the guest's programs did against the contract
+  hvsim demo
+      Play a whole session with the guest's programs and say whether everything is as it must be.
   hvsim --help | --version
 ";
 
@@ -100,6 +103,7 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "serve" => serve::run(parser),
         "run" => run::run(parser),
         "host" => host::run(parser),
+        "demo" => demo::run(parser),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
 }
