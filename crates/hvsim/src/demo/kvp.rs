@@ -164,7 +164,7 @@ fn crash(stage: &mut Stage, session: &mut Session) -> Result<()> {
     let mut found: BTreeMap<String, String> = items.into_iter().map(|item| (item.key, item.value)).collect();
     let now = found.remove(&key);
     let before = acknowledged.remove(&key);
-    stage.check(found == acknowledged, format_args!("{} items, each as acknowledged", found.len()));
+    stage.check(found == acknowledged, "every item has the value that was acknowledged last");
     stage.check(now == before || now.as_ref() == Some(&value), "the one under way is old or new");
     Ok(())
 }
