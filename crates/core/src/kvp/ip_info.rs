@@ -32,7 +32,7 @@ impl std::error::Error for UnknownAdapter {}
 /// cut in step. Masks are dotted for IPv4 and `/n` for IPv6; link-local addresses come last.
 ///
 /// hn(4), its VF and the lagg(4) over both have one MAC address: each family is answered from the interface
-/// that holds its addresses (see [`holder`]), gateways and DHCP count through any of them.
+/// that holds its addresses, gateways and DHCP count through any of them.
 ///
 /// # Errors
 /// [`UnknownAdapter`].

@@ -10,13 +10,23 @@ use std::io;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
+/// The kinds of lock as `flock` has them. The constants are `c_int` on Linux and `c_short` on FreeBSD.
+#[cfg_attr(target_os = "linux", expect(clippy::cast_possible_truncation, reason = "they are 0 to 2"))]
+mod kind {
+    use libc::c_short;
+
+    pub(super) const READ: c_short = libc::F_RDLCK as _;
+    pub(super) const WRITE: c_short = libc::F_WRLCK as _;
+    pub(super) const NONE: c_short = libc::F_UNLCK as _;
+}
+
 /// Takes a lock on the whole file; `false` when another program holds one that excludes it.
 ///
 /// # Errors
 /// What fcntl(2) or flock(2) say.
 pub fn try_lock(file: &File, exclusive: bool) -> io::Result<bool> {
-    let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
-    match fcntl(file, FcntlArg::F_SETLK(&whole_file(kind))) {
+    let wanted = if exclusive { kind::WRITE } else { kind::READ };
+    match fcntl(file, FcntlArg::F_SETLK(&whole_file(wanted))) {
         Ok(_) => {}
         Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
         Err(error) => return Err(error.into()),
@@ -40,20 +50,16 @@ pub fn try_lock(file: &File, exclusive: bool) -> io::Result<bool> {
 
 /// Lifts the lock. It cannot fail for a lock that is held, and a lock that is not held needs none.
 pub fn unlock(file: &File) {
-    let _ = fcntl(file, FcntlArg::F_SETLK(&whole_file(libc::F_UNLCK)));
+    let _ = fcntl(file, FcntlArg::F_SETLK(&whole_file(kind::NONE)));
     if cfg!(target_os = "linux") {
         let _ = file.unlock();
     }
 }
 
-#[cfg_attr(
-    target_os = "linux",
-    expect(clippy::cast_possible_truncation, reason = "the lock types are 0 to 3")
-)]
-fn whole_file(kind: libc::c_int) -> libc::flock {
-    // SAFETY: `flock` consists of integers, for which all bits zero is a value; zero start and length mean the whole file.
+fn whole_file(kind: libc::c_short) -> libc::flock {
+    // SAFETY: `flock` consists of integers, for which all bits zero is a value; zero whence (SEEK_SET),
+    // start and length mean the whole file.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = kind as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_type = kind;
     lock
 }

@@ -16,6 +16,7 @@ pub mod route_records;
 pub mod signals;
 mod simulated;
 pub mod socket_address;
+pub mod sysctl_value;
 pub mod system_facts;
 
 #[cfg(target_os = "freebsd")]

@@ -1,6 +1,7 @@
 //! The program `hvsim`: its subcommands, their options and what they print.
 
 mod bench;
+mod demo;
 mod host;
 mod run;
 mod serve;
@@ -39,6 +40,8 @@ usage:
         kvp raw OPERATION POOL [HEX]    any operation, with a body in the host's layout
         kvp statistics | detach | attach
         violations [--take]             what the guest's programs did against the contract
+  hvsim demo
+      Play a whole session with the guest's programs and say whether everything is as it must be.
   hvsim bench [--daemon PATH] [--scratch DIR] [--rounds N] [--exchanges N] [--idle SECONDS] [--spread]
               [--json]
       Measure a key-value daemon beside one that does nothing, in turns on the same machine.
@@ -110,6 +113,7 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "serve" => serve::run(parser),
         "run" => run::run(parser),
         "host" => host::run(parser),
+        "demo" => demo::run(parser),
         "bench" => bench::run(parser),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
