@@ -239,7 +239,8 @@ impl Up<'_> {
             let mut addresses = self.facts.addresses(name).iter();
             addresses.any(|held| held.address.is_ipv4() == ipv4 && !is_ipv6_link_local(held))
         };
-        holds(self.hn.name()) || !holds(self.hn.lagg()) && !(ipv4 && self.facts.has_dhclient(self.hn.lagg()))
+        let expects_lease = ipv4 && self.facts.has_dhclient(self.hn.lagg());
+        holds(self.hn.name()) || !(holds(self.hn.lagg()) || expects_lease)
     }
 
     fn needs_client(&self) -> bool {

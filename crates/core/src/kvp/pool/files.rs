@@ -1,6 +1,6 @@
 //! The pool directory as real files.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -90,18 +90,27 @@ impl PoolFiles {
     }
 }
 
+fn stamp_of(metadata: &Metadata) -> Stamp {
+    Stamp {
+        inode: (metadata.dev(), metadata.ino()),
+        links: metadata.nlink(),
+        size: metadata.len(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    }
+}
+
 impl Storage for PoolFiles {
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>> {
         match fs::symlink_metadata(&self.paths[pool.number()]) {
-            Ok(metadata) => Ok(Some(Stamp {
-                inode: (metadata.dev(), metadata.ino()),
-                size: metadata.len(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-            })),
+            Ok(metadata) => Ok(Some(stamp_of(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn stamp_open(&self, pool: PoolId) -> io::Result<Stamp> {
+        Ok(stamp_of(&self.file(FileId::Pool(pool))?.metadata()?))
     }
 
     fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)> {
@@ -156,7 +165,7 @@ impl Storage for PoolFiles {
         Ok(futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::new(seconds, nanoseconds))?)
     }
 
-    fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<bool> {
+    fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<Option<Duration>> {
         let file = self.file(FileId::Pool(pool))?;
         let until = clock::monotonic().saturating_add(wait);
         let mut pause = Duration::from_millis(1);
@@ -164,12 +173,12 @@ impl Storage for PoolFiles {
         while !file_lock::try_lock(file, kind == LockKind::Exclusive)? {
             let left = until.saturating_sub(clock::monotonic());
             if left.is_zero() {
-                return Ok(false);
+                return Ok(None);
             }
             std::thread::sleep(pause.min(left));
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-        Ok(true)
+        Ok(Some(until.saturating_sub(clock::monotonic())))
     }
 
     fn unlock(&mut self, pool: PoolId) {
