@@ -1,4 +1,5 @@
 //! hyperv_vfattach against a simulated network.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::fs;
 use std::io::Read;
@@ -97,7 +98,8 @@ fn open_files(pid: Pid) -> Vec<PathBuf> {
 
 #[test]
 fn what_is_no_vf_to_bring_up_is_left_alone_at_once() {
-    let cases: [(&str, fn(&mut State)); 5] = [
+    type Case = (&'static str, fn(&mut State));
+    let cases: [Case; 5] = [
         ("mce1", |state| state.transparent = Some(1)),
         ("mce1", |state| state.has_vf_list = false),
         ("mce10", |_| {}),

@@ -56,8 +56,6 @@ usage:
   hvsim network create --dir DIR [--dhcp] [--rules FILE]
       Make a guest with a simulated network: stand-ins for ifconfig(8) and others in DIR/sbin,
       rc.conf in DIR/etc, and devd rules of FILE instead of the suite's own.
-  hvsim network demo
-      Show what a live migration does to the network of a guest.
   hvsim --help | --version
 ";
 

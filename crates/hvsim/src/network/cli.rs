@@ -2,18 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use hv_core::sys::file_lock::holder;
 use lexopt::prelude::*;
 
 use super::guest::{Guest, SHIPPED_RULES, static_rc_conf};
 use super::state::State;
 use crate::cli::Failure;
-
-/// How long a VF may take from its arrival to the end of what follows from it: a delay of rc.conf and a lease.
-const PATIENCE: Duration = Duration::from_secs(300);
-const PAUSE: Duration = Duration::from_millis(10);
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -21,7 +15,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// `hvsim network create --dir DIR [--dhcp] [--rules FILE]` and `hvsim network demo`.
+/// `hvsim network create --dir DIR [--dhcp] [--rules FILE]`.
 pub(crate) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
     let (mut dir, mut dhcp, mut rules, mut verb) = (None, false, None, None);
     while let Some(argument) = parser.next()? {
@@ -38,14 +32,13 @@ pub(crate) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
         None => SHIPPED_RULES.to_owned(),
     };
     match (verb.as_deref(), dir) {
-        (Some("create"), Some(dir)) => create(&dir, &rules, dhcp).map(drop),
+        (Some("create"), Some(dir)) => create(&dir, &rules, dhcp),
         (Some("create"), None) => Err(Failure::Usage("--dir is missing".to_owned())),
-        (Some("demo"), None) => demo(),
-        _ => Err(Failure::Usage("network create or network demo".to_owned())),
+        _ => Err(Failure::Usage("network create is all there is".to_owned())),
     }
 }
 
-fn create(dir: &Path, rules: &str, dhcp: bool) -> Result<Guest, Failure> {
+fn create(dir: &Path, rules: &str, dhcp: bool) -> Result<(), Failure> {
     std::fs::create_dir_all(dir)?;
     let dir = dir.canonicalize()?;
     let mut state = State::default();
@@ -64,7 +57,7 @@ fn create(dir: &Path, rules: &str, dhcp: bool) -> Result<Guest, Failure> {
     if dhcp {
         std::process::Command::new(dir.join("sbin/dhclient")).arg("hn0").status()?;
     }
-    Ok(guest)
+    Ok(())
 }
 
 /// `hvsim host --dir DIR vf VERB …`.
@@ -94,13 +87,8 @@ pub(crate) fn host(dir: &Path, verb: &str, words: &[&str]) -> Result<(), Failure
 fn arrive(guest: &Guest, vf: &str, hn: &str) -> Result<(), Failure> {
     println!("# the host gives {hn} the VF {vf}");
     guest.give_vf(vf, hn)?;
-    devd(guest)?;
-    let end = Instant::now() + PATIENCE;
-    // What devd has started waits in the background, and its work causes the next event.
-    while is_waited_for(guest, vf) && Instant::now() < end {
-        std::thread::sleep(PAUSE);
-    }
-    devd(guest)
+    told(&guest.settle(vf)?);
+    Ok(())
 }
 
 fn leave(guest: &Guest, vf: &str) -> Result<(), Failure> {
@@ -110,32 +98,12 @@ fn leave(guest: &Guest, vf: &str) -> Result<(), Failure> {
 }
 
 fn devd(guest: &Guest) -> Result<(), Failure> {
-    for command in guest.run_devd()? {
+    told(&guest.run_devd()?);
+    Ok(())
+}
+
+fn told(commands: &[String]) {
+    for command in commands {
         println!("# devd ran: {command}");
     }
-    Ok(())
-}
-
-fn is_waited_for(guest: &Guest, vf: &str) -> bool {
-    let lock = guest.root().path(&format!("var/run/hyperv_vfattach.{vf}.lock"));
-    std::fs::OpenOptions::new().write(true).open(lock).is_ok_and(|file| matches!(holder(&file), Ok(Some(_))))
-}
-
-/// A live migration, as the administrator sees it.
-fn demo() -> Result<(), Failure> {
-    let scratch = tempfile::Builder::new().prefix("hvsim-").tempdir()?;
-    let guest = create(scratch.path(), SHIPPED_RULES, false)?;
-    show(&guest, "hn0")?;
-    arrive(&guest, "mce0", "hn0")?;
-    show(&guest, "lagg0")?;
-    leave(&guest, "mce0")?;
-    println!("# hn0 carries on");
-    show(&guest, "lagg0")?;
-    arrive(&guest, "mlx0", "hn0")?;
-    show(&guest, "lagg0")
-}
-
-fn show(guest: &Guest, name: &str) -> Result<(), Failure> {
-    print!("guest# ifconfig {name}\n{}", guest.ifconfig(name)?);
-    Ok(())
 }

@@ -1,5 +1,4 @@
 //! A guest in a scratch directory, and the programs under test.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

@@ -1,14 +1,12 @@
 //! Many events at once, in any order.
 
-mod support;
-
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
+use crate::support::{Scratch, eventually, text};
 use hvsim::network::State;
 use hvsim::network::guest::static_rc_conf;
 use hvsim::testing::program;
-use support::{Scratch, eventually, text};
 
 const UNITS: [u8; 3] = [0, 1, 10];
 

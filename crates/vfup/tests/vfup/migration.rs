@@ -13,30 +13,12 @@ fn hvsim(arguments: &[&str], dir: Option<&Path>) -> String {
     }
     let output = command.args(&arguments[1..]).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn ifconfig(dir: &Path, name: &str) -> String {
     let output = Command::new(dir.join("sbin/ifconfig")).arg(name).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[test]
-fn live_migration_keeps_the_addresses_and_takes_the_new_vf_in() {
-    let shown = hvsim(&["network", "demo"], None);
-    let laggs: Vec<&str> = shown.split("guest# ifconfig lagg0\n").skip(1).collect();
-    assert_eq!(laggs.len(), 3, "{shown}");
-    let ports = [&["hn0", "mce0"][..], &["hn0"], &["hn0", "mlx0"]];
-    for (lagg, ports) in laggs.iter().zip(ports) {
-        for address in ["inet 10.0.0.5 ", "inet 10.1.0.5 ", "inet6 fd00::5 "] {
-            assert!(lagg.contains(address), "{lagg}");
-        }
-        let listed: Vec<&str> = lagg
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("laggport: ")?.split(' ').next())
-            .collect();
-        assert_eq!(listed, ports);
-    }
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]

@@ -1,16 +1,14 @@
-//! hyperv_vfup against a simulated network.
-
-mod support;
+//! The hand-over itself: plans, failures, configuration.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use crate::support::{Scratch, eventually, text};
 use hvsim::network::State;
 use hvsim::network::faults::{Action, Fault};
 use hvsim::network::guest::static_rc_conf;
 use hvsim::network::state::Advertisement;
-use support::{Scratch, eventually, text};
 
 fn static_guest() -> Scratch {
     let mut state = State::default();
