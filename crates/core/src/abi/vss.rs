@@ -158,11 +158,7 @@ fn split(message: &[u8; MESSAGE_SIZE]) -> (u32, u32, u64) {
 
 fn join(operation: u32, status: u32, id: u64) -> [u8; MESSAGE_SIZE] {
     let mut message = [0; MESSAGE_SIZE];
-    let fields = operation
-        .to_ne_bytes()
-        .into_iter()
-        .chain(status.to_ne_bytes())
-        .chain(id.to_ne_bytes());
+    let fields = operation.to_ne_bytes().into_iter().chain(status.to_ne_bytes()).chain(id.to_ne_bytes());
     message.iter_mut().zip(fields).for_each(|(byte, value)| *byte = value);
     message
 }

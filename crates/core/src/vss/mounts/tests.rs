@@ -146,7 +146,8 @@ fn the_youngest_of_two_mounts_on_one_directory_holds_its_paths() {
 
 #[test]
 fn newest_is_suspended_first_and_root_last() {
-    let verdict = judge(&["ufs a / l", "devfs d /dev l", "ufs b /usr l", "ufs c /usr/ro lr", "ufs md0 /img l"]);
+    let verdict =
+        judge(&["ufs a / l", "devfs d /dev l", "ufs b /usr l", "ufs c /usr/ro lr", "ufs md0 /img l"]);
     let order: Vec<&str> = verdict.to_suspend().map(|mount| mount.on.as_str()).collect();
     assert_eq!(order, ["/img", "/usr", "/"]);
     assert!(verdict.allows_backup());
