@@ -2,6 +2,9 @@
 //!
 //! Nothing here asks the system: [`crate::sys::network`] fills a [`NetworkSnapshot`], engines read it.
 
+pub mod dhclient;
+pub mod resolv_conf;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;

@@ -1,8 +1,28 @@
 //! The operating system: FreeBSD and Linux behind one signature each.
 //!
-//! The only module with `unsafe`, and the only one that knows which system it is compiled for.
+//! The only module with `unsafe`, and the only one that knows which system it is compiled for:
+//! `sys/freebsd` and `sys/linux` hold the same submodules with the same signatures, and the choice between
+//! them is made here. Pure readers of FreeBSD's kernel records lie beside them, so that they are tested
+//! everywhere.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper are made here and nowhere else")]
 
 pub mod clock;
+pub mod freebsd_abi;
+mod ifaddrs;
+pub mod network;
 pub mod process;
+pub mod route_records;
 pub mod signals;
+mod simulated;
+pub mod socket_address;
+pub mod system_facts;
+
+#[cfg(target_os = "freebsd")]
+mod freebsd;
+#[cfg(target_os = "freebsd")]
+use freebsd as os;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as os;

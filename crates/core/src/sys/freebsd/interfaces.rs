@@ -1,0 +1,25 @@
+//! How FreeBSD lays out the socket addresses that getifaddrs(3) gives.
+
+use crate::net::{InterfaceAddress, InterfaceName};
+use crate::sys::ifaddrs::Fact;
+use crate::sys::socket_address::{family, ip_address, link, prefix_length};
+
+/// The interface's name.
+pub(in crate::sys) fn name(text: &str) -> Option<InterfaceName> {
+    text.parse().ok()
+}
+
+/// Every address says its own length, and getifaddrs(3) copies so many bytes (SA_RLEN in
+/// lib/libc/net/getifaddrs.c): a link-level address may have more than its structure, a mask less.
+pub(in crate::sys) fn length(address: &libc::sockaddr) -> usize {
+    usize::from(address.sa_len)
+}
+
+/// What an address with its mask says of its interface.
+pub(in crate::sys) fn fact(address: &[u8], mask: &[u8]) -> Option<Fact> {
+    if let Some((index, mac)) = link(address) {
+        return Some(Fact::Link { index, mac });
+    }
+    let prefix = prefix_length(mask, family(address)?)?;
+    Some(Fact::Address(InterfaceAddress { address: ip_address(address)?, prefix }))
+}

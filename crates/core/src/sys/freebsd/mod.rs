@@ -1,0 +1,7 @@
+//! FreeBSD 13, 14 and 15.
+
+mod abi_check;
+pub(super) mod interfaces;
+pub(super) mod routes;
+mod sysctl;
+pub(super) mod system;

@@ -1,0 +1,48 @@
+//! What system this is, on FreeBSD: sysctl(3), because uname(3) honours UNAME_r and its like.
+
+use std::ffi::c_int;
+use std::io;
+
+use super::sysctl;
+use crate::sys::freebsd_abi as abi;
+use crate::sys::system_facts::{SystemFacts, invalid_number};
+
+fn text(top: c_int, number: c_int) -> io::Result<String> {
+    Ok(sysctl::text(&sysctl::read(&[top, number], 512)?))
+}
+
+/// What the kernel says of itself.
+pub(in crate::sys) fn facts() -> io::Result<SystemFacts> {
+    let reldate = sysctl::read(&[abi::CTL_KERN, abi::KERN_OSRELDATE], 8)?;
+    Ok(SystemFacts {
+        os_type: text(abi::CTL_KERN, abi::KERN_OSTYPE)?,
+        os_release: text(abi::CTL_KERN, abi::KERN_OSRELEASE)?,
+        os_version: text(abi::CTL_KERN, abi::KERN_VERSION)?.replace(['\n', '\t'], " "),
+        os_reldate: sysctl::number(&reldate).and_then(|number| u32::try_from(number).ok()),
+        machine: text(abi::CTL_HW, abi::HW_MACHINE)?,
+        machine_arch: text(abi::CTL_HW, abi::HW_MACHINE_ARCH)?,
+    })
+}
+
+/// kern.hostname, in a jail the jail's.
+pub(in crate::sys) fn host_name() -> io::Result<String> {
+    text(abi::CTL_KERN, abi::KERN_HOSTNAME)
+}
+
+/// A string sysctl by name.
+pub(in crate::sys) fn sysctl_text(name: &str) -> io::Result<Option<String>> {
+    Ok(sysctl::read_by_name(name)?.map(|bytes| sysctl::text(&bytes)))
+}
+
+/// An int or long sysctl by name.
+pub(in crate::sys) fn sysctl_number(name: &str) -> io::Result<Option<i64>> {
+    let number = |bytes: Vec<u8>| sysctl::number(&bytes).ok_or_else(|| invalid_number(name));
+    sysctl::read_by_name(name)?.map(number).transpose()
+}
+
+/// kern.proc.args: what ps(1) shows, so a title set by setproctitle(3) in place of the arguments.
+/// ESRCH if there is no such process; empty for one that has ended but was not waited for.
+pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {
+    let pid = c_int::try_from(pid).map_err(|_| io::Error::from_raw_os_error(abi::ESRCH))?;
+    sysctl::read(&[abi::CTL_KERN, abi::KERN_PROC, abi::KERN_PROC_ARGS, pid], 1024)
+}

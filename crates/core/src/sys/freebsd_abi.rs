@@ -1,0 +1,304 @@
+//! The numbers of FreeBSD's ABI that this crate relies on, in one table.
+//!
+//! Compiled on every platform, because the parsers of kernel records are pure and tested everywhere.
+//! Checked twice: `sys/freebsd/abi_check.rs` compares them at compile time with what the libc and nix
+//! crates say, and [`c_source`] writes a C file of static assertions for FreeBSD's own headers (run
+//! `cargo run -p hv_core --example freebsd-abi-check`).
+//!
+//! Layouts are those of the 64-bit platforms (amd64, arm64) since FreeBSD 12.
+
+use std::fmt::Write as _;
+
+/// One number and the C expression that must have the same value.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// The name of the Rust constant.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// The C expression over the headers in [`HEADERS`].
+    pub c: &'static str,
+}
+
+macro_rules! abi_table {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $value:expr, $c:literal;)*) => {
+        $($(#[$doc])* pub const $name: $type = $value;)*
+
+        /// Every number of this module.
+        pub const TABLE: &[Row] = &[$(Row { name: stringify!($name), value: $name as u64, c: $c }),*];
+    };
+}
+
+abi_table! {
+    // Suspending UFS: ufs/ffs/fs.h.
+    /// Suspends writes of the file system whose `fsid_t` is given.
+    UFSSUSPEND: u64 = 0x8008_5501, "UFSSUSPEND";
+    /// Lifts the suspension that this descriptor made.
+    UFSRESUME: u64 = 0x2000_5502, "UFSRESUME";
+
+    // Live backup: dev/hyperv/hv_snapshot.h.
+    /// Takes the waiting request off the device.
+    IOCHVVSSREAD: u64 = 0x4040_7602, "IOCHVVSSREAD";
+    /// Answers a request.
+    IOCHVVSSWRITE: u64 = 0x8040_7603, "IOCHVVSSWRITE";
+    /// Bytes of one message.
+    VSS_MESSAGE_SIZE: usize = 64, "sizeof(struct hv_vss_opt_msg)";
+    /// Offset of the operation, u32.
+    VSS_OPT: usize = 0, "offsetof(struct hv_vss_opt_msg, opt)";
+    /// Offset of the status, u32.
+    VSS_STATUS: usize = 4, "offsetof(struct hv_vss_opt_msg, status)";
+    /// Offset of the message id, u64.
+    VSS_MSGID: usize = 8, "offsetof(struct hv_vss_opt_msg, msgid)";
+    /// Offset of the bytes that stay zero.
+    VSS_RESERVED: usize = 16, "offsetof(struct hv_vss_opt_msg, reserved)";
+    /// Status of success.
+    VSS_SUCCESS: u32 = 0, "VSS_SUCCESS";
+    /// Status of failure.
+    VSS_FAIL: u32 = 1, "VSS_FAIL";
+    /// May the guest be backed up?
+    HV_VSS_CHECK: u32 = 1, "HV_VSS_CHECK";
+    /// Freeze the file systems.
+    HV_VSS_FREEZE: u32 = 2, "HV_VSS_FREEZE";
+    /// Thaw them.
+    HV_VSS_THAW: u32 = 3, "HV_VSS_THAW";
+
+    // The mount table: sys/mount.h.
+    /// Bytes of one entry of getfsstat(2).
+    STATFS_SIZE: usize = 2344, "sizeof(struct statfs)";
+    /// Offset of the structure's version, u32.
+    STATFS_VERSION_OFFSET: usize = 0, "offsetof(struct statfs, f_version)";
+    /// Offset of the mount flags, u64.
+    STATFS_FLAGS: usize = 8, "offsetof(struct statfs, f_flags)";
+    /// Offset of the file system's id, two i32.
+    STATFS_FSID: usize = 192, "offsetof(struct statfs, f_fsid)";
+    /// Offset of the type's name.
+    STATFS_FSTYPENAME: usize = 280, "offsetof(struct statfs, f_fstypename)";
+    /// Offset of what is mounted.
+    STATFS_MNTFROMNAME: usize = 296, "offsetof(struct statfs, f_mntfromname)";
+    /// Offset of where it is mounted.
+    STATFS_MNTONNAME: usize = 1320, "offsetof(struct statfs, f_mntonname)";
+    /// Bytes of the type's name with its NUL.
+    MFSNAMELEN: usize = 16, "MFSNAMELEN";
+    /// Bytes of the two paths with their NUL.
+    MNAMELEN: usize = 1024, "MNAMELEN";
+    /// The structure's version since FreeBSD 12.
+    STATFS_VERSION: u32 = 0x2014_0518, "STATFS_VERSION";
+    /// Bytes of a file system's id.
+    FSID_SIZE: usize = 8, "sizeof(fsid_t)";
+    /// Mounted read-only.
+    MNT_RDONLY: u64 = 0x1, "MNT_RDONLY";
+    /// Stored on this machine.
+    MNT_LOCAL: u64 = 0x1000, "MNT_LOCAL";
+    /// The root file system.
+    MNT_ROOTFS: u64 = 0x4000, "MNT_ROOTFS";
+    /// Not to be listed by df(1).
+    MNT_IGNORE: u64 = 0x80_0000, "MNT_IGNORE";
+    /// getfsstat(2): ask each file system first.
+    MNT_WAIT: i32 = 1, "MNT_WAIT";
+    /// getfsstat(2): take what the kernel has at hand; never waits for a dead file server.
+    MNT_NOWAIT: i32 = 2, "MNT_NOWAIT";
+
+    // Socket addresses: sys/socket.h, netinet/in.h, net/if_dl.h, net/if_types.h, net/if.h.
+    /// IPv4.
+    AF_INET: u8 = 2, "AF_INET";
+    /// IPv6.
+    AF_INET6: u8 = 28, "AF_INET6";
+    /// Link level.
+    AF_LINK: u8 = 18, "AF_LINK";
+    /// Offset of the length byte of every address.
+    SA_LEN: usize = 0, "offsetof(struct sockaddr, sa_len)";
+    /// Offset of the family byte of every address.
+    SA_FAMILY: usize = 1, "offsetof(struct sockaddr, sa_family)";
+    /// Bytes of an IPv4 socket address.
+    SOCKADDR_IN_SIZE: usize = 16, "sizeof(struct sockaddr_in)";
+    /// Offset of the four bytes of the IPv4 address.
+    SIN_ADDR: usize = 4, "offsetof(struct sockaddr_in, sin_addr)";
+    /// Bytes of an IPv6 socket address.
+    SOCKADDR_IN6_SIZE: usize = 28, "sizeof(struct sockaddr_in6)";
+    /// Offset of the sixteen bytes of the IPv6 address.
+    SIN6_ADDR: usize = 8, "offsetof(struct sockaddr_in6, sin6_addr)";
+    /// Offset of the scope, u32.
+    SIN6_SCOPE_ID: usize = 24, "offsetof(struct sockaddr_in6, sin6_scope_id)";
+    /// Bytes of a link-level address; the kernel makes it longer for longer names.
+    SOCKADDR_DL_SIZE: usize = 54, "sizeof(struct sockaddr_dl)";
+    /// Offset of the interface's index, u16.
+    SDL_INDEX: usize = 2, "offsetof(struct sockaddr_dl, sdl_index)";
+    /// Offset of the interface's type, u8.
+    SDL_TYPE: usize = 4, "offsetof(struct sockaddr_dl, sdl_type)";
+    /// Offset of the length of the name, u8.
+    SDL_NLEN: usize = 5, "offsetof(struct sockaddr_dl, sdl_nlen)";
+    /// Offset of the length of the address, u8.
+    SDL_ALEN: usize = 6, "offsetof(struct sockaddr_dl, sdl_alen)";
+    /// Offset of the name, which the address follows.
+    SDL_DATA: usize = 8, "offsetof(struct sockaddr_dl, sdl_data)";
+    /// Ethernet.
+    IFT_ETHER: u8 = 6, "IFT_ETHER";
+    /// Loopback.
+    IFT_LOOP: u8 = 24, "IFT_LOOP";
+    /// Link aggregation.
+    IFT_IEEE8023ADLAG: u8 = 0xa1, "IFT_IEEE8023ADLAG";
+    /// Bytes of an interface's name with its NUL.
+    IFNAMSIZ: usize = 16, "IFNAMSIZ";
+    /// The interface is up.
+    IFF_UP: u32 = 0x1, "IFF_UP";
+    /// The interface is a loopback.
+    IFF_LOOPBACK: u32 = 0x8, "IFF_LOOPBACK";
+
+    // Routes: net/route.h.
+    /// Bytes of a route's header.
+    RT_MSGHDR_SIZE: usize = 152, "sizeof(struct rt_msghdr)";
+    /// Offset of the record's length, u16.
+    RTM_MSGLEN: usize = 0, "offsetof(struct rt_msghdr, rtm_msglen)";
+    /// Offset of the version, u8.
+    RTM_VERSION_OFFSET: usize = 2, "offsetof(struct rt_msghdr, rtm_version)";
+    /// Offset of the type, u8.
+    RTM_TYPE: usize = 3, "offsetof(struct rt_msghdr, rtm_type)";
+    /// Offset of the interface's index, u16.
+    RTM_INDEX: usize = 4, "offsetof(struct rt_msghdr, rtm_index)";
+    /// Offset of the flags, i32.
+    RTM_FLAGS: usize = 8, "offsetof(struct rt_msghdr, rtm_flags)";
+    /// Offset of the bits that say which addresses follow, i32.
+    RTM_ADDRS: usize = 12, "offsetof(struct rt_msghdr, rtm_addrs)";
+    /// The version of all of this.
+    RTM_VERSION: u8 = 5, "RTM_VERSION";
+    /// The type of the records of a dump.
+    RTM_GET: u8 = 4, "RTM_GET";
+    /// Addresses follow the header in steps of this many bytes.
+    SA_ALIGNMENT: usize = 8, "sizeof(long)";
+    /// Number of the destination among the addresses.
+    RTAX_DST: usize = 0, "RTAX_DST";
+    /// Number of the gateway.
+    RTAX_GATEWAY: usize = 1, "RTAX_GATEWAY";
+    /// Number of the mask.
+    RTAX_NETMASK: usize = 2, "RTAX_NETMASK";
+    /// How many kinds of addresses there are.
+    RTAX_MAX: usize = 8, "RTAX_MAX";
+    /// The bit of the destination.
+    RTA_DST: u32 = 0x1, "RTA_DST";
+    /// The bit of the gateway.
+    RTA_GATEWAY: u32 = 0x2, "RTA_GATEWAY";
+    /// The bit of the mask.
+    RTA_NETMASK: u32 = 0x4, "RTA_NETMASK";
+    /// The route is usable.
+    RTF_UP: u32 = 0x1, "RTF_UP";
+    /// The route goes through a gateway.
+    RTF_GATEWAY: u32 = 0x2, "RTF_GATEWAY";
+    /// The route is to one host.
+    RTF_HOST: u32 = 0x4, "RTF_HOST";
+    /// The route refuses.
+    RTF_REJECT: u32 = 0x8, "RTF_REJECT";
+    /// The route swallows.
+    RTF_BLACKHOLE: u32 = 0x1000, "RTF_BLACKHOLE";
+
+    // sysctl(3): sys/sysctl.h, sys/socket.h.
+    /// `net`.
+    CTL_NET: i32 = 4, "CTL_NET";
+    /// `net.route`.
+    PF_ROUTE: i32 = 17, "PF_ROUTE";
+    /// The routes that have one of the given flags.
+    NET_RT_FLAGS: i32 = 2, "NET_RT_FLAGS";
+    /// `kern`.
+    CTL_KERN: i32 = 1, "CTL_KERN";
+    /// `kern.ostype`.
+    KERN_OSTYPE: i32 = 1, "KERN_OSTYPE";
+    /// `kern.osrelease`.
+    KERN_OSRELEASE: i32 = 2, "KERN_OSRELEASE";
+    /// `kern.version`.
+    KERN_VERSION: i32 = 4, "KERN_VERSION";
+    /// `kern.hostname`.
+    KERN_HOSTNAME: i32 = 10, "KERN_HOSTNAME";
+    /// `kern.proc`.
+    KERN_PROC: i32 = 14, "KERN_PROC";
+    /// `kern.proc.args`.
+    KERN_PROC_ARGS: i32 = 7, "KERN_PROC_ARGS";
+    /// `kern.osreldate`.
+    KERN_OSRELDATE: i32 = 24, "KERN_OSRELDATE";
+    /// `hw`.
+    CTL_HW: i32 = 6, "CTL_HW";
+    /// `hw.machine`.
+    HW_MACHINE: i32 = 1, "HW_MACHINE";
+    /// `hw.machine_arch`.
+    HW_MACHINE_ARCH: i32 = 11, "HW_MACHINE_ARCH";
+
+    // errno(2).
+    /// Not permitted: a read before registration; UFSSUSPEND in a jail.
+    EPERM: i32 = 1, "EPERM";
+    /// No such file, file system or sysctl.
+    ENOENT: i32 = 2, "ENOENT";
+    /// No such process.
+    ESRCH: i32 = 3, "ESRCH";
+    /// Input or output failed: the device went away.
+    EIO: i32 = 5, "EIO";
+    /// No such device: the device went away.
+    ENXIO: i32 = 6, "ENXIO";
+    /// UFSSUSPEND by a process with threads or with a descriptor open for writing there.
+    EDEADLK: i32 = 11, "EDEADLK";
+    /// sysctl(3): the buffer is too small.
+    ENOMEM: i32 = 12, "ENOMEM";
+    /// The device has an opener; the file system is suspended already.
+    EBUSY: i32 = 16, "EBUSY";
+    /// Not UFS; a wrong message.
+    EINVAL: i32 = 22, "EINVAL";
+    /// Nothing there yet.
+    EAGAIN: i32 = 35, "EAGAIN";
+    /// UFSSUSPEND by the thread that suspended.
+    EALREADY: i32 = 37, "EALREADY";
+    /// Operation not supported.
+    EOPNOTSUPP: i32 = 45, "EOPNOTSUPP";
+    /// A unix datagram socket is full.
+    ENOBUFS: i32 = 55, "ENOBUFS";
+}
+
+/// The headers that the C expressions need, in an order that FreeBSD accepts.
+pub const HEADERS: &[&str] = &[
+    "sys/param.h",
+    "sys/types.h",
+    "sys/socket.h",
+    "sys/sysctl.h",
+    "sys/mount.h",
+    "net/if.h",
+    "net/if_dl.h",
+    "net/if_types.h",
+    "net/route.h",
+    "netinet/in.h",
+    "ufs/ufs/dinode.h",
+    "ufs/ffs/fs.h",
+    "dev/hyperv/hv_snapshot.h",
+    "errno.h",
+    "stddef.h",
+    "stdint.h",
+];
+
+/// A C file that compiles only where every row of [`TABLE`] is true.
+#[must_use]
+pub fn c_source() -> String {
+    let mut text = String::new();
+    for header in HEADERS {
+        let _ = writeln!(text, "#include <{header}>");
+    }
+    for Row { name, value, c } in TABLE {
+        let _ = writeln!(text, "_Static_assert((unsigned long long)({c}) == {value}ULL, \"{name}: {c}\");");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c_source_asserts_every_row_with_its_value() {
+        let text = c_source();
+        assert_eq!(text.matches("_Static_assert").count(), TABLE.len());
+        assert!(text.contains("(UFSSUSPEND) == 2148029697ULL"));
+        assert!(text.contains("(sizeof(struct statfs)) == 2344ULL"));
+    }
+
+    #[test]
+    fn names_are_unique_so_that_no_row_hides_another() {
+        let mut names: Vec<_> = TABLE.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.len());
+    }
+}

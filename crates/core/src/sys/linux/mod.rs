@@ -1,0 +1,5 @@
+//! Linux: the platform of development and tests.
+
+pub(super) mod interfaces;
+pub(super) mod routes;
+pub(super) mod system;

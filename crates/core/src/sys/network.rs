@@ -1,0 +1,216 @@
+//! The network as it is now: interfaces, default routes, name servers, DHCP clients.
+//!
+//! No program is run and nothing is kept: a snapshot is a handful of system calls (getifaddrs, one read of
+//! the routes, resolv.conf, at most two pid files for each interface).
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::system_facts::FactsSource;
+use super::{ifaddrs, os, simulated};
+use crate::net::{Interface, InterfaceName, NetworkSnapshot, dhclient, resolv_conf};
+
+/// A resolv.conf larger than this is read only so far.
+const RESOLV_CONF_LIMIT: u64 = 64 * 1024;
+/// A pid file holds one decimal number.
+const PID_FILE_LIMIT: u64 = 32;
+
+/// Where the facts about the network come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSource {
+    /// Interfaces, routes and processes.
+    pub facts: FactsSource,
+    /// The file that names the name servers.
+    pub resolv_conf: PathBuf,
+    /// The directories in which dhclient(8) leaves `dhclient.IF.pid`; the first one that leads to a
+    /// running client decides.
+    pub dhclient_directories: [PathBuf; 2],
+}
+
+impl Default for NetworkSource {
+    /// The running system. dhclient's directory is `/var/run/dhclient` since FreeBSD 12.0, before that,
+    /// and with a client told so by `-p`, `/var/run`.
+    fn default() -> Self {
+        Self {
+            facts: FactsSource::System,
+            resolv_conf: "/etc/resolv.conf".into(),
+            dhclient_directories: ["/var/run/dhclient".into(), "/var/run".into()],
+        }
+    }
+}
+
+impl NetworkSource {
+    /// Takes a snapshot.
+    ///
+    /// A resolv.conf or pid file that is missing or cannot be read counts as empty: what is known must
+    /// reach the host all the same.
+    ///
+    /// # Errors
+    /// The list of interfaces or the routes cannot be had.
+    pub fn snapshot(&self) -> io::Result<NetworkSnapshot> {
+        let (interfaces, default_routes) = match &self.facts {
+            FactsSource::System => {
+                let interfaces = ifaddrs::interfaces()?;
+                let routes = os::routes::default_routes(&interfaces)?;
+                (interfaces, routes)
+            }
+            FactsSource::Directory(directory) => {
+                let interfaces = simulated::interfaces(directory)?;
+                let routes = simulated::default_routes(directory, &interfaces)?;
+                (interfaces, routes)
+            }
+        };
+        let dhcp_clients = self.dhcp_clients(&interfaces);
+        Ok(NetworkSnapshot { interfaces, default_routes, name_servers: self.name_servers(), dhcp_clients })
+    }
+
+    fn name_servers(&self) -> Vec<String> {
+        match read_start(&self.resolv_conf, RESOLV_CONF_LIMIT) {
+            Ok(bytes) => resolv_conf::parse_name_servers(&bytes),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    log::debug!("cannot read {}: {error}", self.resolv_conf.display());
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn dhcp_clients(&self, interfaces: &[Interface]) -> Vec<InterfaceName> {
+        let served = interfaces.iter().filter(|i| i.mac.is_some() && self.has_dhclient(&i.name));
+        served.map(|interface| interface.name.clone()).collect()
+    }
+
+    /// Whether a pid file leads to a process that lives and is the dhclient of exactly this interface.
+    fn has_dhclient(&self, interface: &InterfaceName) -> bool {
+        self.dhclient_directories.iter().any(|directory| {
+            let file = directory.join(format!("dhclient.{interface}.pid"));
+            read_start(&file, PID_FILE_LIMIT)
+                .ok()
+                .and_then(|bytes| dhclient::parse_pid(&bytes))
+                .and_then(|pid| self.facts.process_arguments(pid).ok())
+                .is_some_and(|arguments| dhclient::serves(&arguments, interface))
+        })
+    }
+}
+
+/// At most `limit` bytes from the beginning of a file; never waits for the other end of a FIFO.
+fn read_start(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    struct Machine {
+        directory: tempfile::TempDir,
+        source: NetworkSource,
+    }
+
+    impl Machine {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = |name: &str| directory.path().join(name);
+            fs::create_dir(path("run")).unwrap();
+            fs::create_dir(path("run/dhclient")).unwrap();
+            for (name, text) in files {
+                fs::write(path(name), text).unwrap();
+            }
+            let source = NetworkSource {
+                facts: FactsSource::Directory(directory.path().to_owned()),
+                resolv_conf: path("resolv.conf"),
+                dhclient_directories: [path("run/dhclient"), path("run")],
+            };
+            Self { directory, source }
+        }
+
+        fn clients(&self) -> Vec<String> {
+            self.source.snapshot().unwrap().dhcp_clients.iter().map(ToString::to_string).collect()
+        }
+    }
+
+    const IFADDRS: &str = "hn1 link 00:15:5d:00:00:01 up\nhn10 link 00:15:5d:00:00:0a up\n";
+
+    #[test]
+    fn the_running_system_has_a_snapshot() {
+        let source = NetworkSource { resolv_conf: "/nonexistent".into(), ..NetworkSource::default() };
+        let snapshot = source.snapshot().unwrap();
+        assert!(snapshot.interfaces.is_sorted_by_key(|interface| interface.index));
+        assert!(snapshot.name_servers.is_empty());
+    }
+
+    #[test]
+    fn a_directory_is_a_whole_machine() {
+        let machine = Machine::new(&[
+            ("ifaddrs", "lo0 link - up\nhn0 link 00:15:5d:01:02:03 up\nhn0 inet 10.0.0.5/24\n"),
+            (
+                "routes",
+                "10.0.0.0/24 - hn0\ndefault 10.0.0.1 hn0\ndefault fe80::1%hn0 hn0\ndefault 10.9.9.9 hn9\n",
+            ),
+            ("resolv.conf", "nameserver 10.0.0.2\n"),
+        ]);
+        let snapshot = machine.source.snapshot().unwrap();
+        assert_eq!(snapshot.interfaces.len(), 2);
+        let gateways: Vec<_> =
+            snapshot.default_routes.iter().map(|route| route.gateway.to_string()).collect();
+        assert_eq!(gateways, ["10.0.0.1", "fe80::1"]);
+        assert_eq!(snapshot.name_servers, ["10.0.0.2"]);
+    }
+
+    #[test]
+    fn a_client_of_hn10_is_none_of_hn1() {
+        let machine = Machine::new(&[
+            ("ifaddrs", IFADDRS),
+            ("sysctl", "1.14.7.77:str=dhclient: hn10 [priv]\n"),
+            ("run/dhclient/dhclient.hn10.pid", "77\n"),
+            ("run/dhclient/dhclient.hn1.pid", "77"),
+        ]);
+        assert_eq!(machine.clients(), ["hn10"]);
+    }
+
+    #[test]
+    fn a_stale_pid_file_does_not_hide_the_old_place() {
+        let machine = Machine::new(&[
+            ("ifaddrs", IFADDRS),
+            ("sysctl", "1.14.7.77:str=dhclient: hn1\n1.14.7.78:str=/usr/sbin/sshd\n"),
+            ("run/dhclient/dhclient.hn1.pid", "78"),
+            ("run/dhclient.hn1.pid", "77"),
+        ]);
+        assert_eq!(machine.clients(), ["hn1"]);
+        fs::remove_file(machine.directory.path().join("run/dhclient.hn1.pid")).unwrap();
+        assert!(machine.clients().is_empty());
+    }
+
+    #[test]
+    fn a_real_process_must_live_and_be_a_dhclient() {
+        use std::os::unix::process::CommandExt;
+        let machine = Machine::new(&[("ifaddrs", IFADDRS)]);
+        let pid_file = machine.directory.path().join("run/dhclient/dhclient.hn1.pid");
+        let mut child = std::process::Command::new("sleep").arg0("dhclient: hn1").arg("600").spawn().unwrap();
+        fs::write(&pid_file, child.id().to_string()).unwrap();
+        let while_alive = machine.clients();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(while_alive, ["hn1"]);
+        assert!(machine.clients().is_empty());
+        fs::write(&pid_file, std::process::id().to_string()).unwrap();
+        assert!(machine.clients().is_empty());
+    }
+
+    #[test]
+    fn unreadable_files_do_not_hide_the_interfaces() {
+        let machine = Machine::new(&[("ifaddrs", IFADDRS), ("run/dhclient/dhclient.hn1.pid", "-1")]);
+        fs::create_dir(machine.directory.path().join("resolv.conf")).unwrap();
+        let snapshot = machine.source.snapshot().unwrap();
+        assert_eq!(snapshot.interfaces.len(), 2);
+        assert!(snapshot.name_servers.is_empty() && snapshot.dhcp_clients.is_empty());
+    }
+}

@@ -1,0 +1,169 @@
+//! A machine's facts from a directory of text files, for tests and the simulated host.
+//!
+//! `sysctl` has lines `name=value` or `name:type=value`; `ifaddrs` has lines
+//! `hn0 link 00:15:5d:01:02:03 up`, `hn0 inet 10.0.0.5/24`, `hn0 inet6 fe80::1%hn0/64`; `routes` has lines
+//! `default 10.0.0.1 hn0`. Blank lines and lines that begin with `#` do not count. A missing file is what
+//! a machine without any setting has: one loopback, no route, the sysctls of [`sysctl`].
+
+use std::path::Path;
+use std::{fs, io};
+
+use super::ifaddrs::entry_for;
+use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName};
+
+const NO_IFADDRS: &str = "lo0 link - up\nlo0 inet 127.0.0.1/8\nlo0 inet6 ::1/128\n";
+
+/// What a FreeBSD guest has where the file says nothing else.
+const SYSCTLS: &[(&str, &str)] = &[
+    ("kern.ostype", "FreeBSD"),
+    ("kern.osrelease", "14.3-RELEASE"),
+    ("kern.version", "FreeBSD 14.3-RELEASE GENERIC"),
+    ("kern.osreldate", "1403000"),
+    ("hw.machine", "amd64"),
+    ("hw.machine_arch", "amd64"),
+];
+
+/// The text of `DIRECTORY/name`; `None` if there is no such file.
+fn read(directory: &Path, name: &str) -> io::Result<Option<String>> {
+    match fs::read(directory.join(name)) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn lines(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// The sysctl `name` as text: the last line that names it, else the value of a stock guest, else `None`.
+pub(super) fn sysctl(directory: &Path, name: &str) -> io::Result<Option<String>> {
+    let text = read(directory, "sysctl")?.unwrap_or_default();
+    let stock = || SYSCTLS.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    Ok(parse_sysctl(&text, name).or_else(stock))
+}
+
+fn parse_sysctl(text: &str, name: &str) -> Option<String> {
+    lines(text).rev().find_map(|line| {
+        let (left, value) = line.split_once('=')?;
+        let (known, kind) = left.split_once(':').map_or((left, ""), |(known, kind)| (known, kind));
+        if known.trim() != name {
+            return None;
+        }
+        Some(if kind.trim() == "hex" { hex_text(value) } else { value.trim_start().to_owned() })
+    })
+}
+
+/// Bytes written as hexadecimal digits, as text; this is how a value with NULs is written.
+fn hex_text(digits: &str) -> String {
+    let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Vec<u8> = digits.chunks_exact(2).filter_map(pair).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The interfaces of the file `ifaddrs`.
+pub(super) fn interfaces(directory: &Path) -> io::Result<Vec<Interface>> {
+    let text = read(directory, "ifaddrs")?;
+    let mut interfaces = parse_interfaces(text.as_deref().unwrap_or(NO_IFADDRS));
+    interfaces.sort_by_key(|interface| interface.index);
+    Ok(interfaces)
+}
+
+fn parse_interfaces(text: &str) -> Vec<Interface> {
+    let mut interfaces = Vec::new();
+    for line in lines(text) {
+        let mut words = line.split_whitespace();
+        let (Some(name), Some(kind)) = (words.next(), words.next()) else { continue };
+        let Ok(name) = name.parse::<InterfaceName>() else { continue };
+        let count = interfaces.len();
+        let interface = entry_for(&mut interfaces, name);
+        if interface.index == 0 {
+            interface.index = u32::try_from(count + 1).unwrap_or(u32::MAX);
+            interface.loopback = interface.name.as_str().starts_with("lo");
+        }
+        match kind {
+            "link" => set_link(interface, words),
+            "inet" | "inet6" => interface.addresses.extend(words.next().and_then(address)),
+            _ => {}
+        }
+    }
+    interfaces
+}
+
+fn set_link<'a>(interface: &mut Interface, mut words: impl Iterator<Item = &'a str>) {
+    interface.mac = words.next().and_then(|word| word.parse().ok());
+    for word in words {
+        match word.split_once('=') {
+            None if word == "up" => interface.up = true,
+            None if word == "down" => interface.up = false,
+            Some(("index", number)) => interface.index = number.parse().unwrap_or(interface.index),
+            _ => {}
+        }
+    }
+}
+
+/// `10.0.0.5/24`, or `fe80::1%hn0/64` without its scope.
+fn address(word: &str) -> Option<InterfaceAddress> {
+    match word.split_once('%') {
+        None => word.parse().ok(),
+        Some((address, scope)) => {
+            let prefix = scope.split_once('/').map_or(String::new(), |(_, prefix)| format!("/{prefix}"));
+            format!("{address}{prefix}").parse().ok()
+        }
+    }
+}
+
+/// The default routes through a gateway in the file `routes`, of interfaces that exist.
+pub(super) fn default_routes(directory: &Path, interfaces: &[Interface]) -> io::Result<Vec<DefaultRoute>> {
+    let text = read(directory, "routes")?.unwrap_or_default();
+    Ok(lines(&text).filter_map(|line| default_route(line, interfaces)).collect())
+}
+
+fn default_route(line: &str, interfaces: &[Interface]) -> Option<DefaultRoute> {
+    let mut words = line.split_whitespace();
+    let destination = words.next()?;
+    let gateway = words.next()?.split('%').next()?.parse().ok()?;
+    let name = words.next()?;
+    let interface = interfaces.iter().find(|interface| interface.name.as_str() == name)?;
+    matches!(destination, "default" | "0.0.0.0/0" | "::/0")
+        .then(|| DefaultRoute { gateway, interface: interface.name.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_line_of_a_sysctl_wins_and_types_are_read() {
+        let text =
+            "# a comment\nhw.hn.vflist=mce0\n a.b:str= 12 x\nhw.hn.vflist=mce1\n1.14.7.9:hex=61 0062\n";
+        assert_eq!(parse_sysctl(text, "hw.hn.vflist").as_deref(), Some("mce1"));
+        assert_eq!(parse_sysctl(text, "a.b").as_deref(), Some("12 x"));
+        assert_eq!(parse_sysctl(text, "1.14.7.9").as_deref(), Some("a\0b"));
+        assert_eq!(parse_sysctl(text, "hw.hn"), None);
+    }
+
+    #[test]
+    fn interfaces_have_their_lines_together() {
+        let text = "lo0 link - up\nhn0 link 00:15:5D:01:02:03 up mtu=9000 index=7\nlo0 inet 127.0.0.1/8\n\
+                    hn0 inet 10.0.0.5/24\nhn0 inet6 fe80::1%hn0/64\nhn0 inet nonsense\n";
+        let interfaces = parse_interfaces(text);
+        assert_eq!(interfaces.len(), 2);
+        assert!(interfaces[0].loopback && interfaces[0].mac.is_none());
+        assert_eq!((interfaces[1].index, interfaces[1].up), (7, true));
+        let addresses: Vec<_> = interfaces[1].addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.0.0.5/24", "fe80::1/64"]);
+    }
+
+    #[test]
+    fn missing_files_are_a_machine_with_a_loopback() {
+        let directory = tempfile::tempdir().unwrap();
+        let interfaces = interfaces(directory.path()).unwrap();
+        assert_eq!(interfaces.len(), 1);
+        assert!(interfaces[0].loopback);
+        assert!(default_routes(directory.path(), &interfaces).unwrap().is_empty());
+        assert_eq!(sysctl(directory.path(), "kern.ostype").unwrap().as_deref(), Some("FreeBSD"));
+        assert_eq!(sysctl(directory.path(), "hw.hn.vflist").unwrap(), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! What the running system is: release, architecture, host name, other sysctls.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{os, simulated};
+
+/// What does not change while the system runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemFacts {
+    /// kern.ostype: `FreeBSD`.
+    pub os_type: String,
+    /// kern.osrelease: `14.3-RELEASE-p2`.
+    pub os_release: String,
+    /// kern.version: the kernel's build, one line.
+    pub os_version: String,
+    /// kern.osreldate: `1403000`; `None` where there is no such number.
+    pub os_reldate: Option<u32>,
+    /// hw.machine: `amd64`, `arm64`.
+    pub machine: String,
+    /// hw.machine_arch: `amd64`, `aarch64`.
+    pub machine_arch: String,
+}
+
+/// Where facts about the machine come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum FactsSource {
+    /// The running system.
+    #[default]
+    System,
+    /// A directory of text files (`sysctl`, `ifaddrs`, `routes`, `mounts`): a simulated machine.
+    Directory(PathBuf),
+}
+
+impl FactsSource {
+    /// Asks what system this is, by sysctl(3) on FreeBSD: uname(3) there honours environment variables.
+    ///
+    /// # Errors
+    /// A failed sysctl(3), or a file that cannot be read.
+    pub fn system_facts(&self) -> io::Result<SystemFacts> {
+        let Self::Directory(directory) = self else { return os::system::facts() };
+        let text = |name| Ok::<_, io::Error>(simulated::sysctl(directory, name)?.unwrap_or_default());
+        Ok(SystemFacts {
+            os_type: text("kern.ostype")?,
+            os_release: text("kern.osrelease")?,
+            os_version: text("kern.version")?,
+            os_reldate: text("kern.osreldate")?.parse().ok(),
+            machine: text("hw.machine")?,
+            machine_arch: text("hw.machine_arch")?,
+        })
+    }
+
+    /// The host name, which DHCP or an administrator may change at any time; empty where none is set.
+    ///
+    /// # Errors
+    /// A failed system call, or a file that cannot be read.
+    pub fn host_name(&self) -> io::Result<String> {
+        if let Self::Directory(directory) = self
+            && let Some(name) = simulated::sysctl(directory, "kern.hostname")?
+        {
+            return Ok(name);
+        }
+        os::system::host_name()
+    }
+
+    /// The sysctl `name` whose value is text; `None` if the kernel has no such sysctl.
+    ///
+    /// # Errors
+    /// A failed sysctl(3), or a file that cannot be read. `Unsupported` on systems without sysctls.
+    pub fn sysctl_text(&self, name: &str) -> io::Result<Option<String>> {
+        match self {
+            Self::System => os::system::sysctl_text(name),
+            Self::Directory(directory) => simulated::sysctl(directory, name),
+        }
+    }
+
+    /// The sysctl `name` whose value is a number of 4 or 8 bytes; `None` if there is no such sysctl.
+    ///
+    /// # Errors
+    /// As [`Self::sysctl_text`]; `InvalidData` if the value is no number.
+    pub fn sysctl_number(&self, name: &str) -> io::Result<Option<i64>> {
+        let Self::Directory(directory) = self else { return os::system::sysctl_number(name) };
+        let number = |text: String| text.trim().parse().map_err(|_| invalid_number(name));
+        simulated::sysctl(directory, name)?.map(number).transpose()
+    }
+
+    /// The argument vector of process `pid`, each argument followed by a NUL.
+    ///
+    /// A directory may name it by the numbers of kern.proc.args, `1.14.7.PID:str=dhclient: hn0`; where it
+    /// does not, the running system is asked.
+    ///
+    /// # Errors
+    /// There is no such process, or it cannot be asked.
+    pub fn process_arguments(&self, pid: u32) -> io::Result<Vec<u8>> {
+        if let Self::Directory(directory) = self
+            && let Some(arguments) = simulated::sysctl(directory, &format!("1.14.7.{pid}"))?
+        {
+            return Ok(arguments.into_bytes());
+        }
+        os::system::process_arguments(pid)
+    }
+}
+
+/// The sysctl `name` holds something else than the number that it should.
+pub(super) fn invalid_number(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("sysctl {name} is no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_system_says_what_it_is() {
+        let facts = FactsSource::System.system_facts().unwrap();
+        for text in
+            [&facts.os_type, &facts.os_release, &facts.os_version, &facts.machine, &facts.machine_arch]
+        {
+            assert!(!text.is_empty() && !text.contains(['\0', '\n']), "{facts:?}");
+        }
+        FactsSource::System.host_name().unwrap();
+    }
+
+    #[test]
+    fn a_directory_replaces_what_it_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let text =
+            "kern.osrelease=15.0-STABLE\nkern.hostname=web1\nhw.hn.vf_transparent=1\nhw.hn.vflist=mce0\n";
+        std::fs::write(directory.path().join("sysctl"), text).unwrap();
+        let source = FactsSource::Directory(directory.path().to_owned());
+        let facts = source.system_facts().unwrap();
+        assert_eq!((facts.os_release.as_str(), facts.machine.as_str()), ("15.0-STABLE", "amd64"));
+        assert_eq!(source.host_name().unwrap(), "web1");
+        assert_eq!(source.sysctl_number("hw.hn.vf_transparent").unwrap(), Some(1));
+        assert_eq!(source.sysctl_number("hw.hn.missing").unwrap(), None);
+        assert!(source.sysctl_number("hw.hn.vflist").is_err());
+        assert_eq!(source.sysctl_text("hw.hn.vflist").unwrap().as_deref(), Some("mce0"));
+    }
+
+    #[test]
+    fn arguments_of_a_live_process_are_read() {
+        let arguments = FactsSource::System.process_arguments(std::process::id()).unwrap();
+        assert!(arguments.ends_with(b"\0"), "{arguments:?}");
+        assert!(FactsSource::System.process_arguments(u32::MAX).is_err());
+    }
+}
