@@ -9,6 +9,8 @@
 pub mod clock;
 pub mod freebsd_abi;
 mod ifaddrs;
+pub mod memory;
+pub mod mount_table;
 pub mod network;
 pub mod process;
 pub mod route_records;
@@ -16,6 +18,7 @@ pub mod signals;
 mod simulated;
 pub mod socket_address;
 pub mod system_facts;
+pub mod vss_device;
 
 #[cfg(target_os = "freebsd")]
 mod freebsd;

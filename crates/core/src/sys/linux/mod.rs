@@ -1,5 +1,6 @@
 //! Linux: the platform of development and tests.
 
 pub(super) mod interfaces;
+pub(super) mod mounts;
 pub(super) mod routes;
 pub(super) mod system;
