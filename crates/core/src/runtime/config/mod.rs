@@ -1,6 +1,7 @@
 //! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can write it.
 
 mod kvp;
+mod vss;
 
 use std::fmt;
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use kvp::Kvp;
+pub use vss::{MountRule, Vss};
 
 /// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build environment.
 pub const DEFAULT_PATH: &str = match option_env!("HV_CONFIG_FILE") {
@@ -31,6 +33,8 @@ pub struct Config {
     pub facts: Facts,
     /// The key-value exchange.
     pub kvp: Kvp,
+    /// Live backup.
+    pub vss: Vss,
 }
 
 /// `[log]`.
@@ -181,7 +185,8 @@ impl Config {
         if self.log.sockets.is_empty() {
             return Err(ConfigError::Value { key: "log.sockets", expected: "a list of at least one path" });
         }
-        self.kvp.validate()
+        self.kvp.validate()?;
+        self.vss.validate()
     }
 }
 
