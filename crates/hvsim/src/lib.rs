@@ -1,1 +1,12 @@
-//! The simulated Hyper-V host.
+//! The simulated Hyper-V host: the guest's device files on Linux, and a host that talks through them.
+
+pub mod cli;
+pub mod client;
+pub mod control;
+pub mod device;
+pub mod fs;
+pub mod host;
+pub mod kvp;
+pub mod namespace;
+pub mod server;
+pub mod station;

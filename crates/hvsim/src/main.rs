@@ -1,2 +1,7 @@
 //! Entry point of `hvsim`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hvsim::cli::run(std::env::args_os().skip(1).collect())
+}

@@ -1,0 +1,242 @@
+//! `hvsim host`: plays the host against a running server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+use serde::Serialize;
+
+use super::serve::seconds;
+use super::{Failure, required_dir};
+use crate::client::Client;
+use crate::kvp::{HostAnswer, HostRequest, HostValue, IpInfo, Item, layout};
+
+/// Long enough for a request that waits behind another one that times out.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+struct Arguments {
+    dir: Option<PathBuf>,
+    json: bool,
+    expect: Option<u32>,
+    limit: Option<Duration>,
+    take: bool,
+    kind: Option<String>,
+    ip: IpInfo,
+    words: Vec<String>,
+}
+
+pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
+    let arguments = parse(parser)?;
+    let dir = required_dir(arguments.dir.clone())?;
+    let mut words = arguments.words.iter().map(String::as_str);
+    let action = match (words.next(), words.next()) {
+        (Some("violations"), None) => Action::Violations,
+        (Some("kvp"), Some(verb)) => kvp_action(verb, &words.collect::<Vec<_>>(), &arguments)?,
+        _ => return Err(Failure::Usage("no command for the host".to_owned())),
+    };
+    let limit = arguments.limit.unwrap_or(DEFAULT_LIMIT);
+    let mut client = Client::connect(&dir)?.with_limit(limit);
+    perform(action, &mut client, &arguments)
+}
+
+enum Action {
+    Violations,
+    Statistics,
+    Detach,
+    Attach,
+    Enumerate(u8),
+    Ask(HostRequest),
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Failure> {
+    let mut found = Arguments::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("dir") => found.dir = Some(PathBuf::from(parser.value()?)),
+            Long("json") => found.json = true,
+            Long("expect") => found.expect = Some(status(&parser.value()?.string()?)?),
+            Long("limit") => found.limit = Some(seconds(&parser.value()?.string()?)?),
+            Long("take") => found.take = true,
+            Long("type") => found.kind = Some(parser.value()?.string()?),
+            Long("dhcp") => found.ip.dhcp = true,
+            Long("address") => found.ip.addresses = parser.value()?.string()?,
+            Long("mask") => found.ip.masks = parser.value()?.string()?,
+            Long("gateway") => found.ip.gateways = parser.value()?.string()?,
+            Long("dns") => found.ip.name_servers = parser.value()?.string()?,
+            Value(word) => found.words.push(word.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(found)
+}
+
+fn kvp_action(verb: &str, words: &[&str], arguments: &Arguments) -> Result<Action, Failure> {
+    let request = match (verb, words) {
+        ("statistics", []) => return Ok(Action::Statistics),
+        ("detach", []) => return Ok(Action::Detach),
+        ("attach", []) => return Ok(Action::Attach),
+        ("enumerate", [pool]) => return Ok(Action::Enumerate(number(pool)?)),
+        ("get", [pool, key]) => HostRequest::Get { pool: number(pool)?, key: (*key).to_owned() },
+        ("set", [pool, key, text]) => HostRequest::Set {
+            pool: number(pool)?,
+            key: (*key).to_owned(),
+            value: value(text, arguments.kind.as_deref())?,
+        },
+        ("delete", [pool, key]) => HostRequest::Delete { pool: number(pool)?, key: (*key).to_owned() },
+        ("ip-info", [mac]) => HostRequest::GetIpInfo { adapter: (*mac).to_owned() },
+        ("set-ip", [adapter]) => HostRequest::SetIpInfo { info: new_addresses(adapter, &arguments.ip) },
+        ("raw", [opcode, pool]) => raw(opcode, pool, "")?,
+        ("raw", [opcode, pool, hex]) => raw(opcode, pool, hex)?,
+        _ => return Err(Failure::Usage(format!("kvp {verb} is unknown or lacks an argument"))),
+    };
+    Ok(Action::Ask(request))
+}
+
+fn new_addresses(adapter: &str, ip: &IpInfo) -> IpInfo {
+    let has = |mark: char| ip.addresses.contains(mark);
+    let family = u8::from(has('.')) | (u8::from(has(':')) << 1);
+    IpInfo { adapter: adapter.to_owned(), family, ..ip.clone() }
+}
+
+fn raw(opcode: &str, pool: &str, hex: &str) -> Result<HostRequest, Failure> {
+    let body = parse_hex(hex).ok_or_else(|| Failure::Usage(format!("{hex:?} is no row of hex bytes")))?;
+    Ok(HostRequest::Raw { opcode: number(opcode)?, pool: number(pool)?, body })
+}
+
+fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.bytes().map(|digit| hex_digit(digit).ok()).collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+fn hex_digit(digit: u8) -> Result<u8, ()> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()).ok_or(())
+}
+
+fn number(text: &str) -> Result<u8, Failure> {
+    text.parse().map_err(|_| Failure::Usage(format!("{text:?} is no number from 0 to 255")))
+}
+
+fn value(text: &str, kind: Option<&str>) -> Result<HostValue, Failure> {
+    let wrong = |_| Failure::Usage(format!("{text:?} is no number of that type"));
+    match kind.unwrap_or("string") {
+        "string" => Ok(HostValue::String(text.to_owned())),
+        "u32" => text.parse().map(HostValue::U32).map_err(wrong),
+        "u64" => text.parse().map(HostValue::U64).map_err(wrong),
+        "qword" => text.parse().map(HostValue::Qword).map_err(wrong),
+        other => Err(Failure::Usage(format!("unknown type {other:?}"))),
+    }
+}
+
+fn status(text: &str) -> Result<u32, Failure> {
+    let known = layout::STATUSES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
+    let number = || match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    known
+        .map(|(code, _)| *code)
+        .or_else(number)
+        .ok_or_else(|| Failure::Usage(format!("{text:?} is no status")))
+}
+
+fn perform(action: Action, client: &mut Client, arguments: &Arguments) -> Result<(), Failure> {
+    match action {
+        Action::Violations => {
+            let found = if arguments.take { client.take_violations()? } else { client.violations()? };
+            show(arguments.json, &found, || found.join("\n"));
+            if found.is_empty() { Ok(()) } else { Err(Failure::Bad) }
+        }
+        Action::Statistics => {
+            let found = client.statistics()?;
+            show(arguments.json, &found, || format!("{found:#?}"));
+            Ok(())
+        }
+        Action::Detach => Ok(client.detach()?),
+        Action::Attach => Ok(client.attach()?),
+        Action::Enumerate(pool) => {
+            let (items, last) = client.enumerate(pool)?;
+            show(arguments.json, &Listing { items: &items, end: &last }, || table(&items));
+            judge(&last, arguments.expect.or(Some(layout::STATUS_CONT)))
+        }
+        Action::Ask(request) => {
+            let answer = client.ask(request)?;
+            show(arguments.json, &answer, || describe(&answer));
+            judge(&answer, arguments.expect)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listing<'a> {
+    items: &'a [Item],
+    /// The answer that ended the walk.
+    end: &'a HostAnswer,
+}
+
+fn show(json: bool, found: &impl Serialize, people: impl FnOnce() -> String) {
+    let text = if json { serde_json::to_string(found).unwrap_or_default() } else { people() };
+    if !text.is_empty() {
+        println!("{text}");
+    }
+}
+
+fn judge(answer: &HostAnswer, expect: Option<u32>) -> Result<(), Failure> {
+    if answer.code == expect.unwrap_or(layout::STATUS_OK) {
+        return Ok(());
+    }
+    eprintln!("hvsim: the guest answered {}", code_text(answer));
+    Err(Failure::Bad)
+}
+
+fn code_text(answer: &HostAnswer) -> String {
+    let name = layout::status_name(answer.code).unwrap_or("unknown");
+    let why = match (answer.detached, answer.timed_out) {
+        (true, _) => ", because the device is gone",
+        (_, true) => ", because no daemon answered in time",
+        _ => "",
+    };
+    format!("{name} ({:#010x}){why}", answer.code)
+}
+
+fn describe(answer: &HostAnswer) -> String {
+    match (&answer.item, &answer.ip) {
+        (Some(item), _) => escape(&item.value),
+        (_, Some(ip)) => ip_table(ip),
+        _ if answer.is_ok() => "OK".to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn ip_table(ip: &IpInfo) -> String {
+    let families = match ip.family {
+        1 => "IPv4",
+        2 => "IPv6",
+        3 => "IPv4 and IPv6",
+        _ => "none",
+    };
+    let rows = [
+        ("adapter", ip.adapter.as_str()),
+        ("families", families),
+        ("DHCP", if ip.dhcp { "yes" } else { "no" }),
+        ("addresses", &ip.addresses),
+        ("masks", &ip.masks),
+        ("gateways", &ip.gateways),
+        ("name servers", &ip.name_servers),
+    ];
+    let rows: Vec<String> = rows.iter().map(|(name, text)| format!("{name:<13}{}", escape(text))).collect();
+    rows.join("\n")
+}
+
+fn table(items: &[Item]) -> String {
+    let width = items.iter().map(|item| escape(&item.key).chars().count()).max().unwrap_or(0).max(3);
+    let row = |key: &str, value: &str| format!("{key:<width$}  {value}").trim_end().to_owned();
+    let rows = items.iter().map(|item| row(&escape(&item.key), &escape(&item.value)));
+    std::iter::once(row("KEY", "VALUE")).chain(rows).collect::<Vec<_>>().join("\n")
+}
+
+/// What a guest sends may hold control characters, which a terminal must not see.
+fn escape(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}

@@ -1,0 +1,121 @@
+//! The program `hvsim`: its subcommands, their options and what they print.
+
+mod host;
+mod run;
+mod serve;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// sysexits(3): the command was used wrongly.
+pub(crate) const EX_USAGE: u8 = 64;
+/// sysexits(3): something that is needed is not there.
+pub(crate) const EX_UNAVAILABLE: u8 = 69;
+
+const USAGE: &str = "\
+hvsim: a simulated Hyper-V host
+
+usage:
+  hvsim serve --dir DIR [--timeout SECONDS] [--adapter hnN=GUID]… [--while-stdin]
+      Mount the device files at DIR/dev in a private namespace and serve them until a signal comes.
+      --timeout      how long the kernel waits for a daemon (5)
+      --adapter      a network adapter that the kernel knows, for SET_IP_INFO; may be repeated
+      --while-stdin  end when standard input does
+  hvsim run --dir DIR [--] PROGRAM [ARGUMENT]…
+      Run a program that sees DIR/dev.
+  hvsim host --dir DIR [--json] [--expect CODE] [--limit SECONDS] COMMAND
+      Be the host. Ends with 1 when the guest's answer is not OK, or not the CODE that is expected
+      (a name such as S_CONT, or a number). Commands:
+        kvp enumerate POOL
+        kvp get POOL KEY
+        kvp set POOL KEY VALUE [--type string|u32|u64|qword]
+        kvp delete POOL KEY
+        kvp ip-info MAC
+        kvp set-ip ADAPTER [--dhcp] [--address LIST] [--mask LIST] [--gateway LIST] [--dns LIST]
+        kvp raw OPERATION POOL [HEX]    any operation, with a body in the host's layout
+        kvp statistics | detach | attach
+        violations [--take]             what the guest's programs did against the contract
+  hvsim --help | --version
+";
+
+/// Why the program ends without success.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line is wrong.
+    Usage(String),
+    /// Something is missing: the server, FUSE, a program.
+    Unavailable(String),
+    /// It was done, and the result is not as it should be. Already told.
+    Bad,
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<crate::client::ClientError> for Failure {
+    fn from(error: crate::client::ClientError) -> Self {
+        Self::Unavailable(chain(&error))
+    }
+}
+
+/// Runs the program with its arguments, without its name.
+#[must_use]
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    match dispatch(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Bad) => ExitCode::FAILURE,
+        Err(Failure::Unavailable(text)) => {
+            eprintln!("hvsim: {text}");
+            ExitCode::from(EX_UNAVAILABLE)
+        }
+        Err(Failure::Usage(text)) => {
+            eprintln!("hvsim: {text}\nTry hvsim --help.");
+            ExitCode::from(EX_USAGE)
+        }
+    }
+}
+
+fn dispatch(arguments: Vec<OsString>) -> Result<(), Failure> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    match parser.next()? {
+        Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => print!("{USAGE}"),
+        Some(lexopt::Arg::Long("version") | lexopt::Arg::Short('V')) => {
+            println!("hvsim {}", env!("CARGO_PKG_VERSION"));
+        }
+        Some(lexopt::Arg::Value(name)) => return subcommand(&name.to_string_lossy(), parser),
+        Some(other) => return Err(other.unexpected().into()),
+        None => return Err(Failure::Usage("no subcommand".to_owned())),
+    }
+    Ok(())
+}
+
+fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
+    match name {
+        "serve" => serve::run(parser),
+        "run" => run::run(parser),
+        "host" => host::run(parser),
+        _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
+    }
+}
+
+/// The option that every subcommand needs.
+fn required_dir(dir: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    dir.ok_or_else(|| Failure::Usage("--dir is missing".to_owned()))
+}
+
+/// An error with everything that caused it, for one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let _ = write!(text, ": {source}");
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,56 @@
+//! `hvsim serve`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+use super::{Failure, chain, required_dir};
+use crate::kvp::{Adapter, Settings};
+use crate::server::{self, Options};
+
+pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
+    let options = parse(parser)?;
+    server::serve(&options, |dir| {
+        let mut out = std::io::stdout();
+        // Whoever started this may not listen any more; that is no reason to end.
+        let _ = writeln!(out, "ready {}", dir.display()).and_then(|()| out.flush());
+    })
+    .map_err(|error| Failure::Unavailable(chain(&error)))
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<Options, Failure> {
+    let mut dir = None;
+    let mut kvp = Settings::default();
+    let mut while_stdin = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
+            Long("timeout") => kvp.timeout = seconds(&parser.value()?.string()?)?,
+            Long("adapter") => kvp.adapters.push(adapter(&parser.value()?.string()?)?),
+            Long("while-stdin") => while_stdin = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Options { dir: required_dir(dir)?, kvp, while_stdin })
+}
+
+/// A positive number of seconds, with or without a fraction.
+pub(super) fn seconds(text: &str) -> Result<Duration, Failure> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| Failure::Usage(format!("{text:?} is no number of seconds")))
+}
+
+fn adapter(text: &str) -> Result<Adapter, Failure> {
+    let wrong = || Failure::Usage(format!("{text:?} is no hnN=GUID"));
+    let (interface, guid) = text.split_once('=').ok_or_else(wrong)?;
+    let guid = guid.trim_matches(['{', '}']);
+    if guid.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Adapter { guid: guid.to_owned(), interface: interface.parse().map_err(|_| wrong())? })
+}

@@ -1,0 +1,274 @@
+//! The control socket's client: one blocking call for each thing that the host can do.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::control::{Command, Hello, KvpCommand, Latencies, Reply, socket_path};
+use crate::kvp::{HostAnswer, HostRequest, HostValue, IpInfo, Item, Statistics, layout};
+
+/// Why a call did not get its result.
+#[derive(Debug)]
+pub enum ClientError {
+    /// There is no server.
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The connection broke.
+    Talk(io::Error),
+    /// What came is no reply.
+    Understand(serde_json::Error),
+    /// The server did not do it.
+    Refused(String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { path, .. } => {
+                write!(f, "no simulated host answers at {}", path.display())
+            }
+            Self::Talk(_) => f.write_str("the simulated host does not answer any more"),
+            Self::Understand(_) => f.write_str("the simulated host's reply is not understood"),
+            Self::Refused(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect { source, .. } | Self::Talk(source) => Some(source),
+            Self::Understand(source) => Some(source),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+/// The result of a call.
+pub type Result<T> = std::result::Result<T, ClientError>;
+
+/// A connection to a server. Every call blocks; for calls at the same time use several clients.
+#[derive(Debug)]
+pub struct Client {
+    reader: BufReader<UnixStream>,
+    limit: Option<Duration>,
+}
+
+impl Client {
+    /// Connects to the server in `dir`.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub fn connect(dir: &Path) -> Result<Self> {
+        let path = socket_path(dir);
+        let stream = UnixStream::connect(&path).map_err(|source| ClientError::Connect { path, source })?;
+        Ok(Self { reader: BufReader::new(stream), limit: None })
+    }
+
+    /// How long [`Client::ask`] and the calls built on it wait for an answer, also while no daemon is
+    /// registered. Without it they wait for ever.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Performs any command.
+    ///
+    /// # Errors
+    /// As for every call: the connection broke, or the server refuses.
+    pub fn call<T: DeserializeOwned>(&mut self, command: &Command) -> Result<T> {
+        let mut line = serde_json::to_string(command).map_err(ClientError::Understand)?;
+        line.push('\n');
+        self.reader.get_mut().write_all(line.as_bytes()).map_err(ClientError::Talk)?;
+        line.clear();
+        if self.reader.read_line(&mut line).map_err(ClientError::Talk)? == 0 {
+            return Err(ClientError::Talk(io::ErrorKind::UnexpectedEof.into()));
+        }
+        match serde_json::from_str(&line).map_err(ClientError::Understand)? {
+            Reply::Done(value) => serde_json::from_value(value).map_err(ClientError::Understand),
+            Reply::Refused(reason) => Err(ClientError::Refused(reason)),
+        }
+    }
+
+    /// Who serves.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn hello(&mut self) -> Result<Hello> {
+        self.call(&Command::Hello)
+    }
+
+    /// What the guest's programs did against the contract so far.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn violations(&mut self) -> Result<Vec<String>> {
+        self.call(&Command::Violations { take: false })
+    }
+
+    /// The same, and the server forgets it.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn take_violations(&mut self) -> Result<Vec<String>> {
+        self.call(&Command::Violations { take: true })
+    }
+
+    /// The host sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// See [`Client::call`]; also when there is no answer within the limit.
+    pub fn ask(&mut self, request: HostRequest) -> Result<HostAnswer> {
+        let limit = self.limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        self.call(&Command::Kvp(KvpCommand::Ask { request, limit }))
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn get(&mut self, pool: u8, key: &str) -> Result<HostAnswer> {
+        self.ask(HostRequest::Get { pool, key: key.to_owned() })
+    }
+
+    /// SET of a text.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn set(&mut self, pool: u8, key: &str, value: &str) -> Result<HostAnswer> {
+        self.set_value(pool, key, HostValue::String(value.to_owned()))
+    }
+
+    /// SET of any value.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn set_value(&mut self, pool: u8, key: &str, value: HostValue) -> Result<HostAnswer> {
+        self.ask(HostRequest::Set { pool, key: key.to_owned(), value })
+    }
+
+    /// DELETE.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn delete(&mut self, pool: u8, key: &str) -> Result<HostAnswer> {
+        self.ask(HostRequest::Delete { pool, key: key.to_owned() })
+    }
+
+    /// ENUMERATE of one index.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn enumerate_index(&mut self, pool: u8, index: u32) -> Result<HostAnswer> {
+        self.ask(HostRequest::Enumerate { pool, index })
+    }
+
+    /// The host's walk over a pool: indices from 0 on to the first that is not OK, whose answer comes
+    /// back as well.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn enumerate(&mut self, pool: u8) -> Result<(Vec<Item>, HostAnswer)> {
+        let mut items = Vec::new();
+        for index in 0.. {
+            let answer = self.enumerate_index(pool, index)?;
+            match answer.item {
+                Some(item) if answer.code == layout::STATUS_OK => items.push(item),
+                _ => return Ok((items, answer)),
+            }
+        }
+        Ok((items, HostAnswer::bare(layout::STATUS_CONT)))
+    }
+
+    /// `GET_IP_INFO` for a MAC address.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn ip_info(&mut self, mac: &str) -> Result<HostAnswer> {
+        self.ask(HostRequest::GetIpInfo { adapter: mac.to_owned() })
+    }
+
+    /// `SET_IP_INFO`.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn set_ip_info(&mut self, info: IpInfo) -> Result<HostAnswer> {
+        self.ask(HostRequest::SetIpInfo { info })
+    }
+
+    /// An operation with a body in the host's layout.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn raw(&mut self, opcode: u8, pool: u8, body: Vec<u8>) -> Result<HostAnswer> {
+        self.ask(HostRequest::Raw { opcode, pool, body })
+    }
+
+    /// A message that reaches the daemon unconverted.
+    ///
+    /// # Errors
+    /// See [`Client::ask`].
+    pub fn verbatim(&mut self, message: Vec<u8>) -> Result<HostAnswer> {
+        self.ask(HostRequest::Verbatim { message })
+    }
+
+    /// Sends `count` requests, in turn, as fast as they are answered: inside the server, so that only the
+    /// device and the daemon are measured.
+    ///
+    /// # Errors
+    /// See [`Client::call`]; also when one is not answered in time.
+    pub fn ask_many(&mut self, requests: Vec<HostRequest>, count: usize) -> Result<Latencies> {
+        self.call(&Command::Kvp(KvpCommand::AskMany { requests, count }))
+    }
+
+    /// Waits until a daemon is registered, and tells whether one is.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn wait_registered(&mut self, limit: Duration) -> Result<bool> {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.call(&Command::Kvp(KvpCommand::WaitRegistered { limit }))
+    }
+
+    /// The key-value device's counters.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn statistics(&mut self) -> Result<Statistics> {
+        self.call(&Command::Kvp(KvpCommand::Statistics))
+    }
+
+    /// Changes how long the kernel waits for the key-value daemon, from the next request on.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn set_timeout(&mut self, timeout: Duration) -> Result<()> {
+        let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.call(&Command::Kvp(KvpCommand::SetTimeout { milliseconds }))
+    }
+
+    /// Removes the key-value device; its daemon is killed.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn detach(&mut self) -> Result<()> {
+        self.call(&Command::Kvp(KvpCommand::Detach))
+    }
+
+    /// Brings the key-value device back, as new.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn attach(&mut self) -> Result<()> {
+        self.call(&Command::Kvp(KvpCommand::Attach))
+    }
+}

@@ -1,0 +1,147 @@
+//! What the driver makes of a host's message for the daemon, and of the daemon's answer for the host.
+
+use std::ops::Range;
+
+use hv_core::net::InterfaceName;
+use nix::errno::Errno;
+
+use super::layout::{
+    self, DELETE_KEY, DELETE_KEY_SIZE, ENUMERATED, EXCHANGE, Exchange, IP_DAEMON, IP_HOST, Message,
+};
+use super::unicode::{utf8_to_utf16, utf16_to_utf8};
+
+/// A network adapter that the driver knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    /// Its channel's GUID, without braces. The kernel prints it in lower case and compares exactly.
+    pub guid: String,
+    /// Its interface: `hn0`.
+    pub interface: InterfaceName,
+}
+
+/// `hv_kvp_convert_hostmsg_to_usermsg`.
+pub(super) fn to_daemon(host: &Message, adapters: &[Adapter]) -> Message {
+    let operation = host.u8_at(layout::OPERATION);
+    let mut message = Message::request(operation, host.u8_at(layout::POOL));
+    match operation {
+        layout::OP_SET_IP_INFO => set_ip_info(host, &mut message, adapters),
+        layout::OP_GET_IP_INFO => {
+            copy_ip_text(host, &mut message, IP_HOST.adapter(), IP_DAEMON.adapter());
+            message.put_u8(IP_DAEMON.family(), host.u8_at(IP_HOST.family()));
+        }
+        layout::OP_SET => {
+            set_value(host, &mut message);
+            copy_key(host, &mut message, EXCHANGE.key_size(), EXCHANGE.key());
+        }
+        layout::OP_GET => copy_key(host, &mut message, EXCHANGE.key_size(), EXCHANGE.key()),
+        layout::OP_DELETE => copy_key(host, &mut message, DELETE_KEY_SIZE, DELETE_KEY),
+        layout::OP_ENUMERATE => message.put_u32(layout::INDEX, host.u32_at(layout::INDEX)),
+        _ => {}
+    }
+    message
+}
+
+fn copy_key(host: &Message, message: &mut Message, size_at: usize, array: Range<usize>) {
+    let size = copy_text(host, message, host.u32_at(size_at), array);
+    message.put_u32(size_at, size);
+}
+
+/// Converts as many *units* as the host gave *bytes*, so what is behind the NUL comes along, and returns
+/// half of what came out: the driver's idea of a size.
+fn copy_text(host: &Message, message: &mut Message, host_size: u32, array: Range<usize>) -> u32 {
+    let units = usize::try_from(host_size).unwrap_or(usize::MAX);
+    // The driver keeps the last byte of the array for the NUL.
+    let room = array.start..array.end - 1;
+    let len = utf16_to_utf8(message.part_mut(room), host.units_from(array.start).take(units));
+    u32::try_from(len / 2).unwrap_or(u32::MAX)
+}
+
+/// The value's type itself is not handed on: it stays 0.
+fn set_value(host: &Message, message: &mut Message) {
+    let value = EXCHANGE.value();
+    let printed = match host.u32_at(EXCHANGE.value_type()) {
+        layout::REG_SZ => {
+            let size = copy_text(host, message, host.u32_at(EXCHANGE.value_size()), value);
+            message.put_u32(EXCHANGE.value_size(), size);
+            return;
+        }
+        // "%d" of an unsigned number.
+        layout::REG_U32 => host.u32_at(value.start).cast_signed().to_string(),
+        layout::REG_U64 => host.u64_at(value.start).to_string(),
+        _ => return,
+    };
+    message.part_mut(value.start..value.start + printed.len()).copy_from_slice(printed.as_bytes());
+    message.put_u32(EXCHANGE.value_size(), u32::try_from(printed.len() + 1).unwrap_or(0));
+}
+
+fn set_ip_info(host: &Message, message: &mut Message, adapters: &[Adapter]) {
+    copy_ip_text(host, message, IP_HOST.addresses(), IP_DAEMON.addresses());
+    copy_ip_text(host, message, IP_HOST.adapter(), IP_DAEMON.adapter());
+    copy_ip_text(host, message, IP_HOST.masks(), IP_DAEMON.masks());
+    copy_ip_text(host, message, IP_HOST.gateways(), IP_DAEMON.gateways());
+    copy_ip_text(host, message, IP_HOST.name_servers(), IP_DAEMON.name_servers());
+    message.put_u8(IP_DAEMON.family(), host.u8_at(IP_HOST.family()));
+    message.put_u8(IP_DAEMON.dhcp(), host.u8_at(IP_HOST.dhcp()));
+
+    // The comparison skips the leading brace and does not look at the closing one.
+    let named = message.text(IP_DAEMON.adapter()).get(1..).unwrap_or_default();
+    let known = adapters.iter().rev().find(|adapter| named.starts_with(adapter.guid.as_bytes()));
+    if let Some(adapter) = known {
+        // strlcpy: the name and a NUL, the rest of the GUID stays behind it.
+        let name = adapter.interface.as_str().as_bytes();
+        let start = IP_DAEMON.adapter().start;
+        message.part_mut(start..start + name.len()).copy_from_slice(name);
+        message.put_u8(start + name.len(), 0);
+    }
+}
+
+/// A whole array of units, NULs included, into at most as many *bytes* as the array has units.
+fn copy_ip_text(host: &Message, message: &mut Message, from: Range<usize>, to: Range<usize>) {
+    let units = from.len() / 2;
+    let room = to.start..to.start + units;
+    utf16_to_utf8(message.part_mut(room), host.units_from(from.start).take(units));
+}
+
+/// `hv_kvp_convert_usermsg_to_hostmsg`: changes the host's own message. The operation is the host's, the
+/// daemon's bytes there are the error code.
+///
+/// # Errors
+/// `EINVAL` for an operation that the driver does not know; the host is answered all the same.
+pub(super) fn to_host(answer: &Message, host: &mut Message) -> Result<(), Errno> {
+    match host.u8_at(layout::OPERATION) {
+        layout::OP_GET_IP_INFO => {
+            put_ip_text(answer, host, IP_DAEMON.addresses(), IP_HOST.addresses(), layout::LIST_UNITS);
+            put_ip_text(answer, host, IP_DAEMON.masks(), IP_HOST.masks(), layout::LIST_UNITS);
+            put_ip_text(answer, host, IP_DAEMON.gateways(), IP_HOST.gateways(), layout::GATEWAY_UNITS);
+            put_ip_text(answer, host, IP_DAEMON.name_servers(), IP_HOST.name_servers(), layout::LIST_UNITS);
+            // The driver bounds the adapter by the size of an address list: a long one runs into what follows.
+            put_ip_text(answer, host, IP_DAEMON.adapter(), IP_HOST.adapter(), layout::LIST_UNITS);
+            host.put_u8(IP_HOST.dhcp(), answer.u8_at(IP_DAEMON.dhcp()));
+            host.put_u8(IP_HOST.family(), answer.u8_at(IP_DAEMON.family()));
+        }
+        layout::OP_SET_IP_INFO | layout::OP_SET | layout::OP_DELETE => {}
+        layout::OP_ENUMERATE => {
+            put_text(answer, host, ENUMERATED.key_size(), ENUMERATED.key(), layout::KEY_UNITS);
+            put_answered_value(answer, host, ENUMERATED);
+        }
+        layout::OP_GET => put_answered_value(answer, host, EXCHANGE),
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(())
+}
+
+fn put_answered_value(answer: &Message, host: &mut Message, at: Exchange) {
+    put_text(answer, host, at.value_size(), at.value(), layout::VALUE_UNITS);
+    host.put_u32(at.value_type(), layout::REG_SZ);
+}
+
+/// Stores at most `limit` units but tells the host the size of all of them.
+fn put_text(answer: &Message, host: &mut Message, size_at: usize, array: Range<usize>, limit: usize) {
+    let units = utf8_to_utf16(answer.text(array.clone()));
+    host.put_u32(size_at, u32::try_from(2 * (units.len() + 1)).unwrap_or(u32::MAX));
+    host.put_units(array.start, units.into_iter().take(limit));
+}
+
+fn put_ip_text(answer: &Message, host: &mut Message, from: Range<usize>, to: Range<usize>, limit: usize) {
+    host.put_units(to.start, utf8_to_utf16(answer.text(from)).into_iter().take(limit));
+}

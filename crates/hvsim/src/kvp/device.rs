@@ -1,0 +1,443 @@
+//! The driver's state machine.
+//!
+//! The driver is one task that takes the host's messages one after the other and waits up to five
+//! seconds for each, and four entry points that the daemon calls. A few flags tie them together, and the
+//! daemon's life depends on how: so the flags here are the driver's, by name.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::audit::audit;
+use super::convert::{self, Adapter};
+use super::host::{HostAnswer, HostRequest};
+use super::layout::{self, MESSAGE_SIZE, Message};
+use crate::device::{DeviceFile, Handle, Opener, ReadCall, ReadOutcome, Readiness};
+
+/// How long the kernel waits for the daemon.
+pub const KERNEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What can be chosen about a device.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long the kernel waits for the daemon: [`KERNEL_TIMEOUT`], less in tests.
+    pub timeout: Duration,
+    /// The network adapters, by which `SET_IP_INFO`'s GUIDs become interface names.
+    pub adapters: Vec<Adapter>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { timeout: KERNEL_TIMEOUT, adapters: Vec::new() }
+    }
+}
+
+/// A host's request under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// What the device counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Statistics {
+    /// `poll` calls; one sleeping `poll(2)` makes two or three of them.
+    pub polls: u64,
+    /// The most `poll` calls in a row between which nothing was read, written or handed over. More than
+    /// a handful is a spin.
+    pub most_polls_without_progress: u64,
+    /// `read` calls.
+    pub reads: u64,
+    /// `write` calls.
+    pub writes: u64,
+    /// Requests that the daemon did not answer in time, or was never given.
+    pub timeouts: u64,
+    /// Whether a daemon is registered now.
+    pub registered: bool,
+    /// The process that has the device open now, 0 for none.
+    pub opener: u32,
+    /// How often a daemon has registered.
+    pub registrations: u64,
+}
+
+/// The request in front of the daemon.
+struct Current {
+    ticket: Ticket,
+    asked: HostRequest,
+    /// `host_kvp_msg`: changed in place by the answer.
+    host: Message,
+    deadline: Instant,
+}
+
+/// How far the daemon is with what was handed over last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing since the device was opened.
+    Nothing,
+    Handed,
+    Read,
+    Answered,
+    /// The answer was refused with `EINVAL`, after the host had it.
+    Refused,
+}
+
+/// `/dev/hv_kvp_dev`.
+pub struct KvpDevice {
+    settings: Settings,
+    present: bool,
+    /// `dev_accessed` and `daemon_task`.
+    opener: Option<(Handle, Opener)>,
+    register_done: bool,
+    daemon_busy: bool,
+    req_timed_out: bool,
+    /// Whether `host_kvp_msg` points anywhere.
+    had_request: bool,
+    /// `dev_sema`.
+    tokens: u32,
+    /// `daemon_kvp_msg`: every write of the daemon lands in it, too.
+    daemon_message: Message,
+    /// The request as it was handed over, to judge the answer by.
+    handed: Message,
+    progress: Progress,
+    /// Packets in the channel that the task has not come to.
+    ring: VecDeque<(Ticket, HostRequest)>,
+    current: Option<Current>,
+    done: BTreeMap<Ticket, HostAnswer>,
+    next_ticket: u64,
+    polls_without_progress: u64,
+    statistics: Statistics,
+    violations: Vec<String>,
+}
+
+impl KvpDevice {
+    /// The device as it is after boot: nobody has opened it.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            present: true,
+            opener: None,
+            register_done: false,
+            daemon_busy: false,
+            req_timed_out: false,
+            had_request: false,
+            tokens: 0,
+            daemon_message: Message::zeroed(),
+            handed: Message::zeroed(),
+            progress: Progress::Nothing,
+            ring: VecDeque::new(),
+            current: None,
+            done: BTreeMap::new(),
+            next_ticket: 0,
+            polls_without_progress: 0,
+            statistics: Statistics::default(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// The host sends `request`. It stays in the channel until a daemon is registered and earlier
+    /// requests are through; its time begins when the kernel's task takes it.
+    pub fn submit(&mut self, request: HostRequest, now: Instant) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        if !self.present {
+            self.done.insert(ticket, detached_answer());
+            return ticket;
+        }
+        self.ring.push_back((ticket, request));
+        if self.register_done {
+            self.run_task(now);
+        }
+        ticket
+    }
+
+    /// The answer to a request, once.
+    pub fn take_answer(&mut self, ticket: Ticket) -> Option<HostAnswer> {
+        self.done.remove(&ticket)
+    }
+
+    /// Removes the device: the node is gone, requests under way fail, and the process that is returned
+    /// (the opener, 0 for a port of the own process) is to be killed.
+    pub fn detach(&mut self) -> Option<Opener> {
+        self.present = false;
+        let under_way = self.current.take().map(|current| current.ticket);
+        let waiting = self.ring.drain(..).map(|(ticket, _)| ticket);
+        for ticket in under_way.into_iter().chain(waiting) {
+            self.done.insert(ticket, detached_answer());
+        }
+        self.register_done = false;
+        self.opener.take().map(|(_, opener)| opener)
+    }
+
+    /// Brings a detached device back, as new. Counters and violations stay.
+    pub fn attach(&mut self) {
+        if self.present {
+            return;
+        }
+        let fresh = Self::new(self.settings.clone());
+        let old = std::mem::replace(self, fresh);
+        self.done = old.done;
+        self.next_ticket = old.next_ticket;
+        self.statistics = old.statistics;
+        self.violations = old.violations;
+    }
+
+    /// Changes how long the kernel waits for the daemon, from the next request on.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.settings.timeout = timeout;
+    }
+
+    /// Whether a daemon is registered.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.register_done
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            registered: self.register_done,
+            opener: self.opener.map_or(0, |(_, opener)| opener.pid),
+            ..self.statistics
+        }
+    }
+
+    /// `hv_kvp_process_request`: it goes on taking messages as long as there are any, also when the
+    /// daemon has gone meanwhile.
+    fn run_task(&mut self, now: Instant) {
+        if self.current.is_some() {
+            return;
+        }
+        let Some((ticket, asked)) = self.ring.pop_front() else { return };
+        let host = asked.to_message();
+        self.had_request = true;
+        if !self.daemon_busy {
+            self.req_timed_out = false;
+            self.daemon_busy = true;
+            self.daemon_message = match &asked {
+                HostRequest::Verbatim { .. } => host.clone(),
+                _ => convert::to_daemon(&host, &self.settings.adapters),
+            };
+            self.handed = self.daemon_message.clone();
+            self.progress = Progress::Handed;
+            self.tokens += 1;
+            self.progressed();
+        }
+        let deadline = now + self.settings.timeout;
+        self.current = Some(Current { ticket, asked, host, deadline });
+    }
+
+    fn finish(&mut self, answer: impl FnOnce(&Current) -> HostAnswer, now: Instant) {
+        // What wakes the task also makes it leave this behind: every later answer is dropped.
+        self.req_timed_out = true;
+        if let Some(current) = self.current.take() {
+            self.done.insert(current.ticket, answer(&current));
+        }
+        self.run_task(now);
+    }
+
+    fn register(&mut self, data: &[u8], now: Instant) -> Result<usize, Errno> {
+        if data.len() != MESSAGE_SIZE {
+            self.violation(format!("wrote {} bytes to register, not {MESSAGE_SIZE}", data.len()));
+            return Err(Errno::EINVAL);
+        }
+        if self.daemon_message.u8_at(layout::OPERATION) != layout::OP_REGISTER {
+            self.violation("wrote something else than REGISTER before it was registered".to_owned());
+            return Err(Errno::EINVAL);
+        }
+        self.register_done = true;
+        self.statistics.registrations += 1;
+        self.run_task(now);
+        Ok(data.len())
+    }
+
+    fn answer(&mut self, data: &[u8], now: Instant) -> Result<usize, Errno> {
+        if data.len() != MESSAGE_SIZE {
+            self.violation(format!("wrote an answer of {} bytes, not {MESSAGE_SIZE}", data.len()));
+        }
+        self.judge_answer();
+        if !self.req_timed_out && !self.had_request {
+            // The kernel follows a null pointer here; there is no better way to say it than to fail.
+            return Err(Errno::EFAULT);
+        }
+        self.daemon_busy = false;
+        let mut converted = Ok(());
+        if !self.req_timed_out {
+            let code = self.daemon_message.u32_at(layout::ERROR);
+            if let Some(current) = &mut self.current {
+                converted = convert::to_host(&self.daemon_message, &mut current.host);
+            }
+            self.progress = if converted.is_ok() { Progress::Answered } else { Progress::Refused };
+            self.finish(|current| current.asked.answer(code, &current.host), now);
+        } else if self.progress == Progress::Read {
+            self.progress = Progress::Answered;
+        }
+        converted.map(|()| data.len().min(MESSAGE_SIZE))
+    }
+
+    fn judge_answer(&mut self) {
+        if self.daemon_busy && self.progress == Progress::Read {
+            let faults = audit(&self.handed, &self.daemon_message);
+            faults.into_iter().for_each(|fault| self.violation(fault));
+            return;
+        }
+        self.violation(
+            match self.progress {
+                _ if !self.had_request => {
+                    "wrote an answer before any request ever came: the kernel faults here"
+                }
+                Progress::Refused => "wrote an answer again after EINVAL, though the host has it already",
+                Progress::Handed => "wrote an answer to a request that it had not read",
+                Progress::Answered => "wrote a second answer to the same request",
+                Progress::Nothing | Progress::Read => "wrote an answer that nobody had asked for",
+            }
+            .to_owned(),
+        );
+    }
+
+    fn judge_read(&mut self, call: ReadCall) {
+        self.statistics.reads += 1;
+        if call.size > MESSAGE_SIZE {
+            let size = call.size;
+            self.violation(format!("read with {size} bytes: the driver copies one byte past its buffer"));
+        } else if call.size != MESSAGE_SIZE {
+            self.violation(format!("read with {} bytes, not {MESSAGE_SIZE}", call.size));
+        }
+        if call.offset != 0 {
+            self.violation(format!("read at file offset {}, not 0", call.offset));
+        }
+        if self.progress == Progress::Read && self.daemon_busy {
+            let rest = if self.tokens == 0 { "that blocks for ever" } else { "that takes a stale token" };
+            self.violation(format!("read the same request a second time: {rest}"));
+        } else if !self.daemon_busy {
+            let rest = if self.tokens == 0 { "that blocks" } else { "that returns stale bytes" };
+            self.violation(format!("read though poll reports no request: {rest}"));
+        }
+    }
+
+    fn progressed(&mut self) {
+        self.polls_without_progress = 0;
+    }
+
+    fn violation(&mut self, sentence: String) {
+        self.violations.push(format!("hv_kvp_dev: {sentence}"));
+    }
+
+    fn is_opener(&self, handle: Handle) -> bool {
+        self.present && self.opener.is_some_and(|(opened, _)| opened == handle)
+    }
+}
+
+impl DeviceFile for KvpDevice {
+    fn name(&self) -> &'static str {
+        "hv_kvp_dev"
+    }
+
+    fn is_present(&self) -> bool {
+        self.present
+    }
+
+    fn open(&mut self, handle: Handle, opener: Opener, _now: Instant) -> Result<(), Errno> {
+        if !self.present {
+            return Err(Errno::ENXIO);
+        }
+        if self.opener.is_some() {
+            // The driver returns the negated number, which Linux cannot hand on.
+            return Err(Errno::EBUSY);
+        }
+        self.opener = Some((handle, opener));
+        self.daemon_busy = false;
+        self.progress = Progress::Nothing;
+        self.progressed();
+        Ok(())
+    }
+
+    fn close(&mut self, handle: Handle, _now: Instant) {
+        if self.is_opener(handle) {
+            self.opener = None;
+            self.register_done = false;
+        }
+    }
+
+    fn read(&mut self, call: ReadCall, _now: Instant) -> ReadOutcome {
+        if !self.is_opener(call.handle) {
+            return ReadOutcome::Failed(Errno::ENXIO);
+        }
+        if !call.again {
+            if !self.register_done {
+                self.violation("read before it was registered".to_owned());
+                return ReadOutcome::Failed(Errno::EPERM);
+            }
+            self.judge_read(call);
+        }
+        let Some(left) = self.tokens.checked_sub(1) else { return ReadOutcome::Sleeps };
+        self.tokens = left;
+        if self.daemon_busy && self.progress == Progress::Handed {
+            self.progress = Progress::Read;
+        }
+        self.progressed();
+        // BUFFERSIZE + 1 - uio_offset: one byte too many, which lies behind the driver's buffer.
+        let offset = usize::try_from(call.offset).unwrap_or(usize::MAX);
+        let amount = call.size.min((MESSAGE_SIZE + 1).saturating_sub(offset));
+        let mut bytes = self.daemon_message.bytes().to_vec();
+        bytes.push(0xa5);
+        bytes.truncate(amount);
+        ReadOutcome::Data(bytes)
+    }
+
+    fn write(&mut self, handle: Handle, offset: u64, data: &[u8], now: Instant) -> Result<usize, Errno> {
+        if !self.is_opener(handle) {
+            return Err(Errno::ENXIO);
+        }
+        self.statistics.writes += 1;
+        self.progressed();
+        if offset != 0 {
+            self.violation(format!("wrote at file offset {offset}, not 0"));
+        }
+        self.daemon_message = Message::from_bytes(data);
+        if self.register_done { self.answer(data, now) } else { self.register(data, now) }
+    }
+
+    fn poll(&mut self, handle: Handle, _now: Instant) -> Readiness {
+        self.statistics.polls += 1;
+        self.polls_without_progress += 1;
+        let most = &mut self.statistics.most_polls_without_progress;
+        *most = self.polls_without_progress.max(*most);
+        self.readiness(handle)
+    }
+
+    fn readiness(&self, handle: Handle) -> Readiness {
+        if self.is_opener(handle) {
+            Readiness { readable: self.daemon_busy, hung_up: false }
+        } else {
+            Readiness { readable: false, hung_up: true }
+        }
+    }
+
+    fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    fn take_violations(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.violations)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.current.as_ref().map(|current| current.deadline)
+    }
+
+    fn tick(&mut self, now: Instant) {
+        while self.current.as_ref().is_some_and(|current| current.deadline <= now) {
+            self.statistics.timeouts += 1;
+            self.finish(|_| HostAnswer { timed_out: true, ..HostAnswer::bare(layout::STATUS_FAIL) }, now);
+        }
+    }
+}
+
+fn detached_answer() -> HostAnswer {
+    HostAnswer { detached: true, ..HostAnswer::bare(layout::STATUS_FAIL) }
+}
+
+#[cfg(test)]
+mod tests;

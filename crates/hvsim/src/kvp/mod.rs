@@ -1,0 +1,15 @@
+//! `/dev/hv_kvp_dev` as `sys/dev/hyperv/utilities/hv_kvp.c` of FreeBSD 12 to 15 makes it.
+//!
+//! The layout and the conversions are this crate's own reading of the driver, on purpose not shared with
+//! `hv_core`: where the two readings differ, a test fails.
+
+mod audit;
+mod convert;
+pub mod device;
+pub mod host;
+pub mod layout;
+pub mod unicode;
+
+pub use convert::Adapter;
+pub use device::{KvpDevice, Settings, Statistics};
+pub use host::{HostAnswer, HostRequest, HostValue, IpInfo, Item};

@@ -1,0 +1,169 @@
+//! Private namespaces: the mount is seen by the server and by programs that enter on purpose, needs no
+//! setuid helper and no root, and is gone with the last process in it, however that ended.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{getegid, geteuid};
+
+/// Why there is no private mount.
+#[derive(Debug)]
+pub enum NamespaceError {
+    /// `/dev/fuse` cannot be opened.
+    OpenFuse {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No new namespace.
+    Unshare {
+        /// What the system says.
+        source: Errno,
+    },
+    /// The user of a new user namespace cannot be mapped, or a mount cannot be made private.
+    Prepare {
+        /// What was tried.
+        step: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file system cannot be mounted.
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: Errno,
+    },
+    /// Another process's namespaces cannot be entered.
+    Enter {
+        /// Its process number.
+        pid: i32,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for NamespaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OpenFuse { source } => {
+                let advice = match source.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::ENOENT) => {
+                        ": load the kernel's module fuse, or give the container the device"
+                    }
+                    Some(Errno::EACCES | Errno::EPERM) => {
+                        ": an ordinary user needs its mode to be 0666, as distributions set it"
+                    }
+                    _ => "",
+                };
+                write!(f, "cannot open /dev/fuse{advice}")
+            }
+            Self::Unshare { .. } => f.write_str(
+                "cannot make a private mount namespace: user namespaces are switched off here (see \
+                 /proc/sys/user/max_user_namespaces and kernel.unprivileged_userns_clone or \
+                 kernel.apparmor_restrict_unprivileged_userns) and this is not root",
+            ),
+            Self::Prepare { step, .. } => write!(f, "cannot {step}"),
+            Self::Mount { path, .. } => write!(f, "cannot mount FUSE at {}", path.display()),
+            Self::Enter { pid, .. } => write!(f, "cannot enter the namespaces of process {pid}"),
+        }
+    }
+}
+
+impl std::error::Error for NamespaceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::OpenFuse { source } | Self::Prepare { source, .. } | Self::Enter { source, .. } => {
+                Some(source)
+            }
+            Self::Unshare { source } | Self::Mount { source, .. } => Some(source),
+        }
+    }
+}
+
+/// Moves this process into a mount namespace of its own, and into a user namespace as well where it may
+/// not have the one without the other; there it is root, as the guest's daemons are.
+///
+/// To be called while the process has one thread. After an error the process may be half moved: exit.
+///
+/// # Errors
+/// [`NamespaceError::Unshare`] where the system forbids it, else [`NamespaceError::Prepare`].
+pub fn isolate() -> Result<(), NamespaceError> {
+    if let Err(error) = unshare(CloneFlags::CLONE_NEWNS) {
+        if error != Errno::EPERM {
+            return Err(NamespaceError::Unshare { source: error });
+        }
+        isolate_as_user()?;
+    }
+    // Else the mount would travel to the namespace that this one was copied from.
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .map_err(|source| NamespaceError::Prepare { step: "make the mounts private", source: source.into() })
+}
+
+fn isolate_as_user() -> Result<(), NamespaceError> {
+    let (user, group) = (geteuid(), getegid());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+        .map_err(|source| NamespaceError::Unshare { source })?;
+    let write = |path: &str, text: String| {
+        fs::write(path, text)
+            .map_err(|source| NamespaceError::Prepare { step: "map the user into the namespace", source })
+    };
+    // The kernel takes a group map from an unprivileged process only after this.
+    write("/proc/self/setgroups", "deny".to_owned())?;
+    write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    write("/proc/self/gid_map", format!("0 {group} 1"))
+}
+
+/// Mounts a FUSE file system at the existing directory `path` and returns the descriptor to serve it by.
+///
+/// # Errors
+/// [`NamespaceError::OpenFuse`] or [`NamespaceError::Mount`].
+pub fn mount_fuse(path: &Path) -> Result<OwnedFd, NamespaceError> {
+    let fuse = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+        .map_err(|source| NamespaceError::OpenFuse { source })?;
+    // The nodes' modes decide who may open them, as on a real device, and so others must get that far.
+    let options = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},allow_other,default_permissions",
+        fuse.as_raw_fd(),
+        geteuid(),
+        getegid()
+    );
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
+    mount(Some("hvsim"), path, Some("fuse"), flags, Some(options.as_str()))
+        .map_err(|source| NamespaceError::Mount { path: path.to_owned(), source })?;
+    Ok(fuse.into())
+}
+
+/// Moves this process into the namespaces of process `pid`, keeping its working directory's path.
+///
+/// To be called while the process has one thread.
+///
+/// # Errors
+/// [`NamespaceError::Enter`].
+pub fn enter(pid: i32) -> Result<(), NamespaceError> {
+    enter_by_files(pid).map_err(|source| NamespaceError::Enter { pid, source })
+}
+
+fn enter_by_files(pid: i32) -> io::Result<()> {
+    let here = std::env::current_dir();
+    let of = |process: &str, kind: &str| PathBuf::from(format!("/proc/{process}/ns/{kind}"));
+    let process = pid.to_string();
+    let mounts = File::open(of(&process, "mnt"))?;
+    // The user namespace first: only there does an ordinary user have the right to the other one.
+    if fs::read_link(of("self", "user"))? != fs::read_link(of(&process, "user"))? {
+        setns(File::open(of(&process, "user"))?, CloneFlags::CLONE_NEWUSER)?;
+    }
+    setns(mounts, CloneFlags::CLONE_NEWNS)?;
+    match here {
+        Ok(path) => std::env::set_current_dir(path),
+        Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,162 @@
+//! `hvsim serve`: mounts the devices, then does what clients say until a signal ends it.
+
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::control::{Reply, device_dir, socket_path};
+use crate::host::Host;
+use crate::kvp::{KvpDevice, Settings};
+use crate::namespace::{self, NamespaceError};
+use crate::station::Station;
+
+/// What is served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory for the control socket and the devices; made if it is not there.
+    pub dir: PathBuf,
+    /// The key-value device's settings.
+    pub kvp: Settings,
+    /// End when standard input does, which it does when the process that started the server dies.
+    pub while_stdin: bool,
+}
+
+/// Why nothing is served.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The directories or the socket cannot be made.
+    Prepare {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// FUSE or namespaces cannot be used here.
+    Namespace(NamespaceError),
+    /// The FUSE connection failed.
+    Fuse(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prepare { step, path, .. } => write!(f, "cannot {step} {}", path.display()),
+            Self::Namespace(error) => error.fmt(f),
+            Self::Fuse(_) => f.write_str("cannot serve FUSE requests"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Prepare { source, .. } | Self::Fuse(source) => Some(source),
+            Self::Namespace(error) => error.source(),
+        }
+    }
+}
+
+/// Serves until SIGTERM, SIGINT or SIGHUP. `ready` is called when clients and programs may come.
+///
+/// To be called while the process has one thread.
+///
+/// # Errors
+/// Nothing is served then, and the process may be half moved into a namespace.
+pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeError> {
+    // Absolute, because programs that enter come from elsewhere.
+    let dir = make_dir(&options.dir)?;
+    let devices = make_dir(&device_dir(&dir))?;
+    namespace::isolate().map_err(ServeError::Namespace)?;
+    let fuse = namespace::mount_fuse(&devices).map_err(ServeError::Namespace)?;
+
+    // Before the first thread, which inherits the mask, so that the signals wait for `wait_for_end`.
+    let signals = end_signals();
+    signals.thread_block().map_err(|error| ServeError::Fuse(error.into()))?;
+
+    let host = Host::new(devices, Arc::new(Station::new(KvpDevice::new(options.kvp.clone()))));
+    let _session = crate::fs::serve(host.shared_devices(), fuse).map_err(ServeError::Fuse)?;
+    let socket = socket_path(&dir);
+    let listener = listen(&socket)?;
+    thread::spawn(move || accept(&listener, &host));
+    if options.while_stdin {
+        thread::spawn(end_with_stdin);
+    }
+    ready(&dir);
+    wait_for_end(&signals);
+    // The mount goes with the namespace, the socket would stay.
+    let _ = fs::remove_file(socket);
+    Ok(())
+}
+
+fn make_dir(path: &Path) -> Result<PathBuf, ServeError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .and_then(|()| fs::canonicalize(path))
+        .map_err(|source| ServeError::Prepare { step: "make the directory", path: path.to_owned(), source })
+}
+
+fn listen(path: &Path) -> Result<UnixListener, ServeError> {
+    let failed = |step, source| ServeError::Prepare { step, path: path.to_owned(), source };
+    // Of a server that was killed; two servers in one directory are not caught by this and need not be.
+    if UnixStream::connect(path).is_ok() {
+        let source = io::Error::from(io::ErrorKind::AddrInUse);
+        return Err(failed("listen, because another server does, at", source));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove the old socket", error));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(|source| failed("listen at", source))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(|source| failed("restrict the socket", source))?;
+    Ok(listener)
+}
+
+fn accept(listener: &UnixListener, host: &Host) {
+    for stream in listener.incoming().map_while(Result::ok) {
+        let host = host.clone();
+        thread::spawn(move || converse(&stream, &host));
+    }
+}
+
+/// Serves one connection until the client closes it or breaks the protocol.
+fn converse(stream: &UnixStream, host: &Host) {
+    let mut writer = stream;
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        let reply = match serde_json::from_str(&line) {
+            Ok(command) => host.perform(command).map_or_else(Reply::Refused, Reply::Done),
+            Err(error) => Reply::Refused(format!("no command: {error}")),
+        };
+        let Ok(mut text) = serde_json::to_string(&reply) else { return };
+        text.push('\n');
+        if writer.write_all(text.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn end_signals() -> SigSet {
+    SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
+}
+
+fn wait_for_end(signals: &SigSet) {
+    while let Err(nix::errno::Errno::EINTR) = signals.wait() {}
+}
+
+fn end_with_stdin() {
+    let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), Signal::SIGTERM);
+}
