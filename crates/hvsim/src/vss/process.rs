@@ -1,0 +1,68 @@
+//! What the kernel knows of the calling process, read from /proc.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hv_core::vss::mounts::{FsId, Mount, mount_of};
+
+/// What a process had written, and which children it had, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Activity {
+    /// Bytes handed to `write(2)` and its kin.
+    written: u64,
+    /// Such calls.
+    calls: u64,
+    children: String,
+}
+
+impl Activity {
+    /// What the process did so far; `None` if it cannot be looked at.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        // Needs CONFIG_PROC_CHILDREN; without it children are not watched.
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        Some(Self { written: field("wchar:")?, calls: field("syscw:")?, children })
+    }
+
+    /// What the process did since `earlier` that a frozen daemon must not do.
+    pub(super) fn offence_since(&self, earlier: &Self) -> Option<String> {
+        let calls = self.calls.saturating_sub(earlier.calls);
+        if calls > 0 || self.written != earlier.written {
+            let bytes = self.written.saturating_sub(earlier.written);
+            return Some(format!("wrote {bytes} bytes in {calls} calls"));
+        }
+        let same = self.children.trim() == earlier.children.trim();
+        (!same).then(|| format!("ran a program (its children are now {:?})", self.children.trim()))
+    }
+}
+
+/// How many threads a process has; 1 if it cannot be told.
+pub(super) fn threads(pid: u32) -> u32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+    count.unwrap_or(1)
+}
+
+/// Whether a process holds a file open for writing on the file system `id` of `table`: a simulated file system is the
+/// directory that its mount point names. Files below `devices` are devices, which are on devfs.
+pub(super) fn holds_open_for_writing(pid: u32, id: FsId, table: &[Mount], devices: &Path) -> bool {
+    let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| PathBuf::from("/"));
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path()))).any(|(number, link)| {
+        let Ok(path) = fs::read_link(&link) else { return false };
+        let regular = fs::metadata(&link).is_ok_and(|metadata| metadata.is_file());
+        if !regular || path.starts_with(devices) || !is_open_for_writing(pid, &number) {
+            return false;
+        }
+        // As the process itself sees it.
+        let inside = path.strip_prefix(&root).map_or(path.clone(), |rest| Path::new("/").join(rest));
+        inside.to_str().and_then(|path| mount_of(table, path)).is_some_and(|mount| mount.id == id)
+    })
+}
+
+fn is_open_for_writing(pid: u32, descriptor: &str) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap_or_default();
+    let flags = text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & 0o3 != 0)
+}
