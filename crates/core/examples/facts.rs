@@ -13,7 +13,7 @@ fn source(root: Option<PathBuf>) -> NetworkSource {
     NetworkSource {
         facts: FactsSource::Directory(root.join("etc/fbsd-abi")),
         resolv_conf: root.join("etc/resolv.conf"),
-        dhclient_directories: [root.join("var/run/dhclient"), root.join("var/run")],
+        dhclient_directories: vec![root.join("var/run/dhclient"), root.join("var/run")],
     }
 }
 

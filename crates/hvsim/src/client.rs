@@ -70,7 +70,12 @@ impl Client {
     pub fn connect(dir: &Path) -> Result<Self> {
         let path = socket_path(dir);
         let stream = UnixStream::connect(&path).map_err(|source| ClientError::Connect { path, source })?;
-        Ok(Self { reader: BufReader::new(stream), limit: None })
+        Ok(Self::on(stream))
+    }
+
+    /// Talks over a connected socket.
+    pub(crate) fn on(stream: UnixStream) -> Self {
+        Self { reader: BufReader::new(stream), limit: None }
     }
 
     /// How long [`Client::ask`] and the calls built on it wait for an answer, also while no daemon is
@@ -79,6 +84,11 @@ impl Client {
     pub fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// What [`Client::with_limit`] set.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit
     }
 
     /// Performs any command.

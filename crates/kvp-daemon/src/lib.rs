@@ -1,1 +1,9 @@
-//! The key-value exchange daemon.
+//! The key-value exchange daemon: a thin driver around the engines of `hv_core`.
+
+mod guest;
+pub mod port;
+pub mod serve;
+pub mod service;
+mod start;
+
+pub use start::run;

@@ -1,6 +1,10 @@
 //! Key-value exchange: the engine, the pools, the intrinsic items and the IP information.
 
+pub mod auto;
+pub mod entry_list;
 pub mod exchange;
+pub mod host_name;
+pub mod ip_info;
 pub mod pool;
 
 use std::fmt;

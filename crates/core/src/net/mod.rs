@@ -129,7 +129,7 @@ pub struct InterfaceAddress {
 }
 
 impl InterfaceAddress {
-    /// Whether hosts off this link can use the address as a destination: neither link-local nor loopback.
+    /// Whether the address is good only on its own link: 169.254.0.0/16 or fe80::/10.
     #[must_use]
     pub fn is_link_local(&self) -> bool {
         match self.address {

@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "system calls without a safe wrapper are made here and nowhere else")]
 
 pub mod clock;
+pub mod file_lock;
 pub mod freebsd_abi;
 mod ifaddrs;
 pub mod memory;
@@ -17,6 +18,7 @@ pub mod route_records;
 pub mod signals;
 mod simulated;
 pub mod socket_address;
+pub mod sysctl_value;
 pub mod system_facts;
 pub mod vss_device;
 

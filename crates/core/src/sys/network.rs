@@ -26,7 +26,7 @@ pub struct NetworkSource {
     pub resolv_conf: PathBuf,
     /// The directories in which dhclient(8) leaves `dhclient.IF.pid`; the first one that leads to a
     /// running client decides.
-    pub dhclient_directories: [PathBuf; 2],
+    pub dhclient_directories: Vec<PathBuf>,
 }
 
 impl Default for NetworkSource {
@@ -36,7 +36,7 @@ impl Default for NetworkSource {
         Self {
             facts: FactsSource::System,
             resolv_conf: "/etc/resolv.conf".into(),
-            dhclient_directories: ["/var/run/dhclient".into(), "/var/run".into()],
+            dhclient_directories: vec!["/var/run/dhclient".into(), "/var/run".into()],
         }
     }
 }
@@ -127,7 +127,7 @@ mod tests {
             let source = NetworkSource {
                 facts: FactsSource::Directory(directory.path().to_owned()),
                 resolv_conf: path("resolv.conf"),
-                dhclient_directories: [path("run/dhclient"), path("run")],
+                dhclient_directories: vec![path("run/dhclient"), path("run")],
             };
             Self { directory, source }
         }
@@ -189,12 +189,23 @@ mod tests {
         assert!(machine.clients().is_empty());
     }
 
+    /// A process with this name that has begun to run; it ends when its input does.
+    fn process_named(name: &str) -> std::process::Child {
+        use std::os::unix::process::CommandExt;
+        use std::process::{Command, Stdio};
+        let mut command = Command::new("/bin/sh");
+        command.arg0(name).args(["-c", "echo begun; read line"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Until it has written, its arguments need not be in place.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+        child
+    }
+
     #[test]
     fn a_real_process_must_live_and_be_a_dhclient() {
-        use std::os::unix::process::CommandExt;
         let machine = Machine::new(&[("ifaddrs", IFADDRS)]);
         let pid_file = machine.directory.path().join("run/dhclient/dhclient.hn1.pid");
-        let mut child = std::process::Command::new("sleep").arg0("dhclient: hn1").arg("600").spawn().unwrap();
+        let mut child = process_named("dhclient: hn1");
         fs::write(&pid_file, child.id().to_string()).unwrap();
         let while_alive = machine.clients();
         child.kill().unwrap();

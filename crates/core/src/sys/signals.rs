@@ -56,6 +56,16 @@ impl Signals {
         Ok(Self { wait_mask })
     }
 
+    /// For a loop that runs inside another program, which keeps its own handling of signals: none is ever taken.
+    ///
+    /// # Errors
+    /// What sigprocmask(2) says.
+    pub fn unhandled() -> io::Result<Self> {
+        let mut wait_mask = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut wait_mask))?;
+        Ok(Self { wait_mask })
+    }
+
     /// The mask to wait with: what was blocked before, less our signals.
     #[must_use]
     pub fn wait_mask(&self) -> SigSet {

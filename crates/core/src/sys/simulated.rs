@@ -17,7 +17,7 @@ const NO_IFADDRS: &str = "lo0 link - up\nlo0 inet 127.0.0.1/8\nlo0 inet6 ::1/128
 const SYSCTLS: &[(&str, &str)] = &[
     ("kern.ostype", "FreeBSD"),
     ("kern.osrelease", "14.3-RELEASE"),
-    ("kern.version", "FreeBSD 14.3-RELEASE GENERIC"),
+    ("kern.version", "FreeBSD 14.3-RELEASE releng/14.3-n271432-8c9ce319fef7 GENERIC"),
     ("kern.osreldate", "1403000"),
     ("hw.machine", "amd64"),
     ("hw.machine_arch", "amd64"),
@@ -32,6 +32,7 @@ pub(super) fn read(directory: &Path, name: &str) -> io::Result<Option<String>> {
     }
 }
 
+/// The lines that count.
 pub(super) fn lines(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{os, simulated};
 
 /// What does not change while the system runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SystemFacts {
     /// kern.ostype: `FreeBSD`.
     pub os_type: String,
@@ -30,6 +30,13 @@ pub enum FactsSource {
     System,
     /// A directory of text files (`sysctl`, `ifaddrs`, `routes`, `mounts`): a simulated machine.
     Directory(PathBuf),
+}
+
+impl From<Option<PathBuf>> for FactsSource {
+    /// The directory if there is one, else the running system.
+    fn from(directory: Option<PathBuf>) -> Self {
+        directory.map_or(Self::System, Self::Directory)
+    }
 }
 
 impl FactsSource {

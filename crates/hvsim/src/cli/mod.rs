@@ -3,6 +3,7 @@
 mod host;
 mod run;
 mod serve;
+mod vss;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -19,9 +20,12 @@ const USAGE: &str = "\
 hvsim: a simulated Hyper-V host
 
 usage:
-  hvsim serve --dir DIR [--timeout SECONDS] [--adapter hnN=GUID]… [--while-stdin]
+  hvsim serve --dir DIR [--timeout SECONDS] [--vss-timeout SECONDS] [--facts DIR]
+              [--adapter hnN=GUID]… [--while-stdin]
       Mount the device files at DIR/dev in a private namespace and serve them until a signal comes.
-      --timeout      how long the kernel waits for a daemon (5)
+      --timeout      how long the kernel waits for the key-value daemon (5)
+      --vss-timeout  how long it waits for the backup daemons, together (15)
+      --facts        the guest's facts; its file `mounts` is the mount table that ufssuspend knows
       --adapter      a network adapter that the kernel knows, for SET_IP_INFO; may be repeated
       --while-stdin  end when standard input does
   hvsim run --dir DIR [--] PROGRAM [ARGUMENT]…
@@ -37,6 +41,9 @@ usage:
         kvp set-ip ADAPTER [--dhcp] [--address LIST] [--mask LIST] [--gateway LIST] [--dns LIST]
         kvp raw OPERATION POOL [HEX]    any operation, with a body in the host's layout
         kvp statistics | detach | attach
+        vss check | freeze | thaw
+        vss backup [--pause SECONDS]    check, freeze, thaw, and a timeline of what happened
+        vss statistics | timeline | suspended | detach | attach
         violations [--take]             what the guest's programs did against the contract
   hvsim --help | --version
 ";

@@ -40,7 +40,9 @@ impl fmt::Display for Backup {
         let failed = self.answers.iter().find(|answer| !answer.is_ok());
         match failed {
             None => f.write_str("the backup is good"),
-            Some(answer) => write!(f, "no backup: the {} ended with {:?}", answer.operation.word(), answer.outcome),
+            Some(answer) => {
+                write!(f, "no backup: the {} ended with {:?}", answer.operation.word(), answer.outcome)
+            }
         }
     }
 }

@@ -224,7 +224,9 @@ impl Driver {
         match (side, operation) {
             (Side::Application, _) if self.file_system.opened_by.is_none() => Some(Stage::Lost),
             _ if !success => None,
-            (Side::Application, Operation::Check | Operation::Freeze) => Some(Stage::ToNotify(Side::FileSystem)),
+            (Side::Application, Operation::Check | Operation::Freeze) => {
+                Some(Stage::ToNotify(Side::FileSystem))
+            }
             (Side::FileSystem, Operation::Thaw) if self.application.opened_by.is_some() => {
                 Some(Stage::ToNotify(Side::Application))
             }
@@ -387,9 +389,11 @@ mod tests {
 
     #[test]
     fn a_no_on_the_way_is_the_answer() {
-        for (operation, first, second) in
-            [(Freeze, Application, FileSystem), (Check, Application, FileSystem), (Thaw, FileSystem, Application)]
-        {
+        for (operation, first, second) in [
+            (Freeze, Application, FileSystem),
+            (Check, Application, FileSystem),
+            (Thaw, FileSystem, Application),
+        ] {
             let mut bench = Bench::with_daemon();
             bench.open(Application, 2).unwrap();
             let ticket = bench.submit(operation);

@@ -56,8 +56,7 @@ pub fn perform(devices: &Devices, command: VssCommand, kill: impl Fn(Opener)) ->
 }
 
 /// The host sends a request and waits for the answer; `None` when there is none within `limit`.
-#[must_use]
-pub fn ask(devices: &Devices, operation: Operation, limit: Option<Duration>) -> Option<Answer> {
+fn ask(devices: &Devices, operation: Operation, limit: Option<Duration>) -> Option<Answer> {
     let begin = Instant::now();
     let ticket = devices.file_system.with(|node, now| node.submit(operation, now));
     let outcome = devices.file_system.wait(limit, |node, _| node.take_answer(ticket))?;

@@ -105,8 +105,7 @@ impl Machine {
         for (operation, outcome) in &heard {
             self.note(now, Happening::Answered { operation: *operation, outcome: *outcome });
         }
-        if called != Some(Side::FileSystem)
-            && (!heard.is_empty() || self.driver.is_waiting(Side::FileSystem))
+        if called != Some(Side::FileSystem) && (!heard.is_empty() || self.driver.is_waiting(Side::FileSystem))
         {
             // It fails only when the machine is being taken apart.
             let _ = self.wake.send(Side::FileSystem);
@@ -146,7 +145,8 @@ impl Machine {
                 self.violations.push(format!("{node}: a request was answered before it was read"));
             }
             Write::Ignored => {
-                self.violations.push(format!("{node}: an answer names no request that was read: {}", message.id));
+                self.violations
+                    .push(format!("{node}: an answer names no request that was read: {}", message.id));
             }
         }
         Ok(())
@@ -235,7 +235,8 @@ impl Machine {
     /// The newest mount must be suspended first.
     fn audit_order(&mut self, mount: &Mount, table: &[Mount]) {
         let place = |mount: &Mount| table.iter().position(|known| known.id == mount.id);
-        let older = self.suspenders.suspended().find(|other| other.id != mount.id && place(other) < place(mount));
+        let older =
+            self.suspenders.suspended().find(|other| other.id != mount.id && place(other) < place(mount));
         if let Some(older) = older {
             let text = format!("{} was suspended behind {}, which is the older mount", mount.on, older.on);
             self.violations.push(text);

@@ -49,20 +49,23 @@ pub(super) fn threads(pid: u32) -> u32 {
 pub(super) fn holds_open_for_writing(pid: u32, id: FsId, table: &[Mount], devices: &Path) -> bool {
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| PathBuf::from("/"));
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path()))).any(|(number, link)| {
-        let Ok(path) = fs::read_link(&link) else { return false };
-        let regular = fs::metadata(&link).is_ok_and(|metadata| metadata.is_file());
-        if !regular || path.starts_with(devices) || !is_open_for_writing(pid, &number) {
-            return false;
-        }
-        // As the process itself sees it.
-        let inside = path.strip_prefix(&root).map_or(path.clone(), |rest| Path::new("/").join(rest));
-        inside.to_str().and_then(|path| mount_of(table, path)).is_some_and(|mount| mount.id == id)
-    })
+    entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path()))).any(
+        |(number, link)| {
+            let Ok(path) = fs::read_link(&link) else { return false };
+            let regular = fs::metadata(&link).is_ok_and(|metadata| metadata.is_file());
+            if !regular || path.starts_with(devices) || !is_open_for_writing(pid, &number) {
+                return false;
+            }
+            // As the process itself sees it.
+            let inside = path.strip_prefix(&root).map_or(path.clone(), |rest| Path::new("/").join(rest));
+            inside.to_str().and_then(|path| mount_of(table, path)).is_some_and(|mount| mount.id == id)
+        },
+    )
 }
 
 fn is_open_for_writing(pid: u32, descriptor: &str) -> bool {
     let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap_or_default();
-    let flags = text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+    let flags =
+        text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
     flags.is_some_and(|flags| flags & 0o3 != 0)
 }

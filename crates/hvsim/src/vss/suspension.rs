@@ -119,7 +119,12 @@ mod tests {
         suspenders
     }
 
-    fn suspend(suspenders: &mut Suspenders, handle: u64, number: i32, caller: Caller) -> Result<String, Errno> {
+    fn suspend(
+        suspenders: &mut Suspenders,
+        handle: u64,
+        number: i32,
+        caller: Caller,
+    ) -> Result<String, Errno> {
         let look = |pid| {
             assert_eq!(pid, 9);
             caller

@@ -5,10 +5,11 @@ use std::io;
 
 use super::sysctl;
 use crate::sys::freebsd_abi as abi;
+use crate::sys::sysctl_value;
 use crate::sys::system_facts::{SystemFacts, invalid_number};
 
 fn text(top: c_int, number: c_int) -> io::Result<String> {
-    Ok(sysctl::text(&sysctl::read(&[top, number], 512)?))
+    Ok(sysctl_value::text(&sysctl::read(&[top, number], 512)?))
 }
 
 /// What the kernel says of itself.
@@ -18,7 +19,7 @@ pub(in crate::sys) fn facts() -> io::Result<SystemFacts> {
         os_type: text(abi::CTL_KERN, abi::KERN_OSTYPE)?,
         os_release: text(abi::CTL_KERN, abi::KERN_OSRELEASE)?,
         os_version: text(abi::CTL_KERN, abi::KERN_VERSION)?.replace(['\n', '\t'], " "),
-        os_reldate: sysctl::number(&reldate).and_then(|number| u32::try_from(number).ok()),
+        os_reldate: sysctl_value::number(&reldate).and_then(|number| u32::try_from(number).ok()),
         machine: text(abi::CTL_HW, abi::HW_MACHINE)?,
         machine_arch: text(abi::CTL_HW, abi::HW_MACHINE_ARCH)?,
     })
@@ -31,12 +32,12 @@ pub(in crate::sys) fn host_name() -> io::Result<String> {
 
 /// A string sysctl by name.
 pub(in crate::sys) fn sysctl_text(name: &str) -> io::Result<Option<String>> {
-    Ok(sysctl::read_by_name(name)?.map(|bytes| sysctl::text(&bytes)))
+    Ok(sysctl::read_by_name(name)?.map(|bytes| sysctl_value::text(&bytes)))
 }
 
 /// An int or long sysctl by name.
 pub(in crate::sys) fn sysctl_number(name: &str) -> io::Result<Option<i64>> {
-    let number = |bytes: Vec<u8>| sysctl::number(&bytes).ok_or_else(|| invalid_number(name));
+    let number = |bytes: Vec<u8>| sysctl_value::number(&bytes).ok_or_else(|| invalid_number(name));
     sysctl::read_by_name(name)?.map(number).transpose()
 }
 

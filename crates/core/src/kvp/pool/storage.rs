@@ -1,0 +1,102 @@
+//! What a pool needs of the place where its files lie: a port with one implementation for real files and one for tests
+//! that models a page cache which loses power.
+
+use std::io;
+use std::time::Duration;
+
+use crate::kvp::PoolId;
+
+/// Identifies one file of the pool directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileId {
+    /// A pool file.
+    Pool(PoolId),
+    /// The journal.
+    Journal,
+}
+
+/// A moment on the file system's clock: seconds and nanoseconds since the epoch.
+pub type Moment = (i64, i64);
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device and inode.
+    pub inode: (u64, u64),
+    /// Size in bytes.
+    pub size: u64,
+    /// Last change of the contents.
+    pub modified: Moment,
+    /// Last change of the inode.
+    pub changed: Moment,
+}
+
+/// Which other locks a lock excludes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockKind {
+    /// Only exclusive ones: for reading.
+    Shared,
+    /// All: for writing.
+    Exclusive,
+}
+
+/// The directory of the pool files.
+///
+/// Every file has at most one open descriptor, because closing any descriptor of a file drops all POSIX locks that the
+/// process holds on it.
+pub trait Storage {
+    /// The stamp of what now lies at a pool's path; `None` when nothing is there.
+    ///
+    /// # Errors
+    /// What stat(2) says.
+    fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>>;
+
+    /// Opens what lies at the path, repairs its mode, and forgets an earlier descriptor. What is missing is created with
+    /// `create`: a pool file empty, the journal full of zeros. Gives device and inode.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` for a file that is not to be created.
+    fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)>;
+
+    /// Reads up to `buffer.len()` bytes; less only at the end of the file.
+    ///
+    /// # Errors
+    /// What pread(2) says, or `NotConnected` for a file that is not open.
+    fn read_at(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// What pwrite(2) says; a part may have been written.
+    fn write_at(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts or extends a file.
+    ///
+    /// # Errors
+    /// What ftruncate(2) says.
+    fn set_len(&mut self, file: FileId, len: u64) -> io::Result<()>;
+
+    /// Returns when the file's contents and size will outlast a power cut.
+    ///
+    /// # Errors
+    /// What fdatasync(2) says.
+    fn sync(&mut self, file: FileId) -> io::Result<()>;
+
+    /// Sets the time of a pool file's last change.
+    ///
+    /// # Errors
+    /// What futimens(2) says.
+    fn set_modified(&mut self, pool: PoolId, moment: Moment) -> io::Result<()>;
+
+    /// Locks an open pool file against programs that lock it too, waiting at most `wait`. `false` when the time was up.
+    ///
+    /// # Errors
+    /// What fcntl(2) says.
+    fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<bool>;
+
+    /// Lifts a lock.
+    fn unlock(&mut self, pool: PoolId);
+
+    /// The present on the clock that stamps are taken from, in full precision.
+    fn now(&self) -> Moment;
+}

@@ -1,0 +1,264 @@
+//! Pools against a simulated disk that can fail, be killed and lose power at every step, and against real files.
+
+mod disk;
+mod faults;
+mod real_files;
+
+use std::time::Duration;
+
+use super::storage::{FileId, Storage};
+use super::*;
+use disk::Disk;
+
+const POOL: PoolId = PoolId::External;
+
+fn limits() -> Limits {
+    Limits { max_records: 1024, lock_wait: Duration::from_millis(50) }
+}
+
+fn key(text: &str) -> KvpKey {
+    KvpKey::new(text.as_bytes()).unwrap()
+}
+
+fn value(text: &str) -> KvpValue {
+    KvpValue::new(text.as_bytes()).unwrap()
+}
+
+fn raw(records: &[(&str, &str)]) -> Vec<u8> {
+    records.iter().flat_map(|(k, v)| image(&key(k), &value(v))).collect()
+}
+
+fn open<S: Storage>(storage: S) -> Pools<S> {
+    let (pools, problems) = Pools::open(storage, limits());
+    assert!(problems.is_empty(), "{problems:?}");
+    pools
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// All items in the order of the enumeration.
+fn items<S: Storage>(pools: &mut Pools<S>) -> Vec<(String, String)> {
+    (0..)
+        .map_while(|index| pools.enumerate(POOL, index).unwrap())
+        .map(|record| (text(&record.key), text(&record.value)))
+        .collect()
+}
+
+fn pairs(records: &[(&str, &str)]) -> Vec<(String, String)> {
+    records.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn get<S: Storage>(pools: &mut Pools<S>, name: &str) -> Option<String> {
+    pools.get(POOL, &key(name)).unwrap().map(|record| text(&record.value))
+}
+
+#[test]
+fn get_returns_the_value_and_matches_the_whole_key() {
+    let disk = Disk::with_pool(&raw(&[("abc", "1"), ("ab", "2")]));
+    let mut pools = open(disk);
+    assert_eq!(get(&mut pools, "ab").as_deref(), Some("2"));
+    assert_eq!(get(&mut pools, "abc").as_deref(), Some("1"));
+    assert_eq!(get(&mut pools, "a"), None);
+}
+
+#[test]
+fn a_shorter_value_leaves_no_tail_of_the_old_one() {
+    let disk = Disk::with_pool(&raw(&[("k", "a long value")]));
+    let mut pools = open(disk.clone());
+    pools.set(POOL, &key("k"), &value("x")).unwrap();
+    assert_eq!(disk.pool(), raw(&[("k", "x")]));
+}
+
+#[test]
+fn new_keys_are_appended_and_the_cap_holds() {
+    let mut pools = open(Disk::with_pool(b""));
+    pools.set_limits(Limits { max_records: 2, ..limits() });
+    pools.set(POOL, &key("a"), &value("1")).unwrap();
+    pools.set(POOL, &key("b"), &value("")).unwrap();
+    assert!(matches!(pools.set(POOL, &key("c"), &value("3")), Err(PoolError::Full { records: 2, .. })));
+    pools.set(POOL, &key("a"), &value("changed")).unwrap();
+    assert_eq!(items(&mut pools), pairs(&[("a", "changed"), ("b", "")]));
+}
+
+#[test]
+fn delete_keeps_all_others_and_of_a_missing_key_touches_nothing() {
+    let disk = Disk::with_pool(&raw(&[("a", "1"), ("b", "2"), ("c", "3")]));
+    let mut pools = open(disk.clone());
+    let writes = disk.writes();
+    assert!(!pools.delete(POOL, &key("z")).unwrap());
+    assert_eq!(disk.writes(), writes);
+    assert!(pools.delete(POOL, &key("a")).unwrap());
+    assert_eq!(disk.pool(), raw(&[("c", "3"), ("b", "2")]));
+    assert!(pools.delete(POOL, &key("b")).unwrap());
+    assert!(pools.delete(POOL, &key("c")).unwrap());
+    assert_eq!(disk.pool(), b"");
+    assert_eq!(items(&mut pools), []);
+}
+
+#[test]
+fn the_first_of_several_records_of_a_key_counts_and_a_change_removes_the_others() {
+    let several = raw(&[("a", "first"), ("b", "2"), ("a", "second"), ("a", "third")]);
+    let mut pools = open(Disk::with_pool(&several));
+    assert_eq!(items(&mut pools), pairs(&[("a", "first"), ("b", "2")]));
+    assert_eq!(get(&mut pools, "a").as_deref(), Some("first"));
+    pools.set(POOL, &key("a"), &value("new")).unwrap();
+    assert_eq!(items(&mut pools), pairs(&[("a", "new"), ("b", "2")]));
+
+    let disk = Disk::with_pool(&several);
+    let mut pools = open(disk.clone());
+    assert!(pools.delete(POOL, &key("a")).unwrap());
+    assert_eq!(disk.pool(), raw(&[("b", "2")]));
+}
+
+#[test]
+fn a_delete_never_makes_a_further_record_of_another_key_the_first() {
+    let disk =
+        Disk::with_pool(&raw(&[("x", "0"), ("a", "first"), ("a", "second"), ("b", "2"), ("a", "third")]));
+    let mut pools = open(disk.clone());
+    assert!(pools.delete(POOL, &key("x")).unwrap());
+    assert_eq!(get(&mut pools, "a").as_deref(), Some("first"));
+    assert_eq!(items(&mut open(disk)), pairs(&[("a", "first"), ("b", "2")]));
+}
+
+#[test]
+fn records_without_a_key_do_not_end_the_enumeration() {
+    let mut bytes = raw(&[("a", "1")]);
+    bytes.extend([0; RECORD_SIZE]);
+    bytes.extend(raw(&[("b", "2")]));
+    assert_eq!(items(&mut open(Disk::with_pool(&bytes))), pairs(&[("a", "1"), ("b", "2")]));
+}
+
+#[test]
+fn a_torn_tail_is_ignored_and_overwritten_by_the_next_record() {
+    let mut bytes = raw(&[("a", "1")]);
+    bytes.extend([b'#'; 700]);
+    let disk = Disk::with_pool(&bytes);
+    let mut pools = open(disk.clone());
+    assert_eq!(items(&mut pools), pairs(&[("a", "1")]));
+    pools.set(POOL, &key("b"), &value("2")).unwrap();
+    assert_eq!(disk.pool(), raw(&[("a", "1"), ("b", "2")]));
+}
+
+#[test]
+fn missing_nuls_and_garbage_are_survived_and_not_copied() {
+    let mut bytes = raw(&[("a", "1")]);
+    let mut dirty = [b'#'; RECORD_SIZE];
+    dirty[1] = 0;
+    dirty[512..515].copy_from_slice(b"\xffv\0");
+    bytes.extend(dirty);
+    bytes.extend([b'@'; RECORD_SIZE]);
+    let disk = Disk::with_pool(&bytes);
+    let mut pools = open(disk.clone());
+    let record = pools.enumerate(POOL, 1).unwrap().unwrap();
+    assert_eq!((&record.key[..], &record.value[..]), (&b"#"[..], &b"\xffv"[..]));
+    assert_eq!(pools.enumerate(POOL, 2).unwrap().unwrap().key.len(), 511);
+    pools.delete(POOL, &KvpKey::new(&[b'@'; 511]).unwrap()).unwrap();
+    pools.delete(POOL, &key("a")).unwrap();
+    let mut clean = [0; RECORD_SIZE];
+    clean[0] = b'#';
+    clean[512..514].copy_from_slice(b"\xffv");
+    assert_eq!(disk.pool(), clean);
+}
+
+#[test]
+fn an_unchanged_file_is_not_read_again() {
+    let records: Vec<(String, String)> = (0..200).map(|n| (format!("key{n}"), format!("{n}"))).collect();
+    let records: Vec<(&str, &str)> = records.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let disk = Disk::with_pool(&raw(&records));
+    let mut pools = open(disk.clone());
+    disk.pass(Duration::from_secs(5));
+    assert_eq!(get(&mut pools, "key7").as_deref(), Some("7"));
+    let before = disk.bytes_read();
+    assert_eq!(get(&mut pools, "key199").as_deref(), Some("199"));
+    assert_eq!(get(&mut pools, "nothing"), None);
+    assert_eq!(disk.bytes_read() - before, RECORD_SIZE);
+    pools.set(POOL, &key("key3"), &value("x")).unwrap();
+    pools.set(POOL, &key("new"), &value("y")).unwrap();
+    assert_eq!(get(&mut pools, "key3").as_deref(), Some("x"));
+    assert!(disk.bytes_read() - before < 8 * RECORD_SIZE, "our own changes keep the index");
+}
+
+#[test]
+fn a_change_by_another_program_is_seen_even_within_one_tick() {
+    let disk = Disk::with_pool(&raw(&[("a", "1"), ("b", "2")]));
+    let mut pools = open(disk.clone());
+    for round in 0..20 {
+        // The clock of the files does not move between our answers and the changes.
+        let text = format!("{round}");
+        disk.write_by_another(&raw(&[("b", &text), ("a", "x")]));
+        assert_eq!(get(&mut pools, "b"), Some(text.clone()));
+        disk.write_by_another(&raw(&[("a", &text), ("b", "x")]));
+        assert_eq!(get(&mut pools, "a"), Some(text.clone()));
+        pools.set(POOL, &key("a"), &value("ours")).unwrap();
+        disk.write_by_another(&raw(&[("a", "theirs"), ("b", "x")]));
+        assert_eq!(get(&mut pools, "a").as_deref(), Some("theirs"));
+    }
+}
+
+#[test]
+fn many_records_appended_by_another_program_are_all_seen() {
+    let disk = Disk::with_pool(b"");
+    let mut pools = open(disk.clone());
+    assert_eq!(items(&mut pools), []);
+    let records: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
+    let records: Vec<(&str, &str)> = records.iter().map(|k| (k.as_str(), "v")).collect();
+    disk.write_by_another(&raw(&records));
+    assert_eq!(items(&mut pools), pairs(&records));
+}
+
+#[test]
+fn a_file_that_was_replaced_or_removed_is_found_again() {
+    let disk = Disk::with_pool(&raw(&[("a", "1")]));
+    let mut pools = open(disk.clone());
+    disk.pass(Duration::from_secs(5));
+    assert_eq!(get(&mut pools, "a").as_deref(), Some("1"));
+    disk.replace(Some(&raw(&[("a", "2")])));
+    assert_eq!(get(&mut pools, "a").as_deref(), Some("2"));
+    disk.replace(None);
+    assert_eq!(get(&mut pools, "a"), None);
+    pools.set(POOL, &key("b"), &value("3")).unwrap();
+    assert_eq!(disk.pool(), raw(&[("b", "3")]));
+}
+
+#[test]
+fn a_lock_that_is_held_too_long_fails_the_request_and_changes_nothing() {
+    let disk = Disk::with_pool(&raw(&[("a", "1")]));
+    let mut pools = open(disk.clone());
+    disk.lock_by_another(true);
+    assert!(matches!(pools.set(POOL, &key("a"), &value("2")), Err(PoolError::Locked { .. })));
+    assert!(matches!(pools.delete(POOL, &key("a")), Err(PoolError::Locked { .. })));
+    disk.lock_by_another(false);
+    assert_eq!(get(&mut pools, "a").as_deref(), Some("1"));
+}
+
+#[test]
+fn more_changes_than_the_journal_has_pages_all_last() {
+    let disk = Disk::with_pool(b"");
+    let mut pools = open(disk.clone());
+    for round in 0..300 {
+        pools.set(POOL, &key(&format!("k{}", round % 7)), &value(&format!("{round}"))).unwrap();
+    }
+    let wanted = items(&mut pools);
+    drop(pools);
+    disk.lose_power(1);
+    assert_eq!(items(&mut open(disk)), wanted);
+}
+
+#[test]
+fn settling_leaves_nothing_to_make_good() {
+    let disk = Disk::with_pool(b"");
+    let mut pools = open(disk.clone());
+    assert!(!pools.unsettled());
+    pools.set(POOL, &key("a"), &value("1")).unwrap();
+    assert!(pools.unsettled());
+    pools.settle().unwrap();
+    assert!(!pools.unsettled());
+    drop(pools);
+    // What another program does after that is never undone by a recovery.
+    disk.write_by_another(b"");
+    disk.lose_power(3);
+    assert_eq!(items(&mut open(disk.clone())), []);
+    assert!(disk.read(FileId::Journal).iter().any(|byte| *byte != 0));
+}

@@ -1,0 +1,144 @@
+//! A fault at step k, for every k, in every kind: each record is old or new, all others are intact, and what was
+//! acknowledged is there.
+
+use std::collections::BTreeMap;
+
+use super::disk::{Disk, Fault};
+use super::*;
+
+type Contents = BTreeMap<String, String>;
+
+/// A change of the scenario: `None` deletes.
+const SCENARIO: [(&str, Option<&str>); 12] = [
+    ("b", Some("a longer value for b than before, so that two sectors change")),
+    ("d", Some("new")),
+    ("a", None),
+    ("e", Some("new too")),
+    ("d", None),
+    ("f", Some("in the place of d")),
+    ("c", Some("changed")),
+    ("c", Some("changed again")),
+    ("b", None),
+    ("twice", Some("once")),
+    ("g", Some("last")),
+    ("g", None),
+];
+
+fn start() -> (Vec<u8>, Contents) {
+    let mut bytes = raw(&[("a", "1"), ("twice", "first"), ("b", "2"), ("c", "3"), ("twice", "second")]);
+    bytes.extend([b'#'; 1000]);
+    let contents =
+        [("a", "1"), ("twice", "first"), ("b", "2"), ("c", "3")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    (bytes, contents.into())
+}
+
+/// Runs the scenario until the process dies. Gives what was acknowledged and what was under way.
+fn run(disk: &Disk) -> (Contents, Option<(&'static str, Option<&'static str>)>) {
+    let (_, mut contents) = start();
+    let (mut pools, _) = Pools::open(disk.clone(), limits());
+    for (name, change) in SCENARIO {
+        let outcome = match change {
+            Some(text) => pools.set(POOL, &key(name), &value(text)),
+            None => pools.delete(POOL, &key(name)).map(|_| ()),
+        };
+        match (outcome, change) {
+            (Ok(()), Some(text)) => drop(contents.insert(name.to_owned(), text.to_owned())),
+            (Ok(()), None) => drop(contents.remove(name)),
+            (Err(_), _) if disk.is_dead() => return (contents, Some((name, change))),
+            (Err(_), _) => {
+                // Refused: at once, and for every other program too, the pool is as it was.
+                assert_eq!(items_now(&mut pools), contents, "after the refused change of {name}");
+            }
+        }
+        if name == "f" {
+            let _ = pools.settle();
+        }
+    }
+    (contents, None)
+}
+
+fn items_now(pools: &mut Pools<Disk>) -> Contents {
+    items(pools).into_iter().collect()
+}
+
+fn check(disk: &Disk, acknowledged: &Contents, under_way: Option<(&str, Option<&str>)>, what: &str) {
+    let mut pools = open(disk.clone());
+    let mut found = items_now(&mut pools);
+    let count = items(&mut pools).len();
+    assert_eq!(count, found.len(), "{what}: no key twice");
+    let mut wanted = acknowledged.clone();
+    if let Some((name, change)) = under_way {
+        let now = found.remove(name);
+        let before = wanted.remove(name);
+        assert!(now == before || now.as_deref() == change, "{what}: {name} is {now:?}");
+    }
+    assert_eq!(found, wanted, "{what}");
+    assert!(!pools.unsettled(), "{what}");
+}
+
+fn operations_of_the_scenario() -> usize {
+    let disk = Disk::with_pool(&start().0);
+    run(&disk);
+    disk.operations()
+}
+
+#[test]
+fn a_kill_at_every_step_leaves_each_record_old_or_new() {
+    for step in 0..operations_of_the_scenario() {
+        for left in [0, 1, 512, 1536, 2560] {
+            let disk = Disk::with_pool(&start().0);
+            disk.fail_at(step, Fault::Kill(left));
+            let (acknowledged, under_way) = run(&disk);
+            disk.restart();
+            check(&disk, &acknowledged, under_way, &format!("kill at step {step}, {left} bytes left"));
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_at_every_step_leaves_each_record_old_or_new() {
+    for step in 0..operations_of_the_scenario() {
+        for seed in 0..12 {
+            let disk = Disk::with_pool(&start().0);
+            disk.fail_at(step, Fault::Kill(2560));
+            let (acknowledged, under_way) = run(&disk);
+            disk.lose_power(seed + 1);
+            check(&disk, &acknowledged, under_way, &format!("power cut at step {step}, seed {seed}"));
+        }
+    }
+}
+
+#[test]
+fn a_second_crash_in_the_middle_of_a_recovery_loses_nothing_either() {
+    for step in (0..operations_of_the_scenario()).step_by(3) {
+        for again in 0..90 {
+            let disk = Disk::with_pool(&start().0);
+            disk.fail_at(step, Fault::Kill(2560));
+            let (acknowledged, under_way) = run(&disk);
+            disk.lose_power(again + 1);
+            disk.fail_at(usize::try_from(again).unwrap(), Fault::Kill(700));
+            let _ = Pools::open(disk.clone(), limits());
+            disk.lose_power(again + 7);
+            check(&disk, &acknowledged, under_way, &format!("crashes at {step} and {again}"));
+        }
+    }
+}
+
+#[test]
+fn an_error_at_every_step_is_a_failed_answer_that_changes_nothing() {
+    for step in 0..operations_of_the_scenario() {
+        for errno in [libc::ENOSPC, libc::EIO] {
+            for left in [0, 700] {
+                let disk = Disk::with_pool(&start().0);
+                disk.fail_at(step, Fault::Error(errno, left));
+                let (acknowledged, under_way) = run(&disk);
+                assert_eq!(under_way, None);
+                let what = format!("error {errno} at step {step}, {left} bytes left");
+                check(&disk, &acknowledged, None, &what);
+                // Not even a power cut brings a refused change back.
+                disk.lose_power(5);
+                check(&disk, &acknowledged, None, &what);
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What only real files show: modes, inodes, links and locks.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::super::files::PoolFiles;
+use super::*;
+
+fn path(dir: &Path, pool: u8) -> PathBuf {
+    dir.join(format!(".kvp_pool_{pool}"))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn directory_and_files_are_made_with_their_parents_and_modes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("hyperv/pool");
+    drop(open(PoolFiles::new(&dir)));
+    assert_eq!(mode(&dir), 0o700);
+    for pool in 0..5 {
+        assert_eq!((mode(&path(&dir, pool)), fs::metadata(path(&dir, pool)).unwrap().len()), (0o600, 0));
+    }
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(path(&dir, 3), fs::Permissions::from_mode(0o666)).unwrap();
+    drop(open(PoolFiles::new(&dir)));
+    assert_eq!((mode(&dir), mode(&path(&dir, 3))), (0o700, 0o600));
+}
+
+#[test]
+fn the_inode_stays_the_same_whatever_is_changed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut pools = open(PoolFiles::new(scratch.path()));
+    let inode = fs::metadata(path(scratch.path(), 0)).unwrap().ino();
+    for name in ["a", "b", "c"] {
+        pools.set(POOL, &key(name), &value("1")).unwrap();
+    }
+    pools.delete(POOL, &key("a")).unwrap();
+    pools.settle().unwrap();
+    let metadata = fs::metadata(path(scratch.path(), 0)).unwrap();
+    assert_eq!((metadata.ino(), metadata.len()), (inode, 2 * 2560));
+    let mut text = Vec::new();
+    File::open(path(scratch.path(), 0)).unwrap().read_to_end(&mut text).unwrap();
+    assert_eq!(text, raw(&[("c", "1"), ("b", "1")]));
+}
+
+#[test]
+fn records_survive_a_restart() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut pools = open(PoolFiles::new(scratch.path()));
+    pools.set(POOL, &key("größe"), &value("日本 😀")).unwrap();
+    drop(pools);
+    assert_eq!(items(&mut open(PoolFiles::new(scratch.path()))), pairs(&[("größe", "日本 😀")]));
+}
+
+#[test]
+fn changes_of_another_program_are_seen_and_ours_is_not_confused_by_them() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut pools = open(PoolFiles::new(scratch.path()));
+    for round in 0..200 {
+        let text = format!("{round}");
+        pools.set(POOL, &key("ours"), &value(&text)).unwrap();
+        let mut other = OpenOptions::new().append(true).open(path(scratch.path(), 0)).unwrap();
+        other.write_all(&raw(&[(&format!("theirs{round}"), "x")])).unwrap();
+        assert_eq!(get(&mut pools, &format!("theirs{round}")).as_deref(), Some("x"));
+        assert_eq!(get(&mut pools, "ours"), Some(text));
+    }
+    assert_eq!(items(&mut pools).len(), 201);
+}
+
+#[test]
+fn a_lock_of_another_program_is_waited_for_but_not_for_ever() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut pools = open(PoolFiles::new(scratch.path()));
+    let other = File::open(path(scratch.path(), 0)).unwrap();
+    other.lock().unwrap();
+    assert!(matches!(pools.set(POOL, &key("a"), &value("1")), Err(PoolError::Locked { .. })));
+    pools.set_limits(Limits { lock_wait: Duration::from_secs(60), ..limits() });
+    let release = std::thread::spawn(move || other.unlock().unwrap());
+    pools.set(POOL, &key("a"), &value("1")).unwrap();
+    release.join().unwrap();
+    assert_eq!(get(&mut pools, "a").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_link_or_a_fifo_in_place_of_a_file_is_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("target");
+    File::create(&target).unwrap();
+    let dir = scratch.path().join("pool");
+    fs::create_dir(&dir).unwrap();
+    symlink(&target, path(&dir, 0)).unwrap();
+    nix::unistd::mkfifo(&path(&dir, 1), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (mut pools, problems) = Pools::open(PoolFiles::new(&dir), limits());
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(pools.set(POOL, &key("a"), &value("1")).is_err());
+    assert!(pools.set(PoolId::Guest, &key("a"), &value("1")).is_err());
+    assert_eq!(fs::metadata(&target).unwrap().len(), 0);
+    pools.set(PoolId::AutoExternal, &key("a"), &value("1")).unwrap();
+    // What was in the way is gone: the next request works.
+    fs::remove_file(path(&dir, 0)).unwrap();
+    pools.set(POOL, &key("a"), &value("1")).unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_costs_answers_and_not_the_daemon() {
+    let scratch = tempfile::tempdir().unwrap();
+    let blocker = scratch.path().join("hyperv");
+    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&blocker).unwrap();
+    let dir = blocker.join("pool");
+    let (mut pools, problems) = Pools::open(PoolFiles::new(&dir), limits());
+    assert!(!problems.is_empty());
+    assert!(pools.get(POOL, &key("a")).is_err());
+    fs::remove_file(&blocker).unwrap();
+    pools.set(POOL, &key("a"), &value("1")).unwrap();
+    assert_eq!(get(&mut pools, "a").as_deref(), Some("1"));
+}

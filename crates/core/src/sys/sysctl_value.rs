@@ -1,0 +1,124 @@
+//! Values of sysctl(3): fetching one whose size changes, and reading its bytes.
+//!
+//! Pure but for the call it is given, so that a table that grows in the middle is tested everywhere.
+
+use std::io;
+
+use super::freebsd_abi::ENOMEM;
+
+/// Larger values are refused: no table that this crate asks for comes near it.
+pub const LIMIT: usize = 32 << 20;
+
+/// Calls `fetch` with more and more room until the value fits; the first try has `guess` bytes.
+///
+/// `fetch` fills the buffer and says how much of it, or, without a buffer, how much room it wants now.
+/// The table may grow between the two: the wanted size is only a hint, and each try has at least twice the
+/// room of the one before.
+///
+/// # Errors
+/// What `fetch` gives, where it is not `ENOMEM`, and `ENOMEM` for a value beyond [`LIMIT`].
+pub fn read_growing(
+    guess: usize,
+    mut fetch: impl FnMut(Option<&mut [u8]>) -> io::Result<usize>,
+) -> io::Result<Vec<u8>> {
+    let mut room = guess;
+    loop {
+        let mut value = vec![0; room];
+        match fetch(Some(&mut value)) {
+            Ok(length) => {
+                value.truncate(length);
+                return Ok(value);
+            }
+            Err(error) if error.raw_os_error() != Some(ENOMEM) || room >= LIMIT => return Err(error),
+            Err(_) => room = (room * 2).max(fetch(None).unwrap_or(0)).min(LIMIT),
+        }
+    }
+}
+
+/// A string's bytes up to the first NUL, without white space at its end.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).trim_end().to_owned()
+}
+
+/// The number in the bytes of an int or a long.
+#[must_use]
+pub fn number(bytes: &[u8]) -> Option<i64> {
+    match *bytes {
+        [a, b, c, d] => Some(i64::from(i32::from_ne_bytes([a, b, c, d]))),
+        [a, b, c, d, e, f, g, h] => Some(i64::from_ne_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno(number: i32) -> io::Error {
+        io::Error::from_raw_os_error(number)
+    }
+
+    /// A table that has these sizes, one at each call, and the last one for ever.
+    fn table(sizes: &'static [usize]) -> impl FnMut(Option<&mut [u8]>) -> io::Result<usize> {
+        let mut calls = sizes.iter();
+        let mut size = 0;
+        move |buffer| {
+            size = *calls.next().unwrap_or(&size);
+            match buffer {
+                None => Ok(size),
+                Some(buffer) => buffer.get_mut(..size).ok_or_else(|| errno(ENOMEM)).map(|part| {
+                    part.fill(7);
+                    size
+                }),
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_fits_takes_one_call() {
+        let mut calls = 0;
+        let mut inner = table(&[100]);
+        let value = read_growing(128, |buffer| {
+            calls += 1;
+            inner(buffer)
+        });
+        assert_eq!((value.unwrap(), calls), (vec![7; 100], 1));
+        assert_eq!(read_growing(128, table(&[0])).unwrap(), []);
+    }
+
+    #[test]
+    fn a_table_that_grows_or_shrinks_between_the_calls_is_read_whole() {
+        for sizes in [&[500, 400, 900, 1000, 1700][..], &[500, 400, 300], &[5000, 5000, 6000, 6001, 6002]] {
+            let last = *sizes.last().unwrap();
+            let value = read_growing(128, table(sizes)).unwrap();
+            assert!(value.len() <= last && value.iter().all(|byte| *byte == 7), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_never_fits_is_an_error_in_the_end() {
+        let error = read_growing(128, table(&[usize::MAX])).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(ENOMEM));
+    }
+
+    #[test]
+    fn other_errors_end_at_once() {
+        let mut calls = 0;
+        let result = read_growing(128, |_| {
+            calls += 1;
+            Err(errno(1))
+        });
+        assert_eq!((result.unwrap_err().raw_os_error(), calls), (Some(1), 1));
+    }
+
+    #[test]
+    fn strings_end_at_their_nul_and_numbers_have_two_sizes() {
+        assert_eq!(text(b"FreeBSD 14.3 GENERIC\n\0junk"), "FreeBSD 14.3 GENERIC");
+        assert_eq!(text(b""), "");
+        assert_eq!(number(&(-7_i32).to_ne_bytes()), Some(-7));
+        assert_eq!(number(&i64::MIN.to_ne_bytes()), Some(i64::MIN));
+        assert_eq!(number(&[1, 2, 3]), None);
+    }
+}

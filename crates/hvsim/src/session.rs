@@ -1,0 +1,313 @@
+//! A guest whose key-value daemon serves the simulated host: the real program on the device file, or, where FUSE cannot
+//! be used, the same loop inside this process.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use hv_core::abi::kvp::{MESSAGE_SIZE, Message};
+use hv_core::runtime::VERSION;
+use hv_core::runtime::config::Config;
+use hv_core::sys::signals::Signals;
+use kvp_daemon::port::KvpPort;
+use kvp_daemon::serve::{ServeError, serve};
+use kvp_daemon::service::Service;
+
+use crate::client::Client;
+use crate::in_process;
+use crate::kvp::Settings;
+use crate::testing::{Machine, Options, PATIENCE, Process, program};
+
+/// A small FreeBSD guest with one adapter, as the files of a facts directory.
+const FACTS: [(&str, &str); 3] = [
+    (
+        "sysctl",
+        "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE-p2\nkern.osreldate:int=1403000\nkern.version=FreeBSD 14.3-RELEASE-p2 \
+         GENERIC\nkern.hostname=guest.example.org\nhw.machine=amd64\nhw.machine_arch=amd64\n",
+    ),
+    (
+        "ifaddrs",
+        "lo0 link - up mtu=16384\nlo0 inet 127.0.0.1/8\nlo0 inet6 ::1/128\nhn0 link 00:15:5d:01:02:03 up\n\
+         hn0 inet 10.0.0.5/24\nhn0 inet6 fe80::215:5dff:fe01:203%hn0/64\nhn0 inet6 fd00::5/64\n",
+    ),
+    ("routes", "default 10.0.0.1 hn0\ndefault fe80::1%hn0 hn0\n10.0.0.0/24 - hn0\n"),
+];
+
+/// What a session finds when it begins.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// How long the kernel waits for the daemon, instead of 5 seconds.
+    pub machine: Options,
+    /// Keys of `[kvp]` besides those that say where things are.
+    pub kvp_settings: String,
+    /// Files of the facts directory, in place of those of the usual guest.
+    pub facts: Vec<(&'static str, String)>,
+    /// What pool files hold, by number.
+    pub pools: Vec<(u8, Vec<u8>)>,
+    /// resolv.conf.
+    pub resolv_conf: String,
+    /// A program that stands for getent(1), as the text of a script.
+    pub getent: Option<String>,
+}
+
+/// A guest under a host.
+#[derive(Debug)]
+pub struct Session {
+    host: Client,
+    place: Option<Place>,
+    reason: Option<String>,
+    log: UnixDatagram,
+    dir: PathBuf,
+}
+
+#[derive(Debug)]
+enum Place {
+    // Dropped in this order: the daemon before the machine.
+    Device { daemon: Option<Process>, machine: Box<Machine> },
+    InProcess { machine: in_process::Machine, daemon: JoinHandle<ServeError>, _scratch: tempfile::TempDir },
+}
+
+impl Session {
+    /// Starts a guest with its daemon and waits until that is registered.
+    ///
+    /// # Panics
+    /// The guest cannot be set up, or with `HVSIM_REQUIRED=1` FUSE cannot be used.
+    #[must_use]
+    pub fn start(setup: &Setup) -> Self {
+        match Machine::start_with(&setup.machine) {
+            Ok(machine) => Self::on_device(setup, machine),
+            Err(reason) => Self::in_process(setup, reason),
+        }
+    }
+
+    fn on_device(setup: &Setup, machine: Machine) -> Self {
+        let dir = machine.path("");
+        let log = prepare(&dir, setup, &machine.kvp_device());
+        let host = machine.client();
+        let machine = Box::new(machine);
+        let place = Some(Place::Device { daemon: None, machine });
+        let mut session = Self { host, place, reason: None, log, dir };
+        session.start_daemon();
+        session
+    }
+
+    fn in_process(setup: &Setup, reason: String) -> Self {
+        let scratch = tempfile::tempdir().expect("no scratch directory");
+        let log = prepare(scratch.path(), setup, Path::new("/dev/hv_kvp_dev"));
+        let timeout = setup.machine.timeout.unwrap_or(Settings::default().timeout);
+        let machine = in_process::Machine::new(Settings { timeout, adapters: Vec::new() });
+        let text = fs::read_to_string(scratch.path().join("hyperv.toml")).expect("it was just written");
+        let config = Config::parse(&text, Path::new("hyperv.toml")).expect("the configuration is good");
+        let port = machine.open_kvp().expect("nobody else has it");
+        let daemon = thread::spawn(move || serve_in_process(&config, Port(port)));
+        let mut host = machine.client().expect("no socket pair").with_limit(PATIENCE);
+        assert!(host.wait_registered(PATIENCE).expect("the host is in this process"), "nobody registered");
+        let dir = scratch.path().to_owned();
+        let place = Some(Place::InProcess { machine, daemon, _scratch: scratch });
+        Self { host, place, reason: Some(reason), log, dir }
+    }
+
+    /// Why there is no device file in this session; `None` when there is one.
+    #[must_use]
+    pub fn without_device(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The host.
+    pub fn host(&mut self) -> &mut Client {
+        &mut self.host
+    }
+
+    /// Another connection of the host's, for requests at the same time.
+    ///
+    /// # Panics
+    /// The host is gone.
+    #[must_use]
+    pub fn another_host(&self) -> Client {
+        match self.place() {
+            Place::Device { machine, .. } => machine.client(),
+            Place::InProcess { machine, .. } => {
+                machine.client().expect("no socket pair").with_limit(PATIENCE)
+            }
+        }
+    }
+
+    /// The machine with its device file, where there is one.
+    #[must_use]
+    pub fn machine(&self) -> Option<&Machine> {
+        match self.place() {
+            Place::Device { machine, .. } => Some(machine),
+            Place::InProcess { .. } => None,
+        }
+    }
+
+    /// The daemon's process, where it is one.
+    pub fn daemon(&mut self) -> Option<&mut Process> {
+        match self.place.as_mut() {
+            Some(Place::Device { daemon, .. }) => daemon.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Starts the daemon again after its end. Without a device file nothing ends it.
+    ///
+    /// # Panics
+    /// It does not register.
+    pub fn start_daemon(&mut self) {
+        let config = self.dir.join("hyperv.toml");
+        if let Some(Place::Device { daemon, machine }) = self.place.as_mut() {
+            // The old one must be gone before the new one can have the device.
+            *daemon = None;
+            let arguments = [Path::new("-n"), Path::new("-d"), Path::new("-f"), &config];
+            *daemon = Some(machine.spawn(program("hv_kvp_daemon"), arguments));
+            machine.wait_registered();
+        }
+    }
+
+    /// A file of the scratch directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A pool file.
+    #[must_use]
+    pub fn pool_file(&self, pool: u8) -> PathBuf {
+        self.pool_dir().join(format!(".kvp_pool_{pool}"))
+    }
+
+    /// The directory of the pool files.
+    #[must_use]
+    pub fn pool_dir(&self) -> PathBuf {
+        self.dir.join("var/hyperv/pool")
+    }
+
+    /// Puts another file into the facts directory, whole at once.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn set_fact(&self, name: &str, text: &str) {
+        let new = self.dir.join("facts").join(format!(".{name}"));
+        fs::write(&new, text).expect("no scratch file");
+        fs::rename(&new, self.dir.join("facts").join(name)).expect("no scratch file");
+    }
+
+    /// The lines that reached the log socket so far: those of daemons that detached.
+    #[must_use]
+    pub fn log_lines(&self) -> Vec<String> {
+        let mut buffer = [0; 4096];
+        std::iter::from_fn(|| self.log.recv(&mut buffer).ok().map(|size| text(&buffer[..size]))).collect()
+    }
+
+    /// Violations of the device's contract so far, which then do not fail the test.
+    ///
+    /// # Panics
+    /// The host is gone.
+    pub fn take_violations(&mut self) -> Vec<String> {
+        self.host.take_violations().expect("the host is gone")
+    }
+
+    fn place(&self) -> &Place {
+        self.place.as_ref().expect("only a session that is dropped has none")
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(Place::InProcess { machine, daemon, _scratch }) = self.place.take() else { return };
+        let violations = self.host.take_violations();
+        let detached = machine.client().map(|mut client| client.detach());
+        if thread::panicking() {
+            return;
+        }
+        assert!(matches!(detached, Ok(Ok(()))), "the device cannot be detached");
+        daemon.join().expect("the daemon's loop panicked");
+        let violations = violations.expect("the host is gone");
+        assert!(violations.is_empty(), "the contract was violated:\n{}", violations.join("\n"));
+    }
+}
+
+/// Writes everything that the daemon reads, and listens where it logs.
+fn prepare(dir: &Path, setup: &Setup, device: &Path) -> UnixDatagram {
+    let write = |name: &str, text: &[u8]| {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().expect("below dir")).expect("no scratch directory");
+        fs::write(path, text).expect("no scratch file");
+    };
+    for (name, text) in FACTS {
+        write(&format!("facts/{name}"), text.as_bytes());
+    }
+    for (name, text) in &setup.facts {
+        write(&format!("facts/{name}"), text.as_bytes());
+    }
+    for (pool, bytes) in &setup.pools {
+        write(&format!("var/hyperv/pool/.kvp_pool_{pool}"), bytes);
+    }
+    write("resolv.conf", setup.resolv_conf.as_bytes());
+    let script = setup.getent.as_deref().unwrap_or("#!/bin/sh\nexit 2\n");
+    write("getent", script.as_bytes());
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(dir.join("getent"), executable).expect("no scratch file");
+    write("hyperv.toml", config(dir, setup, device).as_bytes());
+    let log = UnixDatagram::bind(dir.join("log")).expect("no scratch socket");
+    log.set_nonblocking(true).expect("a fresh socket");
+    log
+}
+
+fn config(dir: &Path, setup: &Setup, device: &Path) -> String {
+    let quoted = |name: &str| format!("{:?}", dir.join(name).display().to_string());
+    format!(
+        "[log]\nsockets = [{}]\n[facts]\ndir = {}\nresolv-conf = {}\ndhclient-pid-dirs = [{}]\n[kvp]\ndevice = {:?}\n\
+         pool-dir = {}\ngetent = {}\n{}\n",
+        quoted("log"),
+        quoted("facts"),
+        quoted("resolv.conf"),
+        quoted("run"),
+        device.display().to_string(),
+        quoted("var/hyperv/pool"),
+        quoted("getent"),
+        setup.kvp_settings,
+    )
+}
+
+fn serve_in_process(config: &Config, mut port: Port) -> ServeError {
+    let signals = Signals::unhandled().expect("the mask can be read");
+    let mut service = Service::open(config);
+    port.register(&Message::registration(VERSION)).expect("the device takes a registration");
+    loop {
+        if let Err(error) = serve(&mut port, &mut service, &signals) {
+            return error;
+        }
+    }
+}
+
+/// The in-process device as the daemon's port.
+struct Port(in_process::KvpPort);
+
+impl KvpPort for Port {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn register(&mut self, registration: &Message) -> io::Result<()> {
+        self.0.write_message(registration.bytes()).map(|_| ())
+    }
+
+    fn read_request(&mut self, buffer: &mut [u8; MESSAGE_SIZE]) -> io::Result<usize> {
+        let message = self.0.read_message()?;
+        let size = message.len().min(MESSAGE_SIZE);
+        buffer[..size].copy_from_slice(&message[..size]);
+        Ok(size)
+    }
+
+    fn write_answer(&mut self, answer: &Message) -> io::Result<()> {
+        self.0.write_message(answer.bytes()).map(|_| ())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,151 @@
+//! What the daemon knows of its guest: facts that are fetched when they are asked for, and kept for a moment.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use hv_core::abi::kvp::IpAnswer;
+use hv_core::kvp::auto::{self, AutoFacts};
+use hv_core::kvp::host_name::FqdnCache;
+use hv_core::kvp::ip_info;
+use hv_core::net::NetworkSnapshot;
+use hv_core::runtime::config::Config;
+use hv_core::runtime::exec::{Program, Running};
+use hv_core::runtime::{VERSION, error_chain};
+use hv_core::sys::clock;
+use hv_core::sys::network::NetworkSource;
+use hv_core::sys::system_facts::{FactsSource, SystemFacts};
+
+/// How long facts count as present. A host walks all ten items at once: one look serves the walk.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The guest's facts with the sources they come from.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    source: NetworkSource,
+    getent: std::path::PathBuf,
+    system: SystemFacts,
+    network: Aged<NetworkSnapshot>,
+    host_name: Aged<String>,
+    fqdn: FqdnCache,
+    lookup: Option<Running>,
+}
+
+/// The last good look at something.
+#[derive(Debug, Default)]
+struct Aged<T> {
+    value: T,
+    taken: Option<Duration>,
+}
+
+impl<T> Aged<T> {
+    /// Looks again if the last look is too old. A look that fails leaves what was known.
+    fn refresh(&mut self, what: &str, look: impl FnOnce() -> std::io::Result<T>) -> &T {
+        let now = clock::monotonic();
+        if self.taken.is_none_or(|taken| now.saturating_sub(taken) >= FRESH) {
+            match look() {
+                Ok(value) => self.value = value,
+                Err(error) => log::debug!("cannot find out {what}: {error}"),
+            }
+            self.taken = Some(now);
+        }
+        &self.value
+    }
+}
+
+impl Guest {
+    /// A guest whose facts come from where `config` says.
+    pub(crate) fn new(config: &Config) -> Self {
+        let source = NetworkSource {
+            facts: config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory),
+            resolv_conf: config.facts.resolv_conf.clone(),
+            dhclient_directories: config.facts.dhclient_pid_dirs.clone(),
+        };
+        let system = source.facts.system_facts().unwrap_or_else(|error| {
+            log::error!("cannot find out what system this is: {}", error_chain(&error));
+            SystemFacts::default()
+        });
+        Self {
+            source,
+            getent: config.kvp.getent.clone(),
+            system,
+            network: Aged::default(),
+            host_name: Aged::default(),
+            fqdn: FqdnCache::default(),
+            lookup: None,
+        }
+    }
+
+    /// The intrinsic item at `index`.
+    pub(crate) fn item(&mut self, index: u32) -> Option<(&'static str, String)> {
+        auto::item(index, &self.facts(auto::needs_network(index)))
+    }
+
+    /// The value of an intrinsic item.
+    pub(crate) fn value_of(&mut self, key: &str) -> Option<String> {
+        auto::value_of(key, &self.facts(auto::key_needs_network(key)))
+    }
+
+    /// The configuration of an adapter.
+    pub(crate) fn ip_info(&mut self, adapter: &str) -> Result<IpAnswer, ip_info::UnknownAdapter> {
+        let network = self.network.refresh("the network", || self.source.snapshot());
+        ip_info::answer(adapter, network)
+    }
+
+    fn facts(&mut self, with_network: bool) -> AutoFacts<'_> {
+        if with_network {
+            self.network.refresh("the network", || self.source.snapshot());
+        }
+        let host = self.host_name.refresh("the host name", || self.source.facts.host_name());
+        AutoFacts {
+            fqdn: self.fqdn.value(host),
+            suite_version: VERSION,
+            system: &self.system,
+            network: &self.network.value,
+        }
+    }
+
+    /// Starts to complete the host name if it is time to. Called after an answer, never before one.
+    pub(crate) fn start_lookup(&mut self) {
+        let host = self.host_name.refresh("the host name", || self.source.facts.host_name());
+        let now = clock::monotonic();
+        let Some(name) = self.fqdn.wants_lookup(host, now) else { return };
+        let limit = self.fqdn.deadline().map_or(Duration::ZERO, |deadline| deadline.saturating_sub(now));
+        match Program::new(&self.getent, limit).arg("hosts").arg(name).start() {
+            Ok(running) => self.lookup = Some(running),
+            Err(error) => {
+                log::debug!("cannot complete the host name: {}", error_chain(&error));
+                self.fqdn.lookup_finished(now, Err(()));
+            }
+        }
+    }
+
+    /// What announces that the lookup got on.
+    pub(crate) fn lookup_descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.lookup.iter().flat_map(Running::descriptors)
+    }
+
+    /// When the lookup must be over.
+    pub(crate) fn lookup_deadline(&self) -> Option<Duration> {
+        self.lookup.as_ref().map(Running::deadline)
+    }
+
+    /// Takes what the lookup has brought.
+    pub(crate) fn advance_lookup(&mut self) {
+        let Some(result) = self.lookup.as_mut().and_then(Running::advance) else { return };
+        self.lookup = None;
+        let now = clock::monotonic();
+        match result {
+            Ok(finished) if finished.status.success() => {
+                self.fqdn.lookup_finished(now, Ok(&finished.stdout));
+            }
+            Ok(finished) => {
+                log::debug!("host name not completed status={}", finished.status);
+                self.fqdn.lookup_finished(now, Err(()));
+            }
+            Err(error) => {
+                log::debug!("cannot complete the host name: {}", error_chain(&error));
+                self.fqdn.lookup_finished(now, Err(()));
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Performing what the engine asks for.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use hv_core::abi::kvp::Code;
+use hv_core::kvp::exchange::{Action, NetworkRequest, Outcome};
+use hv_core::kvp::pool::files::PoolFiles;
+use hv_core::kvp::pool::storage::Storage;
+use hv_core::kvp::pool::{Limits, PoolError, Pools, Record};
+use hv_core::kvp::{KvpKey, KvpValue, PoolId};
+use hv_core::runtime::config::Config;
+use hv_core::runtime::error_chain;
+use hv_core::runtime::rate_limit::{RateLimit, Verdict};
+use hv_core::sys::clock;
+
+use crate::guest::Guest;
+
+/// How long after the last change the pool files are brought up to date, so that a burst costs one synchronisation.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
+/// The host can repeat a request that fails as often as it likes.
+const WARNINGS: u32 = 5;
+const WARNINGS_PER: Duration = Duration::from_secs(60);
+
+/// All that stands behind the requests.
+#[derive(Debug)]
+pub struct Service<S = PoolFiles> {
+    pools: Pools<S>,
+    guest: Guest,
+    settle_at: Option<Duration>,
+    warnings: RateLimit,
+}
+
+impl Service {
+    /// Opens the pools and finds out about the guest, as `config` says. Problems are logged.
+    #[must_use]
+    pub fn open(config: &Config) -> Self {
+        Self::with_storage(config, PoolFiles::new(&config.kvp.pool_dir))
+    }
+}
+
+impl<S: Storage> Service<S> {
+    /// The same with the pools in any place.
+    pub fn with_storage(config: &Config, storage: S) -> Self {
+        let (pools, problems) = Pools::open(storage, limits(config));
+        for problem in problems {
+            log::error!("pools are not complete: {}", error_chain(&problem));
+        }
+        let guest = Guest::new(config);
+        Self { pools, guest, settle_at: None, warnings: RateLimit::new(WARNINGS, WARNINGS_PER) }
+    }
+
+    /// Takes over a configuration that was read again. Device and pool directory stay.
+    pub fn reconfigure(&mut self, config: &Config) {
+        self.pools.set_limits(limits(config));
+        self.guest = Guest::new(config);
+    }
+
+    /// Performs one action. Everything that can go wrong becomes a failed outcome.
+    pub fn perform(&mut self, action: &Action) -> Outcome {
+        log::debug!("request {}", describe(action));
+        let outcome = match action {
+            Action::Get(pool, key) => self.get(*pool, key),
+            Action::Enumerate(pool, index) => self.enumerate(*pool, *index),
+            Action::Set(pool, key, value) => self.set(*pool, key, value),
+            Action::Delete(pool, key) => self.delete(*pool, key),
+            Action::GetIntrinsic(key) => self.get_intrinsic(key),
+            Action::EnumerateIntrinsic(index) => match self.guest.item(*index) {
+                Some((key, value)) => Outcome::Item { key: key.into(), value: value.into() },
+                None => Outcome::NoSuchItem,
+            },
+            Action::ReportNetwork(adapter) => self.report_network(adapter),
+            Action::ConfigureNetwork(request) => self.configure_network(request),
+            Action::Refuse(code, reason) => {
+                self.warn(&format!("request refused code={code}: {reason}"));
+                Outcome::Failed(*code)
+            }
+        };
+        if let Outcome::Failed(code) = &outcome {
+            log::debug!("answer code={code}");
+        }
+        outcome
+    }
+
+    fn get(&mut self, pool: PoolId, key: &KvpKey) -> Outcome {
+        match self.pools.get(pool, key) {
+            Ok(Some(record)) => Outcome::Value(record.value),
+            Ok(None) => Outcome::NoSuchItem,
+            Err(error) => self.fail("get", &error),
+        }
+    }
+
+    fn enumerate(&mut self, pool: PoolId, index: u32) -> Outcome {
+        match self.pools.enumerate(pool, index) {
+            Ok(Some(Record { key, value })) => Outcome::Item { key, value },
+            Ok(None) => Outcome::NoSuchItem,
+            Err(error) => self.fail("enumerate", &error),
+        }
+    }
+
+    fn set(&mut self, pool: PoolId, key: &KvpKey, value: &KvpValue) -> Outcome {
+        let result = self.pools.set(pool, key, value);
+        self.note_change();
+        match result {
+            Ok(()) => Outcome::Done,
+            Err(error) => self.fail("set", &error),
+        }
+    }
+
+    fn delete(&mut self, pool: PoolId, key: &KvpKey) -> Outcome {
+        let result = self.pools.delete(pool, key);
+        self.note_change();
+        match result {
+            Ok(true) => Outcome::Done,
+            Ok(false) => Outcome::NoSuchItem,
+            Err(error) => self.fail("delete", &error),
+        }
+    }
+
+    fn get_intrinsic(&mut self, key: &KvpKey) -> Outcome {
+        let value = std::str::from_utf8(key.as_bytes()).ok().and_then(|key| self.guest.value_of(key));
+        value.map_or(Outcome::NoSuchItem, |value| Outcome::Value(value.into()))
+    }
+
+    fn report_network(&mut self, adapter: &str) -> Outcome {
+        match self.guest.ip_info(adapter) {
+            Ok(info) => Outcome::Network(info),
+            Err(error) => {
+                self.warn(&format!("network not reported: {error}"));
+                Outcome::Failed(Code::GuidNotFound)
+            }
+        }
+    }
+
+    fn configure_network(&mut self, _request: &NetworkRequest) -> Outcome {
+        self.warn("network not configured: injection is not supported by this version");
+        Outcome::Failed(Code::NotSupported)
+    }
+
+    fn fail(&mut self, operation: &str, error: &PoolError) -> Outcome {
+        self.warn(&format!("request failed op={operation}: {}", error_chain(error)));
+        Outcome::Failed(Code::Fail)
+    }
+
+    fn warn(&mut self, text: &str) {
+        match self.warnings.check(clock::monotonic()) {
+            Verdict::Log { suppressed: 0 } => log::warn!("{text}"),
+            Verdict::Log { suppressed } => log::warn!("{text} unlogged={suppressed}"),
+            Verdict::Suppress => {}
+        }
+    }
+
+    fn note_change(&mut self) {
+        self.settle_at = self.pools.unsettled().then(|| clock::monotonic().saturating_add(SETTLE_AFTER));
+    }
+
+    /// What is done when nobody waits: after the start and after each answer.
+    pub fn at_leisure(&mut self) {
+        self.guest.start_lookup();
+    }
+
+    /// What else wakes the daemon.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.guest.lookup_descriptors()
+    }
+
+    /// When something is due although nothing happens; `None` when the daemon is idle.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.settle_at.into_iter().chain(self.guest.lookup_deadline()).min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn advance(&mut self) {
+        self.guest.advance_lookup();
+        if self.settle_at.is_some_and(|at| clock::monotonic() >= at) {
+            self.settle();
+        }
+    }
+
+    /// Brings the pool files up to date. What cannot be done now is safe in the journal and done later.
+    pub(crate) fn settle(&mut self) {
+        self.settle_at = None;
+        if let Err(error) = self.pools.settle() {
+            self.warn(&format!("pool files are not up to date yet: {}", error_chain(&error)));
+            self.settle_at = Some(clock::monotonic().saturating_add(60 * SETTLE_AFTER));
+        }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits { max_records: config.kvp.max_records, lock_wait: config.kvp.lock_wait() }
+}
+
+/// An action without its values.
+fn describe(action: &Action) -> String {
+    match action {
+        Action::Get(pool, key) => format!("op=get pool={pool} key={key:?}"),
+        Action::Enumerate(pool, index) => format!("op=enumerate pool={pool} index={index}"),
+        Action::Set(pool, key, value) => {
+            format!("op=set pool={pool} key={key:?} bytes={}", value.as_bytes().len())
+        }
+        Action::Delete(pool, key) => format!("op=delete pool={pool} key={key:?}"),
+        Action::GetIntrinsic(key) => format!("op=get pool=2 key={key:?}"),
+        Action::EnumerateIntrinsic(index) => format!("op=enumerate pool=2 index={index}"),
+        Action::ReportNetwork(adapter) => format!("op=get-ip-info adapter={adapter:?}"),
+        Action::ConfigureNetwork(request) => format!("op=set-ip-info adapter={:?}", request.adapter),
+        Action::Refuse(code, _) => format!("malformed code={code}"),
+    }
+}
