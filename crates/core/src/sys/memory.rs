@@ -3,7 +3,7 @@
 use std::io;
 
 use nix::sys::mman::{MlockAllFlags, mlockall};
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 /// Keeps all memory of this process resident, what it gets later included.
 ///
@@ -27,7 +27,9 @@ pub fn lock_all() -> io::Result<()> {
 /// descriptors only when the core file is written, which on a suspended file system would be never.
 ///
 /// # Errors
-/// What setrlimit(2) says.
+/// What getrlimit(2) or setrlimit(2) say.
 pub fn forbid_core_file() -> io::Result<()> {
-    Ok(setrlimit(Resource::RLIMIT_CORE, 0, 0)?)
+    // Only the soft limit, so that a service that a hook restarts can have core files again.
+    let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
+    Ok(setrlimit(Resource::RLIMIT_CORE, 0, hard)?)
 }

@@ -286,6 +286,12 @@ impl Freezer {
         }
     }
 
+    /// Whether no backup is going on: the moment to change the rules.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
     /// Whether file systems are, or may be, suspended.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
