@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod client;
 pub mod control;
+pub mod demo;
 pub mod device;
 pub mod fs;
 pub mod host;

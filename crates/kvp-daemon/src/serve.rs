@@ -112,3 +112,96 @@ fn answer_one<S: Storage>(
         Err(error) => Err(ServeError::Device("write to", error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::path::Path;
+
+    use hv_core::abi::kvp::{MESSAGE_SIZE, Message};
+    use hv_core::runtime::config::Config;
+    use nix::errno::Errno;
+    use nix::unistd::{pipe, write};
+
+    use super::*;
+
+    /// A device that announces one request and fails as it is told.
+    struct Port {
+        announcement: OwnedFd,
+        announcer: Option<OwnedFd>,
+        read: Result<usize, Errno>,
+        write: Result<(), Errno>,
+        answers: Vec<Message>,
+    }
+
+    impl KvpPort for Port {
+        fn descriptor(&self) -> BorrowedFd<'_> {
+            self.announcement.as_fd()
+        }
+
+        fn register(&mut self, _registration: &Message) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn read_request(&mut self, _buffer: &mut [u8; MESSAGE_SIZE]) -> io::Result<usize> {
+            Ok(self.read?)
+        }
+
+        fn write_answer(&mut self, answer: &Message) -> io::Result<()> {
+            self.answers.push(answer.clone());
+            // The device goes with its first answer, so that every test ends.
+            nix::unistd::read(&self.announcement, &mut [0])?;
+            self.announcer = None;
+            Ok(self.write?)
+        }
+    }
+
+    fn run(read: Result<usize, Errno>, write_result: Result<(), Errno>) -> (ServeError, Vec<Message>) {
+        let (announcement, announcer) = pipe().unwrap();
+        write(&announcer, &[1]).unwrap();
+        let mut port =
+            Port { announcement, announcer: Some(announcer), read, write: write_result, answers: Vec::new() };
+        let scratch = tempfile::tempdir().unwrap();
+        let pools = scratch.path().join("pool").display().to_string();
+        let config = format!("[kvp]\npool-dir = {pools:?}\ngetent = \"/nonexistent\"\n");
+        let config = Config::parse(&config, Path::new("test")).unwrap();
+        let mut service = Service::open(&config);
+        let signals = Signals::unhandled().unwrap();
+        let end = serve(&mut port, &mut service, &signals).unwrap_err();
+        (end, port.answers)
+    }
+
+    #[test]
+    fn a_device_that_hangs_up_ends_the_loop() {
+        let (end, answers) = run(Ok(MESSAGE_SIZE), Ok(()));
+        assert_eq!(end.to_string(), "the device is gone (hang-up)");
+        assert_eq!(answers.len(), 1);
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_read_ends_the_loop_at_once() {
+        for errno in [Errno::ENXIO, Errno::EIO, Errno::ENODEV, Errno::EPERM, Errno::EAGAIN] {
+            let (end, answers) = run(Err(errno), Ok(()));
+            assert_eq!(end.to_string(), "cannot read from the device");
+            assert!(answers.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_answer_is_never_written_twice() {
+        let (end, answers) = run(Ok(MESSAGE_SIZE), Err(Errno::EINVAL));
+        assert_eq!(end.to_string(), "the device is gone (hang-up)");
+        assert_eq!(answers.len(), 1);
+        let (end, answers) = run(Ok(MESSAGE_SIZE), Err(Errno::ENXIO));
+        assert_eq!(end.to_string(), "cannot write to the device");
+        assert_eq!(answers.len(), 1);
+    }
+
+    #[test]
+    fn a_short_read_is_answered_with_a_failure() {
+        for size in [0, 1, MESSAGE_SIZE - 1] {
+            let (_, answers) = run(Ok(size), Ok(()));
+            assert_eq!(answers[0].bytes()[..4], [0x05, 0x40, 0x00, 0x80]);
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The program `hvsim`: its subcommands, their options and what they print.
 
+mod demo;
 mod host;
 mod run;
 mod serve;
@@ -45,6 +46,8 @@ usage:
         vss backup [--pause SECONDS]    check, freeze, thaw, and a timeline of what happened
         vss statistics | timeline | suspended | detach | attach
         violations [--take]             what the guest's programs did against the contract
+  hvsim demo
+      Play a whole session with the guest's programs and say whether everything is as it must be.
   hvsim --help | --version
 ";
 
@@ -107,6 +110,7 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "serve" => serve::run(parser),
         "run" => run::run(parser),
         "host" => host::run(parser),
+        "demo" => demo::run(parser),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
 }

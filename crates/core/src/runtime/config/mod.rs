@@ -236,6 +236,19 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_shows_the_defaults() {
+        let sample = include_str!("../../../../../etc/hyperv.toml.sample");
+        assert_eq!(parse(sample).unwrap(), Config::default());
+        let live: String = sample
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+            .filter(|line| *line != "dir = \"\"")
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(parse(&live).unwrap(), Config::default());
+    }
+
+    #[test]
     fn unknown_keys_are_errors_with_line_and_column() {
         let error = parse("# c\n[kvp]\n  max-recrods = 5\n").unwrap_err().to_string();
         assert!(error.starts_with("x.toml:3:3: unknown field `max-recrods`"), "{error}");

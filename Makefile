@@ -1,0 +1,75 @@
+# For GNU make and BSD make alike: plain rules, no conditionals, no functions. What is longer than a line
+# is in scripts/. All of cargo's output is below target/, FreeBSD's in target/freebsd.
+
+CARGO ?= cargo
+# Arguments for "hvsim bench", e.g. make bench ARGS=vss
+ARGS ?=
+
+NATIVE = $(CARGO) build --locked --workspace --bins
+# Selected by the name of the program, not of its crate, so that the features are those of NATIVE
+# and nothing is compiled twice.
+HVSIM = $(CARGO) run --locked --release --bin hvsim --
+
+.PHONY: help demo test bench freebsd freebsd-build freebsd-clippy freebsd-abi \
+	lint fmt-check clippy doc shellcheck programs-check need-cargo clean
+
+help:
+	@echo 'make demo      a simulated Hyper-V host talks to the guest daemons, step by step'
+	@echo 'make test      all tests'
+	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit (ARGS=...)'
+	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
+	@echo 'make lint      format, clippy, documentation and shell scripts, each without a warning'
+	@echo 'make doc       the API documentation, private items included'
+	@echo 'make clean     removes everything that was built'
+
+demo: need-cargo
+	$(NATIVE) --release
+	$(HVSIM) demo
+
+# The programs first: tests start them from the target directory, and cargo only builds those
+# of the crate under test.
+test: need-cargo
+	$(NATIVE)
+	$(CARGO) test --locked --workspace
+
+bench: need-cargo
+	$(NATIVE) --release
+	$(HVSIM) bench $(ARGS)
+
+freebsd: freebsd-build freebsd-clippy freebsd-abi
+
+freebsd-build:
+	@sh scripts/freebsd-build.sh
+
+freebsd-clippy:
+	@sh scripts/freebsd-clippy.sh
+
+freebsd-abi: need-cargo
+	@sh scripts/freebsd-abi.sh
+
+lint: fmt-check clippy doc shellcheck programs-check
+
+fmt-check: need-cargo
+	@sh scripts/need.sh cargo-fmt
+	$(CARGO) fmt --all --check
+
+clippy: need-cargo
+	@sh scripts/need.sh cargo-clippy
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc: need-cargo
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+shellcheck:
+	@sh scripts/need.sh shellcheck
+	shellcheck scripts/*.sh .ci/run
+
+programs-check:
+	@sh scripts/programs.sh --check
+
+need-cargo:
+	@sh scripts/need.sh $(CARGO) cc
+
+clean:
+	$(CARGO) clean
+	rm -rf target dist

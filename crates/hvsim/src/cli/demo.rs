@@ -1,0 +1,11 @@
+//! `hvsim demo`.
+
+use super::Failure;
+use crate::demo;
+
+pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
+    if let Some(argument) = parser.next()? {
+        return Err(argument.unexpected().into());
+    }
+    if demo::run() { Ok(()) } else { Err(Failure::Bad) }
+}

@@ -1,0 +1,113 @@
+//! `hvsim demo`: a scripted session, each step with what the host sees and whether that is as it must be.
+
+mod kvp;
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+
+use crate::client::ClientError;
+
+/// Why the demo stops in the middle.
+#[derive(Debug)]
+pub enum DemoError {
+    /// The simulated host does not answer.
+    Host(ClientError),
+    /// A file or a process of the demo itself.
+    System(io::Error),
+    /// Something is not as the step needs it to go on.
+    Step(String),
+}
+
+impl Display for DemoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(error) => error.fmt(f),
+            Self::System(error) => error.fmt(f),
+            Self::Step(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for DemoError {}
+
+impl From<ClientError> for DemoError {
+    fn from(error: ClientError) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl From<io::Error> for DemoError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// The result of a step.
+pub type Result<T> = std::result::Result<T, DemoError>;
+
+/// What the spectator sees, and the count of what was not as it must be.
+#[derive(Debug, Default)]
+pub struct Stage {
+    wrong: u32,
+    checks: u32,
+}
+
+impl Stage {
+    /// A chapter begins.
+    pub fn chapter(&mut self, title: &str) {
+        self.line(format_args!("\n{title}\n{}", "=".repeat(title.chars().count())));
+    }
+
+    /// A step begins.
+    pub fn step(&mut self, text: impl Display) {
+        self.line(format_args!("\n* {text}"));
+    }
+
+    /// Something that is seen.
+    pub fn show(&mut self, text: impl Display) {
+        self.line(format_args!("    {text}"));
+    }
+
+    /// A table with a heading.
+    pub fn table<const N: usize>(&mut self, heading: [&str; N], rows: &[[String; N]]) {
+        let width = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.chain([heading[column].len()]).max().unwrap_or(0)
+        };
+        let widths: [usize; N] = std::array::from_fn(width);
+        let line = |cells: [&str; N]| {
+            let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        self.show(line(heading));
+        for row in rows {
+            self.show(line(std::array::from_fn(|column| row[column].as_str())));
+        }
+    }
+
+    /// Something that must hold: said with a mark, and counted when it does not.
+    pub fn check(&mut self, holds: bool, what: impl Display) {
+        self.checks += 1;
+        self.wrong += u32::from(!holds);
+        let mark = if holds { "ok   " } else { "WRONG" };
+        self.line(format_args!("    {mark} {what}"));
+    }
+
+    /// A closed standard output must not end the demo in the middle, with processes left behind.
+    fn line(&mut self, text: fmt::Arguments<'_>) {
+        let _ = writeln!(io::stdout(), "{text}");
+    }
+}
+
+/// Runs the whole demo. `true` when everything was as it must be.
+pub fn run() -> bool {
+    let mut stage = Stage::default();
+    for chapter in [kvp::play] {
+        if let Err(error) = chapter(&mut stage) {
+            stage.check(false, format_args!("the demo cannot go on: {error}"));
+        }
+    }
+    let (checks, wrong) = (stage.checks, stage.wrong);
+    stage.line(format_args!("\n{checks} checks, {wrong} wrong"));
+    wrong == 0
+}

@@ -1,0 +1,324 @@
+//! The program itself: its command line, its life as a daemon, and what a crash or a full disk leave.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hvsim::session::{Session, Setup};
+use hvsim::testing::PATIENCE;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_hv_kvp_daemon");
+const E_FAIL: u32 = 0x8000_4005;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(DAEMON).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A session with a device file; `None`, with a word about it, where there can be none.
+fn on_device(setup: &Setup) -> Option<Session> {
+    let session = Session::start(setup);
+    if let Some(reason) = session.without_device() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    Some(session)
+}
+
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn status_line(pid: Pid, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned()
+}
+
+/// The processes of the machine that are called like the daemon.
+fn daemons(session: &Session) -> Vec<Pid> {
+    let processes = session.machine().unwrap().processes();
+    processes.into_iter().filter(|pid| status_line(*pid, "Name:") == "hv_kvp_daemon").collect()
+}
+
+/// Ends the daemon of the session in the ordinary way.
+fn stop(session: &mut Session) {
+    let daemon = session.daemon().unwrap();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.exit_code(), 0);
+}
+
+/// Starts the daemon as devd does, but for its configuration, and gives the exit code of what was started.
+fn start_detached(session: &Session) -> (i32, String) {
+    let config = session.path("hyperv.toml");
+    let machine = session.machine().unwrap();
+    let mut process = machine.spawn(DAEMON, [Path::new("-f"), &config]);
+    (process.exit_code(), process.output())
+}
+
+#[test]
+fn help_and_version_say_what_they_should() {
+    let help = run(&["-h"]);
+    assert!(help.status.success());
+    for option in ["-d ", "-n ", "-f file", "-t ", "-h ", "-V "] {
+        assert!(text(&help.stdout).contains(&format!("\n  {option}")), "{option}");
+    }
+    let version = run(&["-V"]);
+    assert_eq!(text(&version.stdout), format!("hv_kvp_daemon {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_command_line_is_usage_and_exit_64() {
+    for arguments in [&["-x"][..], &["stray"], &["-n", "stray"], &["-f"], &["--debug"], &["-dz"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        let message = text(&output.stderr);
+        assert!(message.starts_with("hv_kvp_daemon: ") && message.contains("\nusage: "), "{message}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_configuration_is_checked_before_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("x.toml");
+    let path = config.to_str().unwrap();
+    fs::write(&config, "[kvp]\nmax-records = 10\n").unwrap();
+    fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    let good = run(&["-t", "-f", path]);
+    assert_eq!((good.status.code(), text(&good.stdout)), (Some(0), format!("{path}: no error\n")));
+
+    fs::write(&config, "[kvp]\nmax-record = 10\n").unwrap();
+    for arguments in [&["-t", "-f", path][..], &["-f", path], &["-n", "-f", path]] {
+        let bad = run(arguments);
+        assert_eq!(bad.status.code(), Some(78));
+        let message = text(&bad.stderr);
+        assert!(message.starts_with(&format!("hv_kvp_daemon: {path}:2:1: unknown field")), "{message}");
+    }
+    fs::write(&config, "").unwrap();
+    fs::set_permissions(&config, Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(run(&["-t", "-f", path]).status.code(), Some(78));
+    assert_eq!(run(&["-t", "-f", "/nonexistent"]).status.code(), Some(78));
+}
+
+#[test]
+fn without_the_device_there_is_nothing_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("x.toml");
+    let (device, pools) = (dir.path().join("hv_kvp_dev"), dir.path().join("pool"));
+    fs::write(&config, format!("[kvp]\ndevice = {device:?}\npool-dir = {pools:?}\n")).unwrap();
+    for mode in [&[][..], &["-n"]] {
+        let output = Command::new(DAEMON).args(mode).arg("-f").arg(&config).output().unwrap();
+        assert_eq!(output.status.code(), Some(69));
+        let message = text(&output.stderr);
+        assert!(message.contains("hv_kvp_dev does not exist"), "{message}");
+        assert!(!pools.exists(), "nothing else may be touched");
+    }
+}
+
+#[test]
+fn as_devd_starts_it_it_is_one_process_with_one_thread_in_a_session_of_its_own() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    stop(&mut session);
+    assert_eq!(start_detached(&session), (0, String::new()));
+    // The command came back, so the daemon serves already.
+    assert!(session.host().statistics().unwrap().registered);
+    assert!(session.host().set(0, "k", "v").unwrap().is_ok());
+    let found = daemons(&session);
+    assert_eq!(found.len(), 1);
+    let pid = found[0];
+    assert_eq!(status_line(pid, "Threads:"), "1");
+    assert_eq!(nix::unistd::getsid(Some(pid)).unwrap(), pid);
+    let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
+    assert_eq!(link("cwd"), PathBuf::from("/"));
+    for descriptor in 0..3 {
+        assert_eq!(link(&format!("fd/{descriptor}")), PathBuf::from("/dev/null"));
+    }
+    let lines = session.log_lines();
+    // Facility user, and NOTICE, below which the stock syslog.conf stores nothing.
+    assert!(lines[0].starts_with("<13>1 ") && lines[0].contains(" HV_KVP "), "{lines:?}");
+    assert!(lines[0].contains("started version="), "{lines:?}");
+    kill(pid, Signal::SIGTERM).unwrap();
+    until("the end of the daemon", || daemons(&session).is_empty());
+    assert!(session.log_lines().iter().any(|line| line.ends_with("stopped by a signal")));
+}
+
+#[test]
+fn a_second_instance_says_so_and_leaves_the_first_alone() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    let (code, message) = start_detached(&session);
+    assert_eq!(code, 69);
+    assert!(message.contains("is in use: another key-value daemon is running"), "{message}");
+    assert_eq!(daemons(&session).len(), 1);
+    assert!(session.host().set(0, "k", "v").unwrap().is_ok());
+    assert_eq!(session.host().statistics().unwrap().registrations, 1);
+}
+
+#[test]
+fn a_signal_ends_it_only_after_the_answer_in_hand() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let Some(mut session) = on_device(&Setup::default()) else { return };
+        assert!(session.host().set(0, "k", "before").unwrap().is_ok());
+        let file = File::open(session.pool_file(0)).unwrap();
+        file.lock().unwrap();
+        let mut host = session.another_host();
+        let waiting = std::thread::spawn(move || host.set(0, "k", "after").unwrap());
+        until("the request", || session.host().statistics().unwrap().reads == 2);
+        session.daemon().unwrap().signal(signal);
+        file.unlock().unwrap();
+        assert!(waiting.join().unwrap().is_ok());
+        assert_eq!(session.daemon().unwrap().exit_code(), 0);
+        session.start_daemon();
+        assert_eq!(session.host().get(0, "k").unwrap().value(), Some("after"));
+    }
+}
+
+#[test]
+fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    let path = session.path("hyperv.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    let reload = |session: &mut Session, config: &str, said: &str| {
+        fs::write(&path, config).unwrap();
+        let before = session.daemon().unwrap().output().matches(said).count();
+        session.daemon().unwrap().signal(Signal::SIGHUP);
+        until(said, || session.daemon().unwrap().output().matches(said).count() > before);
+    };
+    reload(&mut session, &format!("{config}max-records = 1\n"), "configuration read again");
+    assert!(session.host().set(0, "a", "1").unwrap().is_ok());
+    assert_eq!(session.host().set(0, "b", "1").unwrap().code, E_FAIL);
+    reload(&mut session, "nonsense", "configuration not changed");
+    assert_eq!(session.host().set(0, "b", "1").unwrap().code, E_FAIL);
+    reload(&mut session, &config, "configuration read again");
+    assert!(session.host().set(0, "b", "1").unwrap().is_ok());
+}
+
+#[test]
+fn when_the_device_goes_the_daemon_is_gone_too() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    session.host().detach().unwrap();
+    // As on FreeBSD: the driver kills the process that has its device open.
+    assert!(!session.daemon().unwrap().wait().success());
+    session.host().attach().unwrap();
+    session.start_daemon();
+    assert!(session.host().set(0, "k", "v").unwrap().is_ok());
+}
+
+#[test]
+fn a_kill_at_any_instant_loses_nothing_that_was_acknowledged() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    let mut acknowledged: BTreeMap<String, String> = BTreeMap::new();
+    for round in 0..25_u32 {
+        let mut host = session.another_host();
+        let setting = std::thread::spawn(move || {
+            let (mut done, mut under_way) = (Vec::new(), None);
+            for step in 0.. {
+                let (key, value) = (format!("k{}", step % 11), format!("{round}.{step}").repeat(100));
+                under_way = Some((key.clone(), value.clone()));
+                if host.set(0, &key, &value).map_or(true, |answer| !answer.is_ok()) {
+                    break;
+                }
+                done.push((key, value));
+            }
+            (done, under_way)
+        });
+        let reads = session.host().statistics().unwrap().reads;
+        until("some requests", || session.host().statistics().unwrap().reads > reads + u64::from(round % 7));
+        // Whatever the daemon is doing now.
+        session.daemon().unwrap().signal(Signal::SIGKILL);
+        session.daemon().unwrap().wait();
+        session.host().detach().unwrap();
+        let (done, under_way) = setting.join().unwrap();
+        acknowledged.extend(done);
+        session.host().attach().unwrap();
+        session.start_daemon();
+        let (items, _) = session.host().enumerate(0).unwrap();
+        let count = items.len();
+        let mut found: BTreeMap<String, String> =
+            items.into_iter().map(|item| (item.key, item.value)).collect();
+        assert_eq!(found.len(), count, "no key twice");
+        let (key, value) = under_way.unwrap();
+        let now = found.get(&key).cloned();
+        assert!(now == acknowledged.get(&key).cloned() || now.as_ref() == Some(&value), "{key}: {now:?}");
+        acknowledged.remove(&key);
+        let rest = now.and_then(|now| found.insert(key.clone(), now));
+        let mut without = found.clone();
+        without.remove(&key);
+        assert_eq!(without, acknowledged, "round {round}");
+        acknowledged.extend(rest.map(|rest| (key, rest)));
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_failed_answer_and_nothing_more() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    stop(&mut session);
+    let dir = session.pool_dir();
+    let machine = session.machine().unwrap();
+    let mount = |arguments: &[&str]| {
+        let mut command = machine.command("mount");
+        let output = command.args(arguments).arg(&dir).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    mount(&["-t", "tmpfs", "-o", "size=320k", "tmpfs"]);
+    session.start_daemon();
+    let mut kept = 0;
+    let refused = loop {
+        let answer = session.host().set(0, &format!("key{kept}"), "value").unwrap();
+        if !answer.is_ok() {
+            break answer;
+        }
+        kept += 1;
+        assert!(kept < 1000, "the disk is never full");
+    };
+    assert_eq!((refused.code, refused.timed_out), (E_FAIL, false));
+    assert!(kept > 5);
+    for round in 0..3 {
+        assert_eq!(session.host().enumerate(0).unwrap().0.len(), kept, "round {round}");
+        assert_eq!(session.host().set(0, "one more", "value").unwrap().code, E_FAIL);
+        // What needs no space still works.
+        assert!(session.host().set(0, "key0", &format!("{round}")).unwrap().is_ok());
+        assert_eq!(session.host().get(0, "key0").unwrap().value(), Some(format!("{round}").as_str()));
+    }
+    assert!(session.host().delete(0, "key1").unwrap().is_ok());
+    assert!(session.host().set(0, "one more", "value").unwrap().is_ok());
+    stop(&mut session);
+    session.start_daemon();
+    assert_eq!(session.host().enumerate(0).unwrap().0.len(), kept);
+    stop(&mut session);
+}
+
+#[test]
+fn log_lines_reach_a_syslogd_that_comes_later() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    stop(&mut session);
+    let path = session.path("log");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(start_detached(&session).0, 0);
+    let syslogd = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    syslogd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 4096];
+    let size = syslogd.recv(&mut buffer).unwrap();
+    assert!(text(&buffer[..size]).contains("started version="));
+    // Nothing that the host sends can forge a line.
+    session.host().get(0, &"k\nforged: line\u{1b}[2J".repeat(3)).unwrap();
+    session.host().ip_info("a\nforged: line").unwrap();
+    let size = syslogd.recv(&mut buffer).unwrap();
+    let line = text(&buffer[..size]);
+    assert!(line.starts_with("<12>1 ") && line.contains("a\\nforged"), "{line}");
+    let Some(pid) = daemons(&session).pop() else { panic!("no daemon") };
+    kill(pid, Signal::SIGTERM).unwrap();
+    until("the end of the daemon", || daemons(&session).is_empty());
+}
