@@ -72,19 +72,25 @@ pub struct KvpPort {
 
 /// A descriptor that is readable while something holds.
 #[derive(Debug)]
-struct Level {
+pub(crate) struct Level {
     event: EventFd,
     raised: Mutex<bool>,
 }
 
+impl AsFd for Level {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
 impl Level {
-    fn new() -> nix::Result<Self> {
+    pub(crate) fn new() -> nix::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(Self { event: EventFd::from_flags(flags)?, raised: Mutex::new(false) })
     }
 
     /// Looks under its own lock, so that of two changes at once the later one stays.
-    fn adjust(&self, holds: impl FnOnce() -> bool) {
+    pub(crate) fn adjust(&self, holds: impl FnOnce() -> bool) {
         let mut raised = lock(&self.raised);
         let wanted = holds();
         // Neither fails: the counter is 0 or 1 as `raised` says.

@@ -8,9 +8,11 @@ pub mod backup;
 pub mod control;
 mod driver;
 mod host;
+pub mod in_process;
 mod machine;
 mod message;
 mod process;
+pub mod session;
 mod suspension;
 pub mod timeline;
 

@@ -49,18 +49,23 @@ pub(super) fn threads(pid: u32) -> u32 {
 pub(super) fn holds_open_for_writing(pid: u32, id: FsId, table: &[Mount], devices: &Path) -> bool {
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| PathBuf::from("/"));
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path()))).any(
-        |(number, link)| {
-            let Ok(path) = fs::read_link(&link) else { return false };
-            let regular = fs::metadata(&link).is_ok_and(|metadata| metadata.is_file());
-            if !regular || path.starts_with(devices) || !is_open_for_writing(pid, &number) {
-                return false;
-            }
-            // As the process itself sees it.
-            let inside = path.strip_prefix(&root).map_or(path.clone(), |rest| Path::new("/").join(rest));
-            inside.to_str().and_then(|path| mount_of(table, path)).is_some_and(|mount| mount.id == id)
-        },
-    )
+    let files = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
+    files.into_iter().any(|(number, link)| {
+        let path = written_file(pid, &number, &link, devices);
+        // As the process itself sees it.
+        let inside =
+            path.map(|path| path.strip_prefix(&root).map_or(path.clone(), |rest| Path::new("/").join(rest)));
+        let mount = inside.as_deref().and_then(Path::to_str).and_then(|path| mount_of(table, path));
+        mount.is_some_and(|mount| mount.id == id)
+    })
+}
+
+/// Where a descriptor leads, if it is open for writing on a regular file outside of `devices`.
+fn written_file(pid: u32, number: &str, link: &Path, devices: &Path) -> Option<PathBuf> {
+    let path = fs::read_link(link).ok()?;
+    // Device files are not looked at in any other way: the thread that would have to answer is this one.
+    let regular = || fs::metadata(link).is_ok_and(|metadata| metadata.is_file());
+    (!path.starts_with(devices) && regular() && is_open_for_writing(pid, number)).then_some(path)
 }
 
 fn is_open_for_writing(pid: u32, descriptor: &str) -> bool {
