@@ -43,7 +43,8 @@ pub fn perform(devices: &Devices, command: VssCommand, kill: impl Fn(Opener)) ->
             value(&())
         }
         VssCommand::Detach => {
-            file_system.with(|node, now| node.detach(now)).into_iter().for_each(kill);
+            // The kernel kills first and removes the nodes then; for the daemons that is one moment.
+            file_system.with(|node, now| node.detach(now).into_iter().for_each(kill));
             // The other one's pollers must see it, too.
             devices.application.with(|_, _| ());
             value(&())
