@@ -29,6 +29,11 @@ pub fn device_dir(dir: &Path) -> PathBuf {
 pub enum Command {
     /// Who is there: a [`Hello`].
     Hello,
+    /// `hvsim run` is about to become a program: the time that a start takes begins.
+    Starting,
+    /// Nanoseconds from the latest [`Command::Starting`] to the latest registration of a key-value daemon, or
+    /// nothing.
+    StartUp,
     /// What the guest's programs did against the contract: a list of sentences.
     Violations {
         /// Forget them afterwards.

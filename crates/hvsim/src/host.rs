@@ -1,7 +1,7 @@
 //! The host's side of the devices: performs the commands that come over the control socket.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +13,7 @@ use crate::control::{Command, Hello, KvpCommand, Latencies};
 use crate::device::Opener;
 use crate::fs::SharedDevice;
 use crate::kvp::{HostAnswer, HostRequest, KvpDevice};
-use crate::station::Station;
+use crate::station::{Station, lock};
 use crate::vss;
 
 /// All devices of one simulated machine.
@@ -22,13 +22,15 @@ pub struct Host {
     devices: PathBuf,
     kvp: Arc<Station<KvpDevice>>,
     vss: vss::Devices,
+    /// When `hvsim run` last became a program.
+    started: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Host {
     /// A host for these devices, which are mounted at `devices`.
     #[must_use]
     pub fn new(devices: PathBuf, kvp: Arc<Station<KvpDevice>>, vss: vss::Devices) -> Self {
-        Self { devices, kvp, vss }
+        Self { devices, kvp, vss, started: Arc::default() }
     }
 
     /// Every device, for the file system.
@@ -46,10 +48,21 @@ impl Host {
     pub fn perform(&self, command: Command) -> Result<Value, String> {
         match command {
             Command::Hello => value(&Hello { pid: Pid::this().as_raw(), devices: self.devices.clone() }),
+            Command::Starting => {
+                *lock(&self.started) = Some(Instant::now());
+                value(&())
+            }
+            Command::StartUp => value(&self.start_up()),
             Command::Violations { take } => value(&self.violations(take)),
             Command::Kvp(command) => perform_kvp(&self.kvp, command),
             Command::Vss(command) => vss::perform(&self.vss, command, kill_opener),
         }
+    }
+
+    fn start_up(&self) -> Option<u64> {
+        let registered = self.kvp.peek(|device, _| device.registered_at())?;
+        let took = registered.checked_duration_since((*lock(&self.started))?)?;
+        Some(nanoseconds(took))
     }
 
     fn violations(&self, take: bool) -> Vec<String> {

@@ -1,4 +1,5 @@
 //! The daemon as a process: options, instances, signals, logs, and every way to die.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hvsim::testing::{PATIENCE, program};
 use hvsim::vss::session::{Daemon, Session, Setup};
-use hvsim::vss::{Operation, Outcome};
+use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -209,6 +210,7 @@ fn a_signal_thaws_tells_the_hooks_and_ends_the_daemon() {
         assert_eq!(session.calls(), ["freeze", "abort"]);
         let output = session.daemon().output();
         assert!(output.contains("the backup is void") && output.contains("stopped by a signal"), "{output}");
+        assert!(session.host().vss_wait_closed(Side::FileSystem, PATIENCE).unwrap());
         assert_eq!(outcome(&mut session, Thaw), Outcome::DaemonGone);
     }
 }
@@ -237,6 +239,7 @@ fn a_daemon_that_is_killed_leaves_nothing_frozen_and_a_new_one_serves() {
     session.daemon().signal(Signal::SIGKILL);
     assert!(session.host().vss_wait_thawed(PATIENCE).unwrap());
     assert_eq!(session.daemon().exit_code(), -9);
+    assert!(session.host().vss_wait_closed(Side::FileSystem, PATIENCE).unwrap());
     assert_eq!(outcome(&mut session, Thaw), Outcome::DaemonGone);
     session.start_daemon();
     assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
@@ -263,7 +266,7 @@ fn output_into_a_file_that_would_be_frozen_is_told_and_vetoes() {
     let config = session.path("hyperv.toml");
     let arguments = ["-n".as_ref(), "-f".as_ref(), config.as_os_str()];
     let mut daemon = session.machine().spawn(program("hv_vss_daemon"), arguments);
-    assert!(session.host().vss_wait_open(hvsim::vss::Side::FileSystem, PATIENCE).unwrap());
+    assert!(session.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
     assert_eq!(outcome(&mut session, Check), Outcome::Failure);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
     let sentence =
@@ -295,7 +298,7 @@ fn descriptors_that_a_careless_parent_left_open_are_closed() {
     let mut command = session.machine().command("/bin/sh");
     command.args(["-c", &script]);
     let _daemon = Daemon::spawn(command);
-    assert!(session.host().vss_wait_open(hvsim::vss::Side::FileSystem, PATIENCE).unwrap());
+    assert!(session.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
     assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
 }
 

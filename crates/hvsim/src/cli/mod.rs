@@ -1,5 +1,6 @@
 //! The program `hvsim`: its subcommands, their options and what they print.
 
+mod bench;
 mod demo;
 mod host;
 mod run;
@@ -48,6 +49,15 @@ usage:
         violations [--take]             what the guest's programs did against the contract
   hvsim demo
       Play a whole session with the guest's programs and say whether everything is as it must be.
+  hvsim bench [--daemon PATH] [--scratch DIR] [--rounds N] [--exchanges N] [--idle SECONDS] [--spread]
+              [--json]
+      Measure a key-value daemon beside one that does nothing, in turns on the same machine.
+      --daemon     the program (hv_kvp_daemon beside hvsim)
+      --scratch    where the pools are; the speed of SET is that of this file system
+      --rounds     pairs of bursts of which the medians are shown (75)
+      --exchanges  requests in a burst (60; a third of it for SET)
+      --idle       how long to watch for wake-ups (30; 0: not at all)
+      --spread     use all processors; everything runs on one without it
   hvsim --help | --version
 ";
 
@@ -111,6 +121,7 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "run" => run::run(parser),
         "host" => host::run(parser),
         "demo" => demo::run(parser),
+        "bench" => bench::run(parser),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
 }

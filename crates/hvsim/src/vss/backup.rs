@@ -98,7 +98,15 @@ impl Client {
     /// # Errors
     /// See [`Client::call`].
     pub fn vss_wait_open(&mut self, side: Side, limit: Duration) -> Result<bool> {
-        self.vss(VssCommand::WaitOpen { side, limit: milliseconds(limit) })
+        self.vss(VssCommand::WaitOpen { side, open: true, limit: milliseconds(limit) })
+    }
+
+    /// Waits until no program has a backup device open: the kernel closes those of a killed one a moment after its end.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn vss_wait_closed(&mut self, side: Side, limit: Duration) -> Result<bool> {
+        self.vss(VssCommand::WaitOpen { side, open: false, limit: milliseconds(limit) })
     }
 
     /// Waits until nothing is suspended, and tells whether that came true.

@@ -171,10 +171,12 @@ pub enum VssCommand {
         /// How many are sent altogether.
         count: usize,
     },
-    /// Waits until a program has one of the devices open: whether one has.
+    /// Waits until a program has one of the devices open, or none has: whether that came true.
     WaitOpen {
         /// Which one.
         side: Side,
+        /// Whether it is to be open.
+        open: bool,
         /// Milliseconds to wait.
         limit: u64,
     },

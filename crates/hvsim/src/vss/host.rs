@@ -22,9 +22,10 @@ pub fn perform(devices: &Devices, command: VssCommand, kill: impl Fn(Opener)) ->
             value(&ask(devices, operation, limit).ok_or_else(|| unanswered(devices))?)
         }
         VssCommand::AskMany { operations, count } => value(&ask_many(devices, &operations, count)?),
-        VssCommand::WaitOpen { side, limit } => {
+        VssCommand::WaitOpen { side, open, limit } => {
             let limit = Some(Duration::from_millis(limit));
-            value(&devices.side(side).wait(limit, |node, _| node.is_open().then_some(())).is_some())
+            let station = devices.side(side);
+            value(&station.wait(limit, |node, _| (node.is_open() == open).then_some(())).is_some())
         }
         VssCommand::WaitThawed { limit } => {
             let limit = Some(Duration::from_millis(limit));

@@ -181,6 +181,8 @@ impl Session {
         let Some(Place::Device { daemon, machine }) = &mut self.place else { return };
         // The old one must be gone before the new one can have the device.
         *daemon = None;
+        let closed = self.host.vss_wait_closed(Side::FileSystem, PATIENCE).expect("hvsim is there");
+        assert!(closed, "somebody else has the device open");
         let mut command = machine.command(program("hv_vss_daemon"));
         command.args(&self.options).arg("-f").arg(self.dir.join("hyperv.toml"));
         *daemon = Some(Daemon::spawn(command));

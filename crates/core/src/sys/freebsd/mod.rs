@@ -6,3 +6,4 @@ pub(super) mod mounts;
 pub(super) mod routes;
 mod sysctl;
 pub(super) mod system;
+pub(super) mod watch;

@@ -4,3 +4,4 @@ pub(super) mod interfaces;
 pub(super) mod mounts;
 pub(super) mod routes;
 pub(super) mod system;
+pub(super) mod watch;
