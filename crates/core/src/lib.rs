@@ -6,6 +6,8 @@
 pub mod abi;
 pub mod kvp;
 pub mod net;
+pub mod plan;
 pub mod runtime;
 pub mod sys;
+pub mod vf;
 pub mod vss;

@@ -1,6 +1,8 @@
 //! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can write it.
 
 mod kvp;
+mod network;
+mod vf;
 mod vss;
 
 use std::fmt;
@@ -12,6 +14,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use kvp::Kvp;
+pub use network::Network;
+pub use vf::Vf;
 pub use vss::{MountRule, Vss};
 
 /// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build environment.
@@ -33,6 +37,10 @@ pub struct Config {
     pub facts: Facts,
     /// The key-value exchange.
     pub kvp: Kvp,
+    /// The programs that read and change the network configuration.
+    pub network: Network,
+    /// The hand-over between hn(4) and its VF.
+    pub vf: Vf,
     /// Live backup.
     pub vss: Vss,
 }
@@ -186,6 +194,8 @@ impl Config {
             return Err(ConfigError::Value { key: "log.sockets", expected: "a list of at least one path" });
         }
         self.kvp.validate()?;
+        self.network.validate()?;
+        self.vf.validate()?;
         self.vss.validate()
     }
 }
