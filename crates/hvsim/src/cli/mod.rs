@@ -65,6 +65,12 @@ usage:
   hvsim network create --dir DIR [--dhcp] [--rules FILE]
       Make a guest with a simulated network: stand-ins for ifconfig(8) and others in DIR/sbin,
       rc.conf in DIR/etc, and devd rules of FILE instead of the suite's own.
+  hvsim bench vss [--rounds N] [--mounts N] [--cycles N] [--watch SECONDS] [--spread] [--json]
+      Measure the backup daemon beside one that only makes the bare calls, in turns on the same machine.
+      --rounds     pairs of bursts of which the medians are shown (75)
+      --mounts     UFS file systems that are suspended (32)
+      --cycles     whole backups over which memory and descriptors are watched (10000)
+      --watch      how long to watch for wake-ups, when idle and when frozen (30)
   hvsim --help | --version
 ";
 

@@ -201,6 +201,12 @@ pub enum VssCommand {
     },
     /// Makes a call fail.
     Inject(Fault),
+    /// Whether callers are looked at: their threads, open files and writes. Benchmarks do without, for on a real kernel
+    /// that costs nothing; the mount table is then read once and kept, too.
+    Scrutinize {
+        /// They are.
+        on: bool,
+    },
     /// Removes the two backup devices and kills who has them open, as the kernel does.
     Detach,
     /// Brings them back, as new.

@@ -43,6 +43,10 @@ pub fn perform(devices: &Devices, command: VssCommand, kill: impl Fn(Opener)) ->
             file_system.with(|node, _| node.inject(fault));
             value(&())
         }
+        VssCommand::Scrutinize { on } => {
+            file_system.with(|node, _| node.scrutinize(on));
+            value(&())
+        }
         VssCommand::Detach => {
             // The kernel kills first and removes the nodes then; for the daemons that is one moment.
             file_system.with(|node, now| node.detach(now).into_iter().for_each(kill));

@@ -29,14 +29,11 @@ pub struct Settings {
     pub facts: Option<PathBuf>,
     /// Where the device files are, which are open for writing on no file system.
     pub devices: PathBuf,
-    /// Whether callers are looked at: their threads, open files and writes. Benchmarks do without, for on a real
-    /// kernel that costs nothing.
-    pub scrutiny: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { timeout: KERNEL_TIMEOUT, facts: None, devices: PathBuf::new(), scrutiny: true }
+        Self { timeout: KERNEL_TIMEOUT, facts: None, devices: PathBuf::new() }
     }
 }
 
@@ -46,6 +43,8 @@ struct Machine {
     driver: Driver,
     suspenders: Suspenders,
     settings: Settings,
+    scrutiny: bool,
+    kept_table: Option<Arc<[Mount]>>,
     timeline: Timeline,
     statistics: Statistics,
     violations: Vec<String>,
@@ -65,6 +64,8 @@ impl Machine {
             driver: Driver::new(settings.timeout),
             suspenders: Suspenders::default(),
             settings,
+            scrutiny: true,
+            kept_table: None,
             timeline: Timeline::default(),
             statistics: Statistics::default(),
             violations: Vec::new(),
@@ -182,7 +183,7 @@ impl Machine {
     }
 
     fn begin_watch(&mut self, pid: Option<u32>) {
-        if let (None, Some(pid), true) = (&self.watch, pid, self.settings.scrutiny) {
+        if let (None, Some(pid), true) = (&self.watch, pid, self.scrutiny) {
             self.watch = Activity::of(pid).map(|activity| (pid, activity));
         }
     }
@@ -196,16 +197,21 @@ impl Machine {
         }
     }
 
-    fn table(&self) -> Vec<Mount> {
+    fn table(&mut self) -> Arc<[Mount]> {
+        if let Some(kept) = &self.kept_table {
+            return Arc::clone(kept);
+        }
         let facts = self.settings.facts.clone().map(FactsSource::Directory);
         // A table that cannot be read is one without mounts, as the guest itself would say more about.
-        facts.and_then(|facts| facts.mounts().ok()).unwrap_or_default()
+        let table: Arc<[Mount]> = facts.and_then(|facts| facts.mounts().ok()).unwrap_or_default().into();
+        self.kept_table = (!self.scrutiny).then(|| Arc::clone(&table));
+        table
     }
 
     fn suspend(&mut self, handle: Handle, input: &[u8], now: Instant) -> Result<(), Errno> {
         let id = parse_id(input).ok_or(Errno::EINVAL)?;
         let table = self.table();
-        let (devices, scrutiny) = (self.settings.devices.clone(), self.settings.scrutiny);
+        let (devices, scrutiny) = (self.settings.devices.clone(), self.scrutiny);
         let look = |pid| Caller {
             threads: if scrutiny { process::threads(pid) } else { 1 },
             writes_there: scrutiny && process::holds_open_for_writing(pid, id, &table, &devices),
@@ -377,6 +383,13 @@ impl Node {
         } else {
             machine.faults.push(fault);
         }
+    }
+
+    /// See [`super::VssCommand::Scrutinize`].
+    pub fn scrutinize(&mut self, on: bool) {
+        let mut machine = lock(&self.machine);
+        machine.scrutiny = on;
+        machine.kept_table = None;
     }
 
     /// The backup devices go away; returns whom the kernel kills.
