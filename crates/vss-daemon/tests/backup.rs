@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hvsim::vss::session::{Session, Setup};
 use hvsim::vss::timeline::{Entry, Happening};
-use hvsim::vss::{Call, Fault, Operation, Outcome, Side};
+use hvsim::vss::{Answer, Call, Fault, Operation, Outcome, Side, VssCommand};
 
 use Operation::{Check, Freeze, Thaw};
 
@@ -364,13 +364,15 @@ fn ten_thousand_backups_leave_no_descriptor_behind() {
     }
     cycles(&mut session, 500);
     let before = footprint(&mut session);
+    // The rest without a look at the daemon's files and writes in each call, which takes longer than the backups.
+    session.host().vss::<()>(VssCommand::Scrutinize { on: false }).unwrap();
     cycles(&mut session, 9_500);
     let after = footprint(&mut session);
     assert_eq!(before.descriptors, after.descriptors);
     assert!(after.data_kib <= before.data_kib + 64, "{before:?} {after:?}");
     let statistics = session.host().vss_statistics().unwrap();
     assert_eq!((statistics.suspended, statistics.resumed, statistics.open_suspenders), (20_000, 20_000, 0));
-    assert!(statistics.watches >= 10_000, "{statistics:?}");
+    assert_eq!(statistics.watches, 500, "{statistics:?}");
 }
 
 #[derive(Debug)]
@@ -436,14 +438,14 @@ fn a_device_error_mid_freeze_thaws_and_ends_the_daemon() {
         if call == Call::Write {
             inject(&mut session, call, after, EIO);
             let limit = Some(300);
-            let ask = hvsim::vss::VssCommand::Ask { operation: Freeze, limit };
-            assert!(session.host().vss::<hvsim::vss::Answer>(ask).is_err());
+            let ask = VssCommand::Ask { operation: Freeze, limit };
+            assert!(session.host().vss::<Answer>(ask).is_err());
         } else {
             assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
             inject(&mut session, call, 0, EIO);
             let limit = Some(300);
-            let ask = hvsim::vss::VssCommand::Ask { operation: Thaw, limit };
-            let _ = session.host().vss::<hvsim::vss::Answer>(ask);
+            let ask = VssCommand::Ask { operation: Thaw, limit };
+            let _ = session.host().vss::<Answer>(ask);
         }
         assert!(session.host().vss_wait_thawed(Duration::from_secs(30)).unwrap(), "{call:?}");
         assert_eq!(session.daemon().exit_code(), 69, "{call:?}");

@@ -74,3 +74,65 @@ fn is_open_for_writing(pid: u32, descriptor: &str) -> bool {
         text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
     flags.is_some_and(|flags| flags & 0o3 != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// What a shell does between two looks at it.
+    fn offence_of(script: &str) -> Option<String> {
+        let text = format!("read go; {script}; exec 1>&-; read end");
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &text])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let before = Activity::of(child.id()).unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"go\n").unwrap();
+        // The end of its output is the sign that it is done.
+        let mut line = String::new();
+        while BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap() > 0 {}
+        let after = Activity::of(child.id()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        after.offence_since(&before)
+    }
+
+    #[test]
+    fn a_process_that_writes_or_starts_a_program_is_found_out() {
+        assert_eq!(offence_of(":"), None);
+        assert_eq!(offence_of("echo secret"), Some("wrote 7 bytes in 1 calls".to_owned()));
+        let offence = offence_of("/bin/sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/dev/null");
+        assert!(offence.is_some(), "{offence:?}");
+    }
+
+    #[test]
+    fn own_threads_and_files_are_counted() {
+        let pid = std::process::id();
+        assert!(threads(pid) >= 2);
+        let directory = tempfile::tempdir().unwrap();
+        let on = directory.path().to_str().unwrap().to_owned();
+        let mount = Mount {
+            fs_type: "ufs".into(),
+            from: "/dev/da0".into(),
+            on,
+            id: FsId([7, 7]),
+            read_only: false,
+            local: true,
+        };
+        let table = [mount];
+        let holds = |devices: &str| holds_open_for_writing(pid, FsId([7, 7]), &table, Path::new(devices));
+        let path = directory.path().join("log");
+        let file = fs::File::create(&path).unwrap();
+        assert!(holds("/nonexistent"));
+        assert!(!holds(directory.path().to_str().unwrap()), "a device");
+        drop(file);
+        let _reader = fs::File::open(&path).unwrap();
+        assert!(!holds("/nonexistent"));
+    }
+}
