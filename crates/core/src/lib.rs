@@ -7,5 +7,7 @@ pub mod abi;
 pub mod injection;
 pub mod kvp;
 pub mod net;
+pub mod plan;
 pub mod runtime;
 pub mod sys;
+pub mod vf;
