@@ -36,6 +36,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at something that nobody announces, such as a process's end.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// How long a killed program may take to be gone. One that sleeps in a read is not before the machine is:
+/// as on FreeBSD, no signal wakes it.
+const DEATH: Duration = Duration::from_secs(2);
+
 /// What can be chosen about a machine.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -43,6 +47,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// The network adapters that the kernel knows, each as `hnN=GUID`.
     pub adapters: Vec<String>,
+    /// Where the scratch directory is made, instead of the system's place for temporary files.
+    pub scratch: Option<PathBuf>,
 }
 
 /// A simulated machine: a server in a scratch directory, and the programs that run in its namespaces.
@@ -85,7 +91,9 @@ impl Machine {
     }
 
     fn try_start(options: &Options) -> Result<Self, String> {
-        let scratch = tempfile::Builder::new().prefix("hvsim-").tempdir().expect("no scratch directory");
+        let parent = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let scratch =
+            tempfile::Builder::new().prefix("hvsim-").tempdir_in(parent).expect("no scratch directory");
         let dir = scratch.path();
         for name in ["facts", "pool-parent"] {
             fs::create_dir(dir.join(name)).expect("no scratch directory");
@@ -344,7 +352,10 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        let end = Instant::now() + DEATH;
+        while Instant::now() < end && !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
@@ -355,7 +366,7 @@ impl Drop for Process {
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the running program has a path");
-    let profile = test.ancestors().skip(1).find(|dir| !dir.ends_with("deps") && !dir.ends_with("examples"));
+    let profile = test.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
     let path = profile.unwrap_or(Path::new("/")).join(name);
     let release = if path.parent().is_some_and(|dir| dir.ends_with("release")) { " --release" } else { "" };
     assert!(path.is_file(), "{} is missing: run cargo build --workspace{release}", path.display());

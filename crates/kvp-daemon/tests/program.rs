@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -300,6 +301,18 @@ fn a_full_disk_is_a_failed_answer_and_nothing_more() {
     stop(&mut session);
 }
 
+fn next_line(syslogd: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    loop {
+        match syslogd.recv(&mut buffer) {
+            Ok(size) => return text(&buffer[..size]),
+            // A receive with a time-out is never restarted by the kernel.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => panic!("no line came: {error}"),
+        }
+    }
+}
+
 #[test]
 fn log_lines_reach_a_syslogd_that_comes_later() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
@@ -307,16 +320,13 @@ fn log_lines_reach_a_syslogd_that_comes_later() {
     let path = session.path("log");
     fs::remove_file(&path).unwrap();
     assert_eq!(start_detached(&session).0, 0);
-    let syslogd = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let syslogd = UnixDatagram::bind(&path).unwrap();
     syslogd.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut buffer = [0; 4096];
-    let size = syslogd.recv(&mut buffer).unwrap();
-    assert!(text(&buffer[..size]).contains("started version="));
+    assert!(next_line(&syslogd).contains("started version="));
     // Nothing that the host sends can forge a line.
     session.host().get(0, &"k\nforged: line\u{1b}[2J".repeat(3)).unwrap();
     session.host().ip_info("a\nforged: line").unwrap();
-    let size = syslogd.recv(&mut buffer).unwrap();
-    let line = text(&buffer[..size]);
+    let line = next_line(&syslogd);
     assert!(line.starts_with("<12>1 ") && line.contains("a\\nforged"), "{line}");
     let Some(pid) = daemons(&session).pop() else { panic!("no daemon") };
     kill(pid, Signal::SIGTERM).unwrap();

@@ -29,8 +29,10 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failure::Usage("no program".to_owned()));
     };
-    let server = Client::connect(&dir)?.hello()?;
+    let mut client = Client::connect(&dir)?;
+    let server = client.hello()?;
     namespace::enter(server.pid).map_err(|error| Failure::Unavailable(chain(&error)))?;
+    client.starting()?;
     let error = Command::new(program).args(arguments).exec();
     Err(Failure::Unavailable(format!("cannot run {}: {error}", program.display())))
 }

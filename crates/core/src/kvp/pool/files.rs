@@ -156,7 +156,7 @@ impl Storage for PoolFiles {
         Ok(futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::new(seconds, nanoseconds))?)
     }
 
-    fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<bool> {
+    fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<Option<Duration>> {
         let file = self.file(FileId::Pool(pool))?;
         let until = clock::monotonic().saturating_add(wait);
         let mut pause = Duration::from_millis(1);
@@ -164,12 +164,12 @@ impl Storage for PoolFiles {
         while !file_lock::try_lock(file, kind == LockKind::Exclusive)? {
             let left = until.saturating_sub(clock::monotonic());
             if left.is_zero() {
-                return Ok(false);
+                return Ok(None);
             }
             std::thread::sleep(pause.min(left));
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-        Ok(true)
+        Ok(Some(until.saturating_sub(clock::monotonic())))
     }
 
     fn unlock(&mut self, pool: PoolId) {

@@ -38,7 +38,7 @@ const CHUNK_RECORDS: usize = 25;
 pub struct Limits {
     /// The most records of a pool that a new key is added to.
     pub max_records: u32,
-    /// How long a request waits for another program's lock.
+    /// How long a request waits for locks of other programs, all of them together.
     pub lock_wait: Duration,
 }
 
@@ -136,6 +136,8 @@ pub struct Pools<S> {
     limits: Limits,
     pools: [Pool; 5],
     journal: Journal,
+    /// What the request under way may still wait for locks.
+    wait_left: Duration,
 }
 
 impl<S: Storage> Pools<S> {
@@ -146,7 +148,7 @@ impl<S: Storage> Pools<S> {
     pub fn open(storage: S, limits: Limits) -> (Self, Vec<PoolError>) {
         let pools = Default::default();
         let journal = Journal { open: false, recovered: false, sequence: 1, base: 1 };
-        let mut opened = Self { storage, limits, pools, journal };
+        let mut opened = Self { storage, limits, pools, journal, wait_left: limits.lock_wait };
         let mut problems: Vec<PoolError> =
             PoolId::ALL.into_iter().filter_map(|pool| opened.reopen(pool).err()).collect();
         problems.extend(opened.recover().err());
@@ -251,6 +253,7 @@ impl<S: Storage> Pools<S> {
                 return found.map_err(failed(pool, "read a record"));
             }
         }
+        self.wait_left = self.limits.lock_wait;
         self.lock(pool, LockKind::Shared)?;
         let found = self.refresh(pool).and_then(|()| look(self).map_err(failed(pool, "read a record")));
         self.storage.unlock(pool);
@@ -263,6 +266,7 @@ impl<S: Storage> Pools<S> {
         pool: PoolId,
         make: impl FnOnce(&mut Self) -> Result<T, PoolError>,
     ) -> Result<T, PoolError> {
+        self.wait_left = self.limits.lock_wait;
         self.recover()?;
         self.lock(pool, LockKind::Exclusive)?;
         let result = self.refresh_for_change(pool).and_then(|()| make(self));
@@ -290,10 +294,11 @@ impl<S: Storage> Pools<S> {
             if self.state(pool).inode.is_none() {
                 self.reopen(pool)?;
             }
-            let locked = self.storage.lock(pool, kind, self.limits.lock_wait);
-            if !locked.map_err(failed(pool, "lock the file"))? {
+            let locked = self.storage.lock(pool, kind, self.wait_left);
+            let Some(left) = locked.map_err(failed(pool, "lock the file"))? else {
                 return Err(PoolError::Locked { pool });
-            }
+            };
+            self.wait_left = left;
             let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"));
             match stamp {
                 Ok(Some(stamp)) if self.state(pool).inode == Some(stamp.inode) => return Ok(()),

@@ -88,11 +88,12 @@ pub trait Storage {
     /// What futimens(2) says.
     fn set_modified(&mut self, pool: PoolId, moment: Moment) -> io::Result<()>;
 
-    /// Locks an open pool file against programs that lock it too, waiting at most `wait`. `false` when the time was up.
+    /// Locks an open pool file against programs that lock it too, waiting at most `wait`, and gives the time that is
+    /// left of it. `None` when the lock was not to be had.
     ///
     /// # Errors
     /// What fcntl(2) says.
-    fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<bool>;
+    fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<Option<Duration>>;
 
     /// Lifts a lock.
     fn unlock(&mut self, pool: PoolId);

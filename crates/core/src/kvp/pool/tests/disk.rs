@@ -297,10 +297,10 @@ impl Storage for Disk {
         Ok(())
     }
 
-    fn lock(&mut self, _pool: PoolId, _kind: LockKind, _wait: Duration) -> io::Result<bool> {
+    fn lock(&mut self, _pool: PoolId, _kind: LockKind, wait: Duration) -> io::Result<Option<Duration>> {
         let mut state = self.0.borrow_mut();
         state.step().map_err(|(error, _)| error)?;
-        Ok(!state.locked)
+        Ok((!state.locked).then_some(wait))
     }
 
     fn unlock(&mut self, _pool: PoolId) {}
