@@ -217,10 +217,10 @@ impl RcFile {
 
     /// A backslash would join the last line with what comes behind it.
     fn end_last_line(&mut self) {
-        if self.bytes.strip_suffix(b"\n").unwrap_or(&self.bytes).ends_with(b"\\") {
+        if !self.has_final_newline() {
             self.bytes.push(b'\n');
         }
-        if !self.has_final_newline() {
+        if self.bytes.ends_with(b"\\\n") {
             self.bytes.push(b'\n');
         }
     }
