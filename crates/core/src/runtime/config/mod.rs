@@ -1,5 +1,6 @@
 //! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can write it.
 
+mod injection;
 mod kvp;
 mod network;
 mod vf;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use injection::IpInjection;
 pub use kvp::Kvp;
 pub use network::Network;
 pub use vf::Vf;
