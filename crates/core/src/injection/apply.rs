@@ -130,18 +130,6 @@ impl InjectionPort {
         self.network.perform(step).map_err(ApplyError::Network)
     }
 
-    fn resolvconf(&self, arguments: &[&str], input: &str, limit: Duration) -> Result<(), ApplyError> {
-        let mut program = resolvconf(&self.settings, arguments, limit);
-        program.input = input.as_bytes().to_vec();
-        let finished = program.run().map_err(ApplyError::Exec)?;
-        if finished.status.success() {
-            return Ok(());
-        }
-        let complaint = finished.complaint();
-        let message = if complaint.is_empty() { finished.status.to_string() } else { complaint };
-        Err(ApplyError::Refused { program: program.path, message })
-    }
-
     fn check(&self, expectation: &Expectation, limit: Duration) -> Result<(), ApplyError> {
         let mut settings = self.settings.clone();
         settings.set_command_limit(limit);
@@ -161,9 +149,11 @@ impl Port<Step> for InjectionPort {
             Step::Store(change) => store(change, self.undoing),
             Step::Network(step) => self.network(step),
             Step::SetNameServers { label, text } => {
-                self.resolvconf(&["-a", label.as_str()], text, self.limit()?)
+                succeed(&supply_name_servers(&self.settings, label, text, self.limit()?))
             }
-            Step::DropNameServers(label) => self.resolvconf(&["-f", "-d", label.as_str()], "", self.limit()?),
+            Step::DropNameServers(label) => {
+                succeed(&resolvconf(&self.settings, &["-f", "-d", label.as_str()], self.limit()?))
+            }
             Step::Check(expectation) => self.check(expectation, self.limit()?),
         }
     }
@@ -184,6 +174,24 @@ pub fn supply_name_servers(
 ) -> Program {
     let program = resolvconf(settings, &["-a", label.as_str()], limit);
     Program { input: text.as_bytes().to_vec(), ..program }
+}
+
+/// Drops the name servers of a label, if there are any.
+///
+/// # Errors
+/// resolvconf(8) failed or was late.
+pub fn drop_name_servers(settings: &config::Network, label: &ResolvLabel) -> Result<(), ApplyError> {
+    succeed(&resolvconf(settings, &["-f", "-d", label.as_str()], settings.command_limit()))
+}
+
+fn succeed(program: &Program) -> Result<(), ApplyError> {
+    let finished = program.run().map_err(ApplyError::Exec)?;
+    if finished.status.success() {
+        return Ok(());
+    }
+    let complaint = finished.complaint();
+    let message = if complaint.is_empty() { finished.status.to_string() } else { complaint };
+    Err(ApplyError::Refused { program: program.path.clone(), message })
 }
 
 fn resolvconf(settings: &config::Network, arguments: &[&str], limit: Duration) -> Program {

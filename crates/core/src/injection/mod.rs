@@ -2,9 +2,11 @@
 
 pub mod apply;
 pub mod file;
+pub mod json;
 pub mod load;
 pub mod persist;
 pub mod plan;
 pub mod rc_file;
 pub mod record;
+pub mod report;
 pub mod step;

@@ -128,6 +128,16 @@ pub fn plan(target: &Target, method: &Method, facts: &Facts, files: Option<&File
     builder.plan
 }
 
+/// The lines of resolv.conf(5) for `servers`. A link-local one is asked through the interface.
+#[must_use]
+pub fn name_server_lines(servers: &[IpAddr], interface: &InterfaceName) -> String {
+    let line = |server: &IpAddr| match is_link_local(*server) {
+        true => format!("nameserver {server}%{interface}\n"),
+        false => format!("nameserver {server}\n"),
+    };
+    servers.iter().map(line).collect()
+}
+
 struct Builder<'a> {
     target: &'a Target,
     live: &'a InterfaceName,
@@ -303,7 +313,7 @@ impl<'a> Builder<'a> {
             self.drop_name_servers(label);
             return;
         }
-        let text: String = given.name_servers.iter().map(|server| self.name_server(*server)).collect();
+        let text = name_server_lines(&given.name_servers, self.live);
         let held = self.facts.name_servers.get(&label);
         if held != Some(&text) {
             let undo = match held {
@@ -315,12 +325,6 @@ impl<'a> Builder<'a> {
         if self.dhcp {
             self.drop_name_servers(ResolvLabel::of_dhclient(self.live));
         }
-    }
-
-    /// A link-local server is asked through the interface.
-    fn name_server(&self, server: IpAddr) -> String {
-        let scope = if is_link_local(server) { format!("%{}", self.live) } else { String::new() };
-        format!("nameserver {server}{scope}\n")
     }
 
     fn drop_name_servers(&mut self, label: ResolvLabel) {

@@ -1,4 +1,4 @@
-//! One hand-over of an interface at a time.
+//! One change of an interface of hn(4) at a time, whichever program makes it.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -7,9 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hv_core::sys::clock;
-use hv_core::sys::file_lock::try_lock;
-use hv_core::vf::HnInterface;
+use super::HnInterface;
+use crate::sys::clock;
+use crate::sys::file_lock::try_lock;
 
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -52,11 +52,14 @@ impl std::error::Error for LockError {
 
 /// Waits at most `patience` for the lock of `hn`. It is lifted when the file is dropped. The file stays: whoever removed
 /// it would let a third run in beside the second.
-pub(crate) fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<File, LockError> {
+///
+/// # Errors
+/// See [`LockError`].
+pub fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<File, LockError> {
     let path = directory.join(format!("hyperv_vfup.{hn}.lock"));
     let error = |source| LockError::File { path: path.clone(), source };
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let file = options.open(&path).map_err(error)?;
     let deadline = clock::monotonic().saturating_add(patience);
     while !try_lock(&file, true).map_err(error)? {
