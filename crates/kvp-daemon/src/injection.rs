@@ -29,8 +29,9 @@ use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::{Program, Running};
 use hv_core::sys::clock;
 use hv_core::sys::network::NetworkSource;
+use hv_core::vf::HnInterface;
 use hv_core::vf::load::network_source;
-use hv_core::vf::{HnInterface, lock};
+use hv_core::vf::lock::Lock;
 
 pub(crate) use error::InjectionError;
 use lease::LeaseWatch;
@@ -113,7 +114,7 @@ impl Injector {
         let injection = request::parse(request).map_err(InjectionError::Request)?;
         let hn = hn_of(&injection.interface)?;
         self.check_allowed(&injection.interface, &hn)?;
-        let _lock = lock::take(&self.lock_dir, &hn, LOCK).map_err(InjectionError::Lock)?;
+        let _lock = Lock::take(&self.lock_dir, &hn, LOCK).map_err(InjectionError::Lock)?;
         let facts = load::load_facts(&self.network, &self.source, &injection.interface, FACTS)
             .map_err(InjectionError::Facts)?;
         let target = plan::target(&injection.interface, &facts).map_err(InjectionError::NoTarget)?;

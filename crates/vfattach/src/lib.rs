@@ -9,14 +9,15 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use hv_core::runtime::config::{Config, LogLevel};
-use hv_core::runtime::daemon::{Detached, detach};
+use hv_core::runtime::daemon::{Detached, Starting, detach};
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::{VERSION, error_chain, log as logging};
 use hv_core::vf::attach::Decision;
 use hv_core::vf::load;
+use hv_core::vf::rc_conf::SHORTEST_VF_DELAY;
 
 use options::{Command, Options};
-use waiter::{WaitError, Waiter};
+use waiter::{PATIENCE, SHORT_PATIENCE, WaitError, Waiter};
 
 /// The name in messages and in the log.
 const NAME: &str = "hyperv_vfattach";
@@ -71,7 +72,7 @@ fn start(options: &Options) -> ExitCode {
     };
     match facts.decide(&options.interface) {
         Decision::BringUp if options.delay == 0 => wait_detached(options, config),
-        Decision::BringUp => wait(options, config, options.delay),
+        Decision::BringUp => wait_in_foreground(options, config),
         Decision::Transparent | Decision::NotVf => Exit::Ok.into(),
     }
 }
@@ -81,23 +82,37 @@ fn wait_detached(options: &Options, config: Config) -> ExitCode {
     match detach() {
         Ok(Detached::Parent(code)) => ExitCode::from(code),
         Ok(Detached::Child(starting)) => {
-            if let Err(error) = starting.ready() {
-                return fail(options, &error);
-            }
-            // Read here and not before: the shell takes longer than devd should wait.
-            let delay = load::load_vf_delay(&config.network).unwrap_or_else(|error| {
-                log::warn!("{}: {}", options.interface, error_chain(&error));
-                hv_core::vf::rc_conf::SHORTEST_VF_DELAY
-            });
-            wait(options, config, delay)
+            let waiter = Waiter { interface: options.interface.clone(), config };
+            conclude(options, wait_in_background(&waiter, starting))
         }
         Err(error) => fail(options, &error),
     }
 }
 
-fn wait(options: &Options, config: Config, delay: u32) -> ExitCode {
+fn wait_in_background(waiter: &Waiter, starting: Starting) -> Result<(), WaitError> {
+    // Nearly always the place is taken when the parent returns, so that of two attaches in a row the second one waits.
+    let place = waiter.take_place(SHORT_PATIENCE)?;
+    starting.ready().map_err(WaitError::Detach)?;
+    let place = match place {
+        Some(place) => place,
+        None => waiter.take_place(PATIENCE)?.ok_or(WaitError::Predecessor)?,
+    };
+    // Read here and not before: the shell takes longer than devd should wait.
+    let delay = load::load_vf_delay(&waiter.config.network).unwrap_or_else(|error| {
+        log::warn!("{}: {}", waiter.interface, error_chain(&error));
+        SHORTEST_VF_DELAY
+    });
+    waiter.run(place, delay)
+}
+
+fn wait_in_foreground(options: &Options, config: Config) -> ExitCode {
     let waiter = Waiter { interface: options.interface.clone(), config };
-    match waiter.run(delay) {
+    let place = waiter.take_place(PATIENCE).and_then(|place| place.ok_or(WaitError::Predecessor));
+    conclude(options, place.and_then(|place| waiter.run(place, options.delay)))
+}
+
+fn conclude(options: &Options, result: Result<(), WaitError>) -> ExitCode {
+    match result {
         Ok(()) => Exit::Ok.into(),
         Err(WaitError::Refused { code, message }) => {
             report(options, &message);

@@ -17,9 +17,12 @@ use hv_core::vf::attach::Decision;
 use hv_core::vf::load::{self, LoadError};
 use nix::sys::signal::{Signal, kill};
 
-/// How long a predecessor may take to end, and how often is looked.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(5);
+/// How long a predecessor may take to end.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// The part of it for which devd(8) may be kept waiting.
+pub(crate) const SHORT_PATIENCE: Duration = Duration::from_millis(20);
+/// How often is looked whether it has ended.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Why the VF was not brought up.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) enum WaitError {
     Lock { path: PathBuf, source: io::Error },
     /// A predecessor does not end.
     Predecessor,
+    /// The standard streams cannot be let go.
+    Detach(io::Error),
     /// The kernel cannot be asked.
     Load(LoadError),
     /// The list of interfaces cannot be had.
@@ -43,6 +48,7 @@ impl fmt::Display for WaitError {
         match self {
             Self::Lock { path, .. } => write!(f, "cannot lock {}", path.display()),
             Self::Predecessor => write!(f, "a process that waits for the same interface does not end"),
+            Self::Detach(_) => write!(f, "cannot go to the background"),
             Self::Load(error) => error.fmt(f),
             Self::Interfaces(_) => write!(f, "cannot read interfaces"),
             Self::Exec(error) => error.fmt(f),
@@ -54,7 +60,7 @@ impl fmt::Display for WaitError {
 impl std::error::Error for WaitError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Lock { source, .. } | Self::Interfaces(source) => Some(source),
+            Self::Lock { source, .. } | Self::Detach(source) | Self::Interfaces(source) => Some(source),
             Self::Load(error) => error.source(),
             Self::Exec(error) => error.source(),
             Self::Predecessor | Self::Refused { .. } => None,
@@ -69,9 +75,9 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Takes the place of a process that waits for the same interface, waits, and brings the VF up if it is still one.
-    pub(crate) fn run(&self, seconds: u32) -> Result<(), WaitError> {
-        let _lock = self.replace_predecessor()?;
+    /// Waits and brings the VF up if it is still one. `place` is what [`Self::take_place`] gave.
+    pub(crate) fn run(&self, place: File, seconds: u32) -> Result<(), WaitError> {
+        let _place = place;
         log::info!("{}: bringing it up in {seconds} s", self.interface);
         std::thread::sleep(Duration::from_secs(seconds.into()));
         if self.is_still_vf()? {
@@ -82,17 +88,18 @@ impl Waiter {
         }
     }
 
-    /// The lock tells the predecessor's process id, so no pid file can name a stranger.
-    fn replace_predecessor(&self) -> Result<File, WaitError> {
+    /// Takes the place of a process that waits for the same interface and ends it. The lock tells its process id, so no
+    /// pid file can name a stranger. `None`: it did not end within `patience`.
+    pub(crate) fn take_place(&self, patience: Duration) -> Result<Option<File>, WaitError> {
         let path = self.config.vf.lock_dir.join(format!("hyperv_vfattach.{}.lock", self.interface));
         let error = |source| WaitError::Lock { path: path.clone(), source };
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
         let file = options.open(&path).map_err(error)?;
-        let deadline = clock::monotonic() + PATIENCE;
+        let deadline = clock::monotonic() + patience;
         while !try_lock(&file, true).map_err(error)? {
             if clock::monotonic() >= deadline {
-                return Err(WaitError::Predecessor);
+                return Ok(None);
             }
             if let Some(predecessor) = holder(&file).map_err(error)? {
                 // It may have ended in this moment, which is just as well.
@@ -100,7 +107,7 @@ impl Waiter {
             }
             std::thread::sleep(PAUSE);
         }
-        Ok(file)
+        Ok(Some(file))
     }
 
     fn is_still_vf(&self) -> Result<bool, WaitError> {

@@ -15,7 +15,7 @@ use hv_core::runtime::{VERSION, error_chain, log as logging};
 use hv_core::sys::network::NetworkSource;
 use hv_core::sys::signals::Signals;
 use hv_core::vf::load::{self, LoadError};
-use hv_core::vf::lock::{self, LockError};
+use hv_core::vf::lock::{Lock, LockError};
 use hv_core::vf::plan::{PlanError, plan_down, plan_up};
 
 use options::{Command, Options};
@@ -54,6 +54,12 @@ impl std::error::Error for Error {
             Self::Plan(error) => error.source(),
             Self::Failed(error) => error.source(),
         }
+    }
+}
+
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        Self::Lock(error)
     }
 }
 
@@ -118,28 +124,28 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self) -> Result<(), Error> {
-        let vf = &self.config.vf;
-        // Facts that another run is changing would make a plan for a network that is gone a moment later.
-        let _lock = match self.options.print {
-            true => None,
-            false => Some(lock::take(&vf.lock_dir, &self.options.hn, vf.lock_wait()).map_err(Error::Lock)?),
-        };
-        match self.plan()? {
-            Some(plan) if self.options.print => {
+        if self.options.print {
+            if let Some(plan) = self.plan(false)? {
                 self.print(&plan);
-                Ok(())
             }
-            Some(plan) => self.perform(&plan),
+            return Ok(());
+        }
+        // Facts that another run is changing would make a plan for a network that is gone a moment later.
+        let vf = &self.config.vf;
+        let mut lock = Lock::take(&vf.lock_dir, &self.options.hn, vf.lock_wait())?;
+        match self.plan(lock.is_interrupted()?)? {
+            Some(plan) => self.perform(&plan, &mut lock),
             None => Ok(()),
         }
     }
 
     /// `None`: there is nothing to plan for, and that has been said.
-    fn plan(&self) -> Result<Option<Plan<NetworkStep>>, Error> {
+    fn plan(&self, interrupted: bool) -> Result<Option<Plan<NetworkStep>>, Error> {
         let hn = &self.options.hn;
         let settings = &self.config.network;
         if self.options.down {
-            let facts = load::load_facts(settings, &self.source, hn, None)?;
+            let mut facts = load::load_facts(settings, &self.source, hn, None)?;
+            facts.interrupted = interrupted;
             return plan_down(hn, &facts).map(Some).map_err(Error::Plan);
         }
         if load::load_vf_facts(&self.source.facts)?.is_transparent() {
@@ -152,7 +158,8 @@ impl Job<'_> {
             self.say(gone);
             return Ok(None);
         };
-        let facts = load::load_facts(settings, &self.source, hn, Some(vf))?;
+        let mut facts = load::load_facts(settings, &self.source, hn, Some(vf))?;
+        facts.interrupted = interrupted;
         let plan = plan_up(hn, &facts).map_err(Error::Plan)?;
         if plan.is_none() {
             self.say(gone);
@@ -160,18 +167,23 @@ impl Job<'_> {
         Ok(plan)
     }
 
-    fn perform(&self, plan: &Plan<NetworkStep>) -> Result<(), Error> {
+    fn perform(&self, plan: &Plan<NetworkStep>, lock: &mut Lock) -> Result<(), Error> {
         if plan.is_empty() {
             log::debug!("{}: nothing to do", self.options.hn);
-            return Ok(());
+            return Ok(lock.finish()?);
         }
         // A plan is not left half-way because somebody is impatient: each step has its time limit.
         if let Err(error) = Signals::install() {
             log::warn!("cannot defer signals: {error}");
         }
+        lock.begin()?;
         let subject = self.options.hn.to_string();
         let mut port = NetworkPort::new(self.config.network.clone(), self.source.clone(), &subject);
-        plan.run(&mut port).map_err(|failed| Error::Failed(Box::new(failed)))
+        let result = plan.run(&mut port);
+        if result.as_ref().err().is_none_or(|failed| failed.left_behind.is_empty()) {
+            lock.finish()?;
+        }
+        result.map_err(|failed| Error::Failed(Box::new(failed)))
     }
 
     /// The lines that the log of a real run shows.

@@ -18,6 +18,8 @@ pub struct Facts {
     pub links: BTreeMap<InterfaceName, Link>,
     /// The configuration of hn and lagg.
     pub rc_conf: RcConf,
+    /// The last run for this interface was killed, so what is there may be half of something.
+    pub interrupted: bool,
 }
 
 impl Facts {

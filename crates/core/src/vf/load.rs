@@ -110,7 +110,7 @@ pub fn load_facts(
     let output = run(Program::new(&settings.ifconfig, settings.command_limit()), "interfaces")?;
     let links = parse_ifconfig(&String::from_utf8_lossy(&output));
     let network = source.snapshot().map_err(LoadError::Network)?;
-    Ok(Facts { vf, network, links, rc_conf })
+    Ok(Facts { vf, network, links, rc_conf, interrupted: false })
 }
 
 /// The variables of rc.conf(5) that configure `interfaces`, whose names consist of letters and digits.

@@ -1,8 +1,9 @@
-//! One change of an interface of hn(4) at a time, whichever program makes it.
+//! One change of an interface of hn(4) at a time, whichever program makes it, and the memory of a hand-over that was
+//! killed.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::sys::clock;
 use crate::sys::file_lock::try_lock;
 
 const PAUSE: Duration = Duration::from_millis(20);
+/// What the file holds while a plan is at work. The next start of the system empties /var/run, and the network is new then
+/// too.
+const MARK: &[u8] = b"at work\n";
 
 /// Why there is no lock.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub enum LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, .. } => write!(f, "cannot lock {}", path.display()),
+            Self::File { path, .. } => write!(f, "cannot use the lock file {}", path.display()),
             Self::Busy { waited } => {
                 write!(f, "another hyperv_vfup was still at work after {} s", waited.as_secs())
             }
@@ -50,23 +54,61 @@ impl std::error::Error for LockError {
     }
 }
 
-/// Waits at most `patience` for the lock of `hn`. It is lifted when the file is dropped. The file stays: whoever removed
-/// it would let a third run in beside the second.
-///
-/// # Errors
-/// See [`LockError`].
-pub fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<File, LockError> {
-    let path = directory.join(format!("hyperv_vfup.{hn}.lock"));
-    let error = |source| LockError::File { path: path.clone(), source };
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let file = options.open(&path).map_err(error)?;
-    let deadline = clock::monotonic().saturating_add(patience);
-    while !try_lock(&file, true).map_err(error)? {
-        if clock::monotonic() >= deadline {
-            return Err(LockError::Busy { waited: patience });
+/// The right to work on an interface, lifted when it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Waits at most `patience` for the lock of `hn`. The file stays: whoever removed it would let a third run in beside
+    /// the second.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<Self, LockError> {
+        let path = directory.join(format!("hyperv_vfup.{hn}.lock"));
+        let error = |source| LockError::File { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(&path).map_err(error)?;
+        let deadline = clock::monotonic().saturating_add(patience);
+        while !try_lock(&file, true).map_err(error)? {
+            if clock::monotonic() >= deadline {
+                return Err(LockError::Busy { waited: patience });
+            }
+            std::thread::sleep(PAUSE);
         }
-        std::thread::sleep(PAUSE);
+        Ok(Self { file, path })
     }
-    Ok(file)
+
+    /// Whether the last run began to work and never said that it had finished.
+    ///
+    /// # Errors
+    /// [`LockError::File`].
+    pub fn is_interrupted(&self) -> Result<bool, LockError> {
+        self.file.metadata().map(|metadata| metadata.len() > 0).map_err(|source| self.error(source))
+    }
+
+    /// Notes that work begins.
+    ///
+    /// # Errors
+    /// [`LockError::File`].
+    pub fn begin(&mut self) -> Result<(), LockError> {
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(MARK));
+        written.map_err(|source| self.error(source))
+    }
+
+    /// Notes that nothing is half-done.
+    ///
+    /// # Errors
+    /// [`LockError::File`].
+    pub fn finish(&mut self) -> Result<(), LockError> {
+        self.file.set_len(0).map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> LockError {
+        LockError::File { path: self.path.clone(), source }
+    }
 }

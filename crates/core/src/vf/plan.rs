@@ -77,12 +77,16 @@ pub fn plan_up(hn: &HnInterface, facts: &Facts) -> Result<Option<Plan<Step>>, Pl
     Ok(Some(Up { hn, vf, facts, wanted, existing }.plan()))
 }
 
-/// The plan that takes the lagg of `hn` apart and gives `hn` its configuration back. Empty if there is no lagg.
+/// The plan that takes the lagg of `hn` apart and gives `hn` its configuration back. Empty if there is no lagg, unless a
+/// run that did this was killed.
 ///
 /// # Errors
 /// See [`PlanError`].
 pub fn plan_down(hn: &HnInterface, facts: &Facts) -> Result<Plan<Step>, PlanError> {
-    let Some(existing) = own_lagg(hn, facts)? else { return Ok(Plan::default()) };
+    let existing = own_lagg(hn, facts)?;
+    if existing.is_none() && !facts.interrupted {
+        return Ok(Plan::default());
+    }
     let wanted = facts.rc_conf.wanted(hn.name())?;
     Ok(Down { hn, facts, wanted, existing }.plan())
 }
@@ -216,24 +220,31 @@ impl Up<'_> {
         }
     }
 
-    /// A new lagg gets all of rc.conf. One that exists gets what it lacks only while it holds nothing of the family or
-    /// hn still holds something: an administrator or the host may have given it other addresses since.
+    /// A new lagg gets all of rc.conf, and so does one that a killed run made. Another one gets what it lacks only while
+    /// it holds nothing of the family or hn still holds something: an administrator or the host may have given it other
+    /// addresses since.
     fn is_missing(&self, arguments: &IfconfigArguments) -> bool {
-        let Some(address) = arguments.address else { return self.existing.is_none() };
+        let Some(address) = arguments.address else {
+            return self.existing.is_none() || self.facts.interrupted;
+        };
         let present = self.facts.addresses(self.hn.lagg()).iter().any(|held| held.address == address.address);
-        !present && (self.existing.is_none() || self.is_unfinished(address.address.is_ipv4()))
+        !present && self.is_unfinished(address.address.is_ipv4())
     }
 
     fn is_unfinished(&self, ipv4: bool) -> bool {
+        if self.existing.is_none() || self.facts.interrupted {
+            return true;
+        }
         let holds = |name| {
             let mut addresses = self.facts.addresses(name).iter();
             addresses.any(|held| held.address.is_ipv4() == ipv4 && !is_ipv6_link_local(held))
         };
-        holds(self.hn.name()) || !holds(self.hn.lagg()) && !(ipv4 && self.facts.has_dhclient(self.hn.lagg()))
+        let expects_lease = ipv4 && self.facts.has_dhclient(self.hn.lagg());
+        holds(self.hn.name()) || !(holds(self.hn.lagg()) || expects_lease)
     }
 
     fn needs_client(&self) -> bool {
-        !self.facts.has_dhclient(self.hn.lagg()) && (self.existing.is_none() || self.is_unfinished(true))
+        !self.facts.has_dhclient(self.hn.lagg()) && self.is_unfinished(true)
     }
 
     fn enable_autoconfiguration(&self, plan: &mut Plan<Step>) {
@@ -250,7 +261,9 @@ impl Up<'_> {
     /// The default routes through hn now lead through the lagg, except those that dhclient or a router will supply.
     fn move_routes(&self, plan: &mut Plan<Step>) {
         let mut gateways = self.facts.gateways(self.hn.name());
-        gateways.extend(self.configured_routers());
+        if self.existing.is_none() || self.facts.interrupted {
+            gateways.extend(configured_routers(self.facts));
+        }
         for gateway in gateways.into_iter().filter(|gateway| self.can_lead_to(gateway)) {
             let interface = self.lagg();
             plan.push(
@@ -263,29 +276,14 @@ impl Up<'_> {
     fn can_lead_to(&self, gateway: &IpAddr) -> bool {
         is_wanted_route(&self.wanted, self.facts.addresses(self.hn.lagg()), gateway)
     }
-
-    /// What a run that was killed half-way has lost: rc.conf's routers, if the family has no default route at all and
-    /// an address that is about to be set reaches them.
-    fn configured_routers(&self) -> Vec<IpAddr> {
-        ["defaultrouter", "ipv6_defaultrouter"]
-            .into_iter()
-            .filter_map(|name| self.facts.rc_conf.value(name)?.trim().parse::<IpAddr>().ok())
-            .filter(|router| {
-                self.facts.network.default_routes.iter().all(|r| r.gateway.is_ipv4() != router.is_ipv4())
-            })
-            .filter(|router| {
-                let missing = self.wanted.configure.iter().filter(|arguments| self.is_missing(arguments));
-                missing.filter_map(|arguments| arguments.address).any(|address| reaches(address, *router))
-            })
-            .collect()
-    }
 }
 
 struct Down<'a> {
     hn: &'a HnInterface,
     facts: &'a Facts,
     wanted: Wanted,
-    existing: Lagg,
+    /// `None`: a killed run has destroyed it already.
+    existing: Option<Lagg>,
 }
 
 impl Down<'_> {
@@ -298,7 +296,9 @@ impl Down<'_> {
                 vec![Step::StartDhcp { interface: lagg.clone(), wait: false }],
             );
         }
-        plan.push(Step::DestroyLagg { lagg: lagg.clone() }, self.rebuild());
+        if let Some(parts) = &self.existing {
+            plan.push(Step::DestroyLagg { lagg: lagg.clone() }, self.rebuild(parts));
+        }
         let options = self.facts.link(hn).ipv6;
         if self.wanted.ipv6 && (options.disabled || options.accept_rtadv != self.wanted.accept_rtadv) {
             enable_ipv6(hn, self.wanted.accept_rtadv, None, &mut plan);
@@ -314,7 +314,11 @@ impl Down<'_> {
             plan.push(Step::SolicitRouters { interface: hn.clone() }, Vec::new());
         }
         let leads = |gateway: &IpAddr| is_wanted_route(&self.wanted, self.facts.addresses(hn), gateway);
-        for gateway in self.facts.gateways(lagg).into_iter().filter(leads) {
+        let mut gateways = self.facts.gateways(lagg);
+        if self.facts.interrupted {
+            gateways.extend(configured_routers(self.facts));
+        }
+        for gateway in gateways.into_iter().filter(leads) {
             plan.push(
                 Step::SetDefaultRoute { gateway, interface: hn.clone() },
                 vec![Step::RemoveDefaultRoute { gateway, interface: hn.clone() }],
@@ -330,10 +334,10 @@ impl Down<'_> {
     }
 
     /// What makes the lagg again as it was.
-    fn rebuild(&self) -> Vec<Step> {
+    fn rebuild(&self, parts: &Lagg) -> Vec<Step> {
         let lagg = self.hn.lagg();
         // hn first: it was the master. ifconfig(8) lists ports by index.
-        let mut ports = self.existing.ports.clone();
+        let mut ports = parts.ports.clone();
         ports.sort_by_key(|port| port != self.hn.name());
         let ipv6 = self.facts.link(lagg).ipv6;
         let description = self.hn.mark();
@@ -343,6 +347,18 @@ impl Down<'_> {
         steps.extend(default_routes(self.facts.gateways(lagg), lagg));
         steps
     }
+}
+
+/// What a run that was killed half-way may have lost: the routers of rc.conf, where the family has no default route.
+fn configured_routers(facts: &Facts) -> Vec<IpAddr> {
+    let missing = |router: &IpAddr| {
+        facts.network.default_routes.iter().all(|route| route.gateway.is_ipv4() != router.is_ipv4())
+    };
+    ["defaultrouter", "ipv6_defaultrouter"]
+        .into_iter()
+        .filter_map(|name| facts.rc_conf.value(name)?.trim().parse().ok())
+        .filter(missing)
+        .collect()
 }
 
 fn default_routes(gateways: Vec<IpAddr>, interface: &InterfaceName) -> impl Iterator<Item = Step> {

@@ -218,7 +218,9 @@ impl RcConf {
         }
         wanted.ipv6 = true;
         wanted.accept_rtadv = words.iter().any(|word| word == "accept_rtadv");
-        if !(words.len() == 2 && wanted.accept_rtadv) && !wanted.configure.iter().any(|a| a.words == words) {
+        let says_no_more = words.len() == 2 && wanted.accept_rtadv;
+        let is_repeated = wanted.configure.iter().any(|arguments| arguments.words == words);
+        if !(says_no_more || is_repeated) {
             wanted.configure.push(interpret(variable, words)?);
         }
         Ok(())

@@ -4,10 +4,20 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hv_core::sys::file_lock::holder;
 
 use super::devd::Devd;
 use super::state::{Address, DhcpServer, Interface, Root, Route, State};
 use super::tools::NAMES;
+
+/// How long a VF may take from its arrival to the end of what follows from it: a delay of rc.conf and a lease.
+const PATIENCE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The devd rules that the suite ships.
+pub const SHIPPED_RULES: &str = include_str!("../../../../etc/devd/hyperv.conf");
 
 /// A guest with a simulated network.
 #[derive(Debug)]
@@ -79,15 +89,15 @@ pub fn static_rc_conf(unit: u8) -> String {
 }
 
 impl Guest {
-    /// Makes the files of a guest in `directory`, which exists. `tools` is the executable `hvsim-tools`, `rules` a file
-    /// of devd rules, and `programs` has hyperv_vfup and hyperv_vfattach.
+    /// Makes the files of a guest in `directory`, which exists. `tools` is the executable `hvsim-tools`, `rules` the text of
+    /// devd rules, and the directory `programs` has hyperv_vfup and hyperv_vfattach.
     ///
     /// # Errors
     /// A file cannot be made.
     pub fn create(
         directory: &Path,
         tools: &Path,
-        rules: &Path,
+        rules: &str,
         programs: &Path,
         state: &State,
     ) -> io::Result<Self> {
@@ -106,7 +116,7 @@ impl Guest {
         fs::write(root.path("etc/network.subr"), script(include_str!("rc/network.subr")))?;
         fs::write(root.path("etc/defaults/rc.conf"), script(include_str!("rc/defaults.conf")))?;
         fs::write(root.path("etc/hyperv.toml"), configuration(&place))?;
-        fs::copy(rules, root.path("etc/devd.conf"))?;
+        fs::write(root.path("etc/devd.conf"), rules)?;
         fs::write(root.path("network/programs"), programs.display().to_string())?;
         Self::open(directory)
     }
@@ -187,6 +197,26 @@ impl Guest {
             commands.extend(self.devd.action(&event));
             self.devd.handle(&event)?;
         }
+    }
+
+    /// Runs devd until all that follows from the arrival of a VF is over; returns the commands that were run.
+    ///
+    /// # Errors
+    /// The guest's files, or the shell cannot be run.
+    pub fn settle(&self, vf: &str) -> io::Result<Vec<String>> {
+        let mut commands = self.run_devd()?;
+        let end = Instant::now() + PATIENCE;
+        // What devd has started waits in the background, and its work causes the next event.
+        while self.is_waited_for(vf) && Instant::now() < end {
+            std::thread::sleep(PAUSE);
+        }
+        commands.extend(self.run_devd()?);
+        Ok(commands)
+    }
+
+    fn is_waited_for(&self, vf: &str) -> bool {
+        let lock = self.root.path(&format!("var/run/hyperv_vfattach.{vf}.lock"));
+        fs::OpenOptions::new().write(true).open(lock).is_ok_and(|file| matches!(holder(&file), Ok(Some(_))))
     }
 
     /// What `ifconfig NAME` prints; nothing if there is no such interface.

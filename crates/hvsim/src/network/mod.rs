@@ -5,6 +5,7 @@
 //! base's own scripts use them. One executable, `hvsim-tools`, is all of them, under the name it is called by. Where it
 //! is called from tells which guest it belongs to: `GUEST/sbin/ifconfig` works on the guest in `GUEST`.
 
+pub(crate) mod cli;
 pub mod devd;
 mod facts;
 pub mod faults;

@@ -271,6 +271,10 @@ impl Root {
     pub(super) fn lock(&self) -> io::Result<File> {
         let file = File::options().create(true).append(true).open(self.path("network/lock"))?;
         file.lock()?;
+        if self.path("network/unfinished").exists() {
+            // A program was killed while it wrote: the facts may be older than the state.
+            self.store(&self.load()?)?;
+        }
         Ok(file)
     }
 
@@ -281,10 +285,12 @@ impl Root {
 
     fn store(&self, state: &State) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(state).map_err(io::Error::from)?;
+        fs::write(self.path("network/unfinished"), "")?;
         self.replace("network/state.json", &text)?;
         self.replace("facts/ifaddrs", super::facts::ifaddrs(state).as_bytes())?;
         self.replace("facts/routes", super::facts::routes(state).as_bytes())?;
-        self.replace("facts/sysctl", super::facts::sysctls(state).as_bytes())
+        self.replace("facts/sysctl", super::facts::sysctls(state).as_bytes())?;
+        fs::remove_file(self.path("network/unfinished"))
     }
 
     /// In one step, because readers take no lock.

@@ -10,7 +10,8 @@ use hv_core::injection::record::Record;
 use hv_core::injection::step::ResolvLabel;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
-use hv_core::vf::{HnInterface, lock};
+use hv_core::vf::HnInterface;
+use hv_core::vf::lock::Lock;
 
 use super::InjectionError;
 
@@ -32,7 +33,7 @@ pub(super) fn load_record(path: &Path) -> Result<Option<Record>, InjectionError>
 /// # Errors
 /// [`InjectionError`]; rc.conf is as it was.
 pub(crate) fn restore(config: &Config, hn: &HnInterface) -> Result<String, InjectionError> {
-    let _lock = lock::take(&config.vf.lock_dir, hn, LOCK).map_err(InjectionError::Lock)?;
+    let _lock = Lock::take(&config.vf.lock_dir, hn, LOCK).map_err(InjectionError::Lock)?;
     let path = Record::path(&config.kvp.ip_injection_dir, hn.name());
     let record = load_record(&path)?.ok_or_else(|| InjectionError::NoRecord(path.clone()))?;
     let held = file::load(&record.rc_conf).map_err(InjectionError::File)?;

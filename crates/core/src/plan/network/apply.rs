@@ -28,6 +28,8 @@ use crate::sys::network::NetworkSource;
 /// How long a dhclient(8) has to end before it is killed, and how often is looked.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 const CLIENT_PAUSE: Duration = Duration::from_millis(5);
+/// How often a default route is tried again that another process changed meanwhile.
+const ROUTE_ATTEMPTS: u32 = 5;
 
 /// Where the programs are and how long they may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,14 +178,24 @@ impl NetworkPort {
         Err(ApplyError::Refused { program: program.path, message: explanation(tool, &finished) })
     }
 
-    /// A default route of the family that leads elsewhere is turned: there must be no moment with two.
+    /// A default route of the family that leads elsewhere is turned: there must be no moment with two. It can come and
+    /// go meanwhile, because a dhclient(8) of another interface sets one where it finds none.
     fn set_route(&self, gateway: IpAddr, interface: &InterfaceName) -> Result<(), ApplyError> {
         let step = NetworkStep::SetDefaultRoute { gateway, interface: interface.clone() };
-        let routes = self.snapshot()?.default_routes;
-        if routes.iter().any(|route| route.gateway.is_ipv4() == gateway.is_ipv4()) {
-            return self.run(Tool::Route, change_default_route(interface, gateway), &step);
+        let mut attempts = 0..ROUTE_ATTEMPTS;
+        loop {
+            let routes = self.snapshot()?.default_routes;
+            let result = if routes.iter().any(|route| route.gateway.is_ipv4() == gateway.is_ipv4()) {
+                self.run(Tool::Route, change_default_route(interface, gateway), &step)
+            } else {
+                self.run_step(&step)
+            };
+            match result {
+                Err(ApplyError::Refused { .. })
+                    if self.snapshot()?.default_routes != routes && attempts.next().is_some() => {}
+                other => return other,
+            }
         }
-        self.run_step(&step)
     }
 
     /// The link-local address that the kernel has given the interface meanwhile goes too, whatever the plan knew.

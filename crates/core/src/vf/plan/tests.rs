@@ -206,7 +206,7 @@ fn a_vf_that_the_default_has_configured_is_stripped_too() {
 #[test]
 fn a_killed_run_is_completed_by_the_next() {
     // Killed when the lagg stood and hn had lost one address.
-    let mut facts = static_guest();
+    let mut facts = Facts { interrupted: true, ..static_guest() };
     facts.network.interfaces[0].addresses.remove(0);
     facts.network.default_routes.remove(0);
     facts.network.interfaces.push(interface("lagg0", 3, &["fe80::215:5dff:fe01:203/64"]));
@@ -222,6 +222,39 @@ fn a_killed_run_is_completed_by_the_next() {
         "set the default route to 10.0.0.1 through lagg0",
     ];
     assert_eq!(up(&facts), steps);
+}
+
+#[test]
+fn an_address_that_a_killed_run_had_not_set_yet_is_set_by_the_next() {
+    let mut facts = joined_guest();
+    facts.network.interfaces[2].addresses.pop();
+    facts.network.default_routes.clear();
+    assert_eq!(up(&facts), ["configure lagg0 with inet6 fd00::5/64"]);
+    facts.interrupted = true;
+    let steps = [
+        "configure lagg0 with inet6 fd00::5/64",
+        "set the default route to 10.0.0.1 through lagg0",
+        "set the default route to fd00::1 through lagg0",
+    ];
+    assert_eq!(up(&facts), steps);
+}
+
+#[test]
+fn taking_apart_that_was_killed_is_completed() {
+    let mut facts = static_guest();
+    facts.network.interfaces[0] = interface("hn0", 1, &["10.0.0.5/24"]);
+    facts.network.default_routes.clear();
+    facts.links.insert(name("hn0"), plain());
+    assert_eq!(down(&facts), [""; 0]);
+    facts.interrupted = true;
+    let steps = [
+        "enable IPv6 on hn0",
+        "configure hn0 with inet6 fd00::5/64",
+        "configure hn0 with inet 10.0.1.5/32 alias",
+        "set the default route to 10.0.0.1 through hn0",
+        "set the default route to fd00::1 through hn0",
+    ];
+    assert_eq!(down(&facts), steps);
 }
 
 #[test]

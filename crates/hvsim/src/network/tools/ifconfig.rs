@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
             self.name = free.unwrap_or_default();
         }
         let unit = self.name.strip_prefix("lagg");
-        if !unit.is_some_and(|unit| unit.parse::<u32>().is_ok()) {
+        if unit.is_none_or(|unit| unit.parse::<u32>().is_err()) {
             return Err(Stop(format!("SIOCIFCREATE2 ({}): Invalid argument", self.name)));
         }
         let created = self.state.create_lagg(&self.name);

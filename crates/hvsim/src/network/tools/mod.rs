@@ -113,3 +113,6 @@ fn strerror(errno: nix::errno::Errno) -> &'static str {
         _ => "Unknown error",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,11 @@
 //! How many processes a hand-over starts, subshells included: the ids of a fresh process namespace are given in a row.
 
-mod support;
-
 use std::process::Command;
 use std::time::Instant;
 
+use crate::support::{Scratch, text};
 use hvsim::network::State;
 use hvsim::network::guest::static_rc_conf;
-use support::{Scratch, text};
 
 /// Runs lines of a shell in a new process namespace. Each `up` in them runs hyperv_vfup for hn0 and gives the number of
 /// processes that it started, itself included. The process that asks for the last id is the one to subtract.

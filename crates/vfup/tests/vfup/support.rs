@@ -1,11 +1,11 @@
 //! A guest in a scratch directory, and the programs under test.
-#![allow(dead_code, reason = "each test file uses its part")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use hvsim::network::faults::{self, Fault};
+use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::network::{Guest, State};
 use hvsim::testing::program;
 
@@ -16,16 +16,12 @@ pub(crate) struct Scratch {
     directory: tempfile::TempDir,
 }
 
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 impl Scratch {
     pub(crate) fn new(state: &State, rc_conf: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("hv-vf-").tempdir().unwrap();
         let tools = program("hvsim-tools");
-        let rules = repository().join("etc/devd/hyperv.conf");
-        let guest = Guest::create(directory.path(), &tools, &rules, tools.parent().unwrap(), state).unwrap();
+        let guest =
+            Guest::create(directory.path(), &tools, SHIPPED_RULES, tools.parent().unwrap(), state).unwrap();
         guest.set_rc_conf(rc_conf).unwrap();
         Self { guest, directory }
     }
@@ -97,6 +93,23 @@ impl Scratch {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         lines.map(|line| text(&line).replace('\0', " ")).filter(|line| line.contains(&mark)).collect()
+    }
+
+    /// Kills the processes that belong to this guest and waits for their end.
+    pub(crate) fn kill_processes(&self) {
+        let mark = self.directory.path().display().to_string();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        for entry in entries {
+            let line = text(&std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+            if let (true, Some(Ok(pid))) = (line.contains(&mark), entry.file_name().to_str().map(str::parse))
+            {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+        }
+        eventually("the end of all processes", || self.processes().is_empty());
     }
 
     pub(crate) fn clients(&self) -> Vec<String> {

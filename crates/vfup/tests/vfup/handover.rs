@@ -1,16 +1,14 @@
-//! hyperv_vfup against a simulated network.
-
-mod support;
+//! The hand-over itself: plans, failures, configuration.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use crate::support::{Scratch, eventually, text};
 use hvsim::network::State;
 use hvsim::network::faults::{Action, Fault};
 use hvsim::network::guest::static_rc_conf;
 use hvsim::network::state::Advertisement;
-use support::{Scratch, eventually, text};
 
 fn static_guest() -> Scratch {
     let mut state = State::default();
@@ -358,13 +356,13 @@ fn program_that_hangs_is_ended_and_everything_taken_back() {
         for call in [2, 5] {
             let scratch = static_guest();
             let config = fs::read_to_string(scratch.guest.config()).unwrap();
-            let config = config.replace("[network]\n", "[network]\ncommand-limit-ms = 300\n");
+            let config = config.replace("[network]\n", "[network]\ncommand-limit-ms = 500\n");
             fs::write(scratch.guest.config(), config).unwrap();
             let before = picture(&scratch);
             scratch.inject(&[Fault { tool: "*".into(), call, action }]);
             let output = scratch.run(&["hn0"]);
             assert_eq!(output.status.code(), Some(1));
-            assert!(text(&output.stderr).contains("did not end within 300ms"), "{}", text(&output.stderr));
+            assert!(text(&output.stderr).contains("did not end within 500ms"), "{}", text(&output.stderr));
             assert_eq!(picture(&scratch), before);
             assert_eq!(scratch.processes(), [""; 0]);
         }
@@ -372,12 +370,87 @@ fn program_that_hangs_is_ended_and_everything_taken_back() {
 }
 
 #[test]
-fn program_that_did_its_work_and_fails_all_the_same_is_believed_by_its_work() {
-    // The fifth call removes an address from hn0: it is gone, so the step has succeeded.
+fn program_that_did_its_work_and_fails_all_the_same_is_believed_by_its_work_or_taken_back() {
+    let calls = 11;
+    for call in 2..=calls {
+        let scratch = static_guest();
+        let before = picture(&scratch);
+        scratch.inject(&[Fault { tool: "*".into(), call, action: Action::FailLate }]);
+        match scratch.run(&["hn0"]).status.code() {
+            Some(0) => assert_eq!(scratch.addresses("lagg0"), STATIC, "call {call}"),
+            code => assert_eq!((code, picture(&scratch)), (Some(1), before), "call {call}"),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_named() {
     let scratch = static_guest();
-    scratch.inject(&[Fault { tool: "*".into(), call: 3, action: Action::FailLate }]);
+    // The call that adds an address to the lagg fails, and later so does the one that destroys the lagg.
+    let fault = |call| Fault { tool: "*".into(), call, action: Action::Fail };
+    scratch.inject(&[fault(7), fault(14)]);
+    let output = scratch.run(&["hn0"]);
+    let spawns = scratch.spawns();
+    let named = spawns.get(13).is_some_and(|spawn| spawn == "ifconfig lagg0 destroy");
+    assert!(named, "{spawns:#?}");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("; then could not destroy lagg0 (ifconfig: injected fault)"), "{stderr}");
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1));
+    // hn0 has its network all the same, and the next event completes the lagg.
+    assert_eq!(scratch.addresses("hn0"), STATIC);
+    scratch.inject(&[]);
     scratch.succeed(&["hn0"]);
     assert_eq!(scratch.addresses("lagg0"), STATIC);
+}
+
+#[test]
+fn output_of_every_release_is_understood() {
+    for release in [13, 14, 15] {
+        let scratch = static_guest();
+        scratch.guest.root().change(|state| state.release = release).unwrap();
+        scratch.succeed(&["hn0"]);
+        assert_eq!(scratch.addresses("lagg0"), STATIC);
+        scratch.inject(&[]);
+        scratch.succeed(&["hn0"]);
+        assert_eq!(scratch.spawns(), ["ifconfig"]);
+    }
+}
+
+#[test]
+fn taking_apart_that_was_killed_is_completed_by_the_next() {
+    for call in 2..=8 {
+        let scratch = static_guest();
+        scratch.succeed(&["hn0"]);
+        scratch.inject(&[Fault { tool: "*".into(), call, action: Action::HangLate }]);
+        let mut run = scratch.vfup().args(["-d", "hn0"]).spawn().unwrap();
+        eventually("the call", || scratch.spawns().len() == usize::try_from(call).unwrap());
+        run.kill().unwrap();
+        run.wait().unwrap();
+        scratch.kill_processes();
+        scratch.inject(&[]);
+        scratch.succeed(&["-d", "hn0"]);
+        assert_eq!(scratch.addresses("hn0"), STATIC, "call {call}");
+        assert_eq!(scratch.routes(), ["10.0.0.1 hn0", "fd00::1 hn0"], "call {call}");
+        assert!(!scratch.state().interfaces.contains_key("lagg0"));
+    }
+}
+
+#[test]
+fn run_that_was_killed_is_completed_by_the_next() {
+    for call in 2..=11 {
+        let scratch = static_guest();
+        scratch.inject(&[Fault { tool: "*".into(), call, action: Action::HangLate }]);
+        let mut run = scratch.vfup().arg("hn0").spawn().unwrap();
+        eventually("the call", || scratch.spawns().len() == usize::try_from(call).unwrap());
+        run.kill().unwrap();
+        run.wait().unwrap();
+        scratch.kill_processes();
+        scratch.inject(&[]);
+        scratch.succeed(&["hn0"]);
+        assert_eq!(scratch.addresses("lagg0"), STATIC, "call {call}");
+        assert_eq!(scratch.routes().len(), 2, "call {call}");
+        assert_eq!(scratch.addresses("hn0"), [""; 0], "call {call}");
+    }
 }
 
 #[test]
