@@ -2,6 +2,7 @@
 
 mod error;
 mod lease;
+mod leftovers;
 mod restore;
 
 use std::collections::VecDeque;
@@ -23,7 +24,6 @@ use hv_core::kvp::exchange::NetworkRequest;
 use hv_core::kvp::ip_info::request::{self, Injection, Method};
 use hv_core::net::{InterfaceAddress, InterfaceName, NetworkSnapshot};
 use hv_core::plan::network::NetworkStep;
-use hv_core::plan::{Event, Port};
 use hv_core::runtime::config::{Config, IpInjection, Kvp, Network};
 use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::{Program, Running};
@@ -35,6 +35,7 @@ use hv_core::vf::lock::Lock;
 
 pub(crate) use error::InjectionError;
 use lease::LeaseWatch;
+use leftovers::Leftovers;
 pub(crate) use restore::restore;
 
 /// The host gets its answer within four seconds; the kernel waits for five. All of these count from the request on.
@@ -48,8 +49,8 @@ const APPLY: Duration = Duration::from_millis(3500);
 const LOCK: Duration = Duration::from_millis(300);
 /// How long each of the two programs may take that tell the facts.
 const FACTS: Duration = Duration::from_millis(900);
-/// How long the steps may take that are taken back after the answer, because there was no time before.
-const LATE_UNDO: Duration = Duration::from_secs(2);
+/// How long one program of the undo may take, so that one that hangs leaves time for the others.
+const UNDO_SHARE: Duration = Duration::from_millis(400);
 /// How long resolvconf(8) may take when nobody waits for it.
 const SUPPLY: Duration = Duration::from_secs(10);
 
@@ -62,8 +63,7 @@ pub(crate) struct Injector {
     source: NetworkSource,
     gateways: GivenGateways,
     lease: Option<LeaseWatch>,
-    /// What could not be taken back in time, with the interface it was for.
-    leftovers: Vec<(InterfaceName, Step)>,
+    leftovers: Vec<Leftovers>,
     /// What resolvconf(8) is to be told after a boot, by the interface that holds the addresses.
     supplies: VecDeque<(InterfaceName, Record)>,
     supplying: Option<Running>,
@@ -186,16 +186,20 @@ impl Injector {
             IpInjection::Runtime | IpInjection::Off => None,
         };
         let plan = plan::plan(target, &injection.method, facts, files.as_ref());
-        let deadlines = Deadlines { steps: start + STEPS, undo: start + UNDO };
+        let deadlines = Deadlines { steps: start + STEPS, undo: start + UNDO, share: UNDO_SHARE };
         let mut port = self.port(&target.hn, deadlines);
         if let Err(mut failed) = plan.run(&mut port) {
-            for (step, error) in failed.left_behind.drain(..) {
-                log::warn!("{}: could not {step} in time: {}", target.hn, error_chain(&error));
-                self.leftovers.push((target.hn.clone(), step));
+            let leftovers = std::mem::take(&mut failed.left_behind);
+            let pending = leftovers.len();
+            if pending > 0 {
+                let steps = leftovers.into_iter().map(|(step, _)| step).collect();
+                self.leftovers.push(Leftovers::new(target.hn.clone(), steps));
             }
-            return Err(InjectionError::Failed(Box::new(failed)));
+            return Err(InjectionError::Failed { failed: Box::new(failed), pending });
         }
         log::info!("{}: configured as its host wants", target.hn);
+        // They belong to a state that nobody wants any more.
+        self.leftovers.retain(|leftovers| leftovers.hn != target.hn);
         let starts_client = |step: &Step| matches!(step, Step::Network(NetworkStep::StartDhcp { .. }));
         self.lease = None;
         if plan.steps().iter().any(|planned| starts_client(&planned.step)) {
@@ -233,21 +237,20 @@ impl Injector {
         })
     }
 
-    /// What is done when nobody waits: what could not be taken back in time, and the name servers after a boot.
+    /// What is done when nobody waits: the name servers after a boot.
     pub(crate) fn at_leisure(&mut self) {
-        self.take_back_leftovers();
         self.supply_next();
     }
 
     fn take_back_leftovers(&mut self) {
-        let until = clock::monotonic() + LATE_UNDO;
-        for (hn, step) in std::mem::take(&mut self.leftovers) {
-            let mut port = self.port(&hn, Deadlines { steps: until, undo: until });
-            port.announce(Event::Undoing(&step));
-            if let Err(error) = port.perform(&step) {
-                log::error!("{hn}: could not {step}, it is left behind: {}", error_chain(&error));
+        let mut all = std::mem::take(&mut self.leftovers);
+        all.retain_mut(|leftovers| {
+            leftovers.due() > clock::monotonic() || {
+                let mut port = self.port(&leftovers.hn, Leftovers::deadlines());
+                !leftovers.attempt(&mut port)
             }
-        }
+        });
+        self.leftovers = all;
     }
 
     /// What resolvconf(8) holds is gone after a boot.
@@ -285,12 +288,14 @@ impl Injector {
     /// When something is due although nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let watch = self.lease.as_ref().map(LeaseWatch::next_look);
-        watch.into_iter().chain(self.supplying.as_ref().map(Running::deadline)).min()
+        let leftovers = self.leftovers.iter().map(Leftovers::due);
+        watch.into_iter().chain(leftovers).chain(self.supplying.as_ref().map(Running::deadline)).min()
     }
 
     /// Does what is due.
     pub(crate) fn advance(&mut self) {
         self.advance_supply();
+        self.take_back_leftovers();
         let now = clock::monotonic();
         let Some(watch) = self.lease.as_mut().filter(|watch| watch.next_look() <= now) else { return };
         match self.source.snapshot() {

@@ -19,9 +19,6 @@ use crate::sys::clock;
 use crate::sys::network::NetworkSource;
 use crate::vf::load::{LoadError, load_rc_conf};
 
-/// The time that one program of the undo may take.
-pub const UNDO_SHARE: Duration = Duration::from_millis(400);
-
 /// When things must be over, by the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
@@ -29,6 +26,8 @@ pub struct Deadlines {
     pub steps: Duration,
     /// The undo of all of them.
     pub undo: Duration,
+    /// How long one program of the undo may take.
+    pub share: Duration,
 }
 
 /// Why a step's outcome was not reached.
@@ -112,7 +111,7 @@ impl InjectionPort {
     /// When the next step must be over.
     fn deadline(&self) -> Duration {
         if self.undoing {
-            self.deadlines.undo.min(clock::monotonic() + UNDO_SHARE)
+            self.deadlines.undo.min(clock::monotonic() + self.deadlines.share)
         } else {
             self.deadlines.steps
         }

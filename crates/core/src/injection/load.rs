@@ -21,8 +21,10 @@ pub enum LoadError {
     Network(io::Error),
     /// A program could not be run or was late.
     Exec(ExecError),
-    /// ifconfig(8) failed.
+    /// A program failed.
     Refused {
+        /// What it was to read.
+        what: &'static str,
         /// Its path.
         program: PathBuf,
         /// What it said.
@@ -35,8 +37,8 @@ impl fmt::Display for LoadError {
         match self {
             Self::Network(_) => write!(f, "cannot read interfaces and routes"),
             Self::Exec(error) => error.fmt(f),
-            Self::Refused { program, message } => {
-                write!(f, "cannot read interfaces with {}: {message}", program.display())
+            Self::Refused { what, program, message } => {
+                write!(f, "cannot read {what} with {}: {message}", program.display())
             }
         }
     }
@@ -66,7 +68,7 @@ pub fn load_facts(
     let finished = Program::new(&settings.ifconfig, limit).run().map_err(LoadError::Exec)?;
     if !finished.status.success() {
         let program = settings.ifconfig.clone();
-        return Err(LoadError::Refused { program, message: finished.complaint() });
+        return Err(LoadError::Refused { what: "interfaces", program, message: finished.complaint() });
     }
     let links = parse_ifconfig(&String::from_utf8_lossy(&finished.stdout));
     let network = source.snapshot().map_err(LoadError::Network)?;
@@ -78,13 +80,18 @@ pub fn load_facts(
     Ok(Facts { network, links, name_servers })
 }
 
-/// resolvconf(8) fails where it holds nothing at all, so its status says little.
+/// resolvconf(8) fails without a word where it holds nothing at all.
 fn load_name_servers(
     settings: &Network,
     labels: Vec<ResolvLabel>,
     limit: Duration,
 ) -> Result<BTreeMap<ResolvLabel, String>, LoadError> {
     let finished = Program::new(&settings.resolvconf, limit).arg("-l").run().map_err(LoadError::Exec)?;
+    let message = finished.complaint();
+    if !finished.status.success() && !message.is_empty() {
+        let program = settings.resolvconf.clone();
+        return Err(LoadError::Refused { what: "name servers", program, message });
+    }
     let mut sections = parse_sections(&String::from_utf8_lossy(&finished.stdout));
     let known = |label: ResolvLabel| sections.remove(label.as_str()).map(|text| (label, text));
     Ok(labels.into_iter().filter_map(known).collect())

@@ -52,7 +52,12 @@ pub(crate) enum InjectionError {
     /// A value cannot be written.
     Value(ParseError),
     /// A step failed.
-    Failed(Box<Failed<Step, ApplyError>>),
+    Failed {
+        /// The step and why.
+        failed: Box<Failed<Step, ApplyError>>,
+        /// How many steps could not be taken back yet; that is tried again after the answer.
+        pending: usize,
+    },
     /// The external program could not be run or was late.
     External(ExecError),
     /// The external program failed.
@@ -80,7 +85,10 @@ impl fmt::Display for InjectionError {
             }
             Self::NoRecord(path) => write!(f, "there is nothing to take back, {} is missing", path.display()),
             Self::Value(error) => error.fmt(f),
-            Self::Failed(error) => error.fmt(f),
+            Self::Failed { failed, pending: 0 } => failed.fmt(f),
+            Self::Failed { failed, pending } => {
+                write!(f, "cannot {}, {pending} steps are still to be taken back", failed.step)
+            }
             Self::External(error) => error.fmt(f),
             Self::Refused { program, message } => write!(f, "{} failed: {message}", program.display()),
         }
@@ -94,7 +102,7 @@ impl Error for InjectionError {
             Self::Facts(error) => error.source(),
             Self::File(error) => error.source(),
             Self::Record { source, .. } => Some(source),
-            Self::Failed(error) => error.source(),
+            Self::Failed { failed, .. } => failed.source(),
             Self::External(error) => error.source(),
             _ => None,
         }

@@ -31,7 +31,8 @@ fn runtime_changes_the_network_and_no_file() {
     assert_eq!(scene.rc_conf(), static_rc_conf(0));
     assert!(!scene.path("var/hyperv/injection").exists());
     scene.reboot();
-    assert!(scene.seen(0).starts_with("10.0.0.5 255.255.255.0;10.1.0.5 255.255.255.255;fd00::5 /64"));
+    let wanted = "10.0.0.5 255.255.255.0;10.1.0.5 255.255.255.255;fd00::5 /64";
+    eventually("the old addresses", || scene.seen(0).starts_with(wanted));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hvsim::kvp::{HostAnswer, IpInfo};
@@ -24,11 +26,15 @@ pub(crate) struct Scene {
     pub(crate) session: Session,
 }
 
+/// What belongs to the simulation and what nobody writes to.
+const STAND_INS: [&str; 6] =
+    ["rc.subr", "network.subr", "netif", "devd.conf", "defaults/rc.conf", "hyperv.toml"];
+
 /// Everything that must be as before when an injection fails.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct World {
     network: State,
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    files: BTreeMap<PathBuf, String>,
     dhcp: Vec<String>,
 }
 
@@ -63,6 +69,16 @@ pub(crate) fn dhcp(adapter: &str) -> IpInfo {
     IpInfo { adapter: adapter.into(), family: 1, dhcp: true, ..IpInfo::default() }
 }
 
+impl World {
+    /// The same without the order of addresses.
+    pub(crate) fn unordered(mut self) -> Self {
+        for interface in self.network.interfaces.values_mut() {
+            interface.addresses.sort_by_key(|address| address.ip);
+        }
+        self
+    }
+}
+
 impl Scene {
     pub(crate) fn new(state: State, rc_conf: &str) -> Self {
         Self::with_settings(state, rc_conf, "")
@@ -71,14 +87,17 @@ impl Scene {
     pub(crate) fn with_settings(state: State, rc_conf: &str, kvp_settings: &str) -> Self {
         let network = Some(NetworkSetup { state, rc_conf: rc_conf.into() });
         let setup = Setup { network, kvp_settings: kvp_settings.into(), ..Setup::default() };
-        Self { session: Session::start(&setup) }
+        let scene = Self { session: Session::start(&setup) };
+        // As after a boot: resolv.conf is what resolvconf makes of what it holds.
+        assert!(Command::new(scene.path("guest/sbin/resolvconf")).arg("-u").status().unwrap().success());
+        scene
     }
 
     /// hn0 with a lease.
     pub(crate) fn leased(rc_conf: &str) -> Self {
         let scene = Self::new(dhcp_state(), rc_conf);
         let client = scene.path("guest/sbin/dhclient");
-        assert!(std::process::Command::new(client).arg("hn0").output().unwrap().status.success());
+        assert!(Command::new(client).arg("hn0").output().unwrap().status.success());
         scene
     }
 
@@ -148,6 +167,7 @@ impl Scene {
         network.routes.sort_by_key(|route| route.gateway);
         let mut files = BTreeMap::new();
         collect(&self.path("guest/etc"), &mut files);
+        files.retain(|path, _| !STAND_INS.iter().any(|name| path.ends_with(name)));
         collect(&self.path("var/hyperv/injection"), &mut files);
         World { network, files, dhcp: self.clients() }
     }
@@ -161,6 +181,17 @@ impl Scene {
         names
     }
 
+    /// Waits until everything is as it was.
+    pub(crate) fn await_world(&mut self, before: &World, after: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while &self.world() != before {
+            if Instant::now() >= deadline {
+                assert_eq!(&self.world(), before, "after {after}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     pub(crate) fn log(&mut self) -> String {
         self.session.daemon().map_or_else(String::new, |daemon| daemon.output())
     }
@@ -170,14 +201,15 @@ impl Scene {
     }
 }
 
-fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, files);
         } else {
-            files.insert(path.clone(), fs::read(&path).unwrap());
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            files.insert(path.clone(), format!("{mode:o}\n{}", fs::read_to_string(&path).unwrap()));
         }
     }
 }
