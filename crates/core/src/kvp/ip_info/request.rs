@@ -191,7 +191,7 @@ fn static_addresses(request: &NetworkRequest) -> Result<StaticAddresses, Request
 
 fn check_families(bits: u8, addresses: &[InterfaceAddress]) -> Result<(), RequestError> {
     let has = |ipv4: bool| addresses.iter().any(|address| address.address.is_ipv4() == ipv4);
-    let held = u8::from(has(true)) * FAMILY_IPV4 | u8::from(has(false)) * FAMILY_IPV6;
+    let held = (u8::from(has(true)) * FAMILY_IPV4) | (u8::from(has(false)) * FAMILY_IPV6);
     if bits == held { Ok(()) } else { Err(RequestError::Family(bits)) }
 }
 

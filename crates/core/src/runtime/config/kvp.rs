@@ -68,6 +68,9 @@ impl Kvp {
         if self.lock_wait_ms > 4000 {
             return Err(ConfigError::Value { key: "kvp.lock-wait-ms", expected: "from 0 to 4000" });
         }
+        if self.ip_injection_apply.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(ConfigError::Value { key: "kvp.ip-injection-apply", expected: "an absolute path" });
+        }
         validate_interfaces(&self.ip_injection_interfaces)
     }
 }

@@ -265,7 +265,7 @@ fn hostile_and_odd_requests_are_refused_with_one_line_that_names_the_item() {
 /// Odd, but what hosts send or administrators use.
 #[test]
 fn unusual_requests_that_are_good() {
-    let rows: &[(&str, fn(&mut NetworkRequest), &str)] = &[
+    let rows: &[Row] = &[
         ("one more semicolon", |r| r.addresses = "10.1.1.5;".into(), "10.1.1.5/24"),
         ("blanks around", |r| r.addresses = " \t10.1.1.5 ;".into(), "10.1.1.5/24"),
         ("a network of two", |r| r.masks = "255.255.255.254".into(), "10.1.1.5/31"),
