@@ -38,6 +38,24 @@ pub(crate) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
     }
 }
 
+/// `hvsim bench-vf [--json]`.
+pub(crate) fn bench(mut parser: lexopt::Parser) -> Result<(), Failure> {
+    let mut json = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("json") => json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let costs = super::cost::measure().map_err(Failure::Unavailable)?;
+    if json {
+        println!("{}", serde_json::to_string(&costs).unwrap_or_default());
+    } else {
+        print!("{costs}");
+    }
+    if costs.0.iter().all(|cost| cost.processes <= cost.most) { Ok(()) } else { Err(Failure::Bad) }
+}
+
 fn create(dir: &Path, rules: &str, dhcp: bool) -> Result<(), Failure> {
     std::fs::create_dir_all(dir)?;
     let dir = dir.canonicalize()?;

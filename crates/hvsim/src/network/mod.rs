@@ -6,6 +6,7 @@
 //! is called from tells which guest it belongs to: `GUEST/sbin/ifconfig` works on the guest in `GUEST`.
 
 pub(crate) mod cli;
+pub mod cost;
 pub mod devd;
 mod facts;
 pub mod faults;
