@@ -5,8 +5,8 @@ mod lease;
 mod leftovers;
 mod restore;
 
-use std::collections::VecDeque;
 use std::fs;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub(crate) struct Injector {
     lease: Option<LeaseWatch>,
     leftovers: Vec<Leftovers>,
     /// What resolvconf(8) is to be told after a boot, by the interface that holds the addresses.
-    supplies: VecDeque<(InterfaceName, Record)>,
+    supplies: Vec<(InterfaceName, Record)>,
     supplying: Option<Running>,
 }
 
@@ -80,7 +80,7 @@ impl Injector {
             gateways: GivenGateways::new(),
             lease: None,
             leftovers: Vec::new(),
-            supplies: VecDeque::new(),
+            supplies: Vec::new(),
             supplying: None,
         };
         for record in load_records(&config.kvp.ip_injection_dir) {
@@ -88,7 +88,7 @@ impl Injector {
             let Some(live) = injector.holder(&record) else { continue };
             injector.remember(&live, record.given.gateways.clone());
             if !record.given.name_servers.is_empty() {
-                injector.supplies.push_back((live, record));
+                injector.supplies.push((live, record));
             }
         }
         injector
@@ -145,11 +145,10 @@ impl Injector {
         Err(InjectionError::NotAllowed(asked.clone()))
     }
 
-    fn remember(&mut self, interface: &InterfaceName, gateways: Vec<std::net::IpAddr>) {
-        if gateways.is_empty() {
-            self.gateways.remove(interface);
-        } else {
-            self.gateways.insert(interface.clone(), gateways);
+    fn remember(&mut self, interface: &InterfaceName, gateways: Vec<IpAddr>) {
+        self.gateways.retain(|(name, _)| name != interface);
+        if !gateways.is_empty() {
+            self.gateways.push((interface.clone(), gateways));
         }
     }
 
@@ -256,7 +255,7 @@ impl Injector {
     /// What resolvconf(8) holds is gone after a boot.
     fn supply_next(&mut self) {
         while self.supplying.is_none()
-            && let Some((live, record)) = self.supplies.pop_front()
+            && let Some((live, record)) = self.supplies.pop()
         {
             let label = ResolvLabel::of_host(&record.interface);
             let text = name_server_lines(&record.given.name_servers, &live);

@@ -310,15 +310,13 @@ pub fn check(
     if wanted.dhcp.is_some() != dhcp {
         return Err(Mismatch::Dhcp(!dhcp));
     }
-    let mut found: Vec<InterfaceAddress> =
+    let found: Vec<InterfaceAddress> =
         wanted.configure.iter().filter_map(|arguments| arguments.address).collect();
-    let mut given = match method {
-        Method::Dhcp => Vec::new(),
-        Method::Static(given) => given.addresses.clone(),
+    let given = match method {
+        Method::Dhcp => &[][..],
+        Method::Static(given) => &given.addresses,
     };
-    found.sort();
-    given.sort();
-    if found != given {
+    if found.len() != given.len() || !given.iter().all(|address| found.contains(address)) {
         return Err(Mismatch::Addresses(found));
     }
     let Method::Static(given) = method else { return Ok(()) };

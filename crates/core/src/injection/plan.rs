@@ -19,7 +19,7 @@ pub struct Facts {
     /// What ifconfig(8) tells beyond that.
     pub links: BTreeMap<InterfaceName, Link>,
     /// What resolvconf(8) holds.
-    pub name_servers: BTreeMap<ResolvLabel, String>,
+    pub name_servers: Vec<(ResolvLabel, String)>,
 }
 
 /// Where a configuration goes.
@@ -92,6 +92,10 @@ pub fn target(name: &InterfaceName, facts: &Facts) -> Result<Target, NoTarget> {
 impl Facts {
     fn interface(&self, name: &InterfaceName) -> Option<&Interface> {
         self.network.interfaces.iter().find(|interface| &interface.name == name)
+    }
+
+    fn held_name_servers(&self, label: &ResolvLabel) -> Option<&String> {
+        self.name_servers.iter().find(|(held, _)| held == label).map(|(_, text)| text)
     }
 
     fn default_route(&self, ipv4: bool) -> Option<&DefaultRoute> {
@@ -314,7 +318,7 @@ impl<'a> Builder<'a> {
             return;
         }
         let text = name_server_lines(&given.name_servers, self.live);
-        let held = self.facts.name_servers.get(&label);
+        let held = self.facts.held_name_servers(&label);
         if held != Some(&text) {
             let undo = match held {
                 Some(held) => Step::SetNameServers { label: label.clone(), text: held.clone() },
@@ -328,7 +332,7 @@ impl<'a> Builder<'a> {
     }
 
     fn drop_name_servers(&mut self, label: ResolvLabel) {
-        if let Some(held) = self.facts.name_servers.get(&label) {
+        if let Some(held) = self.facts.held_name_servers(&label) {
             let undo = Step::SetNameServers { label: label.clone(), text: held.clone() };
             self.plan.push(Step::DropNameServers(label), vec![undo]);
         }

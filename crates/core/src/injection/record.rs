@@ -25,18 +25,19 @@
 //! injection; none: it was not set. A variable that somebody changed since an injection has the lines of that change as
 //! its `old` after the next one.
 
+mod read;
+
 use std::fmt::{self, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use toml::de::DeTable;
 
 use super::rc_file::{Line, RcFile, Variable};
 use crate::kvp::ip_info::request::{Method, StaticAddresses};
-use crate::net::{InterfaceAddress, InterfaceName};
+use crate::net::InterfaceName;
 
 /// The only format so far.
-const FORMAT: u32 = 1;
+const FORMAT: usize = 1;
 
 /// The contents of an undo file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,36 +77,6 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Text {
-    format: u32,
-    interface: String,
-    rc_conf: PathBuf,
-    final_newline: bool,
-    addresses: Vec<String>,
-    gateways: Vec<IpAddr>,
-    name_servers: Vec<IpAddr>,
-    #[serde(default)]
-    variable: Vec<TextChange>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TextChange {
-    name: String,
-    written: Option<String>,
-    #[serde(default)]
-    old: Vec<TextLine>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TextLine {
-    number: usize,
-    text: String,
-}
-
 impl Record {
     /// The undo file of `interface` in `directory`.
     #[must_use]
@@ -130,27 +101,9 @@ impl Record {
     /// # Errors
     /// It is none, or of a later format.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let error = |text: &dyn fmt::Display| RecordError(text.to_string().replace('\n', " "));
-        let text = std::str::from_utf8(bytes).map_err(|e| error(&e))?;
-        let text: Text = toml::from_str(text).map_err(|e| error(&e.message()))?;
-        if text.format != FORMAT {
-            return Err(RecordError(format!("its format {} is unknown", text.format)));
-        }
-        let addresses: Result<Vec<InterfaceAddress>, _> =
-            text.addresses.iter().map(|address| address.parse()).collect();
-        let variables: Result<Vec<Change>, _> =
-            text.variable.into_iter().map(TextChange::into_change).collect();
-        Ok(Self {
-            interface: text.interface.parse().map_err(|e| error(&e))?,
-            rc_conf: text.rc_conf,
-            final_newline: text.final_newline,
-            given: StaticAddresses {
-                addresses: addresses.map_err(|e| error(&e))?,
-                gateways: text.gateways,
-                name_servers: text.name_servers,
-            },
-            variables: variables.map_err(|e| error(&e))?,
-        })
+        let text = std::str::from_utf8(bytes).map_err(|_| RecordError("it is no UTF-8".to_owned()))?;
+        let table = DeTable::parse(text).map_err(|error| RecordError(error.message().replace('\n', " ")))?;
+        read::record(table.get_ref())
     }
 
     /// The record as the text of an undo file.
@@ -189,19 +142,14 @@ impl Record {
     #[must_use]
     pub fn updated(&self, before: &RcFile, after: &RcFile, names: &[Variable], method: &Method) -> Self {
         let untouched = self.variables.is_empty();
-        let mut names = names.to_vec();
-        names.extend(self.variables.iter().map(|change| change.name.clone()));
-        names.sort();
-        names.dedup();
-        let variables = names
-            .into_iter()
-            .map(|name| Change {
-                old: self.old_lines(before, &name),
-                written: after.assigns(&name).then(|| after.value(&name)).flatten(),
-                name,
-            })
-            .filter(|change| !same_text(&change.old, &after.lines_of(&change.name)))
-            .collect();
+        let mut variables: Vec<Change> = Vec::new();
+        for name in self.variables.iter().map(|change| &change.name).chain(names) {
+            let old = self.old_lines(before, name);
+            let known = variables.iter().any(|change| &change.name == name);
+            if !known && !same_text(&old, &after.lines_of(name)) {
+                variables.push(Change { name: name.clone(), written: after.value(name), old });
+            }
+        }
         let given = match method {
             Method::Dhcp => StaticAddresses::default(),
             Method::Static(given) => given.clone(),
@@ -223,9 +171,12 @@ impl Record {
         let (ours, foreign): (Vec<&Change>, Vec<&Change>) =
             self.variables.iter().partition(|change| change.is_as_written(file));
         ours.iter().for_each(|change| file.remove_lines_of(&change.name));
-        let mut lines: Vec<&Line> = ours.iter().flat_map(|change| &change.old).collect();
         // By their places, so that each finds the lines in front of it there already.
-        lines.sort_by_key(|line| line.number);
+        let mut lines: Vec<&Line> = Vec::new();
+        for line in ours.iter().flat_map(|change| &change.old) {
+            let place = lines.partition_point(|other| other.number <= line.number);
+            lines.insert(place, line);
+        }
         lines.into_iter().for_each(|line| file.put_back(line));
         if !self.final_newline && foreign.is_empty() {
             file.drop_final_newline();
@@ -240,13 +191,6 @@ impl Change {
             Some(written) => file.value(&self.name).as_ref() == Some(written),
             None => file.lines_of(&self.name).is_empty(),
         }
-    }
-}
-
-impl TextChange {
-    fn into_change(self) -> Result<Change, crate::net::ParseError> {
-        let old = self.old.into_iter().map(|line| Line { number: line.number, text: line.text });
-        Ok(Change { name: Variable::new(&self.name)?, written: self.written, old: old.collect() })
     }
 }
 

@@ -3,13 +3,12 @@
 //! A default route has one gateway. Several are kept, so that the host finds again what it set; those behind the first
 //! are reported for as long as that one is in use.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::net::{DefaultRoute, InterfaceName, NetworkSnapshot};
 
 /// The gateways that the host gave last, by the interface that holds the configuration.
-pub type GivenGateways = BTreeMap<InterfaceName, Vec<IpAddr>>;
+pub type GivenGateways = Vec<(InterfaceName, Vec<IpAddr>)>;
 
 /// `network` with the further gateways behind the one in use.
 #[must_use]
@@ -21,7 +20,7 @@ pub fn with_further_gateways(network: &NetworkSnapshot, given: &GivenGateways) -
 
 fn with_further(route: &DefaultRoute, given: &GivenGateways) -> Vec<DefaultRoute> {
     let of_family = |gateway: &&IpAddr| gateway.is_ipv4() == route.gateway.is_ipv4();
-    let list = given.get(&route.interface).map_or(&[][..], Vec::as_slice);
+    let list = given.iter().find(|(name, _)| name == &route.interface).map_or(&[][..], |(_, list)| list);
     let own: Vec<IpAddr> = list.iter().filter(of_family).copied().collect();
     let in_use = own.first() == Some(&route.gateway);
     let further = own.into_iter().skip(1).filter(|_| in_use);
@@ -41,7 +40,7 @@ mod tests {
             interface: interface.parse().unwrap(),
         };
         let list = ["10.0.0.1", "fe80::1", "10.0.0.2"].map(|text| text.parse().unwrap()).to_vec();
-        let given = GivenGateways::from([("hn0".parse().unwrap(), list)]);
+        let given: GivenGateways = vec![("hn0".parse().unwrap(), list)];
         let with = |routes: &[DefaultRoute]| {
             let network = NetworkSnapshot { default_routes: routes.to_vec(), ..NetworkSnapshot::default() };
             with_further_gateways(&network, &given).default_routes

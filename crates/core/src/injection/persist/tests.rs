@@ -144,7 +144,7 @@ fn what_rc_would_make_of_it_is_compared() {
         (
             "ifconfig_hn1",
             "inet 10.1.1.9/24",
-            "the addresses would be other ones: 10.1.1.6/24 10.1.1.9/24 fd00::5/64",
+            "the addresses would be other ones: 10.1.1.9/24 fd00::5/64 10.1.1.6/24",
         ),
         ("ifconfig_hn1", "DHCP", "dhclient would serve the interface"),
         ("ifconfig_hn1", "inet $address", "cannot use ifconfig_hn1"),

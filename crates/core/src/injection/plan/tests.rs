@@ -110,7 +110,7 @@ fn addresses_become_exactly_those_given() {
 fn what_is_as_it_should_be_needs_no_step() {
     let mut held = facts(&["10.0.0.5/24", "fe80::5/64", "fd00::5/64"]);
     let label = ResolvLabel::of_host(&name("hn0"));
-    held.name_servers.insert(label, "nameserver 10.0.0.2\nnameserver fe80::1%hn0\n".into());
+    held.name_servers.push((label, "nameserver 10.0.0.2\nnameserver fe80::1%hn0\n".into()));
     let method = given(&["10.0.0.5/24", "fd00::5/64", "fe80::5/64"], &["10.0.0.1"], &["10.0.0.2", "fe80::1"]);
     assert_eq!(lines(&method, &held), [""; 0]);
 }
@@ -119,7 +119,7 @@ fn what_is_as_it_should_be_needs_no_step() {
 fn a_client_is_stopped_first_and_its_lease_given_back_before_a_new_one_starts() {
     let mut held = facts(&["10.0.0.5/24"]);
     held.network.dhcp_clients = vec![name("hn0")];
-    held.name_servers.insert(ResolvLabel::of_dhclient(&name("hn0")), "nameserver 10.0.0.9\n".into());
+    held.name_servers.push((ResolvLabel::of_dhclient(&name("hn0")), "nameserver 10.0.0.9\n".into()));
     let method = given(&["10.0.0.5/24"], &["10.0.0.1"], &["10.0.0.2"]);
     let wanted = [
         "stop dhclient on hn0",
@@ -139,7 +139,7 @@ fn a_client_is_stopped_first_and_its_lease_given_back_before_a_new_one_starts() 
 #[test]
 fn dhcp_takes_static_addresses_away_and_starts_a_client() {
     let mut held = facts(&["10.0.0.5/24", "10.0.0.6/24", "fd00::5/64"]);
-    held.name_servers.insert(ResolvLabel::of_host(&name("hn0")), "nameserver 10.0.0.2\n".into());
+    held.name_servers.push((ResolvLabel::of_host(&name("hn0")), "nameserver 10.0.0.2\n".into()));
     let wanted = [
         "remove 10.0.0.6/24 from hn0",
         "remove 10.0.0.5/24 from hn0",
