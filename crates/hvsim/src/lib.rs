@@ -57,3 +57,4 @@ pub mod server;
 pub mod session;
 pub mod station;
 pub mod testing;
+pub mod vss;

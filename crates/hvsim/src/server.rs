@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::kvp::{KvpDevice, Settings};
 use crate::namespace::{self, NamespaceError};
 use crate::station::Station;
+use crate::vss;
 
 /// What is served.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// The key-value device's settings.
     pub kvp: Settings,
+    /// The settings of the devices of a live backup; where the devices are is filled in.
+    pub vss: vss::Settings,
     /// End when standard input does, which it does when the process that started the server dies.
     pub while_stdin: bool,
 }
@@ -82,7 +85,9 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     let signals = end_signals();
     signals.thread_block().map_err(|error| ServeError::Fuse(error.into()))?;
 
-    let host = Host::new(devices, Arc::new(Station::new(KvpDevice::new(options.kvp.clone()))));
+    let kvp = Arc::new(Station::new(KvpDevice::new(options.kvp.clone())));
+    let vss = vss::Settings { devices: devices.clone(), ..options.vss.clone() };
+    let host = Host::new(devices, kvp, vss::Devices::new(vss));
     let _session = crate::fs::serve(host.shared_devices(), fuse).map_err(ServeError::Fuse)?;
     let socket = socket_path(&dir);
     let listener = listen(&socket)?;

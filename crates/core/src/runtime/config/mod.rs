@@ -4,6 +4,7 @@ mod injection;
 mod kvp;
 mod network;
 mod vf;
+mod vss;
 
 use std::fmt;
 use std::fs::File;
@@ -17,6 +18,7 @@ pub use injection::IpInjection;
 pub use kvp::Kvp;
 pub use network::Network;
 pub use vf::Vf;
+pub use vss::{MountRule, Vss};
 
 /// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build environment.
 pub const DEFAULT_PATH: &str = match option_env!("HV_CONFIG_FILE") {
@@ -41,6 +43,8 @@ pub struct Config {
     pub network: Network,
     /// The hand-over between hn(4) and its VF.
     pub vf: Vf,
+    /// Live backup.
+    pub vss: Vss,
 }
 
 /// `[log]`.
@@ -193,7 +197,8 @@ impl Config {
         }
         self.kvp.validate()?;
         self.network.validate()?;
-        self.vf.validate()
+        self.vf.validate()?;
+        self.vss.validate()
     }
 }
 
