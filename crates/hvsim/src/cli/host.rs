@@ -23,6 +23,7 @@ struct Arguments {
     take: bool,
     kind: Option<String>,
     ip: IpInfo,
+    addresses: Vec<String>,
     pause: Option<Duration>,
     words: Vec<String>,
 }
@@ -72,10 +73,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Failure> {
             Long("type") => found.kind = Some(parser.value()?.string()?),
             Long("pause") => found.pause = Some(seconds(&parser.value()?.string()?)?),
             Long("dhcp") => found.ip.dhcp = true,
-            Long("address") => found.ip.addresses = parser.value()?.string()?,
+            Long("address") => found.addresses.push(parser.value()?.string()?),
             Long("mask") => found.ip.masks = parser.value()?.string()?,
-            Long("gateway") => found.ip.gateways = parser.value()?.string()?,
-            Long("dns") => found.ip.name_servers = parser.value()?.string()?,
+            Long("gateway") => add_item(&mut found.ip.gateways, &parser.value()?.string()?),
+            Long("dns") => add_item(&mut found.ip.name_servers, &parser.value()?.string()?),
             Value(word) => found.words.push(word.string()?),
             other => return Err(other.unexpected().into()),
         }
@@ -97,7 +98,7 @@ fn kvp_action(verb: &str, words: &[&str], arguments: &Arguments) -> Result<Actio
         },
         ("delete", [pool, key]) => HostRequest::Delete { pool: number(pool)?, key: (*key).to_owned() },
         ("ip-info", [mac]) => HostRequest::GetIpInfo { adapter: (*mac).to_owned() },
-        ("set-ip", [adapter]) => HostRequest::SetIpInfo { info: new_addresses(adapter, &arguments.ip) },
+        ("set-ip", [adapter]) => HostRequest::SetIpInfo { info: new_addresses(adapter, arguments)? },
         ("raw", [opcode, pool]) => raw(opcode, pool, "")?,
         ("raw", [opcode, pool, hex]) => raw(opcode, pool, hex)?,
         _ => return Err(Failure::Usage(format!("kvp {verb} is unknown or lacks an argument"))),
@@ -105,10 +106,30 @@ fn kvp_action(verb: &str, words: &[&str], arguments: &Arguments) -> Result<Actio
     Ok(Action::Ask(request))
 }
 
-fn new_addresses(adapter: &str, ip: &IpInfo) -> IpInfo {
-    let has = |mark: char| ip.addresses.contains(mark);
-    let family = u8::from(has('.')) | (u8::from(has(':')) << 1);
-    IpInfo { adapter: adapter.to_owned(), family, ..ip.clone() }
+fn add_item(list: &mut String, item: &str) {
+    if !list.is_empty() {
+        list.push(';');
+    }
+    list.push_str(item);
+}
+
+/// With `--mask` the lists are sent as they are given, however odd.
+fn new_addresses(adapter: &str, arguments: &Arguments) -> Result<IpInfo, Failure> {
+    let given = &arguments.ip;
+    if !given.masks.is_empty() {
+        let addresses = arguments.addresses.join(";");
+        let has = |mark: char| addresses.contains(mark);
+        let family = u8::from(has('.')) | (u8::from(has(':')) << 1);
+        return Ok(IpInfo { adapter: adapter.to_owned(), family, addresses, ..given.clone() });
+    }
+    let addresses: Vec<&str> = arguments.addresses.iter().map(String::as_str).collect();
+    let info = IpInfo::with_addresses(adapter, &addresses).map_err(Failure::Usage)?;
+    Ok(IpInfo {
+        dhcp: given.dhcp,
+        gateways: given.gateways.clone(),
+        name_servers: given.name_servers.clone(),
+        ..info
+    })
 }
 
 fn raw(opcode: &str, pool: &str, hex: &str) -> Result<HostRequest, Failure> {
