@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use Operation::{Check, Freeze, Thaw};
 
-const ROOT: &str = "ufs /dev/da0 / local 1 7\n";
+const ROOT: &str = "ufs / /dev/da0 local 1 7\n";
 
 /// A guest with device files, or the reason why this test is skipped.
 fn start(setup: &Setup) -> Option<Session> {
@@ -84,7 +84,7 @@ fn a_dry_check_needs_no_device_and_shows_a_table() {
     let mounts = directory.path().join("mounts");
     fs::write(&path, format!("[facts]\ndir = {:?}\n[vss]\nhook-dir = \"/nonexistent\"\n", directory.path()))
         .unwrap();
-    fs::write(&mounts, format!("{ROOT}zfs tank /tank local 2 7\nnullfs /tank /jail local 3 7\n")).unwrap();
+    fs::write(&mounts, format!("{ROOT}zfs /tank tank local 2 7\nnullfs /jail /tank local 3 7\n")).unwrap();
     let arguments = ["-c", "-f", path.to_str().unwrap()];
     let wanted = "\
 MOUNT  TYPE    ACTION   WHY
@@ -95,7 +95,7 @@ MOUNT  TYPE    ACTION   WHY
 a backup can be made
 ";
     assert_eq!(code_and_text(&run(&arguments)), (0, wanted.to_owned()));
-    fs::write(&mounts, format!("{ROOT}ext2fs /dev/da1 /linux local 2 7\n")).unwrap();
+    fs::write(&mounts, format!("{ROOT}ext2fs /linux /dev/da1 local 2 7\n")).unwrap();
     let (code, text) = code_and_text(&run(&arguments));
     assert_eq!(code, 1);
     assert!(text.ends_with("no backup can be made: one mount vetoes\n"), "{text}");

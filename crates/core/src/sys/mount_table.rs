@@ -11,7 +11,7 @@ impl FactsSource {
     /// All mounts, oldest first, as getfsstat(2) with MNT_NOWAIT knows them: no file system is asked anything, so a
     /// file server that does not answer holds nobody up.
     ///
-    /// A directory has them in its file `mounts`, one a line: `TYPE FROM ON FLAGS FSID0 FSID1`, with flags as a number
+    /// A directory has them in its file `mounts`, one a line: `TYPE ON FROM FLAGS FSID0 FSID1`, with flags as a number
     /// or as names joined by commas, and `\040` for a blank. On Linux the system's own mounts are for display only.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ fn parse_table(text: &str) -> io::Result<Vec<Mount>> {
 
 fn parse_line(line: &str) -> Option<Mount> {
     let mut words = line.split_ascii_whitespace();
-    let (fs_type, from, on, flags) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let (fs_type, on, from, flags) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let id = FsId([words.next()?.parse().ok()?, words.next()?.parse().ok()?]);
     let flags = parse_flags(flags)?;
     Some(Mount {
@@ -67,20 +67,19 @@ fn parse_line(line: &str) -> Option<Mount> {
     })
 }
 
-/// A number, or names of which only those count that a backup looks at.
+/// Numbers and names, joined by commas. Of the names only those count that a backup looks at.
 fn parse_flags(text: &str) -> Option<u64> {
-    if let Some(hex) = text.strip_prefix("0x") {
-        return u64::from_str_radix(hex, 16).ok();
+    text.split([',', '|']).map(parse_flag).try_fold(0, |flags, flag| Some(flags | flag?))
+}
+
+fn parse_flag(word: &str) -> Option<u64> {
+    match (word, word.strip_prefix("0x")) {
+        (_, Some(hex)) => u64::from_str_radix(hex, 16).ok(),
+        ("rdonly" | "ro", _) => Some(abi::MNT_RDONLY),
+        ("local", _) => Some(abi::MNT_LOCAL),
+        _ if word.starts_with(|c: char| c.is_ascii_digit()) => word.parse().ok(),
+        _ => Some(0),
     }
-    if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return text.parse().ok();
-    }
-    let bit = |name: &str| match name {
-        "rdonly" => abi::MNT_RDONLY,
-        "local" => abi::MNT_LOCAL,
-        _ => 0,
-    };
-    Some(text.split(',').map(bit).fold(0, |flags, bit| flags | bit))
 }
 
 /// A text in which a backslash and three octal digits stand for a byte, as in fstab(5).
@@ -106,8 +105,8 @@ mod tests {
     #[test]
     fn lines_of_a_mount_table() {
         let table = parse_table(
-            "# the root\nufs /dev/da0p2 / local,rootfs 7 -9\nzfs tank/a\\040b /a\\040b 0x1001 1 2\n\
-             nfs server:/x /x 0 3 4\n\n",
+            "# the root\nufs / /dev/da0p2 local,rootfs 7 -9\nzfs /a\\040b tank/a\\040b 0x1001 1 2\n\
+             nfs /x server:/x 0,nosuid,1 3 4\n\n",
         )
         .unwrap();
         assert_eq!(table.len(), 3);
@@ -118,12 +117,12 @@ mod tests {
         assert!(table[0].local && !table[0].read_only);
         assert_eq!((table[1].from.as_str(), table[1].on.as_str()), ("tank/a b", "/a b"));
         assert!(table[1].local && table[1].read_only);
-        assert!(!table[2].local);
+        assert!(!table[2].local && table[2].read_only);
     }
 
     #[test]
     fn a_line_that_is_none_is_an_error_that_shows_it() {
-        for line in ["ufs", "ufs a / local 1", "ufs a / local 1 x", "ufs a / 0xg 1 2", "ufs a / 1x 1 2"] {
+        for line in ["ufs", "ufs / a local 1", "ufs / a local 1 x", "ufs / a 0xg 1 2", "ufs / a 1x 1 2"] {
             assert!(parse_table(line).unwrap_err().to_string().contains(line), "{line}");
         }
     }
@@ -149,7 +148,7 @@ mod tests {
     fn a_file_open_for_writing_is_found_on_its_mount() {
         let directory = tempfile::tempdir().unwrap();
         let on = directory.path().to_str().unwrap();
-        let table = parse_table(&format!("ufs a {on} local 77 1\nufs b {on}/deeper local 78 1\n")).unwrap();
+        let table = parse_table(&format!("ufs {on} a local 77 1\nufs {on}/deeper b local 78 1\n")).unwrap();
         let held = |table| FactsSource::default().held_open_for_writing(table).unwrap();
         let path = directory.path().join("log");
         let file = std::fs::File::create(&path).unwrap();
