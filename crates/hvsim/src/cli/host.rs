@@ -292,3 +292,45 @@ fn table(items: &[Item]) -> String {
 fn escape(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(words: &[&str]) -> Result<IpInfo, Failure> {
+        let arguments = parse(lexopt::Parser::from_args(words))?;
+        new_addresses("hn0", &arguments)
+    }
+
+    #[test]
+    fn addresses_with_prefix_lengths_become_the_lists_of_a_host() {
+        let words = ["--address", "10.1.1.5/24", "--address", "fd00::5/64", "--gateway", "10.1.1.1"];
+        let words = [&words[..], &["--gateway", "fe80::1", "--dns", "10.1.1.2"]].concat();
+        let wanted = IpInfo {
+            adapter: "hn0".into(),
+            family: 3,
+            dhcp: false,
+            addresses: "10.1.1.5;fd00::5".into(),
+            masks: "255.255.255.0;64".into(),
+            gateways: "10.1.1.1;fe80::1".into(),
+            name_servers: "10.1.1.2".into(),
+        };
+        assert_eq!(request(&words).ok(), Some(wanted));
+        let dhcp = request(&["--dhcp"]).ok().unwrap();
+        assert!(dhcp.dhcp && dhcp.addresses.is_empty());
+    }
+
+    #[test]
+    fn with_masks_the_lists_are_sent_as_they_are() {
+        let info = request(&["--address", "$(id);x", "--mask", ";;", "--gateway", "a;b"]).ok().unwrap();
+        assert_eq!((info.addresses.as_str(), info.masks.as_str()), ("$(id);x", ";;"));
+        assert_eq!(info.gateways, "a;b");
+    }
+
+    #[test]
+    fn addresses_without_prefix_length_are_a_wrong_command() {
+        for words in [&["--address", "10.1.1.5"][..], &["--address", "x/24"], &["--address", "10.1.1.5/33"]] {
+            assert!(matches!(request(words), Err(Failure::Usage(_))), "{words:?}");
+        }
+    }
+}
