@@ -25,7 +25,7 @@ pub struct Options {
     pub dir: PathBuf,
     /// The key-value device's settings.
     pub kvp: Settings,
-    /// The settings of the devices of a live backup; where the devices are is filled in.
+    /// The settings of the devices of a live backup.
     pub vss: vss::Settings,
     /// End when standard input does, which it does when the process that started the server dies.
     pub while_stdin: bool,
@@ -86,8 +86,7 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     signals.thread_block().map_err(|error| ServeError::Fuse(error.into()))?;
 
     let kvp = Arc::new(Station::new(KvpDevice::new(options.kvp.clone())));
-    let vss = vss::Settings { devices: devices.clone(), ..options.vss.clone() };
-    let host = Host::new(devices, kvp, vss::Devices::new(vss));
+    let host = Host::new(devices, kvp, vss::Devices::new(options.vss.clone()));
     let _session = crate::fs::serve(host.shared_devices(), fuse).map_err(ServeError::Fuse)?;
     let socket = socket_path(&dir);
     let listener = listen(&socket)?;

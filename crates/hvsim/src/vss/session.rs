@@ -125,7 +125,7 @@ impl Session {
         let dir = scratch.path().to_owned();
         prepare(&dir, setup, Path::new("/dev"));
         let facts = Some(dir.join("facts"));
-        let devices = Devices::new(Settings { timeout: setup.timeout, facts, ..Settings::default() });
+        let devices = Devices::new(Settings { timeout: setup.timeout, facts });
         let host = in_process::client(&devices).expect("no socket pair").with_limit(PATIENCE);
         let text = fs::read_to_string(dir.join("hyperv.toml")).expect("it was just written");
         let config = Config::parse(&text, Path::new("hyperv.toml")).expect("the configuration is good");
