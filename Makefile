@@ -2,7 +2,7 @@
 # is in scripts/. All of cargo's output is below target/, FreeBSD's in target/freebsd.
 
 CARGO ?= cargo
-# Arguments for "hvsim bench", e.g. make bench ARGS=vss
+# Arguments for one bench, e.g. make bench-kvp ARGS='--idle 0'
 ARGS ?=
 
 NATIVE = $(CARGO) build --locked --workspace --bins
@@ -10,13 +10,13 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo test bench freebsd freebsd-build freebsd-clippy freebsd-abi \
+.PHONY: help demo test bench bench-kvp bench-vss bench-vf freebsd freebsd-build freebsd-clippy freebsd-abi \
 	lint fmt-check clippy doc shellcheck programs-check need-cargo clean
 
 help:
 	@echo 'make demo      a simulated Hyper-V host talks to the guest daemons, step by step'
 	@echo 'make test      all tests'
-	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit (ARGS=...)'
+	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit'
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
 	@echo 'make lint      format, clippy, documentation and shell scripts, each without a warning'
 	@echo 'make doc       the API documentation, private items included'
@@ -32,9 +32,19 @@ test: need-cargo
 	$(NATIVE)
 	$(CARGO) test --locked --workspace
 
-bench: need-cargo
+bench: bench-kvp bench-vss bench-vf
+
+bench-kvp: need-cargo
 	$(NATIVE) --release
 	$(HVSIM) bench $(ARGS)
+
+bench-vss: need-cargo
+	$(NATIVE) --release
+	$(HVSIM) bench vss $(ARGS)
+
+bench-vf: need-cargo
+	$(NATIVE) --release
+	$(HVSIM) bench vf $(ARGS)
 
 freebsd: freebsd-build freebsd-clippy freebsd-abi
 
