@@ -11,8 +11,10 @@
 //! then the host's answer, then the log, then the hooks.
 
 mod after;
+mod events;
 mod freezing;
 mod frozen;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -21,10 +23,12 @@ use std::time::Duration;
 use log::Level;
 
 use self::after::After;
+pub use self::events::{Action, Ended, Event, Leaving, Outcome, Purpose, Suspended, Task};
 use self::freezing::Freezing;
 use self::frozen::Frozen;
-use super::hooks::{Hook, Phase, Selection};
-use super::mounts::{FsId, Mount, Policy, Treatment, Verdict};
+pub use self::rules::{HeldOpen, Limits, Rules};
+use super::hooks::Phase;
+use super::mounts::Mount;
 use crate::abi::vss::{Answer, Operation, Request, Status};
 
 /// How long the kernel waits for an answer to a request, over both devices together (TIMEOUT_LIMIT of
@@ -34,197 +38,8 @@ pub const KERNEL_LIMIT: Duration = Duration::from_secs(15);
 /// An answer is given this long before [`KERNEL_LIMIT`] at the latest, even when an application's daemon used most of it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
-/// A success that was written later than this before [`KERNEL_LIMIT`] may have reached nobody.
+/// A success whose writing ended less than this before [`KERNEL_LIMIT`] may have reached nobody.
 const DOUBT_MARGIN: Duration = Duration::from_millis(500);
-
-/// The deadlines of a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// From the delivery of a freeze to its answer.
-    pub answer: Duration,
-    /// From the freeze to a thaw that the host did not ask for; never where `None`.
-    pub watchdog: Option<Duration>,
-    /// One hook before the freeze.
-    pub freeze_hook: Duration,
-    /// One hook after it.
-    pub thaw_hook: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            answer: Duration::from_secs(10),
-            watchdog: Some(Duration::from_secs(60)),
-            freeze_hook: Duration::from_secs(5),
-            thaw_hook: Duration::from_secs(30),
-        }
-    }
-}
-
-/// A descriptor that this process holds open for writing. A file system that holds it cannot be suspended (EDEADLK).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldOpen {
-    /// Its number.
-    pub descriptor: i32,
-    /// The file system that it is on.
-    pub id: FsId,
-}
-
-/// What an administrator can set, and what the start-up found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rules {
-    /// What is done with which mount.
-    pub policy: Policy,
-    /// The deadlines.
-    pub limits: Limits,
-    /// Descriptors of our own that stand in the way.
-    pub held_open: Vec<HeldOpen>,
-}
-
-impl Rules {
-    /// Why no backup can be made, one sentence each; empty where one can.
-    #[must_use]
-    pub fn refusals(&self, verdict: &Verdict) -> Vec<String> {
-        let vetoes = verdict.vetoes().map(ToString::to_string);
-        let held = verdict.decisions.iter().filter(|d| d.treatment == Treatment::Suspend).filter_map(|d| {
-            let held = self.held_open.iter().find(|held| held.id == d.mount.id)?;
-            Some(format!(
-                "{} ({}): this daemon itself holds descriptor {} open for writing there; send its output elsewhere",
-                d.mount.on, d.mount.fs_type, held.descriptor
-            ))
-        });
-        vetoes.chain(held).collect()
-    }
-}
-
-/// What a mount table is wanted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To answer this CHECK.
-    Check(Request),
-    /// For the freeze that is being prepared.
-    Freeze,
-}
-
-/// A program to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Task {
-    /// One of the administrator's hooks.
-    Hook(Hook, Phase),
-    /// Commit the open transaction groups of these ZFS pools.
-    SyncPools(Vec<String>),
-    /// Start writing what all file systems have in memory.
-    SyncAll,
-    /// Wait until what lies in these directories is on disk.
-    SyncDirectories(Vec<String>),
-}
-
-/// How a program ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// With exit status 0, in time.
-    Succeeded,
-    /// Otherwise, like this; it may have done a part of its work.
-    Failed(String),
-    /// It never ran.
-    NotStarted(String),
-}
-
-/// The end of a program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Lines that it printed.
-    pub output: Vec<String>,
-}
-
-/// How suspending one mount ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Suspended {
-    /// No write reaches it any more.
-    Done,
-    /// It is not mounted any more: nothing to suspend.
-    Vanished,
-    /// It is not suspended, for this reason.
-    Failed(String),
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// READ gave a request that the kernel has had for `age`.
-    Request {
-        /// The request.
-        request: Request,
-        /// See [`Request::age`].
-        age: Duration,
-    },
-    /// The mount table that [`Action::Survey`] asked for.
-    Surveyed(Purpose, Result<Vec<Mount>, String>),
-    /// The hooks that [`Action::ListHooks`] asked for.
-    Hooks(Selection),
-    /// The program of [`Action::Run`] ended.
-    Ended(Ended),
-    /// [`Action::Open`] is done.
-    Opened(Result<(), String>),
-    /// [`Action::Suspend`] is done.
-    Suspended(Suspended),
-    /// [`Action::Answer`] is done.
-    Answered(Result<(), String>),
-    /// Time has passed.
-    Tick,
-    /// SIGTERM or SIGINT.
-    Terminate,
-    /// The device cannot be used any more.
-    DeviceGone(String),
-}
-
-/// What to do, in the order given. Each of [`Action::Survey`], [`Action::ListHooks`], [`Action::Run`], [`Action::Open`],
-/// [`Action::Suspend`] and [`Action::Answer`] is followed by its event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Read the mount table.
-    Survey(Purpose),
-    /// Read the hook directory.
-    ListHooks,
-    /// Start a program that may take this long.
-    Run(Task, Duration),
-    /// Kill the program that runs, with its whole process group; its end is no event any more.
-    Stop,
-    /// Open as many descriptors of /dev/ufssuspend, and close them all should one fail.
-    Open(usize),
-    /// From now on no log line may leave the process.
-    HoldLog,
-    /// Write the lines that waited.
-    ReleaseLog,
-    /// Suspend writes to `mount` through the descriptor with this index.
-    Suspend {
-        /// Index of the descriptor.
-        slot: usize,
-        /// What to suspend.
-        mount: Mount,
-    },
-    /// Resume what the descriptor with this index suspended.
-    Resume(usize),
-    /// Close all descriptors of [`Action::Open`], which resumes whatever they still suspend.
-    Close,
-    /// Write this answer to the device.
-    Answer(Answer),
-    /// Log a line.
-    Log(Level, String),
-    /// End the program.
-    Leave(Leaving),
-}
-
-/// Why the program ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leaving {
-    /// It was asked to.
-    Terminated,
-    /// The device is gone.
-    DeviceGone,
-}
 
 /// A freeze to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

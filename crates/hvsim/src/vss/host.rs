@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::control::{Answer, Operation, Outcome, Side, VssCommand};
-use super::machine::Devices;
+use super::node::Devices;
 use crate::control::Latencies;
 use crate::device::Opener;
 

@@ -16,7 +16,7 @@ use hv_core::vss::mounts::{FsId, Mount};
 use nix::errno::Errno;
 use vss_daemon::port::{SuspendPort, Suspender, VssPort};
 
-use super::machine::{Devices, Node};
+use super::node::{Devices, Node};
 use crate::client::Client;
 use crate::device::{DeviceFile, Handle, Opener};
 use crate::host::Host;

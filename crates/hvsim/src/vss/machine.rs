@@ -1,24 +1,22 @@
-//! The three devices together: what they share, and what each is as a device file.
+//! The three devices together: what they share.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hv_core::sys::system_facts::FactsSource;
-use hv_core::sys::vss_device::numbers;
 use hv_core::vss::mounts::{FsId, Mount};
 use nix::errno::Errno;
 
-use super::control::{Call, Fault, Operation, Outcome, Side, Statistics};
-use super::driver::{Driver, KERNEL_TIMEOUT, Ticket, Write};
-use super::message::{self, Message};
+use super::control::{Call, Fault, Operation, Side, Statistics};
+use super::driver::{Driver, KERNEL_TIMEOUT, Write};
+use super::message::Message;
 use super::process::{self, Activity};
 use super::suspension::{Caller, Suspenders};
-use super::timeline::{Entry, Happening, Timeline};
-use crate::device::{DeviceFile, Handle, Opener, Readiness};
-use crate::station::{Station, lock};
+use super::timeline::{Happening, Timeline};
+use crate::device::Handle;
 
 /// What can be chosen about the devices.
 #[derive(Debug, Clone)]
@@ -37,17 +35,17 @@ impl Default for Settings {
 
 /// Everything behind the three nodes.
 #[derive(Debug)]
-struct Machine {
-    driver: Driver,
-    suspenders: Suspenders,
+pub(super) struct Machine {
+    pub(super) driver: Driver,
+    pub(super) suspenders: Suspenders,
     settings: Settings,
-    scrutiny: bool,
-    kept_table: Option<Arc<[Mount]>>,
-    timeline: Timeline,
-    statistics: Statistics,
-    violations: Vec<String>,
-    faults: Vec<Fault>,
-    hung_up: bool,
+    pub(super) scrutiny: bool,
+    pub(super) kept_table: Option<Arc<[Mount]>>,
+    pub(super) timeline: Timeline,
+    pub(super) statistics: Statistics,
+    pub(super) violations: Vec<String>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) hung_up: bool,
     /// The frozen daemon, and what it had done before.
     watch: Option<(u32, Activity)>,
     start: Instant,
@@ -56,7 +54,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(settings: Settings, wake: Sender<Side>) -> Self {
+    pub(super) fn new(settings: Settings, wake: Sender<Side>) -> Self {
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             driver: Driver::new(settings.timeout),
@@ -77,16 +75,16 @@ impl Machine {
     }
 
     /// Real time and monotonic time.
-    fn clock(&self, now: Instant) -> (u64, Instant) {
+    pub(super) fn clock(&self, now: Instant) -> (u64, Instant) {
         (self.start_real + nanoseconds(now.saturating_duration_since(self.start)), now)
     }
 
-    fn note(&mut self, now: Instant, happening: Happening) {
+    pub(super) fn note(&mut self, now: Instant, happening: Happening) {
         self.timeline.add(nanoseconds(now.saturating_duration_since(self.start)), happening);
     }
 
     /// Whether a call fails by order, after it slept by order.
-    fn fault(&mut self, call: Call) -> Result<(), Errno> {
+    pub(super) fn fault(&mut self, call: Call) -> Result<(), Errno> {
         let Some(index) = self.faults.iter().position(|fault| fault.call == call) else { return Ok(()) };
         if self.faults[index].after > 0 {
             self.faults[index].after -= 1;
@@ -99,7 +97,7 @@ impl Machine {
     }
 
     /// Whoever waits for another node than the one that is called must look again.
-    fn settle(&mut self, called: Option<Side>, now: Instant) {
+    pub(super) fn settle(&mut self, called: Option<Side>, now: Instant) {
         let heard = self.driver.take_heard();
         for (operation, outcome) in &heard {
             self.note(now, Happening::Answered { operation: *operation, outcome: *outcome });
@@ -114,7 +112,7 @@ impl Machine {
         }
     }
 
-    fn read(&mut self, side: Side, now: Instant) -> Vec<u8> {
+    pub(super) fn read(&mut self, side: Side, now: Instant) -> Vec<u8> {
         self.statistics.reads += 1;
         let Some((operation, id)) = self.driver.read(side) else {
             self.statistics.empty_reads += 1;
@@ -127,7 +125,7 @@ impl Machine {
         Message::bytes(operation.number(), 0, id)
     }
 
-    fn write(&mut self, side: Side, input: &[u8], now: Instant) -> Result<(), Errno> {
+    pub(super) fn write(&mut self, side: Side, input: &[u8], now: Instant) -> Result<(), Errno> {
         self.statistics.writes += 1;
         let message = Message::parse(input).ok_or(Errno::EINVAL)?;
         let node = side.node();
@@ -206,7 +204,7 @@ impl Machine {
         table
     }
 
-    fn suspend(&mut self, handle: Handle, input: &[u8], now: Instant) -> Result<(), Errno> {
+    pub(super) fn suspend(&mut self, handle: Handle, input: &[u8], now: Instant) -> Result<(), Errno> {
         let id = parse_id(input).ok_or(Errno::EINVAL)?;
         let table = self.table();
         let scrutiny = self.scrutiny;
@@ -247,7 +245,7 @@ impl Machine {
         }
     }
 
-    fn resume(&mut self, handle: Handle, now: Instant) -> Result<(), Errno> {
+    pub(super) fn resume(&mut self, handle: Handle, now: Instant) -> Result<(), Errno> {
         self.end_watch();
         let last = self.suspenders.suspended().next_back().map(|mount| mount.id);
         let mount = self.suspenders.resume(handle)?;
@@ -259,7 +257,7 @@ impl Machine {
         Ok(())
     }
 
-    fn close_suspender(&mut self, handle: Handle, now: Instant) {
+    pub(super) fn close_suspender(&mut self, handle: Handle, now: Instant) {
         if let Some(mount) = self.suspenders.close(handle) {
             // Its process may be dead, or be about to write again.
             self.watch = None;
@@ -276,286 +274,4 @@ fn parse_id(input: &[u8]) -> Option<FsId> {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Which of the three nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Backup(Side),
-    Suspender,
-}
-
-/// One device file of the machine.
-#[derive(Debug)]
-pub struct Node {
-    kind: Kind,
-    machine: Arc<Mutex<Machine>>,
-    /// Those that calls of this node brought up.
-    violations: Vec<String>,
-}
-
-impl Node {
-    fn new(kind: Kind, machine: &Arc<Mutex<Machine>>) -> Self {
-        Self { kind, machine: Arc::clone(machine), violations: Vec::new() }
-    }
-
-    fn side(&self) -> Option<Side> {
-        match self.kind {
-            Kind::Backup(side) => Some(side),
-            Kind::Suspender => None,
-        }
-    }
-
-    fn with<R>(&mut self, now: Instant, act: impl FnOnce(&mut Machine) -> R) -> R {
-        let mut machine = lock(&self.machine);
-        machine.driver.tick(now);
-        let result = act(&mut machine);
-        machine.settle(self.side(), now);
-        self.violations.append(&mut machine.violations);
-        result
-    }
-
-    /// The host sends a request.
-    pub fn submit(&mut self, operation: Operation, now: Instant) -> Ticket {
-        self.with(now, |machine| {
-            machine.note(now, Happening::Sent { operation });
-            let clock = machine.clock(now);
-            machine.driver.submit(operation, clock)
-        })
-    }
-
-    /// The answer, once it is there.
-    pub fn take_answer(&mut self, ticket: Ticket) -> Option<Outcome> {
-        lock(&self.machine).driver.take_answer(ticket)
-    }
-
-    /// Whether a program has this device open.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        let machine = lock(&self.machine);
-        match self.kind {
-            Kind::Backup(side) => machine.driver.opener(side).is_some(),
-            Kind::Suspender => machine.suspenders.open_count() > 0,
-        }
-    }
-
-    /// The mount points that are suspended, in the order of suspending.
-    #[must_use]
-    pub fn suspended(&self) -> Vec<String> {
-        lock(&self.machine).suspenders.suspended().map(|mount| mount.on.clone()).collect()
-    }
-
-    /// Counters.
-    #[must_use]
-    pub fn statistics(&self) -> Statistics {
-        let machine = lock(&self.machine);
-        Statistics {
-            timeouts: machine.driver.timeouts,
-            dropped: machine.driver.dropped,
-            opener: machine.driver.opener(Side::FileSystem).map_or(0, |opener| opener.pid),
-            open_suspenders: u64::try_from(machine.suspenders.open_count()).unwrap_or(u64::MAX),
-            ..machine.statistics
-        }
-    }
-
-    /// What happened.
-    pub fn timeline(&mut self, take: bool) -> Vec<Entry> {
-        let mut machine = lock(&self.machine);
-        let entries = machine.timeline.list();
-        if take {
-            machine.timeline.clear();
-        }
-        entries
-    }
-
-    /// Changes how long the kernel waits, from the next request on.
-    pub fn set_timeout(&mut self, timeout: Duration) {
-        lock(&self.machine).driver.timeout = timeout;
-    }
-
-    /// Makes a call fail.
-    pub fn inject(&mut self, fault: Fault) {
-        let mut machine = lock(&self.machine);
-        if fault.call == Call::Poll {
-            machine.hung_up = true;
-        } else {
-            machine.faults.push(fault);
-        }
-    }
-
-    /// See [`super::VssCommand::Scrutinize`].
-    pub fn scrutinize(&mut self, on: bool) {
-        let mut machine = lock(&self.machine);
-        machine.scrutiny = on;
-        machine.kept_table = None;
-    }
-
-    /// The backup devices go away; returns whom the kernel kills.
-    pub fn detach(&mut self, now: Instant) -> Vec<Opener> {
-        self.with(now, |machine| machine.driver.detach())
-    }
-
-    /// They are back.
-    pub fn attach(&mut self, now: Instant) {
-        self.with(now, |machine| machine.driver.attach());
-    }
-}
-
-impl DeviceFile for Node {
-    fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Backup(side) => side.node(),
-            Kind::Suspender => "ufssuspend",
-        }
-    }
-
-    fn mode(&self) -> u16 {
-        match self.kind {
-            Kind::Backup(_) => 0o640,
-            Kind::Suspender => 0o600,
-        }
-    }
-
-    fn is_present(&self) -> bool {
-        self.kind == Kind::Suspender || lock(&self.machine).driver.is_present()
-    }
-
-    fn open(&mut self, handle: Handle, opener: Opener, now: Instant) -> Result<(), Errno> {
-        let kind = self.kind;
-        self.with(now, |machine| match kind {
-            Kind::Backup(side) => {
-                let clock = machine.clock(now);
-                machine.driver.open(side, handle, opener, clock)
-            }
-            Kind::Suspender => {
-                machine.fault(Call::OpenSuspender)?;
-                machine.suspenders.open(handle, opener);
-                Ok(())
-            }
-        })
-    }
-
-    fn close(&mut self, handle: Handle, now: Instant) {
-        let kind = self.kind;
-        self.with(now, |machine| match kind {
-            Kind::Backup(side) => {
-                machine.hung_up &= side != Side::FileSystem;
-                machine.driver.close(side, handle);
-            }
-            Kind::Suspender => machine.close_suspender(handle, now),
-        });
-    }
-
-    fn poll(&mut self, handle: Handle, now: Instant) -> Readiness {
-        if self.kind == Kind::Backup(Side::FileSystem) {
-            self.with(now, |machine| machine.statistics.polls += 1);
-        }
-        self.readiness(handle)
-    }
-
-    fn readiness(&self, _handle: Handle) -> Readiness {
-        let machine = lock(&self.machine);
-        match self.kind {
-            Kind::Backup(side) => Readiness {
-                readable: machine.driver.is_waiting(side),
-                hung_up: !machine.driver.is_present() || (machine.hung_up && side == Side::FileSystem),
-            },
-            Kind::Suspender => Readiness::default(),
-        }
-    }
-
-    fn ioctl(&mut self, handle: Handle, command: u32, input: &[u8], now: Instant) -> Result<Vec<u8>, Errno> {
-        let kind = self.kind;
-        self.with(now, |machine| match (kind, u64::from(command)) {
-            (Kind::Backup(_), _) if !machine.driver.is_present() => Err(Errno::ENXIO),
-            (Kind::Backup(side), numbers::VSS_READ) => {
-                if side == Side::FileSystem {
-                    machine.fault(Call::Read)?;
-                }
-                Ok(machine.read(side, now))
-            }
-            (Kind::Backup(side), numbers::VSS_WRITE) => {
-                if side == Side::FileSystem {
-                    machine.fault(Call::Write)?;
-                }
-                machine.write(side, input, now).map(|()| Vec::new())
-            }
-            (Kind::Suspender, numbers::UFS_SUSPEND) => {
-                machine.suspend(handle, input, now).map(|()| Vec::new())
-            }
-            (Kind::Suspender, numbers::UFS_RESUME) => machine.resume(handle, now).map(|()| Vec::new()),
-            // The backup driver takes any number and does nothing; the other one says this.
-            (Kind::Backup(_), _) => Ok(vec![0; message::SIZE]),
-            (Kind::Suspender, _) => Err(Errno::ENXIO),
-        })
-    }
-
-    fn violations(&self) -> &[String] {
-        &self.violations
-    }
-
-    fn take_violations(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.violations)
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        lock(&self.machine).driver.next_deadline()
-    }
-
-    fn tick(&mut self, now: Instant) {
-        self.with(now, |_| ());
-    }
-}
-
-/// The devices of a live backup, shared by host and guest.
-#[derive(Debug, Clone)]
-pub struct Devices {
-    /// `/dev/hv_fsvss_dev`.
-    pub file_system: Arc<Station<Node>>,
-    /// `/dev/hv_appvss_dev`.
-    pub application: Arc<Station<Node>>,
-    /// `/dev/ufssuspend`.
-    pub suspender: Arc<Station<Node>>,
-}
-
-impl Devices {
-    /// Makes the devices. A thread lives as long as they do: it lets those who wait for one device look again when a
-    /// call of another one changed it.
-    #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let (wake, woken) = channel();
-        let machine = Arc::new(Mutex::new(Machine::new(settings, wake)));
-        let station = |kind| Arc::new(Station::new(Node::new(kind, &machine)));
-        let devices = Self {
-            file_system: station(Kind::Backup(Side::FileSystem)),
-            application: station(Kind::Backup(Side::Application)),
-            suspender: station(Kind::Suspender),
-        };
-        devices.announce_changes(woken);
-        devices
-    }
-
-    fn announce_changes(&self, woken: Receiver<Side>) {
-        let file_system = Arc::downgrade(&self.file_system);
-        let application = Arc::downgrade(&self.application);
-        thread::spawn(move || {
-            for side in woken {
-                let station = match side {
-                    Side::FileSystem => file_system.upgrade(),
-                    Side::Application => application.upgrade(),
-                };
-                let Some(station) = station else { return };
-                station.with(|_, _| ());
-            }
-        });
-    }
-
-    /// One of the two that the kernel asks.
-    #[must_use]
-    pub fn side(&self, side: Side) -> &Arc<Station<Node>> {
-        match side {
-            Side::FileSystem => &self.file_system,
-            Side::Application => &self.application,
-        }
-    }
 }

@@ -11,6 +11,7 @@ mod host;
 pub mod in_process;
 mod machine;
 mod message;
+mod node;
 mod process;
 pub mod session;
 mod suspension;
@@ -18,4 +19,5 @@ pub mod timeline;
 
 pub use control::{Answer, Call, Fault, Operation, Outcome, Side, Statistics, VssCommand};
 pub use host::perform;
-pub use machine::{Devices, Settings};
+pub use machine::Settings;
+pub use node::{Devices, Node};

@@ -18,7 +18,8 @@ use nix::unistd::Pid;
 use vss_daemon::serve::{Driver, End};
 
 use super::in_process::{self, Port, SuspendDevices};
-use super::machine::{Devices, Settings};
+use super::machine::Settings;
+use super::node::Devices;
 use super::{Side, driver::KERNEL_TIMEOUT};
 use crate::client::Client;
 use crate::station::lock;

@@ -2,8 +2,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use super::*;
-use crate::vss::hooks::Skipped;
-use crate::vss::mounts::{Glob, Rule};
+use crate::vss::hooks::{Hook, Selection, Skipped};
+use crate::vss::mounts::{FsId, Glob, Policy, Rule, Treatment};
 
 const SECOND: Duration = Duration::from_secs(1);
 

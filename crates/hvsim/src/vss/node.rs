@@ -1,0 +1,299 @@
+//! The machine's three device files, and what the host and a test do with them.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hv_core::sys::vss_device::numbers;
+use nix::errno::Errno;
+
+use super::control::{Call, Fault, Operation, Outcome, Side, Statistics};
+use super::driver::Ticket;
+use super::machine::{Machine, Settings};
+use super::message;
+use super::timeline::{Entry, Happening};
+use crate::device::{DeviceFile, Handle, Opener, Readiness};
+use crate::station::{Station, lock};
+
+/// Which of the three nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Backup(Side),
+    Suspender,
+}
+
+/// One device file of the machine.
+#[derive(Debug)]
+pub struct Node {
+    kind: Kind,
+    machine: Arc<Mutex<Machine>>,
+    /// Those that calls of this node brought up.
+    violations: Vec<String>,
+}
+
+impl Node {
+    fn new(kind: Kind, machine: &Arc<Mutex<Machine>>) -> Self {
+        Self { kind, machine: Arc::clone(machine), violations: Vec::new() }
+    }
+
+    fn side(&self) -> Option<Side> {
+        match self.kind {
+            Kind::Backup(side) => Some(side),
+            Kind::Suspender => None,
+        }
+    }
+
+    fn with<R>(&mut self, now: Instant, act: impl FnOnce(&mut Machine) -> R) -> R {
+        let mut machine = lock(&self.machine);
+        machine.driver.tick(now);
+        let result = act(&mut machine);
+        machine.settle(self.side(), now);
+        self.violations.append(&mut machine.violations);
+        result
+    }
+
+    /// The host sends a request.
+    pub fn submit(&mut self, operation: Operation, now: Instant) -> Ticket {
+        self.with(now, |machine| {
+            machine.note(now, Happening::Sent { operation });
+            let clock = machine.clock(now);
+            machine.driver.submit(operation, clock)
+        })
+    }
+
+    /// The answer, once it is there.
+    pub fn take_answer(&mut self, ticket: Ticket) -> Option<Outcome> {
+        lock(&self.machine).driver.take_answer(ticket)
+    }
+
+    /// Whether a program has this device open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let machine = lock(&self.machine);
+        match self.kind {
+            Kind::Backup(side) => machine.driver.opener(side).is_some(),
+            Kind::Suspender => machine.suspenders.open_count() > 0,
+        }
+    }
+
+    /// The mount points that are suspended, in the order of suspending.
+    #[must_use]
+    pub fn suspended(&self) -> Vec<String> {
+        lock(&self.machine).suspenders.suspended().map(|mount| mount.on.clone()).collect()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let machine = lock(&self.machine);
+        Statistics {
+            timeouts: machine.driver.timeouts,
+            dropped: machine.driver.dropped,
+            opener: machine.driver.opener(Side::FileSystem).map_or(0, |opener| opener.pid),
+            open_suspenders: u64::try_from(machine.suspenders.open_count()).unwrap_or(u64::MAX),
+            ..machine.statistics
+        }
+    }
+
+    /// What happened.
+    pub fn timeline(&mut self, take: bool) -> Vec<Entry> {
+        let mut machine = lock(&self.machine);
+        let entries = machine.timeline.list();
+        if take {
+            machine.timeline.clear();
+        }
+        entries
+    }
+
+    /// Changes how long the kernel waits, from the next request on.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        lock(&self.machine).driver.timeout = timeout;
+    }
+
+    /// Makes a call fail.
+    pub fn inject(&mut self, fault: Fault) {
+        let mut machine = lock(&self.machine);
+        if fault.call == Call::Poll {
+            machine.hung_up = true;
+        } else {
+            machine.faults.push(fault);
+        }
+    }
+
+    /// See [`super::VssCommand::Scrutinize`].
+    pub fn scrutinize(&mut self, on: bool) {
+        let mut machine = lock(&self.machine);
+        machine.scrutiny = on;
+        machine.kept_table = None;
+    }
+
+    /// The backup devices go away; returns whom the kernel kills.
+    pub fn detach(&mut self, now: Instant) -> Vec<Opener> {
+        self.with(now, |machine| machine.driver.detach())
+    }
+
+    /// They are back.
+    pub fn attach(&mut self, now: Instant) {
+        self.with(now, |machine| machine.driver.attach());
+    }
+}
+
+impl DeviceFile for Node {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Backup(side) => side.node(),
+            Kind::Suspender => "ufssuspend",
+        }
+    }
+
+    fn mode(&self) -> u16 {
+        match self.kind {
+            Kind::Backup(_) => 0o640,
+            Kind::Suspender => 0o600,
+        }
+    }
+
+    fn is_present(&self) -> bool {
+        self.kind == Kind::Suspender || lock(&self.machine).driver.is_present()
+    }
+
+    fn open(&mut self, handle: Handle, opener: Opener, now: Instant) -> Result<(), Errno> {
+        let kind = self.kind;
+        self.with(now, |machine| match kind {
+            Kind::Backup(side) => {
+                let clock = machine.clock(now);
+                machine.driver.open(side, handle, opener, clock)
+            }
+            Kind::Suspender => {
+                machine.fault(Call::OpenSuspender)?;
+                machine.suspenders.open(handle, opener);
+                Ok(())
+            }
+        })
+    }
+
+    fn close(&mut self, handle: Handle, now: Instant) {
+        let kind = self.kind;
+        self.with(now, |machine| match kind {
+            Kind::Backup(side) => {
+                machine.hung_up &= side != Side::FileSystem;
+                machine.driver.close(side, handle);
+            }
+            Kind::Suspender => machine.close_suspender(handle, now),
+        });
+    }
+
+    fn poll(&mut self, handle: Handle, now: Instant) -> Readiness {
+        if self.kind == Kind::Backup(Side::FileSystem) {
+            self.with(now, |machine| machine.statistics.polls += 1);
+        }
+        self.readiness(handle)
+    }
+
+    fn readiness(&self, _handle: Handle) -> Readiness {
+        let machine = lock(&self.machine);
+        match self.kind {
+            Kind::Backup(side) => Readiness {
+                readable: machine.driver.is_waiting(side),
+                hung_up: !machine.driver.is_present() || (machine.hung_up && side == Side::FileSystem),
+            },
+            Kind::Suspender => Readiness::default(),
+        }
+    }
+
+    fn ioctl(&mut self, handle: Handle, command: u32, input: &[u8], now: Instant) -> Result<Vec<u8>, Errno> {
+        let kind = self.kind;
+        self.with(now, |machine| match (kind, u64::from(command)) {
+            (Kind::Backup(_), _) if !machine.driver.is_present() => Err(Errno::ENXIO),
+            (Kind::Backup(side), numbers::VSS_READ) => {
+                if side == Side::FileSystem {
+                    machine.fault(Call::Read)?;
+                }
+                Ok(machine.read(side, now))
+            }
+            (Kind::Backup(side), numbers::VSS_WRITE) => {
+                if side == Side::FileSystem {
+                    machine.fault(Call::Write)?;
+                }
+                machine.write(side, input, now).map(|()| Vec::new())
+            }
+            (Kind::Suspender, numbers::UFS_SUSPEND) => {
+                machine.suspend(handle, input, now).map(|()| Vec::new())
+            }
+            (Kind::Suspender, numbers::UFS_RESUME) => machine.resume(handle, now).map(|()| Vec::new()),
+            // The backup driver takes any number and does nothing; the other one says this.
+            (Kind::Backup(_), _) => Ok(vec![0; message::SIZE]),
+            (Kind::Suspender, _) => Err(Errno::ENXIO),
+        })
+    }
+
+    fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    fn take_violations(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.violations)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        lock(&self.machine).driver.next_deadline()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.with(now, |_| ());
+    }
+}
+
+/// The devices of a live backup, shared by host and guest.
+#[derive(Debug, Clone)]
+pub struct Devices {
+    /// `/dev/hv_fsvss_dev`.
+    pub file_system: Arc<Station<Node>>,
+    /// `/dev/hv_appvss_dev`.
+    pub application: Arc<Station<Node>>,
+    /// `/dev/ufssuspend`.
+    pub suspender: Arc<Station<Node>>,
+}
+
+impl Devices {
+    /// Makes the devices. A thread lives as long as they do: it lets those who wait for one device look again when a
+    /// call of another one changed it.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let (wake, woken) = channel();
+        let machine = Arc::new(Mutex::new(Machine::new(settings, wake)));
+        let station = |kind| Arc::new(Station::new(Node::new(kind, &machine)));
+        let devices = Self {
+            file_system: station(Kind::Backup(Side::FileSystem)),
+            application: station(Kind::Backup(Side::Application)),
+            suspender: station(Kind::Suspender),
+        };
+        devices.announce_changes(woken);
+        devices
+    }
+
+    fn announce_changes(&self, woken: Receiver<Side>) {
+        let file_system = Arc::downgrade(&self.file_system);
+        let application = Arc::downgrade(&self.application);
+        thread::spawn(move || {
+            for side in woken {
+                let station = match side {
+                    Side::FileSystem => file_system.upgrade(),
+                    Side::Application => application.upgrade(),
+                };
+                let Some(station) = station else { return };
+                station.with(|_, _| ());
+            }
+        });
+    }
+
+    /// One of the two that the kernel asks.
+    #[must_use]
+    pub fn side(&self, side: Side) -> &Arc<Station<Node>> {
+        match side {
+            Side::FileSystem => &self.file_system,
+            Side::Application => &self.application,
+        }
+    }
+}
