@@ -4,18 +4,21 @@
 CARGO ?= cargo
 # Arguments for "hvsim bench", e.g. make bench ARGS=vss
 ARGS ?=
+# A folder that makes root directories in which FreeBSD's executables run on Linux, for test-freebsd.
+FBSD_ABI ?=
 
 NATIVE = $(CARGO) build --locked --workspace --bins
 # Selected by the name of the program, not of its crate, so that the features are those of NATIVE
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo test bench freebsd freebsd-build freebsd-clippy freebsd-abi \
+.PHONY: help demo test test-freebsd bench freebsd freebsd-build freebsd-clippy freebsd-abi \
 	lint fmt-check clippy doc shellcheck programs-check need-cargo clean
 
 help:
 	@echo 'make demo      a simulated Hyper-V host talks to the guest daemons, step by step'
 	@echo 'make test      all tests'
+	@echo 'make test-freebsd  the tests of whole programs and the demo with the FreeBSD executables (needs FBSD_ABI)'
 	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit (ARGS=...)'
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
 	@echo 'make lint      format, clippy, documentation and shell scripts, each without a warning'
@@ -31,6 +34,9 @@ demo: need-cargo
 test: need-cargo
 	$(NATIVE)
 	$(CARGO) test --locked --workspace
+
+test-freebsd:
+	@FBSD_ABI='$(FBSD_ABI)' sh scripts/freebsd-test.sh
 
 bench: need-cargo
 	$(NATIVE) --release

@@ -10,6 +10,7 @@ pub mod host;
 pub mod in_process;
 pub mod kvp;
 pub mod namespace;
+pub mod root;
 pub mod server;
 pub mod session;
 pub mod station;

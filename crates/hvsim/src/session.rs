@@ -19,10 +19,10 @@ use kvp_daemon::service::Service;
 use crate::client::Client;
 use crate::in_process;
 use crate::kvp::Settings;
-use crate::testing::{Machine, Options, PATIENCE, Process, program};
+use crate::testing::{Machine, Options, PATIENCE, Process, freebsd_root, program};
 
 /// A small FreeBSD guest with one adapter, as the files of a facts directory.
-const FACTS: [(&str, &str); 3] = [
+pub const FACTS: [(&str, &str); 3] = [
     (
         "sysctl",
         "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE-p2\nkern.osreldate:int=1403000\nkern.version=FreeBSD 14.3-RELEASE-p2 \
@@ -259,11 +259,12 @@ fn prepare(dir: &Path, setup: &Setup, device: &Path) -> UnixDatagram {
 
 fn config(dir: &Path, setup: &Setup, device: &Path) -> String {
     let quoted = |name: &str| format!("{:?}", dir.join(name).display().to_string());
+    // FreeBSD's executables ask the system, and their root serves the same files.
+    let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = {}", quoted("facts")) };
     format!(
-        "[log]\nsockets = [{}]\n[facts]\ndir = {}\nresolv-conf = {}\ndhclient-pid-dirs = [{}]\n[kvp]\ndevice = {:?}\n\
+        "[log]\nsockets = [{}]\n[facts]\n{facts}\nresolv-conf = {}\ndhclient-pid-dirs = [{}]\n[kvp]\ndevice = {:?}\n\
          pool-dir = {}\ngetent = {}\n{}\n",
         quoted("log"),
-        quoted("facts"),
         quoted("resolv.conf"),
         quoted("run"),
         device.display().to_string(),

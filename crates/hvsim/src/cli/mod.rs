@@ -20,13 +20,17 @@ const USAGE: &str = "\
 hvsim: a simulated Hyper-V host
 
 usage:
-  hvsim serve --dir DIR [--timeout SECONDS] [--adapter hnN=GUID]… [--while-stdin]
+  hvsim serve --dir DIR [--timeout SECONDS] [--adapter hnN=GUID]… [--root TEMPLATE] [--while-stdin]
       Mount the device files at DIR/dev in a private namespace and serve them until a signal comes.
       --timeout      how long the kernel waits for a daemon (5)
       --adapter      a network adapter that the kernel knows, for SET_IP_INFO; may be repeated
+      --root         a root directory for FreeBSD's executables, with DIR's parent in it and its directory
+                     facts as what the root serves
       --while-stdin  end when standard input does
-  hvsim run --dir DIR [--] PROGRAM [ARGUMENT]…
-      Run a program that sees DIR/dev.
+  hvsim run --dir DIR [--root TEMPLATE] [--] PROGRAM [ARGUMENT]…
+      Run a program that sees DIR/dev, with --root in the machine's root directory.
+  hvsim run --root TEMPLATE --share DIR [--] PROGRAM [ARGUMENT]…
+      Run a program in a root directory of its own, without devices, that sees DIR at its path.
   hvsim host --dir DIR [--json] [--expect CODE] [--limit SECONDS] COMMAND
       Be the host. Ends with 1 when the guest's answer is not OK, or not the CODE that is expected
       (a name such as S_CONT, or a number). Commands:

@@ -1,4 +1,4 @@
-//! `hvsim run`: a program in the server's namespaces.
+//! `hvsim run`: a program in the server's namespaces, or in a root directory of its own.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -10,14 +10,17 @@ use lexopt::prelude::*;
 use super::{Failure, chain, required_dir};
 use crate::client::Client;
 use crate::namespace;
+use crate::root::Root;
 
 /// Comes back only with an error: the program takes this process over.
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
-    let mut dir = None;
+    let (mut dir, mut root, mut shared) = (None, None, None);
     let mut words: Vec<OsString> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
+            Long("root") => root = Some(PathBuf::from(parser.value()?)),
+            Long("share") => shared = Some(PathBuf::from(parser.value()?)),
             Value(program) => {
                 words.push(program);
                 words.extend(parser.raw_args()?);
@@ -25,12 +28,27 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let dir = required_dir(dir)?;
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failure::Usage("no program".to_owned()));
     };
-    let server = Client::connect(&dir)?.hello()?;
-    namespace::enter(server.pid).map_err(|error| Failure::Unavailable(chain(&error)))?;
+    let root = root.as_deref().map(Root::of_template).transpose().map_err(unavailable)?;
+    match (&root, shared) {
+        (Some(root), Some(shared)) => {
+            namespace::isolate().map_err(unavailable)?;
+            root.assemble(&shared).map_err(unavailable)?;
+        }
+        _ => {
+            let server = Client::connect(&required_dir(dir)?)?.hello()?;
+            namespace::enter(server.pid).map_err(unavailable)?;
+        }
+    }
+    if let Some(root) = root {
+        root.enter().map_err(unavailable)?;
+    }
     let error = Command::new(program).args(arguments).exec();
     Err(Failure::Unavailable(format!("cannot run {}: {error}", program.display())))
+}
+
+fn unavailable(error: impl std::error::Error) -> Failure {
+    Failure::Unavailable(chain(&error))
 }

@@ -23,17 +23,18 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
 fn parse(mut parser: lexopt::Parser) -> Result<Options, Failure> {
     let mut dir = None;
     let mut kvp = Settings::default();
-    let mut while_stdin = false;
+    let (mut root, mut while_stdin) = (None, false);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
             Long("timeout") => kvp.timeout = seconds(&parser.value()?.string()?)?,
             Long("adapter") => kvp.adapters.push(adapter(&parser.value()?.string()?)?),
+            Long("root") => root = Some(PathBuf::from(parser.value()?)),
             Long("while-stdin") => while_stdin = true,
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Options { dir: required_dir(dir)?, kvp, while_stdin })
+    Ok(Options { dir: required_dir(dir)?, kvp, root, while_stdin })
 }
 
 /// A positive number of seconds, with or without a fraction.

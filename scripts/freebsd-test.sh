@@ -1,0 +1,57 @@
+#!/bin/sh
+# freebsd-test.sh: runs the tests of whole programs and the demo against the FreeBSD executables for amd64, which lie
+# at their stock places in a root directory with FreeBSD's ABI on Linux. Needs root, FUSE and a folder that makes
+# such root directories:
+#   FBSD_ABI   the folder with mkroot.sh
+# Everything goes below target: the root's template is target/freebsd-root, its libraries target/freebsd-abi-build.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+template=$root/target/freebsd-root
+# What scripts in the tests call, besides the shell.
+host_programs="cat chmod cp cut date dirname env grep head id ln ls mkdir mv ps rm sed sleep sort stat tail touch tr
+	uname wc"
+
+say() { echo "freebsd-test: $*" >&2; }
+
+if [ ! -x "${FBSD_ABI:-/nonexistent}/mkroot.sh" ]; then
+	say "FBSD_ABI must name a folder with mkroot.sh, which makes root directories for FreeBSD's executables on Linux"
+	say "FBSD_ABI is ${FBSD_ABI:-not set}; without it the native tests (make test) and the cross-build (make freebsd) remain"
+	exit 69
+fi
+if [ "$(id -u)" != 0 ]; then
+	say "a change of the root directory needs root"
+	exit 77
+fi
+if [ ! -c /dev/fuse ]; then
+	say "the simulated devices need /dev/fuse: load the kernel's module fuse, or give the container the device"
+	exit 69
+fi
+sh "$root/scripts/need.sh" cargo cc
+
+programs() { sh "$root/scripts/programs.sh"; }
+
+build() {
+	packages=$(programs | awk '{ printf "-p %s ", $1 }')
+	# shellcheck disable=SC2086 # a list of options
+	sh "$root/scripts/freebsd-cargo.sh" x86_64 build --locked --release --bins $packages
+	cargo build --locked --workspace --bins
+}
+
+make_template() {
+	rm -rf "$template"
+	# shellcheck disable=SC2086 # a list of names
+	FBSD_ABI_BUILD=$root/target/freebsd-abi-build "$FBSD_ABI/mkroot.sh" "$template" $host_programs
+	programs | while read -r _ program directory; do
+		install -d "$template/usr/$directory"
+		install -m 555 "$root/target/freebsd/x86_64-unknown-freebsd/release/$program" "$template/usr/$directory/"
+	done
+}
+
+cd "$root"
+build
+make_template
+export HVSIM_FREEBSD_ROOT="$template" HVSIM_REQUIRED=1
+packages=$(programs | awk '{ printf "-p %s ", $1 }')
+# shellcheck disable=SC2086 # a list of options
+cargo test --locked -p hvsim $packages --test '*'
+cargo run --locked --bin hvsim -- demo
