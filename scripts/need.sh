@@ -14,7 +14,7 @@ number() {
 
 advice() {
 	case ${1##*/} in
-	cargo) echo "rustup (https://rustup.rs) installs it; FreeBSD: pkg install rust" ;;
+	*cargo) echo "rustup (https://rustup.rs) installs it; FreeBSD: pkg install rust" ;;
 	cargo-clippy) echo "rustup component add clippy" ;;
 	rustfmt | cargo-fmt) echo "rustup component add rustfmt" ;;
 	cc) echo "rustc links with it; Debian and Ubuntu: apt-get install gcc libc6-dev" ;;

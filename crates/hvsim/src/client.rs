@@ -112,6 +112,23 @@ impl Client {
         self.call(&Command::Hello)
     }
 
+    /// The time that a program's start takes begins now.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn starting(&mut self) -> Result<()> {
+        self.call(&Command::Starting)
+    }
+
+    /// How long the latest daemon took from its start by `hvsim run` to its registration.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn start_up(&mut self) -> Result<Option<Duration>> {
+        let took: Option<u64> = self.call(&Command::Kvp(KvpCommand::StartUp))?;
+        Ok(took.map(Duration::from_nanos))
+    }
+
     /// What the guest's programs did against the contract so far.
     ///
     /// # Errors

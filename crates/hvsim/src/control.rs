@@ -28,6 +28,8 @@ pub fn device_dir(dir: &Path) -> PathBuf {
 pub enum Command {
     /// Who is there: a [`Hello`].
     Hello,
+    /// `hvsim run` is about to become a program: the time that a start takes begins.
+    Starting,
     /// What the guest's programs did against the contract: a list of sentences.
     Violations {
         /// Forget them afterwards.
@@ -60,6 +62,8 @@ pub enum KvpCommand {
         /// Milliseconds to wait.
         limit: u64,
     },
+    /// Nanoseconds from the latest [`Command::Starting`] to the latest registration, or nothing.
+    StartUp,
     /// Counters: [`crate::kvp::Statistics`].
     Statistics,
     /// Changes how long the kernel waits for the daemon.

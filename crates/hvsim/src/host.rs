@@ -1,7 +1,7 @@
 //! The host's side of the devices: performs the commands that come over the control socket.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,20 +13,22 @@ use crate::control::{Command, Hello, KvpCommand, Latencies};
 use crate::device::Opener;
 use crate::fs::SharedDevice;
 use crate::kvp::{HostAnswer, HostRequest, KvpDevice};
-use crate::station::Station;
+use crate::station::{Station, lock};
 
 /// All devices of one simulated machine.
 #[derive(Debug, Clone)]
 pub struct Host {
     devices: PathBuf,
     kvp: Arc<Station<KvpDevice>>,
+    /// When `hvsim run` last became a program.
+    started: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Host {
     /// A host for these devices, which are mounted at `devices`.
     #[must_use]
     pub fn new(devices: PathBuf, kvp: Arc<Station<KvpDevice>>) -> Self {
-        Self { devices, kvp }
+        Self { devices, kvp, started: Arc::default() }
     }
 
     /// Every device, for the file system.
@@ -42,9 +44,20 @@ impl Host {
     pub fn perform(&self, command: Command) -> Result<Value, String> {
         match command {
             Command::Hello => value(&Hello { pid: Pid::this().as_raw(), devices: self.devices.clone() }),
+            Command::Starting => {
+                *lock(&self.started) = Some(Instant::now());
+                value(&())
+            }
             Command::Violations { take } => value(&self.violations(take)),
+            Command::Kvp(KvpCommand::StartUp) => value(&self.start_up()),
             Command::Kvp(command) => perform_kvp(&self.kvp, command),
         }
+    }
+
+    fn start_up(&self) -> Option<u64> {
+        let registered = self.kvp.peek(|device, _| device.registered_at())?;
+        let took = registered.checked_duration_since((*lock(&self.started))?)?;
+        Some(nanoseconds(took))
     }
 
     fn violations(&self, take: bool) -> Vec<String> {
@@ -71,6 +84,7 @@ fn perform_kvp(kvp: &Station<KvpDevice>, command: KvpCommand) -> Result<Value, S
             let registered = kvp.wait(limit, |device, _| device.is_registered().then_some(()));
             value(&registered.is_some())
         }
+        KvpCommand::StartUp => Err("asked of one device only".to_owned()),
         KvpCommand::Statistics => value(&kvp.peek(|device, _| device.statistics())),
         KvpCommand::SetTimeout { milliseconds } => {
             kvp.with(|device, _| device.set_timeout(Duration::from_millis(milliseconds)));

@@ -152,3 +152,67 @@ impl Drop for KvpPort {
         self.station.with(|device, now| device.close(self.handle, now));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+    use crate::kvp::layout::{OP_REGISTER, OPERATION, STATUS_CONT};
+
+    fn registered(machine: &Machine) -> KvpPort {
+        let port = machine.open_kvp().unwrap();
+        let mut message = vec![0; MESSAGE_SIZE];
+        message[OPERATION] = OP_REGISTER;
+        port.write_message(&message).unwrap();
+        port
+    }
+
+    fn is_readable(port: &KvpPort, limit: PollTimeout) -> bool {
+        let mut descriptors = [PollFd::new(port.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, limit).unwrap() == 1
+    }
+
+    #[test]
+    fn descriptor_is_readable_from_hand_over_to_the_answer() {
+        let machine = Machine::new(Settings::default());
+        let port = registered(&machine);
+        assert!(!is_readable(&port, PollTimeout::ZERO));
+        let mut client = machine.client().unwrap();
+        let host = thread::spawn(move || client.get(0, "key").unwrap());
+        assert!(is_readable(&port, PollTimeout::NONE));
+        let mut message = port.read_message().unwrap();
+        assert!(is_readable(&port, PollTimeout::ZERO));
+        message[..4].copy_from_slice(&STATUS_CONT.to_le_bytes());
+        port.write_message(&message).unwrap();
+        assert!(!is_readable(&port, PollTimeout::ZERO));
+        assert_eq!(host.join().unwrap().code, STATUS_CONT);
+        assert_eq!(machine.client().unwrap().violations().unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn port_obeys_the_device_like_a_file() {
+        let machine = Machine::new(Settings::default());
+        let port = machine.open_kvp().unwrap();
+        let number = |error: io::Error| error.raw_os_error().map(Errno::from_raw);
+        assert_eq!(machine.open_kvp().map_err(number).unwrap_err(), Some(Errno::EBUSY));
+        assert_eq!(port.read_message().map_err(number).unwrap_err(), Some(Errno::EPERM));
+        assert_eq!(port.write_message(&[0; 10]).map_err(number), Err(Some(Errno::EINVAL)));
+        let mut client = machine.client().unwrap();
+        assert_eq!(client.take_violations().unwrap().len(), 2);
+        client.detach().unwrap();
+        assert!(is_readable(&port, PollTimeout::ZERO), "stands for POLLHUP");
+        assert_eq!(port.read_message().map_err(number).unwrap_err(), Some(Errno::ENXIO));
+    }
+
+    #[test]
+    fn dropping_the_port_closes_the_device() {
+        let machine = Machine::new(Settings::default());
+        let mut client = machine.client().unwrap();
+        drop(registered(&machine));
+        assert!(!client.statistics().unwrap().registered);
+        let port = registered(&machine);
+        assert!(client.statistics().unwrap().registered);
+        drop(port);
+    }
+}

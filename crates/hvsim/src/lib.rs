@@ -1,5 +1,6 @@
 //! The simulated Hyper-V host: the guest's device files on Linux, and a host that talks through them.
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod control;

@@ -49,6 +49,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// The network adapters that the kernel knows, each as `hnN=GUID`.
     pub adapters: Vec<String>,
+    /// Where the scratch directory is made, instead of the system's place for temporary files.
+    pub scratch: Option<PathBuf>,
 }
 
 /// A simulated machine: a server in a scratch directory, and the programs that run in its namespaces.
@@ -91,7 +93,9 @@ impl Machine {
     }
 
     fn try_start(options: &Options) -> Result<Self, String> {
-        let scratch = tempfile::Builder::new().prefix("hvsim-").tempdir().expect("no scratch directory");
+        let parent = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let scratch =
+            tempfile::Builder::new().prefix("hvsim-").tempdir_in(parent).expect("no scratch directory");
         let dir = scratch.path();
         for name in ["facts", "pool-parent"] {
             fs::create_dir(dir.join(name)).expect("no scratch directory");
@@ -394,7 +398,7 @@ pub fn next_line(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 4096];
     loop {
         match socket.recv(&mut buffer) {
-            // With a time limit the kernel ends the call early when it stops the thread for a moment.
+            // A receive with a time limit is never restarted by the kernel.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             size => return String::from_utf8_lossy(&buffer[..size.expect("no line")]).into_owned(),
         }

@@ -1,5 +1,6 @@
 //! The program `hvsim`: its subcommands, their options and what they print.
 
+mod bench;
 mod demo;
 mod host;
 mod run;
@@ -45,6 +46,13 @@ usage:
         violations [--take]             what the guest's programs did against the contract
   hvsim demo
       Play a whole session with the guest's programs and say whether everything is as it must be.
+  hvsim bench [--daemon PATH] [--scratch DIR] [--rounds N] [--exchanges N] [--idle SECONDS] [--json]
+      Measure a key-value daemon beside one that does nothing, in turns on the same machine.
+      --daemon     the program (hv_kvp_daemon beside hvsim)
+      --scratch    where the pools are; the speed of SET is that of this file system
+      --rounds     turns of which the medians are shown (5)
+      --exchanges  requests of a kind in a turn (2000; a tenth of it for SET)
+      --idle       how long to watch for wake-ups (30; 0: not at all)
   hvsim --help | --version
 ";
 
@@ -108,6 +116,7 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "run" => run::run(parser),
         "host" => host::run(parser),
         "demo" => demo::run(parser),
+        "bench" => bench::run(parser),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
 }

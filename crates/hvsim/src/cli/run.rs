@@ -38,8 +38,9 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
             root.assemble(&shared).map_err(unavailable)?;
         }
         _ => {
-            let server = Client::connect(&required_dir(dir)?)?.hello()?;
-            namespace::enter(server.pid).map_err(unavailable)?;
+            let mut client = Client::connect(&required_dir(dir)?)?;
+            namespace::enter(client.hello()?.pid).map_err(unavailable)?;
+            client.starting()?;
         }
     }
     if let Some(root) = root {

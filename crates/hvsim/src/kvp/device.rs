@@ -105,6 +105,7 @@ pub struct KvpDevice {
     done: BTreeMap<Ticket, HostAnswer>,
     next_ticket: u64,
     polls_without_progress: u64,
+    registered_at: Option<Instant>,
     statistics: Statistics,
     violations: Vec<String>,
 }
@@ -130,6 +131,7 @@ impl KvpDevice {
             done: BTreeMap::new(),
             next_ticket: 0,
             polls_without_progress: 0,
+            registered_at: None,
             statistics: Statistics::default(),
             violations: Vec::new(),
         }
@@ -193,6 +195,12 @@ impl KvpDevice {
         self.register_done
     }
 
+    /// When a daemon last registered.
+    #[must_use]
+    pub fn registered_at(&self) -> Option<Instant> {
+        self.registered_at
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
@@ -247,6 +255,7 @@ impl KvpDevice {
             return Err(Errno::EINVAL);
         }
         self.register_done = true;
+        self.registered_at = Some(now);
         self.statistics.registrations += 1;
         self.run_task(now);
         Ok(data.len())

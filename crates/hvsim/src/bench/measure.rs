@@ -1,0 +1,186 @@
+//! One measurement: many requests of a kind, or many bare writes.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::guest::{MAC, POOL, RECORD, key};
+use crate::kvp::{HostRequest, HostValue};
+use crate::testing::Machine;
+
+/// The pool of the items that the daemon makes up itself, and how many there are.
+const AUTO_POOL: u8 = 2;
+const AUTO_ITEMS: u32 = 10;
+
+/// A kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// GET over all keys of the pool.
+    Get,
+    /// ENUMERATE over all indices of the pool.
+    Enumerate,
+    /// The ten items of the AUTO pool by index.
+    Auto,
+    /// `GET_IP_INFO`.
+    IpInfo,
+    /// SET over all keys of the pool, each time with another value.
+    Set,
+}
+
+impl Operation {
+    /// All, in the order in which they are measured: the writing one last.
+    pub const ALL: [Self; 5] = [Self::Get, Self::Enumerate, Self::Auto, Self::IpInfo, Self::Set];
+
+    /// The name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Enumerate => "ENUMERATE",
+            Self::Auto => "auto items",
+            Self::IpInfo => "GET_IP_INFO",
+            Self::Set => "SET",
+        }
+    }
+
+    /// How many requests of the kind are sent: writes wait for the disk, so fewer of them.
+    pub(super) fn count(self, exchanges: usize) -> usize {
+        if self == Self::Set { exchanges.div_ceil(10) } else { exchanges }
+    }
+
+    fn requests(self, records: usize, count: usize) -> Vec<HostRequest> {
+        match self {
+            Self::Get => (0..records).map(|index| HostRequest::Get { pool: POOL, key: key(index) }).collect(),
+            Self::Enumerate => {
+                let index = (0..records).filter_map(|index| u32::try_from(index).ok());
+                index.map(|index| HostRequest::Enumerate { pool: POOL, index }).collect()
+            }
+            Self::Auto => {
+                (0..AUTO_ITEMS).map(|index| HostRequest::Enumerate { pool: AUTO_POOL, index }).collect()
+            }
+            Self::IpInfo => vec![HostRequest::GetIpInfo { adapter: MAC.to_owned() }],
+            Self::Set => (0..count).map(|number| set(number, records)).collect(),
+        }
+    }
+}
+
+fn set(number: usize, records: usize) -> HostRequest {
+    let value = HostValue::String(format!("value {number} of the benchmark"));
+    HostRequest::Set { pool: POOL, key: key(number % records), value }
+}
+
+/// How fast something was.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Speed {
+    /// Exchanges a second.
+    pub rate: f64,
+    /// Half of the exchanges took at most so many microseconds.
+    pub p50: f64,
+    /// All but one in a hundred took at most so many microseconds.
+    pub p99: f64,
+}
+
+impl Speed {
+    fn of(mut nanoseconds: Vec<u64>, total: u64) -> Self {
+        nanoseconds.sort_unstable();
+        let share = |hundredths: usize| {
+            let at = (nanoseconds.len() * hundredths / 100).min(nanoseconds.len().saturating_sub(1));
+            nanoseconds.get(at).copied().map_or(0.0, |value| real(value) / 1000.0)
+        };
+        let count = real(u64::try_from(nanoseconds.len()).unwrap_or(u64::MAX));
+        Self { rate: count * 1e9 / real(total.max(1)), p50: share(50), p99: share(99) }
+    }
+
+    /// The median of each number over several measurements.
+    #[must_use]
+    pub fn median(speeds: &[Self]) -> Self {
+        let of = |number: fn(&Self) -> f64| median(speeds.iter().map(number).collect());
+        Self { rate: of(|speed| speed.rate), p50: of(|speed| speed.p50), p99: of(|speed| speed.p99) }
+    }
+}
+
+/// The middle one; 0 of none.
+pub(super) fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds and counts of a benchmark are far below 2^52")]
+pub(super) fn real(number: u64) -> f64 {
+    number as f64
+}
+
+/// Asks for `operation` over and over. The first tenth is for warming up and does not count.
+pub(super) fn exchange(
+    machine: &mut Machine,
+    operation: Operation,
+    records: usize,
+    exchanges: usize,
+) -> Result<Speed, String> {
+    let count = operation.count(exchanges);
+    let requests = operation.requests(records, count);
+    let mut ask = |count| machine.host().ask_many(requests.clone(), count).map_err(|error| error.to_string());
+    ask(count.div_ceil(10))?;
+    let latencies = ask(count)?;
+    if latencies.failed > 0 {
+        return Err(format!("{} of {count} {} requests failed", latencies.failed, operation.name()));
+    }
+    Ok(Speed::of(latencies.nanoseconds, latencies.total))
+}
+
+/// What a durable SET costs at least: lock, one record in place, fsync, unlock.
+pub(super) fn bare_set(directory: &Path, records: usize, count: usize) -> io::Result<Speed> {
+    let path = directory.join("bare-writes");
+    let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
+    file.write_all_at(&vec![0; RECORD * records], 0)?;
+    file.sync_all()?;
+    let mut nanoseconds = Vec::with_capacity(count);
+    let start = Instant::now();
+    for number in 0..count {
+        let begin = Instant::now();
+        let offset = u64::try_from(RECORD * (number % records)).map_err(io::Error::other)?;
+        let filler = u8::try_from(number % 251).unwrap_or(0);
+        file.lock()?;
+        file.write_all_at(&[filler; RECORD], offset)?;
+        file.sync_all()?;
+        file.unlock()?;
+        nanoseconds.push(in_nanoseconds(begin.elapsed()));
+    }
+    let total = in_nanoseconds(start.elapsed());
+    std::fs::remove_file(path)?;
+    Ok(Speed::of(nanoseconds, total))
+}
+
+fn in_nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_rate_come_from_the_latencies() {
+        let speed = Speed::of((1..=100).map(|n| n * 1000).collect(), 1_000_000_000);
+        assert_eq!(speed, Speed { rate: 100.0, p50: 51.0, p99: 100.0 });
+        assert_eq!(Speed::of(vec![], 0), Speed::default());
+    }
+
+    #[test]
+    fn median_is_the_middle_one() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![]), 0.0);
+    }
+
+    #[test]
+    fn bare_loop_writes_and_cleans_up() {
+        let scratch = tempfile::tempdir().unwrap();
+        assert!(bare_set(scratch.path(), 3, 7).unwrap().rate > 0.0);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+}

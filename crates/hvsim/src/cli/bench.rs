@@ -1,0 +1,48 @@
+//! `hvsim bench`.
+
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+use super::Failure;
+use super::serve::seconds;
+use crate::bench::{self, Plan};
+use crate::testing::program;
+
+pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
+    let (plan, json) = parse(parser)?;
+    let report = bench::run(&plan).map_err(Failure::Unavailable)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<(Plan, bool), Failure> {
+    let (mut daemon, mut json) = (None, false);
+    let mut plan = Plan::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("daemon") => daemon = Some(PathBuf::from(parser.value()?)),
+            Long("scratch") => plan.scratch = Some(PathBuf::from(parser.value()?)),
+            Long("rounds") => plan.rounds = parser.value()?.parse()?,
+            Long("exchanges") => plan.exchanges = parser.value()?.parse()?,
+            Long("idle") => {
+                let text = parser.value()?.string()?;
+                plan.idle = if text == "0" { None } else { Some(seconds(&text)?) };
+            }
+            Long("json") => json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if plan.rounds == 0 || plan.exchanges < 10 {
+        return Err(Failure::Usage("at least one round of ten exchanges".to_owned()));
+    }
+    plan.daemon = daemon.unwrap_or_else(|| program("hv_kvp_daemon"));
+    // The program starts in another directory's namespace and finds the same path there.
+    plan.daemon = std::fs::canonicalize(&plan.daemon)
+        .map_err(|error| Failure::Unavailable(format!("{}: {error}", plan.daemon.display())))?;
+    Ok((plan, json))
+}
