@@ -2,6 +2,8 @@
 //! processes die. Needs FUSE and namespaces; skipped with the reason where they are not, see
 //! `hvsim::testing`.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
