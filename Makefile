@@ -68,7 +68,8 @@ doc: need-cargo
 
 shellcheck:
 	@sh scripts/need.sh shellcheck
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh .ci/run crates/hvsim/tests/rc/*
+	@sh scripts/rc.d.sh --check
 
 programs-check:
 	@sh scripts/programs.sh --check
