@@ -6,13 +6,16 @@ CARGO ?= cargo
 ARGS ?=
 # A folder that makes root directories in which FreeBSD's executables run on Linux, for test-freebsd.
 FBSD_ABI ?=
+# /usr replaces the programs of the base system, anything else is the layout of a port.
+PREFIX ?= /usr/local
+DESTDIR ?=
 
 NATIVE = $(CARGO) build --locked --workspace --bins
 # Selected by the name of the program, not of its crate, so that the features are those of NATIVE
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo test test-freebsd bench freebsd freebsd-build freebsd-clippy freebsd-abi \
+.PHONY: help demo build install uninstall test test-freebsd bench freebsd freebsd-build freebsd-clippy freebsd-abi \
 	lint fmt-check clippy doc shellcheck programs-check need-cargo clean
 
 help:
@@ -21,6 +24,7 @@ help:
 	@echo 'make test-freebsd  the tests of whole programs and the demo with the FreeBSD executables (needs FBSD_ABI)'
 	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit (ARGS=...)'
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
+	@echo 'make build, make install, make uninstall   (PREFIX=/usr/local or /usr, DESTDIR=)'
 	@echo 'make lint      format, clippy, documentation and shell scripts, each without a warning'
 	@echo 'make doc       the API documentation, private items included'
 	@echo 'make clean     removes everything that was built'
@@ -37,6 +41,15 @@ test: need-cargo
 
 test-freebsd:
 	@FBSD_ABI='$(FBSD_ABI)' sh scripts/freebsd-test.sh
+
+# The configuration's place is built in, so PREFIX matters here already.
+build: need-cargo
+	HV_CONFIG_FILE=$$(PREFIX='$(PREFIX)' sh scripts/install.sh config) \
+		$(CARGO) build --locked --release --bins $$(sh scripts/programs.sh | awk '{ print "-p", $$1 }')
+
+# As root, after "make build" with the same PREFIX as an ordinary user.
+install uninstall:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh scripts/install.sh $@
 
 bench: need-cargo
 	$(NATIVE) --release

@@ -23,7 +23,7 @@ const HELP: &str = "Serves the host's key-value exchange through /dev/hv_kvp_dev
 
   -d       log each message
   -n       stay in the foreground and log to standard output
-  -f file  use this configuration instead of /etc/hyperv.toml
+  -f file  use this configuration instead of CONFIG
   -t       check the configuration and exit
   -h       show this help and exit
   -V       show the version and exit
@@ -35,7 +35,7 @@ Exit status: 0 at the end of its work, 64 for a wrong command line, 69 when the 
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments, &[]) {
         Ok(Command::Help) => {
-            println!("{USAGE}\n\n{HELP}");
+            println!("{USAGE}\n\n{}", HELP.replace("CONFIG", DEFAULT_PATH));
             Exit::Ok.into()
         }
         Ok(Command::Version) => {
