@@ -44,8 +44,7 @@ test-freebsd:
 
 # The configuration's place is built in, so PREFIX matters here already.
 build: need-cargo
-	HV_CONFIG_FILE=$$(PREFIX='$(PREFIX)' sh scripts/install.sh config) \
-		$(CARGO) build --locked --release --bins $$(sh scripts/programs.sh | awk '{ print "-p", $$1 }')
+	@PREFIX='$(PREFIX)' CARGO='$(CARGO)' sh scripts/install.sh build
 
 # As root, after "make build" with the same PREFIX as an ordinary user.
 install uninstall:

@@ -3,7 +3,7 @@
 #                        for the layout of a port. Programs come from PROGRAMS (target/release).
 # install.sh uninstall:  removes those files again; configuration, pools and what an administrator added stay.
 # install.sh list:       prints "mode path source" for each file.
-# install.sh config:     prints where programs of this layout look for their configuration.
+# install.sh build:      builds the programs for this layout: where their configuration is, is built in.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 prefix=${PREFIX:-/usr/local}
@@ -51,8 +51,15 @@ devd_rules() {
 filled_in() {
 	case $layout in
 	base) cat "$1" ;;
-	port) sed -e "s|\\(^\|[^[:alnum:]]\\)/etc/hyperv\.toml|\\1$etc/hyperv.toml|g" "$1" ;;
+	port) sed -e "s#\\(^\|[^[:alnum:]]\\)/etc/hyperv\.toml#\\1$etc/hyperv.toml#g" "$1" ;;
 	esac
+}
+
+build() {
+	packages=$(sh "$root/scripts/programs.sh" | awk '{ printf "-p %s ", $1 }')
+	cd "$root"
+	# shellcheck disable=SC2086 # a list of options
+	HV_CONFIG_FILE=$etc/hyperv.toml ${CARGO:-cargo} build --locked --release --bins $packages
 }
 
 install_one() {
@@ -98,7 +105,7 @@ case ${1-} in
 install) install_all ;;
 uninstall) uninstall_all ;;
 list) list ;;
-config) echo "$etc/hyperv.toml" ;;
+build) build ;;
 *)
 	sed -n 2,6p "$0" >&2
 	exit 64
