@@ -125,7 +125,7 @@ impl Client {
     /// # Errors
     /// See [`Client::call`].
     pub fn start_up(&mut self) -> Result<Option<Duration>> {
-        let took: Option<u64> = self.call(&Command::Kvp(KvpCommand::StartUp))?;
+        let took: Option<u64> = self.call(&Command::StartUp)?;
         Ok(took.map(Duration::from_nanos))
     }
 

@@ -30,6 +30,9 @@ pub enum Command {
     Hello,
     /// `hvsim run` is about to become a program: the time that a start takes begins.
     Starting,
+    /// Nanoseconds from the latest [`Command::Starting`] to the latest registration of a key-value daemon, or
+    /// nothing.
+    StartUp,
     /// What the guest's programs did against the contract: a list of sentences.
     Violations {
         /// Forget them afterwards.
@@ -62,8 +65,6 @@ pub enum KvpCommand {
         /// Milliseconds to wait.
         limit: u64,
     },
-    /// Nanoseconds from the latest [`Command::Starting`] to the latest registration, or nothing.
-    StartUp,
     /// Counters: [`crate::kvp::Statistics`].
     Statistics,
     /// Changes how long the kernel waits for the daemon.

@@ -48,8 +48,8 @@ impl Host {
                 *lock(&self.started) = Some(Instant::now());
                 value(&())
             }
+            Command::StartUp => value(&self.start_up()),
             Command::Violations { take } => value(&self.violations(take)),
-            Command::Kvp(KvpCommand::StartUp) => value(&self.start_up()),
             Command::Kvp(command) => perform_kvp(&self.kvp, command),
         }
     }
@@ -84,7 +84,6 @@ fn perform_kvp(kvp: &Station<KvpDevice>, command: KvpCommand) -> Result<Value, S
             let registered = kvp.wait(limit, |device, _| device.is_registered().then_some(()));
             value(&registered.is_some())
         }
-        KvpCommand::StartUp => Err("asked of one device only".to_owned()),
         KvpCommand::Statistics => value(&kvp.peek(|device, _| device.statistics())),
         KvpCommand::SetTimeout { milliseconds } => {
             kvp.with(|device, _| device.set_timeout(Duration::from_millis(milliseconds)));

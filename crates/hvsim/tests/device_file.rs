@@ -2,7 +2,7 @@
 //! processes die. Needs FUSE and namespaces; skipped with the reason where they are not, see
 //! `hvsim::testing`.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+#![expect(clippy::unwrap_used, reason = "the functions that tests call are tests, too")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;

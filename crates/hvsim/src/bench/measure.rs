@@ -48,30 +48,27 @@ impl Operation {
         }
     }
 
-    /// How many requests of the kind are sent: writes wait for the disk, so fewer of them.
+    /// How many requests of the kind are in a burst: writes wait for the disk, so fewer of them.
     pub(super) fn count(self, exchanges: usize) -> usize {
-        if self == Self::Set { exchanges.div_ceil(10) } else { exchanges }
+        if self == Self::Set { exchanges.div_ceil(3) } else { exchanges }
     }
 
-    fn requests(self, records: usize, count: usize) -> Vec<HostRequest> {
+    /// The `number`th request of a measurement.
+    fn request(self, records: usize, number: usize) -> HostRequest {
+        // All records in an order that is not theirs: the factor has no divisor in common with their count.
+        let record = number.wrapping_mul(379) % records;
+        let index = u32::try_from(record).unwrap_or(u32::MAX);
         match self {
-            Self::Get => (0..records).map(|index| HostRequest::Get { pool: POOL, key: key(index) }).collect(),
-            Self::Enumerate => {
-                let index = (0..records).filter_map(|index| u32::try_from(index).ok());
-                index.map(|index| HostRequest::Enumerate { pool: POOL, index }).collect()
+            Self::Get => HostRequest::Get { pool: POOL, key: key(record) },
+            Self::Enumerate => HostRequest::Enumerate { pool: POOL, index },
+            Self::Auto => HostRequest::Enumerate { pool: AUTO_POOL, index: index % AUTO_ITEMS },
+            Self::IpInfo => HostRequest::GetIpInfo { adapter: MAC.to_owned() },
+            Self::Set => {
+                let value = HostValue::String(format!("value {number} of the benchmark"));
+                HostRequest::Set { pool: POOL, key: key(record), value }
             }
-            Self::Auto => {
-                (0..AUTO_ITEMS).map(|index| HostRequest::Enumerate { pool: AUTO_POOL, index }).collect()
-            }
-            Self::IpInfo => vec![HostRequest::GetIpInfo { adapter: MAC.to_owned() }],
-            Self::Set => (0..count).map(|number| set(number, records)).collect(),
         }
     }
-}
-
-fn set(number: usize, records: usize) -> HostRequest {
-    let value = HostValue::String(format!("value {number} of the benchmark"));
-    HostRequest::Set { pool: POOL, key: key(number % records), value }
 }
 
 /// How fast something was.
@@ -115,18 +112,18 @@ pub(super) fn real(number: u64) -> f64 {
     number as f64
 }
 
-/// Asks for `operation` over and over. The first tenth is for warming up and does not count.
+/// The `round`th burst of requests.
 pub(super) fn exchange(
     machine: &mut Machine,
     operation: Operation,
     records: usize,
     exchanges: usize,
+    round: usize,
 ) -> Result<Speed, String> {
     let count = operation.count(exchanges);
-    let requests = operation.requests(records, count);
-    let mut ask = |count| machine.host().ask_many(requests.clone(), count).map_err(|error| error.to_string());
-    ask(count.div_ceil(10))?;
-    let latencies = ask(count)?;
+    let numbers = round * count..(round + 1) * count;
+    let requests = numbers.map(|number| operation.request(records, number)).collect();
+    let latencies = machine.host().ask_many(requests, count).map_err(|error| error.to_string())?;
     if latencies.failed > 0 {
         return Err(format!("{} of {count} {} requests failed", latencies.failed, operation.name()));
     }
@@ -143,7 +140,7 @@ pub(super) fn bare_set(directory: &Path, records: usize, count: usize) -> io::Re
     let start = Instant::now();
     for number in 0..count {
         let begin = Instant::now();
-        let offset = u64::try_from(RECORD * (number % records)).map_err(io::Error::other)?;
+        let offset = u64::try_from(RECORD * (number * 379 % records)).map_err(io::Error::other)?;
         let filler = u8::try_from(number % 251).unwrap_or(0);
         file.lock()?;
         file.write_all_at(&[filler; RECORD], offset)?;

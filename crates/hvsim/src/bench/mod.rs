@@ -1,15 +1,20 @@
 //! `hvsim bench`: what a key-value daemon costs beyond what the machine and the simulator cost.
 //!
-//! A *null daemon* that only echoes is the limit. Both run in turns (null, daemon, null, daemon…) on the same
-//! device, and medians over the turns are compared: noise of the machine hits both, and a ratio means
-//! something where a rate does not.
+//! A *null daemon* that only echoes is the limit. Both run at the same time, each on a device of its own, and
+//! are asked in turns, a short burst each. What is compared are neighbours in time: the ratio shown is the
+//! median over the pairs, so noise of the machine hits both sides of a ratio. Everything runs on one
+//! processor, because a wake-up across processors costs several times an exchange and comes and goes with
+//! the scheduler's mood.
 
 mod guest;
 mod measure;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::testing::{Machine, Options, program};
 use guest::Guest;
@@ -19,6 +24,9 @@ pub use report::{Compared, ExchangeRow, Report, SetRow};
 /// Records in the pool, of which each size is measured.
 pub const POOL_SIZES: [usize; 3] = [10, 100, 1000];
 
+/// A start takes a new machine each, which takes longer than the start.
+const MOST_STARTS: usize = 15;
+
 /// What is measured, and how thoroughly.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -26,10 +34,12 @@ pub struct Plan {
     pub daemon: PathBuf,
     /// Where the scratch directory is made.
     pub scratch: Option<PathBuf>,
-    /// Turns of which the medians are taken.
+    /// Pairs of bursts of which the medians are taken.
     pub rounds: usize,
-    /// Requests of one kind in one turn.
+    /// Requests in one burst; a third of it for SET.
     pub exchanges: usize,
+    /// Leave the choice of processors to the scheduler.
+    pub spread: bool,
     /// How long to watch an idle daemon.
     pub idle: Option<Duration>,
 }
@@ -39,8 +49,9 @@ impl Default for Plan {
         Self {
             daemon: PathBuf::new(),
             scratch: None,
-            rounds: 5,
-            exchanges: 2000,
+            rounds: 75,
+            exchanges: 60,
+            spread: false,
             idle: Some(Duration::from_secs(30)),
         }
     }
@@ -51,74 +62,138 @@ impl Default for Plan {
 /// # Errors
 /// One line: FUSE cannot be used here, or a daemon does not start, answer or live.
 pub fn run(plan: &Plan) -> Result<Report, String> {
+    if !plan.spread {
+        pin_to_one_processor().map_err(|error| format!("cannot choose a processor: {error}"))?;
+    }
     let mut report = Report { rounds: plan.rounds, exchanges: plan.exchanges, ..Report::default() };
     for records in POOL_SIZES {
         measure_pool(plan, records, &mut report)?;
     }
+    measure_start(plan, &mut report)?;
     if let Some(idle) = plan.idle {
         measure_idle(plan, idle, &mut report)?;
     }
     Ok(report)
 }
 
-fn machine(plan: &Plan) -> Result<Machine, String> {
-    Machine::start_with(&Options { scratch: plan.scratch.clone(), ..Options::default() })
+/// Programs that are started later inherit it.
+fn pin_to_one_processor() -> nix::Result<()> {
+    let own = Pid::from_raw(0);
+    let allowed = sched_getaffinity(own)?;
+    // The last one: interrupts and other people's work gather on the first.
+    for processor in (0..CpuSet::count()).rev() {
+        if allowed.is_set(processor)? {
+            let mut one = CpuSet::new();
+            one.set(processor)?;
+            return sched_setaffinity(own, &one);
+        }
+    }
+    Ok(())
 }
 
-/// The two contestants: the limit and the daemon.
-fn contestants(plan: &Plan) -> [PathBuf; 2] {
-    [program("hvsim-null-daemon"), plan.daemon.clone()]
+/// A machine with a daemon that serves it.
+struct Stand {
+    // Dropped before the machine.
+    guest: Guest,
+    machine: Machine,
+}
+
+impl Stand {
+    fn new(plan: &Plan, daemon: &Path, records: usize) -> Result<Self, String> {
+        let options = Options { scratch: plan.scratch.clone(), ..Options::default() };
+        let mut machine = Machine::start_with(&options)?;
+        guest::prepare(&machine, records).map_err(|error| format!("cannot prepare the pool: {error}"))?;
+        let guest = Guest::start(&mut machine, daemon)?;
+        Ok(Self { guest, machine })
+    }
+
+    /// Ends the daemon; a violation of the contract makes the whole measurement void.
+    fn end(mut self) -> Result<(), String> {
+        self.guest.stop()?;
+        let violations = self.machine.take_violations();
+        if violations.is_empty() {
+            return Ok(());
+        }
+        Err(format!("a daemon violated the contract: {}", violations.join("; ")))
+    }
+}
+
+/// The limit and the daemon.
+fn stands(plan: &Plan, records: usize) -> Result<[Stand; 2], String> {
+    let null = Stand::new(plan, &program("hvsim-null-daemon"), records)?;
+    Ok([null, Stand::new(plan, &plan.daemon, records)?])
 }
 
 /// Everything that is measured by asking, with a pool of `records`.
 fn measure_pool(plan: &Plan, records: usize, report: &mut Report) -> Result<(), String> {
-    let mut machine = machine(plan)?;
-    guest::prepare(&machine, records).map_err(|error| format!("cannot prepare the pool: {error}"))?;
-    let mut speeds: Vec<[Vec<Speed>; 2]> = vec![Default::default(); Operation::ALL.len()];
-    let (mut starts, mut memory) = ([Vec::new(), Vec::new()], [0; 2]);
-    let mut bare = Vec::new();
-    for _ in 0..plan.rounds {
-        for (who, daemon) in contestants(plan).iter().enumerate() {
-            let guest = Guest::start(&mut machine, daemon)?;
-            starts[who].push(guest.start_up);
-            for (operation, speeds) in Operation::ALL.into_iter().zip(&mut speeds) {
-                let speed = measure::exchange(&mut machine, operation, records, plan.exchanges);
-                speeds[who].push(speed.map_err(|error| format!("{}: {error}", daemon.display()))?);
+    let mut stands = stands(plan, records)?;
+    for operation in Operation::ALL {
+        let mut pairs = Vec::new();
+        let mut bare = Vec::new();
+        // The first pair is for warming up.
+        for round in 0..=plan.rounds {
+            let pair = measure_pair(&mut stands, operation, records, plan.exchanges, round)?;
+            if operation == Operation::Set {
+                bare.push((bare_set(&stands[1].machine, records, plan.exchanges)?, pair.daemon));
             }
-            memory[who] = memory[who].max(guest.peak_memory()?);
-            guest.stop()?;
+            pairs.push((pair.null, pair.daemon));
         }
-        let sets = Operation::Set.count(plan.exchanges);
-        bare.push(measure::bare_set(&machine.pool_dir(), records, sets).map_err(|error| error.to_string())?);
+        report.exchange.push(ExchangeRow::new(operation, records, &pairs[1..]));
+        if operation == Operation::Set {
+            report.set.push(SetRow::new(records, &bare[1..]));
+        }
     }
-    let violations = machine.take_violations();
-    if !violations.is_empty() {
-        return Err(format!("a daemon violated the contract: {}", violations.join("; ")));
+    report.peak_memory = Compared::new(stands[0].guest.peak_memory()?, stands[1].guest.peak_memory()?);
+    stands.into_iter().try_for_each(Stand::end)
+}
+
+/// A burst for each daemon. Who begins alternates, so that being second is no advantage.
+fn measure_pair(
+    stands: &mut [Stand; 2],
+    operation: Operation,
+    records: usize,
+    exchanges: usize,
+    round: usize,
+) -> Result<Compared<Speed>, String> {
+    let mut speeds = [Speed::default(); 2];
+    for who in if round.is_multiple_of(2) { [0, 1] } else { [1, 0] } {
+        speeds[who] = measure::exchange(&mut stands[who].machine, operation, records, exchanges, round)?;
     }
-    report.add_pool(records, &speeds, &bare, &starts, memory);
+    Ok(Compared::new(speeds[0], speeds[1]))
+}
+
+fn bare_set(machine: &Machine, records: usize, exchanges: usize) -> Result<Speed, String> {
+    let count = Operation::Set.count(exchanges);
+    measure::bare_set(&machine.pool_dir(), records, count).map_err(|error| format!("bare writes: {error}"))
+}
+
+/// Starts both on a large pool, again and again.
+fn measure_start(plan: &Plan, report: &mut Report) -> Result<(), String> {
+    let records = POOL_SIZES.into_iter().max().unwrap_or_default();
+    let mut starts = [Vec::new(), Vec::new()];
+    for _ in 0..plan.rounds.min(MOST_STARTS) {
+        for (stand, starts) in stands(plan, records)?.into_iter().zip(&mut starts) {
+            starts.push(stand.guest.start_up.as_secs_f64() * 1000.0);
+            stand.end()?;
+        }
+    }
+    let [null, daemon] = starts.map(measure::median);
+    report.start_up = Compared::new(null, daemon);
     Ok(())
 }
 
 fn measure_idle(plan: &Plan, idle: Duration, report: &mut Report) -> Result<(), String> {
-    let mut machines = [machine(plan)?, machine(plan)?];
-    let mut guests = Vec::new();
-    for (machine, daemon) in machines.iter_mut().zip(contestants(plan)) {
-        guest::prepare(machine, 10).map_err(|error| format!("cannot prepare the pool: {error}"))?;
-        guests.push(Guest::start(machine, &daemon)?);
+    let mut stands = stands(plan, 10)?;
+    for stand in &mut stands {
         // A daemon that has served may do more when idle than one that has not.
-        measure::exchange(machine, Operation::Get, 10, 10)?;
+        measure::exchange(&mut stand.machine, Operation::Get, 10, 10, 0)?;
     }
     // Work that is left for after the answer may be done.
     std::thread::sleep(Duration::from_secs(1));
-    let before = count_switches(&guests)?;
+    let before = [stands[0].guest.context_switches()?, stands[1].guest.context_switches()?];
     std::thread::sleep(idle);
-    let after = count_switches(&guests)?;
-    let wakeups: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    let woken = |who: usize| Ok::<_, String>(stands[who].guest.context_switches()? - before[who]);
+    report.idle_wakeups = Compared::new(woken(0)?, woken(1)?);
     report.idle_seconds = idle.as_secs_f64();
-    report.idle_wakeups = Compared::new(wakeups[0], wakeups[1]);
-    guests.into_iter().try_for_each(Guest::stop)
-}
-
-fn count_switches(guests: &[Guest]) -> Result<Vec<u64>, String> {
-    guests.iter().map(Guest::context_switches).collect()
+    stands.into_iter().try_for_each(Stand::end)
 }

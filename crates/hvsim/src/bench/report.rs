@@ -1,7 +1,6 @@
 //! The results: a table for people, the same as data for programs.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -33,8 +32,10 @@ pub struct ExchangeRow {
     /// The speeds.
     #[serde(flatten)]
     pub speed: Compared<Speed>,
-    /// The daemon's rate divided by the null daemon's.
+    /// The daemon's rate divided by the null daemon's: the median over neighbours in time.
     pub ratio: f64,
+    /// The same of the median latencies: it does not see what other programs do to the machine.
+    pub ratio_p50: f64,
 }
 
 /// SET beside bare durable writes.
@@ -46,16 +47,18 @@ pub struct SetRow {
     pub bare: Speed,
     /// The daemon's SET.
     pub daemon: Speed,
-    /// The daemon's rate divided by the bare loop's.
+    /// The daemon's rate divided by the bare loop's: the median over neighbours in time.
     pub ratio: f64,
+    /// The same of the median latencies: it does not see what other programs do to the machine.
+    pub ratio_p50: f64,
 }
 
 /// Everything that was measured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Report {
-    /// Turns of which the medians were taken.
+    /// Pairs of bursts of which the medians were taken.
     pub rounds: usize,
-    /// Requests of one kind in one turn; a tenth of it for SET.
+    /// Requests in one burst; a third of it for SET.
     pub exchanges: usize,
     /// Each operation at each size.
     pub exchange: Vec<ExchangeRow>,
@@ -71,52 +74,67 @@ pub struct Report {
     pub start_up: Compared<f64>,
 }
 
-impl Report {
-    pub(super) fn add_pool(
-        &mut self,
-        records: usize,
-        speeds: &[[Vec<Speed>; 2]],
-        bare: &[Speed],
-        starts: &[Vec<Duration>; 2],
-        memory: [u64; 2],
-    ) {
-        for (operation, [null, daemon]) in Operation::ALL.into_iter().zip(speeds) {
-            let speed = Compared::new(Speed::median(null), Speed::median(daemon));
-            let ratio = speed.daemon.rate / speed.null.rate;
-            self.exchange.push(ExchangeRow { operation, records, speed, ratio });
-            if operation == Operation::Set {
-                let bare = Speed::median(bare);
-                let ratio = speed.daemon.rate / bare.rate;
-                self.set.push(SetRow { records, bare, daemon: speed.daemon, ratio });
-            }
-        }
-        let start = |starts: &[Duration]| median(starts.iter().map(|d| d.as_secs_f64() * 1000.0).collect());
-        self.start_up = Compared::new(start(&starts[0]), start(&starts[1]));
-        self.peak_memory = Compared::new(memory[0], memory[1]);
+impl ExchangeRow {
+    /// From pairs of the null daemon's and the daemon's speed.
+    pub(super) fn new(operation: Operation, records: usize, pairs: &[(Speed, Speed)]) -> Self {
+        let (null, daemon, [ratio, ratio_p50]) = medians(pairs);
+        Self { operation, records, speed: Compared { null, daemon }, ratio, ratio_p50 }
     }
+}
+
+impl SetRow {
+    /// From pairs of the bare loop's and the daemon's speed.
+    pub(super) fn new(records: usize, pairs: &[(Speed, Speed)]) -> Self {
+        let (bare, daemon, [ratio, ratio_p50]) = medians(pairs);
+        Self { records, bare, daemon, ratio, ratio_p50 }
+    }
+}
+
+fn medians(pairs: &[(Speed, Speed)]) -> (Speed, Speed, [f64; 2]) {
+    let (limits, daemons): (Vec<Speed>, Vec<Speed>) = pairs.iter().copied().unzip();
+    let ratio = median(pairs.iter().map(|(limit, daemon)| daemon.rate / limit.rate).collect());
+    let ratio_p50 = median(pairs.iter().map(|(limit, daemon)| limit.p50 / daemon.p50).collect());
+    (Speed::median(&limits), Speed::median(&daemons), [ratio, ratio_p50])
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Medians of {} turns with {} exchanges each ({} for SET); latencies in microseconds.\n",
+            "Medians of {} pairs of bursts of {} exchanges ({} for SET), one processor; latencies in microseconds.\n",
             self.rounds,
             self.exchanges,
             Operation::Set.count(self.exchanges)
         )?;
         writeln!(
             f,
-            "{:<12} {:>7} | {:>9} {:>8} {:>8} | {:>9} {:>8} {:>8} | {:>6} {:>6}",
-            "operation", "records", "null/s", "p50", "p99", "daemon/s", "p50", "p99", "ratio", "target"
+            "{:<12} {:>7} | {:>9} {:>8} {:>8} | {:>9} {:>8} {:>8} | {:>6} {:>6} {:>6}",
+            "operation",
+            "records",
+            "null/s",
+            "p50",
+            "p99",
+            "daemon/s",
+            "p50",
+            "p99",
+            "ratio",
+            "of p50",
+            "target"
         )?;
         for row in &self.exchange {
-            row_line(f, row.operation.name(), row.records, &row.speed, row.ratio, target(row.operation))?;
+            row_line(
+                f,
+                row.operation.name(),
+                row.records,
+                &row.speed,
+                [row.ratio, row.ratio_p50],
+                target(row.operation),
+            )?;
         }
         writeln!(f, "\nSET beside a bare loop of lock, pwrite of a record, fsync and unlock:")?;
         for row in &self.set {
             let speed = Compared::new(row.bare, row.daemon);
-            row_line(f, "SET / bare", row.records, &speed, row.ratio, "0.70")?;
+            row_line(f, "SET / bare", row.records, &speed, [row.ratio, row.ratio_p50], "0.70")?;
         }
         self.write_rest(f)
     }
@@ -155,13 +173,13 @@ fn row_line(
     name: &str,
     records: usize,
     speed: &Compared<Speed>,
-    ratio: f64,
+    ratios: [f64; 2],
     target: &str,
 ) -> fmt::Result {
     let (a, b) = (speed.null, speed.daemon);
     let line = format!(
-        "{name:<12} {records:>7} | {:>9.0} {:>8.1} {:>8.1} | {:>9.0} {:>8.1} {:>8.1} | {ratio:>6.2} {target:>6}",
-        a.rate, a.p50, a.p99, b.rate, b.p50, b.p99
+        "{name:<12} {records:>7} | {:>9.0} {:>8.1} {:>8.1} | {:>9.0} {:>8.1} {:>8.1} | {:>6.2} {:>6.2} {target:>6}",
+        a.rate, a.p50, a.p99, b.rate, b.p50, b.p99, ratios[0], ratios[1]
     );
     writeln!(f, "{}", line.trim_end())
 }

@@ -33,6 +33,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<(Plan, bool), Failure> {
                 let text = parser.value()?.string()?;
                 plan.idle = if text == "0" { None } else { Some(seconds(&text)?) };
             }
+            Long("spread") => plan.spread = true,
             Long("json") => json = true,
             other => return Err(other.unexpected().into()),
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::serve::seconds;
 use super::{Failure, required_dir};
 use crate::client::Client;
-use crate::kvp::{HostAnswer, HostRequest, HostValue, IpInfo, Item, layout};
+use crate::kvp::{HostAnswer, HostRequest, HostValue, IpInfo, Item, Statistics, layout};
 
 /// Long enough for a request that waits behind another one that times out.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
@@ -150,7 +150,7 @@ fn perform(action: Action, client: &mut Client, arguments: &Arguments) -> Result
         }
         Action::Statistics => {
             let found = client.statistics()?;
-            show(arguments.json, &found, || format!("{found:#?}"));
+            show(arguments.json, &found, || statistics_table(&found));
             Ok(())
         }
         Action::Detach => Ok(client.detach()?),
@@ -207,6 +207,25 @@ fn describe(answer: &HostAnswer) -> String {
         _ if answer.is_ok() => "OK".to_owned(),
         _ => String::new(),
     }
+}
+
+fn statistics_table(found: &Statistics) -> String {
+    let daemon = match (found.registered, found.opener) {
+        (true, pid) => format!("registered, process {pid}"),
+        (false, 0) => "none".to_owned(),
+        (false, pid) => format!("process {pid} has the device open but is not registered"),
+    };
+    let rows = [
+        ("daemon", daemon),
+        ("registrations", found.registrations.to_string()),
+        ("polls", found.polls.to_string()),
+        ("most polls without progress", found.most_polls_without_progress.to_string()),
+        ("reads", found.reads.to_string()),
+        ("writes", found.writes.to_string()),
+        ("requests without an answer in time", found.timeouts.to_string()),
+    ];
+    let rows: Vec<String> = rows.iter().map(|(name, text)| format!("{name:<36}{text}")).collect();
+    rows.join("\n")
 }
 
 fn ip_table(ip: &IpInfo) -> String {

@@ -46,13 +46,15 @@ usage:
         violations [--take]             what the guest's programs did against the contract
   hvsim demo
       Play a whole session with the guest's programs and say whether everything is as it must be.
-  hvsim bench [--daemon PATH] [--scratch DIR] [--rounds N] [--exchanges N] [--idle SECONDS] [--json]
+  hvsim bench [--daemon PATH] [--scratch DIR] [--rounds N] [--exchanges N] [--idle SECONDS] [--spread]
+              [--json]
       Measure a key-value daemon beside one that does nothing, in turns on the same machine.
       --daemon     the program (hv_kvp_daemon beside hvsim)
       --scratch    where the pools are; the speed of SET is that of this file system
-      --rounds     turns of which the medians are shown (5)
-      --exchanges  requests of a kind in a turn (2000; a tenth of it for SET)
+      --rounds     pairs of bursts of which the medians are shown (75)
+      --exchanges  requests in a burst (60; a third of it for SET)
       --idle       how long to watch for wake-ups (30; 0: not at all)
+      --spread     use all processors; everything runs on one without it
   hvsim --help | --version
 ";
 

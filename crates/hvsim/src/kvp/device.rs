@@ -4,13 +4,14 @@
 //! seconds for each, and four entry points that the daemon calls. A few flags tie them together, and the
 //! daemon's life depends on how: so the flags here are the driver's, by name.
 
+mod judge;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::audit::audit;
 use super::convert::{self, Adapter};
 use super::host::{HostAnswer, HostRequest};
 use super::layout::{self, MESSAGE_SIZE, Message};
@@ -283,46 +284,6 @@ impl KvpDevice {
             self.progress = Progress::Answered;
         }
         converted.map(|()| data.len().min(MESSAGE_SIZE))
-    }
-
-    fn judge_answer(&mut self) {
-        if self.daemon_busy && self.progress == Progress::Read {
-            let faults = audit(&self.handed, &self.daemon_message);
-            faults.into_iter().for_each(|fault| self.violation(fault));
-            return;
-        }
-        self.violation(
-            match self.progress {
-                _ if !self.had_request => {
-                    "wrote an answer before any request ever came: the kernel faults here"
-                }
-                Progress::Refused => "wrote an answer again after EINVAL, though the host has it already",
-                Progress::Handed => "wrote an answer to a request that it had not read",
-                Progress::Answered => "wrote a second answer to the same request",
-                Progress::Nothing | Progress::Read => "wrote an answer that nobody had asked for",
-            }
-            .to_owned(),
-        );
-    }
-
-    fn judge_read(&mut self, call: ReadCall) {
-        self.statistics.reads += 1;
-        if call.size > MESSAGE_SIZE {
-            let size = call.size;
-            self.violation(format!("read with {size} bytes: the driver copies one byte past its buffer"));
-        } else if call.size != MESSAGE_SIZE {
-            self.violation(format!("read with {} bytes, not {MESSAGE_SIZE}", call.size));
-        }
-        if call.offset != 0 {
-            self.violation(format!("read at file offset {}, not 0", call.offset));
-        }
-        if self.progress == Progress::Read && self.daemon_busy {
-            let rest = if self.tokens == 0 { "that blocks for ever" } else { "that takes a stale token" };
-            self.violation(format!("read the same request a second time: {rest}"));
-        } else if !self.daemon_busy {
-            let rest = if self.tokens == 0 { "that blocks" } else { "that returns stale bytes" };
-            self.violation(format!("read though poll reports no request: {rest}"));
-        }
     }
 
     fn progressed(&mut self) {

@@ -1,6 +1,6 @@
 //! The pool directory as real files.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -90,18 +90,27 @@ impl PoolFiles {
     }
 }
 
+fn stamp_of(metadata: &Metadata) -> Stamp {
+    Stamp {
+        inode: (metadata.dev(), metadata.ino()),
+        links: metadata.nlink(),
+        size: metadata.len(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    }
+}
+
 impl Storage for PoolFiles {
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>> {
         match fs::symlink_metadata(&self.paths[pool.number()]) {
-            Ok(metadata) => Ok(Some(Stamp {
-                inode: (metadata.dev(), metadata.ino()),
-                size: metadata.len(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-            })),
+            Ok(metadata) => Ok(Some(stamp_of(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn stamp_open(&self, pool: PoolId) -> io::Result<Stamp> {
+        Ok(stamp_of(&self.file(FileId::Pool(pool))?.metadata()?))
     }
 
     fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)> {

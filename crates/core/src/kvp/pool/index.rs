@@ -16,13 +16,26 @@ pub(super) struct Slot {
     pub(super) record: u32,
 }
 
+/// What the stamp of a file says about changes that come after it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Certainty {
+    /// A change in the same tick of the clock can leave the stamp as it is.
+    #[default]
+    None,
+    /// The time of the last change is our own and unlike any that a kernel gives: a change of the contents shows. Moving
+    /// the file away in the same tick shows only at its path.
+    OwnMark,
+    /// The tick of the last change is over: everything shows, at the open descriptor too.
+    Aged,
+}
+
 /// The index of one pool file.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// The state of the file that the index describes.
     pub(super) stamp: Option<Stamp>,
-    /// Whether a later change would be certain to give the file another stamp.
-    pub(super) settled: bool,
+    /// Whether a later change is certain to give the file another stamp.
+    pub(super) certainty: Certainty,
     /// Whole records in the file.
     pub(super) records: u32,
     /// The first record of each key, by position.
@@ -35,7 +48,8 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     index: Index,
-    first: HashMap<u32, Vec<u32>>,
+    /// The first record with each checksum.
+    first: HashMap<u32, u32>,
 }
 
 impl Builder {
@@ -55,22 +69,23 @@ impl Builder {
             return Ok(());
         }
         let slot = Slot { hash: hash(key), record };
-        let earlier = self.first.entry(slot.hash).or_default();
-        for candidate in earlier.iter() {
-            if same_key(*candidate)? {
-                self.index.shadowed.push(slot);
-                return Ok(());
+        if *self.first.entry(slot.hash).or_insert(record) != record {
+            // Two keys with one checksum are rare enough to look at every record that has it.
+            for candidate in with_hash(&self.index.live, slot.hash) {
+                if same_key(candidate)? {
+                    self.index.shadowed.push(slot);
+                    return Ok(());
+                }
             }
         }
-        earlier.push(record);
         self.index.live.push(slot);
         Ok(())
     }
 
     /// The index of the file in the state `stamp`.
-    pub(super) fn finish(mut self, stamp: Option<Stamp>, settled: bool) -> Index {
+    pub(super) fn finish(mut self, stamp: Option<Stamp>, certainty: Certainty) -> Index {
         self.index.stamp = stamp;
-        self.index.settled = settled;
+        self.index.certainty = certainty;
         self.index.live.shrink_to_fit();
         self.index
     }
@@ -152,7 +167,7 @@ mod tests {
             let same = |record: u32| Ok::<_, ()>(key_of(&images[record as usize]) == key_of(image));
             builder.push(image, same).unwrap();
         }
-        builder.finish(None, true)
+        builder.finish(None, Certainty::Aged)
     }
 
     fn items(index: &Index) -> Vec<u32> {
@@ -182,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_stamp_settles_after_the_tick_of_its_clock() {
-        let stamp = |s, ns| Stamp { inode: (1, 2), size: 0, modified: (s, ns), changed: (0, 0) };
+        let stamp = |s, ns| Stamp { inode: (1, 2), links: 1, size: 0, modified: (s, ns), changed: (0, 0) };
         assert!(!is_settled(&stamp(100, 5), (100, 90_000_000)));
         assert!(is_settled(&stamp(100, 5), (100, 100_000_006)));
         assert!(!is_settled(&stamp(100, 0), (102, 0)));

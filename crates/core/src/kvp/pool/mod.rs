@@ -24,14 +24,14 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use self::index::{Builder, Index, is_settled};
+use self::index::{Builder, Certainty, Index, is_settled};
 use self::journal::{Change, ENTRY_SIZE, Entry, SLOTS, Write, digest};
 use self::record::{Image, RECORD_BYTES, RECORD_SIZE, image, key_of, normalised, value_of};
 use self::storage::{FileId, LockKind, Stamp, Storage};
 use super::{KvpKey, KvpValue, PoolId};
 
 /// Records that are read at once when an index is made.
-const CHUNK_RECORDS: usize = 25;
+const CHUNK_RECORDS: usize = 6;
 
 /// What the configuration says about pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,19 +245,35 @@ impl<S: Storage> Pools<S> {
 
     /// Looks something up in a file that is certainly in the state that the index describes.
     fn read<T>(&mut self, pool: PoolId, look: impl Fn(&Self) -> io::Result<T>) -> Result<T, PoolError> {
-        if self.state(pool).index.settled && self.state(pool).inode.is_some() {
+        if self.state(pool).index.certainty != Certainty::None && self.state(pool).inode.is_some() {
             let found = look(self);
-            // The stamp is taken after the look: the file cannot have changed before it.
-            let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
-            if stamp.is_some() && stamp == self.state(pool).index.stamp {
+            // Looked at after the record was read: the file cannot have changed before that.
+            if self.is_unchanged(pool).map_err(failed(pool, "examine the file"))? {
                 return found.map_err(failed(pool, "read a record"));
             }
         }
         self.wait_left = self.limits.lock_wait;
-        self.lock(pool, LockKind::Shared)?;
-        let found = self.refresh(pool).and_then(|()| look(self).map_err(failed(pool, "read a record")));
+        let stamp = self.lock(pool, LockKind::Shared)?;
+        let found =
+            self.refresh(pool, stamp).and_then(|()| look(self).map_err(failed(pool, "read a record")));
         self.storage.unlock(pool);
         found
+    }
+
+    /// Whether the file is the one at the path and in the state that the index describes.
+    fn is_unchanged(&mut self, pool: PoolId) -> io::Result<bool> {
+        let index = &self.state(pool).index;
+        if index.certainty == Certainty::Aged {
+            // Cheaper than the path, and whatever happens to the path since then shows here.
+            return Ok(index.stamp == Some(self.storage.stamp_open(pool)?));
+        }
+        let Some(stamp) = self.storage.stamp(pool)?.filter(|stamp| index.stamp == Some(*stamp)) else {
+            return Ok(false);
+        };
+        if is_settled(&stamp, self.storage.now()) {
+            self.state_mut(pool).index.certainty = Certainty::Aged;
+        }
+        Ok(true)
     }
 
     /// Changes a file under an exclusive lock.
@@ -268,8 +284,8 @@ impl<S: Storage> Pools<S> {
     ) -> Result<T, PoolError> {
         self.wait_left = self.limits.lock_wait;
         self.recover()?;
-        self.lock(pool, LockKind::Exclusive)?;
-        let result = self.refresh_for_change(pool).and_then(|()| make(self));
+        let stamp = self.lock(pool, LockKind::Exclusive)?;
+        let result = self.refresh_for_change(pool, stamp).and_then(|()| make(self));
         if result.is_err() {
             // Whatever a failure left, the next request looks for itself.
             self.state_mut(pool).index.stamp = None;
@@ -278,9 +294,9 @@ impl<S: Storage> Pools<S> {
         result
     }
 
-    fn refresh_for_change(&mut self, pool: PoolId) -> Result<(), PoolError> {
+    fn refresh_for_change(&mut self, pool: PoolId, stamp: Stamp) -> Result<(), PoolError> {
         let before = self.state(pool).index.stamp;
-        self.refresh(pool)?;
+        self.refresh(pool, stamp)?;
         if self.state(pool).dirty && self.state(pool).index.stamp != before {
             // Another program changed the file after us: our entries must not be replayed over its change.
             self.synchronise()?;
@@ -288,8 +304,8 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// Locks the file that lies at the path, opening it if it is not the one that is open.
-    fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<(), PoolError> {
+    /// Locks the file that lies at the path, opening it if it is not the one that is open, and gives its stamp.
+    fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<Stamp, PoolError> {
         for _ in 0..3 {
             if self.state(pool).inode.is_none() {
                 self.reopen(pool)?;
@@ -301,7 +317,7 @@ impl<S: Storage> Pools<S> {
             self.wait_left = left;
             let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"));
             match stamp {
-                Ok(Some(stamp)) if self.state(pool).inode == Some(stamp.inode) => return Ok(()),
+                Ok(Some(stamp)) if self.state(pool).inode == Some(stamp.inode) => return Ok(stamp),
                 Ok(_) => {
                     // Replaced by another file: a lock on the old one protects nothing.
                     self.storage.unlock(pool);
@@ -322,11 +338,10 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// Makes the index describe the file. The file is locked.
-    fn refresh(&mut self, pool: PoolId) -> Result<(), PoolError> {
-        let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
+    /// Makes the index describe the file, which is locked and has this stamp.
+    fn refresh(&mut self, pool: PoolId, stamp: Stamp) -> Result<(), PoolError> {
         let index = &self.state(pool).index;
-        if !(index.settled && stamp.is_some() && index.stamp == stamp) {
+        if index.certainty == Certainty::None || index.stamp != Some(stamp) {
             self.state_mut(pool).index = Index::default();
             let index = self.build_index(pool, stamp).map_err(failed(pool, "read the records"))?;
             self.state_mut(pool).index = index;
@@ -334,8 +349,8 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    fn build_index(&self, pool: PoolId, stamp: Option<Stamp>) -> io::Result<Index> {
-        let settled_before = self.storage.now();
+    fn build_index(&self, pool: PoolId, stamp: Stamp) -> io::Result<Index> {
+        let now = self.storage.now();
         let mut builder = Builder::default();
         let mut chunk = vec![0; CHUNK_RECORDS * RECORD_SIZE];
         let mut offset = 0;
@@ -352,8 +367,8 @@ impl<S: Storage> Pools<S> {
             }
             offset += size as u64;
         }
-        let settled = stamp.is_some_and(|stamp| is_settled(&stamp, settled_before));
-        Ok(builder.finish(stamp, settled))
+        let certainty = if is_settled(&stamp, now) { Certainty::Aged } else { Certainty::None };
+        Ok(builder.finish(Some(stamp), certainty))
     }
 
     /// The record at a position, if the file reaches that far.
@@ -470,13 +485,17 @@ impl<S: Storage> Pools<S> {
     }
 
     fn refresh_after_moves(&mut self, pool: PoolId) -> Result<(), PoolError> {
+        let stamp = self.storage.stamp_open(pool).map_err(failed(pool, "examine the file"))?;
         self.state_mut(pool).index.stamp = None;
-        self.refresh(pool)
+        self.refresh(pool, stamp)
     }
 
+    /// The size of the file, which is locked.
     fn len(&self, pool: PoolId) -> Result<u64, PoolError> {
-        let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
-        Ok(stamp.map_or(0, |stamp| stamp.size))
+        match self.state(pool).index.stamp {
+            Some(stamp) => Ok(stamp.size),
+            None => Ok(self.storage.stamp_open(pool).map_err(failed(pool, "examine the file"))?.size),
+        }
     }
 
     /// Makes a change, all or nothing. `old` is the record that it overwrites.
@@ -530,10 +549,11 @@ impl<S: Storage> Pools<S> {
         let (seconds, nanoseconds) = self.storage.now();
         let moment = (seconds, if nanoseconds % 1000 == 0 { nanoseconds + 1 } else { nanoseconds });
         let stamped = self.storage.set_modified(pool, moment).is_ok();
-        let stamp = self.storage.stamp(pool).unwrap_or(None);
+        let stamp = self.storage.stamp_open(pool).ok();
+        let marked = stamped && stamp.is_some_and(|stamp| stamp.modified == moment);
         let index = &mut self.state_mut(pool).index;
         index.stamp = stamp;
-        index.settled = stamped && stamp.is_some_and(|stamp| stamp.modified == moment);
+        index.certainty = if marked { Certainty::OwnMark } else { Certainty::None };
     }
 
     fn write_entry(&mut self, pool: PoolId, entry: &Entry) -> Result<(), PoolError> {

@@ -23,6 +23,8 @@ pub type Moment = (i64, i64);
 pub struct Stamp {
     /// Device and inode.
     pub inode: (u64, u64),
+    /// Names of the file: none when it was removed or replaced.
+    pub links: u64,
     /// Size in bytes.
     pub size: u64,
     /// Last change of the contents.
@@ -50,6 +52,12 @@ pub trait Storage {
     /// # Errors
     /// What stat(2) says.
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>>;
+
+    /// The stamp of the file that is open, wherever it lies now.
+    ///
+    /// # Errors
+    /// What fstat(2) says, or `NotConnected` for a file that is not open.
+    fn stamp_open(&self, pool: PoolId) -> io::Result<Stamp>;
 
     /// Opens what lies at the path, repairs its mode, and forgets an earlier descriptor. What is missing is created with
     /// `create`: a pool file empty, the journal full of zeros. Gives device and inode.

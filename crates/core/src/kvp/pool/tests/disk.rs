@@ -37,6 +37,7 @@ struct Model {
 struct State {
     files: [Model; 6],
     next_inode: u64,
+    open_inodes: [u64; 6],
     /// Nanoseconds since the epoch.
     clock: i64,
     locked: bool,
@@ -60,6 +61,18 @@ fn number(file: FileId) -> usize {
 
 fn killed() -> io::Error {
     io::Error::other("the process is dead")
+}
+
+impl Model {
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            inode: (0, self.inode),
+            links: 1,
+            size: self.data.len() as u64,
+            modified: self.modified,
+            changed: self.changed,
+        }
+    }
 }
 
 impl State {
@@ -226,12 +239,21 @@ impl Storage for Disk {
             return Err(killed());
         }
         let model = &state.files[pool.number()];
-        Ok(model.exists.then_some(Stamp {
-            inode: (0, model.inode),
-            size: model.data.len() as u64,
-            modified: model.modified,
-            changed: model.changed,
-        }))
+        Ok(model.exists.then(|| model.stamp()))
+    }
+
+    fn stamp_open(&self, pool: PoolId) -> io::Result<Stamp> {
+        let state = self.0.borrow();
+        if state.dead {
+            return Err(killed());
+        }
+        let model = &state.files[pool.number()];
+        let inode = state.open_inodes[pool.number()];
+        if model.exists && model.inode == inode {
+            return Ok(model.stamp());
+        }
+        // A file that was removed or replaced has no name left.
+        Ok(Stamp { inode: (0, inode), links: 0, size: 0, modified: (0, 0), changed: (0, 0) })
     }
 
     fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)> {
@@ -250,7 +272,9 @@ impl Storage for Disk {
             state.files[number(file)] =
                 Model { inode, exists: true, data, states, modified: now, changed: now };
         }
-        Ok((0, state.files[number(file)].inode))
+        let inode = state.files[number(file)].inode;
+        state.open_inodes[number(file)] = inode;
+        Ok((0, inode))
     }
 
     fn read_at(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
