@@ -16,7 +16,7 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
 .PHONY: help demo build install uninstall test test-freebsd bench freebsd freebsd-build freebsd-clippy freebsd-abi \
-	lint fmt-check clippy doc shellcheck programs-check need-cargo clean
+	lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
 	@echo 'make demo      a simulated Hyper-V host talks to the guest daemons, step by step'
@@ -25,7 +25,7 @@ help:
 	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit (ARGS=...)'
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
 	@echo 'make build, make install, make uninstall   (PREFIX=/usr/local or /usr, DESTDIR=)'
-	@echo 'make lint      format, clippy, documentation and shell scripts, each without a warning'
+	@echo 'make lint      format, clippy, documentation, manual pages and shell scripts, each without a warning'
 	@echo 'make doc       the API documentation, private items included'
 	@echo 'make clean     removes everything that was built'
 
@@ -65,7 +65,7 @@ freebsd-clippy:
 freebsd-abi: need-cargo
 	@sh scripts/freebsd-abi.sh
 
-lint: fmt-check clippy doc shellcheck programs-check
+lint: fmt-check clippy doc shellcheck man-check programs-check
 
 fmt-check: need-cargo
 	@sh scripts/need.sh cargo-fmt
@@ -82,6 +82,9 @@ shellcheck:
 	@sh scripts/need.sh shellcheck
 	shellcheck scripts/*.sh .ci/run crates/hvsim/tests/rc/*
 	@sh scripts/rc.d.sh --check
+
+man-check:
+	@sh scripts/man-check.sh
 
 programs-check:
 	@sh scripts/programs.sh --check

@@ -19,6 +19,17 @@ case $prefix in
 	;;
 esac
 
+# Those of programs that are not built stay out.
+pages() {
+	for page in "$root"/docs/man/*.[578]; do
+		page=${page##*/}
+		case $page in
+		*.8) ! sh "$root/scripts/programs.sh" | awk '{ print $2 ".8" }' | grep -qx "$page" || echo "$page" ;;
+		*) echo "$page" ;;
+		esac
+	done
+}
+
 list() {
 	sh "$root/scripts/programs.sh" | while read -r _ program directory; do
 		echo "555 $prefix/$directory/$program $programs/$program"
@@ -26,8 +37,8 @@ list() {
 	sh "$root/scripts/rc.d.sh" | while read -r name; do
 		echo "555 $etc/rc.d/$name rc.d"
 	done
-	for page in "$root"/docs/man/*.[578]; do
-		[ ! -e "$page" ] || echo "444 $prefix/share/man/man${page##*.}/${page##*/} $page"
+	pages | while read -r page; do
+		echo "444 $prefix/share/man/man${page##*.}/$page $root/docs/man/$page"
 	done
 	echo "644 $etc/hyperv.toml.sample $root/etc/hyperv.toml.sample"
 	for rules in "$root"/etc/devd/*; do
