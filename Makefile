@@ -15,7 +15,7 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall test test-freebsd bench freebsd freebsd-build freebsd-clippy freebsd-abi \
+.PHONY: help demo build install uninstall dist port pkg test test-freebsd bench freebsd freebsd-build freebsd-clippy freebsd-abi \
 	lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit (ARGS=...)'
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
 	@echo 'make build, make install, make uninstall   (PREFIX=/usr/local or /usr, DESTDIR=)'
+	@echo 'make dist, make port, make pkg   source with vendored crates, directory for the ports tree, package for amd64'
 	@echo 'make lint      format, clippy, documentation, manual pages and shell scripts, each without a warning'
 	@echo 'make doc       the API documentation, private items included'
 	@echo 'make clean     removes everything that was built'
@@ -49,6 +50,16 @@ build: need-cargo
 # As root, after "make build" with the same PREFIX as an ordinary user.
 install uninstall:
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh scripts/install.sh $@
+
+# What is given to others, each checked and the same bytes for the same commit; everything goes below dist.
+dist:
+	@sh scripts/dist.sh --check
+
+port: dist
+	@sh scripts/port.sh --check
+
+pkg:
+	@sh scripts/pkg.sh
 
 bench: need-cargo
 	$(NATIVE) --release
