@@ -9,19 +9,22 @@ FBSD_ABI ?=
 # /usr replaces the programs of the base system, anything else is the layout of a port.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# For freebsd-vm.
+IMAGE ?=
 
 NATIVE = $(CARGO) build --locked --workspace --bins
 # Selected by the name of the program, not of its crate, so that the features are those of NATIVE
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall dist port pkg test test-freebsd bench freebsd freebsd-build freebsd-clippy freebsd-abi \
+.PHONY: help demo build install uninstall dist port pkg test test-freebsd freebsd-vm bench freebsd freebsd-build freebsd-clippy freebsd-abi \
 	lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
 	@echo 'make demo      a simulated Hyper-V host talks to the guest daemons, step by step'
 	@echo 'make test      all tests'
 	@echo 'make test-freebsd  the tests of whole programs and the demo with the FreeBSD executables (needs FBSD_ABI)'
+	@echo 'make freebsd-vm     what needs a FreeBSD kernel, in QEMU (IMAGE=...)'
 	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit (ARGS=...)'
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
 	@echo 'make build, make install, make uninstall   (PREFIX=/usr/local or /usr, DESTDIR=)'
@@ -61,6 +64,10 @@ port: dist
 pkg:
 	@sh scripts/pkg.sh
 
+# On a FreeBSD kernel, in QEMU; IMAGE is a disk image that lets root in, see tests/freebsd/README.md.
+freebsd-vm:
+	@sh scripts/freebsd-vm.sh '$(IMAGE)'
+
 bench: need-cargo
 	$(NATIVE) --release
 	$(HVSIM) bench $(ARGS)
@@ -91,7 +98,7 @@ doc: need-cargo
 
 shellcheck:
 	@sh scripts/need.sh shellcheck
-	shellcheck scripts/*.sh .ci/run crates/hvsim/tests/rc/*
+	shellcheck scripts/*.sh .ci/run crates/hvsim/tests/rc/* tests/freebsd/*.sh
 	@sh scripts/rc.d.sh --check
 
 man-check:

@@ -11,10 +11,10 @@ if [ -n "$complaints" ]; then
 	echo "$complaints" >&2
 	failed=1
 fi
-for reference in $(sed -n 's/^\.\(It \)\{0,1\}Xr \(hv_[a-z]*_daemon\|hyperv[a-z_.]*\|hvctl\) \([0-9]\).*/\2.\3/p' ./*.[578] | sort -u); do
-	if [ ! -e "$reference" ]; then
-		echo "man-check: there is no page $reference" >&2
-		failed=1
-	fi
-done
+missing=$(sed -n 's/^\.\(It \)\{0,1\}Xr \(hv_[a-z]*_daemon\|hyperv[a-z_.]*\|hvctl\) \([0-9]\).*/\2.\3/p' ./*.[578] | sort -u |
+	while read -r page; do [ -e "$page" ] || echo "man-check: there is no page $page"; done)
+if [ -n "$missing" ]; then
+	echo "$missing" >&2
+	failed=1
+fi
 exit $failed
