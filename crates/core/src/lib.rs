@@ -6,5 +6,7 @@
 pub mod abi;
 pub mod kvp;
 pub mod net;
+pub mod plan;
 pub mod runtime;
 pub mod sys;
+pub mod vf;

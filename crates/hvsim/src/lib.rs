@@ -52,6 +52,7 @@ pub mod host;
 pub mod in_process;
 pub mod kvp;
 pub mod namespace;
+pub mod network;
 pub mod root;
 pub mod server;
 pub mod session;

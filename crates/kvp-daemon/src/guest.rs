@@ -27,6 +27,8 @@ pub(crate) struct Guest {
     network: Aged<NetworkSnapshot>,
     host_name: Aged<String>,
     fqdn: FqdnCache,
+    /// The host name was asked for, or may be soon: whether it can be completed is worth a look.
+    lookup_due: bool,
     lookup: Option<Running>,
 }
 
@@ -71,6 +73,7 @@ impl Guest {
             network: Aged::default(),
             host_name: Aged::default(),
             fqdn: FqdnCache::default(),
+            lookup_due: true,
             lookup: None,
         }
     }
@@ -96,6 +99,7 @@ impl Guest {
             self.network.refresh("the network", || self.source.snapshot());
         }
         let host = self.host_name.refresh("the host name", || self.source.facts.host_name());
+        self.lookup_due = true;
         AutoFacts {
             fqdn: self.fqdn.value(host),
             suite_version: VERSION,
@@ -106,6 +110,9 @@ impl Guest {
 
     /// Starts to complete the host name if it is time to. Called after an answer, never before one.
     pub(crate) fn start_lookup(&mut self) {
+        if !std::mem::take(&mut self.lookup_due) {
+            return;
+        }
         let host = self.host_name.refresh("the host name", || self.source.facts.host_name());
         let now = clock::monotonic();
         let Some(name) = self.fqdn.wants_lookup(host, now) else { return };

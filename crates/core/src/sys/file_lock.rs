@@ -9,6 +9,7 @@ use std::io;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::unistd::Pid;
 
 /// The kinds of lock as `flock` has them. The constants are `c_int` on Linux and `c_short` on FreeBSD.
 #[cfg_attr(target_os = "linux", expect(clippy::cast_possible_truncation, reason = "they are 0 to 2"))]
@@ -54,6 +55,17 @@ pub fn unlock(file: &File) {
     if cfg!(target_os = "linux") {
         let _ = file.unlock();
     }
+}
+
+/// The process whose own lock excludes an exclusive one, if there is one.
+///
+/// # Errors
+/// What fcntl(2) says.
+pub fn holder(file: &File) -> io::Result<Option<Pid>> {
+    let mut lock = whole_file(kind::WRITE);
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    // A lock of flock(2) has no process, which FreeBSD tells as -1.
+    Ok((lock.l_type != kind::NONE && lock.l_pid > 0).then(|| Pid::from_raw(lock.l_pid)))
 }
 
 fn whole_file(kind: libc::c_short) -> libc::flock {

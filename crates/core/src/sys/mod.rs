@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod file_lock;
+pub mod file_watch;
 pub mod freebsd_abi;
 mod ifaddrs;
 pub mod network;

@@ -29,6 +29,12 @@ struct Arguments {
 pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let arguments = parse(parser)?;
     let dir = required_dir(arguments.dir.clone())?;
+    if let [kind, verb, rest @ ..] = arguments.words.as_slice()
+        && kind == "vf"
+    {
+        let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+        return crate::network::cli::host(&dir, verb, &rest);
+    }
     let mut words = arguments.words.iter().map(String::as_str);
     let action = match (words.next(), words.next()) {
         (Some("violations"), None) => Action::Violations,

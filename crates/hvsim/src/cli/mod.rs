@@ -43,6 +43,8 @@ usage:
         kvp set-ip ADAPTER [--dhcp] [--address LIST] [--mask LIST] [--gateway LIST] [--dns LIST]
         kvp raw OPERATION POOL [HEX]    any operation, with a body in the host's layout
         kvp statistics | detach | attach
+        vf attach VF hnN | up VF | down VF | detach VF | migrate VF NEW-VF
+                                        the VF of a guest made by hvsim network create --dir DIR
         violations [--take]             what the guest's programs did against the contract
   hvsim demo
       Play a whole session with the guest's programs and say whether everything is as it must be.
@@ -55,6 +57,11 @@ usage:
       --exchanges  requests in a burst (60; a third of it for SET)
       --idle       how long to watch for wake-ups (30; 0: not at all)
       --spread     use all processors; everything runs on one without it
+  hvsim bench-vf [--json]
+      Count the processes that a hand-over between hnN and its VF starts.
+  hvsim network create --dir DIR [--dhcp] [--rules FILE]
+      Make a guest with a simulated network: stand-ins for ifconfig(8) and others in DIR/sbin,
+      rc.conf in DIR/etc, and devd rules of FILE instead of the suite's own.
   hvsim --help | --version
 ";
 
@@ -119,6 +126,8 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "host" => host::run(parser),
         "demo" => demo::run(parser),
         "bench" => bench::run(parser),
+        "bench-vf" => crate::network::cli::bench(parser),
+        "network" => crate::network::cli::run(parser),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
 }

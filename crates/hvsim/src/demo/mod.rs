@@ -1,6 +1,7 @@
 //! `hvsim demo`: a scripted session, each step with what the host sees and whether that is as it must be.
 
 mod kvp;
+mod vf;
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -102,7 +103,7 @@ impl Stage {
 /// Runs the whole demo. `true` when everything was as it must be.
 pub fn run() -> bool {
     let mut stage = Stage::default();
-    for chapter in [kvp::play] {
+    for chapter in [kvp::play, vf::play] {
         if let Err(error) = chapter(&mut stage) {
             stage.check(false, format_args!("the demo cannot go on: {error}"));
         }

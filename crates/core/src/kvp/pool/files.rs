@@ -13,6 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::journal::{SLOT_BYTES, SLOT_SIZE, SLOTS};
 use super::storage::{FileId, LockKind, Moment, Stamp, Storage};
 use crate::kvp::PoolId;
+use crate::sys::file_watch::FileWatches;
 use crate::sys::{clock, file_lock};
 
 const FILE_MODE: u32 = 0o600;
@@ -25,6 +26,9 @@ pub struct PoolFiles {
     paths: [PathBuf; 5],
     pools: [Option<File>; 5],
     journal: Option<File>,
+    watches: Option<FileWatches>,
+    /// The pools whose open file is watched.
+    watched: [bool; 5],
 }
 
 impl PoolFiles {
@@ -32,7 +36,10 @@ impl PoolFiles {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         let paths = PoolId::ALL.map(|pool| dir.join(format!(".kvp_pool_{pool}")));
-        Self { dir: dir.to_owned(), paths, pools: Default::default(), journal: None }
+        let watches =
+            FileWatches::new().inspect_err(|error| log::debug!("files are not watched: {error}")).ok();
+        let pools = Default::default();
+        Self { dir: dir.to_owned(), paths, pools, journal: None, watches, watched: [false; 5] }
     }
 
     fn file(&self, file: FileId) -> io::Result<&File> {
@@ -113,6 +120,11 @@ impl Storage for PoolFiles {
         Ok(stamp_of(&self.file(FileId::Pool(pool))?.metadata()?))
     }
 
+    fn take_changed(&mut self, pool: PoolId) -> Option<bool> {
+        let watches = self.watches.as_mut().filter(|_| self.watched[pool.number()])?;
+        Some(watches.take(pool.number()))
+    }
+
     fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)> {
         if create {
             self.prepare_dir()?;
@@ -121,7 +133,11 @@ impl Storage for PoolFiles {
             FileId::Pool(pool) => {
                 // Closed first: a second descriptor of the same file would drop the locks when it goes.
                 self.pools[pool.number()] = None;
-                let opened = self.open_file(&self.paths[pool.number()], create)?;
+                let path = &self.paths[pool.number()];
+                let opened = self.open_file(path, create)?;
+                let watches = self.watches.as_mut();
+                self.watched[pool.number()] =
+                    watches.is_some_and(|watches| watches.add(pool.number(), &opened, path).is_ok());
                 self.pools[pool.number()].insert(opened)
             }
             FileId::Journal => {

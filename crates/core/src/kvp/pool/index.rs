@@ -27,13 +27,17 @@ pub(super) enum Certainty {
     OwnMark,
     /// The tick of the last change is over: everything shows, at the open descriptor too.
     Aged,
+    /// The stamp does not matter: the system tells of every change.
+    Watched,
 }
 
 /// The index of one pool file.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// The state of the file that the index describes.
+    /// The state of the file that the index describes; not kept up while the file is watched.
     pub(super) stamp: Option<Stamp>,
+    /// The size of the file.
+    pub(super) size: u64,
     /// Whether a later change is certain to give the file another stamp.
     pub(super) certainty: Certainty,
     /// Whole records in the file.
@@ -83,8 +87,9 @@ impl Builder {
     }
 
     /// The index of the file in the state `stamp`.
-    pub(super) fn finish(mut self, stamp: Option<Stamp>, certainty: Certainty) -> Index {
-        self.index.stamp = stamp;
+    pub(super) fn finish(mut self, stamp: Stamp, certainty: Certainty) -> Index {
+        self.index.stamp = Some(stamp);
+        self.index.size = stamp.size;
         self.index.certainty = certainty;
         self.index.live.shrink_to_fit();
         self.index
@@ -167,7 +172,8 @@ mod tests {
             let same = |record: u32| Ok::<_, ()>(key_of(&images[record as usize]) == key_of(image));
             builder.push(image, same).unwrap();
         }
-        builder.finish(None, Certainty::Aged)
+        let stamp = Stamp { inode: (1, 2), links: 1, size: 0, modified: (0, 0), changed: (0, 0) };
+        builder.finish(stamp, Certainty::Aged)
     }
 
     fn items(index: &Index) -> Vec<u32> {

@@ -254,14 +254,16 @@ impl<S: Storage> Pools<S> {
         }
         self.wait_left = self.limits.lock_wait;
         let stamp = self.lock(pool, LockKind::Shared)?;
-        let found =
-            self.refresh(pool, stamp).and_then(|()| look(self).map_err(failed(pool, "read a record")));
+        let found = self.refresh(pool, stamp).and_then(|_| look(self).map_err(failed(pool, "read a record")));
         self.storage.unlock(pool);
         found
     }
 
     /// Whether the file is the one at the path and in the state that the index describes.
     fn is_unchanged(&mut self, pool: PoolId) -> io::Result<bool> {
+        if self.state(pool).index.certainty == Certainty::Watched {
+            return Ok(self.is_untouched(pool));
+        }
         let index = &self.state(pool).index;
         if index.certainty == Certainty::Aged {
             // Cheaper than the path, and whatever happens to the path since then shows here.
@@ -276,6 +278,19 @@ impl<S: Storage> Pools<S> {
         Ok(true)
     }
 
+    /// Whether the system, which tells of every change of the file, has told of none.
+    fn is_untouched(&mut self, pool: PoolId) -> bool {
+        if self.state(pool).index.certainty != Certainty::Watched {
+            return false;
+        }
+        let untouched = self.storage.take_changed(pool) == Some(false);
+        if !untouched {
+            // It is told only once.
+            self.state_mut(pool).index.certainty = Certainty::None;
+        }
+        untouched
+    }
+
     /// Changes a file under an exclusive lock.
     fn change<T>(
         &mut self,
@@ -288,24 +303,23 @@ impl<S: Storage> Pools<S> {
         let result = self.refresh_for_change(pool, stamp).and_then(|()| make(self));
         if result.is_err() {
             // Whatever a failure left, the next request looks for itself.
-            self.state_mut(pool).index.stamp = None;
+            self.state_mut(pool).index.certainty = Certainty::None;
         }
         self.storage.unlock(pool);
         result
     }
 
-    fn refresh_for_change(&mut self, pool: PoolId, stamp: Stamp) -> Result<(), PoolError> {
-        let before = self.state(pool).index.stamp;
-        self.refresh(pool, stamp)?;
-        if self.state(pool).dirty && self.state(pool).index.stamp != before {
-            // Another program changed the file after us: our entries must not be replayed over its change.
+    fn refresh_for_change(&mut self, pool: PoolId, stamp: Option<Stamp>) -> Result<(), PoolError> {
+        if self.refresh(pool, stamp)? && self.state(pool).dirty {
+            // Another program may have changed the file after us: our entries must not be replayed over its change.
             self.synchronise()?;
         }
         Ok(())
     }
 
-    /// Locks the file that lies at the path, opening it if it is not the one that is open, and gives its stamp.
-    fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<Stamp, PoolError> {
+    /// Locks the file that lies at the path, opening it if it is not the one that is open, and gives its stamp; `None`
+    /// for a file that is certainly untouched since it was indexed.
+    fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<Option<Stamp>, PoolError> {
         for _ in 0..3 {
             if self.state(pool).inode.is_none() {
                 self.reopen(pool)?;
@@ -315,9 +329,12 @@ impl<S: Storage> Pools<S> {
                 return Err(PoolError::Locked { pool });
             };
             self.wait_left = left;
+            if self.is_untouched(pool) {
+                return Ok(None);
+            }
             let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"));
             match stamp {
-                Ok(Some(stamp)) if self.state(pool).inode == Some(stamp.inode) => return Ok(stamp),
+                Ok(Some(stamp)) if self.state(pool).inode == Some(stamp.inode) => return Ok(Some(stamp)),
                 Ok(_) => {
                     // Replaced by another file: a lock on the old one protects nothing.
                     self.storage.unlock(pool);
@@ -338,18 +355,20 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// Makes the index describe the file, which is locked and has this stamp.
-    fn refresh(&mut self, pool: PoolId, stamp: Stamp) -> Result<(), PoolError> {
+    /// Makes the index describe the file, which is locked and has this stamp. `true` when it had to be made anew.
+    fn refresh(&mut self, pool: PoolId, stamp: Option<Stamp>) -> Result<bool, PoolError> {
         let index = &self.state(pool).index;
-        if index.certainty == Certainty::None || index.stamp != Some(stamp) {
-            self.state_mut(pool).index = Index::default();
-            let index = self.build_index(pool, stamp).map_err(failed(pool, "read the records"))?;
-            self.state_mut(pool).index = index;
-        }
-        Ok(())
+        let stale = |stamp| index.certainty == Certainty::None || index.stamp != Some(stamp);
+        let Some(stamp) = stamp.filter(|stamp| stale(*stamp)) else { return Ok(false) };
+        self.state_mut(pool).index = Index::default();
+        let index = self.build_index(pool, stamp).map_err(failed(pool, "read the records"))?;
+        self.state_mut(pool).index = index;
+        Ok(true)
     }
 
-    fn build_index(&self, pool: PoolId, stamp: Stamp) -> io::Result<Index> {
+    fn build_index(&mut self, pool: PoolId, stamp: Stamp) -> io::Result<Index> {
+        // Before the file is read: what is told from now on came after.
+        let watched = self.storage.take_changed(pool).is_some();
         let now = self.storage.now();
         let mut builder = Builder::default();
         let mut chunk = vec![0; CHUNK_RECORDS * RECORD_SIZE];
@@ -367,8 +386,12 @@ impl<S: Storage> Pools<S> {
             }
             offset += size as u64;
         }
-        let certainty = if is_settled(&stamp, now) { Certainty::Aged } else { Certainty::None };
-        Ok(builder.finish(Some(stamp), certainty))
+        let certainty = match watched {
+            true => Certainty::Watched,
+            false if is_settled(&stamp, now) => Certainty::Aged,
+            false => Certainty::None,
+        };
+        Ok(builder.finish(stamp, certainty))
     }
 
     /// The record at a position, if the file reaches that far.
@@ -422,7 +445,7 @@ impl<S: Storage> Pools<S> {
         if records >= self.limits.max_records {
             return Err(PoolError::Full { pool, records });
         }
-        let old_len = self.len(pool)?;
+        let old_len = self.state(pool).index.size;
         // A writer that died may have left a part of a record here.
         let old = self.load_padded(pool, records)?;
         let write = Some(Write { record: records, old: digest(&old), new: image(key, value) });
@@ -433,14 +456,14 @@ impl<S: Storage> Pools<S> {
     }
 
     fn overwrite(&mut self, pool: PoolId, record: u32, old: &Image, new: &Image) -> Result<(), PoolError> {
-        let len = self.len(pool)?;
+        let len = self.state(pool).index.size;
         let write = Some(Write { record, old: digest(old), new: *new });
         self.apply(&Change { pool, write, cut: None, old_len: len, new_len: len }, Some(old))
     }
 
     /// Removes one record: the last one takes its place.
     fn remove(&mut self, pool: PoolId, record: u32) -> Result<(), PoolError> {
-        let old_len = self.len(pool)?;
+        let old_len = self.state(pool).index.size;
         let last = self.state(pool).index.records.saturating_sub(1);
         let cut_len = position(last);
         let cut = Some(digest(&self.load_padded(pool, last)?));
@@ -486,16 +509,8 @@ impl<S: Storage> Pools<S> {
 
     fn refresh_after_moves(&mut self, pool: PoolId) -> Result<(), PoolError> {
         let stamp = self.storage.stamp_open(pool).map_err(failed(pool, "examine the file"))?;
-        self.state_mut(pool).index.stamp = None;
-        self.refresh(pool, stamp)
-    }
-
-    /// The size of the file, which is locked.
-    fn len(&self, pool: PoolId) -> Result<u64, PoolError> {
-        match self.state(pool).index.stamp {
-            Some(stamp) => Ok(stamp.size),
-            None => Ok(self.storage.stamp_open(pool).map_err(failed(pool, "examine the file"))?.size),
-        }
+        self.state_mut(pool).index.certainty = Certainty::None;
+        self.refresh(pool, Some(stamp)).map(|_| ())
     }
 
     /// Makes a change, all or nothing. `old` is the record that it overwrites.
@@ -517,7 +532,8 @@ impl<S: Storage> Pools<S> {
         }
         self.journal.sequence += 1;
         self.state_mut(pool).dirty = true;
-        self.restamp(pool);
+        self.state_mut(pool).index.size = change.new_len;
+        self.note_own_change(pool);
         Ok(())
     }
 
@@ -543,9 +559,17 @@ impl<S: Storage> Pools<S> {
         let _ = self.storage.set_len(file, change.old_len);
     }
 
-    /// Gives the file a time of change that no later change by another program can give it: the present in full
-    /// precision and never a whole microsecond, while kernels stamp with the last tick or whole microseconds.
-    fn restamp(&mut self, pool: PoolId) {
+    /// Keeps a change of our own, made under the lock, from being taken for another program's, or another program's
+    /// next one from being taken for ours.
+    ///
+    /// Where the system tells of changes, it has told of ours. Elsewhere the file is given a time of change that no
+    /// later change by another program can give it: the present in full precision and never a whole microsecond, while
+    /// kernels stamp with the last tick or whole microseconds.
+    fn note_own_change(&mut self, pool: PoolId) {
+        if self.storage.take_changed(pool).is_some() {
+            self.state_mut(pool).index.certainty = Certainty::Watched;
+            return;
+        }
         let (seconds, nanoseconds) = self.storage.now();
         let moment = (seconds, if nanoseconds % 1000 == 0 { nanoseconds + 1 } else { nanoseconds });
         let stamped = self.storage.set_modified(pool, moment).is_ok();

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::index::Certainty;
 use super::journal::{ENTRY_SIZE, Entry, RecordRecovery, Recovery, SLOTS};
 use super::record::{RECORD_BYTES, key_of};
 use super::storage::{FileId, LockKind, Storage};
@@ -48,13 +49,13 @@ impl<S: Storage> Pools<S> {
     fn recover_pool(&mut self, pool: PoolId, recovery: &Recovery) -> Result<(), PoolError> {
         self.lock(pool, LockKind::Exclusive)?;
         let result = self.recover_locked(pool, recovery);
-        self.state_mut(pool).index.stamp = None;
+        self.state_mut(pool).index.certainty = Certainty::None;
         self.storage.unlock(pool);
         result
     }
 
     fn recover_locked(&mut self, pool: PoolId, recovery: &Recovery) -> Result<(), PoolError> {
-        let len = self.len(pool)?;
+        let len = self.size(pool)?;
         let whole = len / RECORD_BYTES;
         let mut ours = recovery.expects_len(len);
         let (inside, behind): (Vec<_>, Vec<_>) =
@@ -74,12 +75,16 @@ impl<S: Storage> Pools<S> {
                 self.put(pool, record)?;
             }
         }
-        if ours && self.len(pool)? != recovery.final_len {
+        if ours && self.size(pool)? != recovery.final_len {
             let cut = self.storage.set_len(FileId::Pool(pool), recovery.final_len);
             cut.map_err(failed(pool, "shorten the file"))?;
         }
         self.state_mut(pool).dirty = true;
         Ok(())
+    }
+
+    fn size(&self, pool: PoolId) -> Result<u64, PoolError> {
+        Ok(self.storage.stamp_open(pool).map_err(failed(pool, "examine the file"))?.size)
     }
 
     fn put(&mut self, pool: PoolId, record: &RecordRecovery) -> Result<(), PoolError> {

@@ -59,6 +59,10 @@ pub trait Storage {
     /// What fstat(2) says, or `NotConnected` for a file that is not open.
     fn stamp_open(&self, pool: PoolId) -> io::Result<Stamp>;
 
+    /// Whether anybody, this process included, changed the open file since this was last asked. `None` where the system
+    /// cannot tell; an answer holds for changes whose calls have returned.
+    fn take_changed(&mut self, pool: PoolId) -> Option<bool>;
+
     /// Opens what lies at the path, repairs its mode, and forgets an earlier descriptor. What is missing is created with
     /// `create`: a pool file empty, the journal full of zeros. Gives device and inode.
     ///

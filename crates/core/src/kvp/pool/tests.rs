@@ -34,6 +34,11 @@ fn open<S: Storage>(storage: S) -> Pools<S> {
     pools
 }
 
+/// The same disk under a system that tells of changes and under one that does not.
+fn on_both_systems(pool: &[u8]) -> [Disk; 2] {
+    [Disk::with_pool(pool), Disk::with_pool(pool).watched()]
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -84,17 +89,18 @@ fn new_keys_are_appended_and_the_cap_holds() {
 
 #[test]
 fn delete_keeps_all_others_and_of_a_missing_key_touches_nothing() {
-    let disk = Disk::with_pool(&raw(&[("a", "1"), ("b", "2"), ("c", "3")]));
-    let mut pools = open(disk.clone());
-    let writes = disk.writes();
-    assert!(!pools.delete(POOL, &key("z")).unwrap());
-    assert_eq!(disk.writes(), writes);
-    assert!(pools.delete(POOL, &key("a")).unwrap());
-    assert_eq!(disk.pool(), raw(&[("c", "3"), ("b", "2")]));
-    assert!(pools.delete(POOL, &key("b")).unwrap());
-    assert!(pools.delete(POOL, &key("c")).unwrap());
-    assert_eq!(disk.pool(), b"");
-    assert_eq!(items(&mut pools), []);
+    for disk in on_both_systems(&raw(&[("a", "1"), ("b", "2"), ("c", "3")])) {
+        let mut pools = open(disk.clone());
+        let writes = disk.writes();
+        assert!(!pools.delete(POOL, &key("z")).unwrap());
+        assert_eq!(disk.writes(), writes);
+        assert!(pools.delete(POOL, &key("a")).unwrap());
+        assert_eq!(disk.pool(), raw(&[("c", "3"), ("b", "2")]));
+        assert!(pools.delete(POOL, &key("b")).unwrap());
+        assert!(pools.delete(POOL, &key("c")).unwrap());
+        assert_eq!(disk.pool(), b"");
+        assert_eq!(items(&mut pools), []);
+    }
 }
 
 #[test]
@@ -134,11 +140,12 @@ fn records_without_a_key_do_not_end_the_enumeration() {
 fn a_torn_tail_is_ignored_and_overwritten_by_the_next_record() {
     let mut bytes = raw(&[("a", "1")]);
     bytes.extend([b'#'; 700]);
-    let disk = Disk::with_pool(&bytes);
-    let mut pools = open(disk.clone());
-    assert_eq!(items(&mut pools), pairs(&[("a", "1")]));
-    pools.set(POOL, &key("b"), &value("2")).unwrap();
-    assert_eq!(disk.pool(), raw(&[("a", "1"), ("b", "2")]));
+    for disk in on_both_systems(&bytes) {
+        let mut pools = open(disk.clone());
+        assert_eq!(items(&mut pools), pairs(&[("a", "1")]));
+        pools.set(POOL, &key("b"), &value("2")).unwrap();
+        assert_eq!(disk.pool(), raw(&[("a", "1"), ("b", "2")]));
+    }
 }
 
 #[test]
@@ -166,60 +173,64 @@ fn missing_nuls_and_garbage_are_survived_and_not_copied() {
 fn an_unchanged_file_is_not_read_again() {
     let records: Vec<(String, String)> = (0..200).map(|n| (format!("key{n}"), format!("{n}"))).collect();
     let records: Vec<(&str, &str)> = records.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let disk = Disk::with_pool(&raw(&records));
-    let mut pools = open(disk.clone());
-    disk.pass(Duration::from_secs(5));
-    assert_eq!(get(&mut pools, "key7").as_deref(), Some("7"));
-    let before = disk.bytes_read();
-    assert_eq!(get(&mut pools, "key199").as_deref(), Some("199"));
-    assert_eq!(get(&mut pools, "nothing"), None);
-    assert_eq!(disk.bytes_read() - before, RECORD_SIZE);
-    pools.set(POOL, &key("key3"), &value("x")).unwrap();
-    pools.set(POOL, &key("new"), &value("y")).unwrap();
-    assert_eq!(get(&mut pools, "key3").as_deref(), Some("x"));
-    assert!(disk.bytes_read() - before < 8 * RECORD_SIZE, "our own changes keep the index");
+    for disk in on_both_systems(&raw(&records)) {
+        let mut pools = open(disk.clone());
+        disk.pass(Duration::from_secs(5));
+        assert_eq!(get(&mut pools, "key7").as_deref(), Some("7"));
+        let before = disk.bytes_read();
+        assert_eq!(get(&mut pools, "key199").as_deref(), Some("199"));
+        assert_eq!(get(&mut pools, "nothing"), None);
+        assert_eq!(disk.bytes_read() - before, RECORD_SIZE);
+        pools.set(POOL, &key("key3"), &value("x")).unwrap();
+        pools.set(POOL, &key("new"), &value("y")).unwrap();
+        assert_eq!(get(&mut pools, "key3").as_deref(), Some("x"));
+        assert!(disk.bytes_read() - before < 8 * RECORD_SIZE, "our own changes keep the index");
+    }
 }
 
 #[test]
 fn a_change_by_another_program_is_seen_even_within_one_tick() {
-    let disk = Disk::with_pool(&raw(&[("a", "1"), ("b", "2")]));
-    let mut pools = open(disk.clone());
-    for round in 0..20 {
-        // The clock of the files does not move between our answers and the changes.
-        let text = format!("{round}");
-        disk.write_by_another(&raw(&[("b", &text), ("a", "x")]));
-        assert_eq!(get(&mut pools, "b"), Some(text.clone()));
-        disk.write_by_another(&raw(&[("a", &text), ("b", "x")]));
-        assert_eq!(get(&mut pools, "a"), Some(text.clone()));
-        pools.set(POOL, &key("a"), &value("ours")).unwrap();
-        disk.write_by_another(&raw(&[("a", "theirs"), ("b", "x")]));
-        assert_eq!(get(&mut pools, "a").as_deref(), Some("theirs"));
+    for disk in on_both_systems(&raw(&[("a", "1"), ("b", "2")])) {
+        let mut pools = open(disk.clone());
+        for round in 0..20 {
+            // The clock of the files does not move between our answers and the changes.
+            let text = format!("{round}");
+            disk.write_by_another(&raw(&[("b", &text), ("a", "x")]));
+            assert_eq!(get(&mut pools, "b"), Some(text.clone()));
+            disk.write_by_another(&raw(&[("a", &text), ("b", "x")]));
+            assert_eq!(get(&mut pools, "a"), Some(text.clone()));
+            pools.set(POOL, &key("a"), &value("ours")).unwrap();
+            disk.write_by_another(&raw(&[("a", "theirs"), ("b", "x")]));
+            assert_eq!(get(&mut pools, "a").as_deref(), Some("theirs"));
+        }
     }
 }
 
 #[test]
 fn many_records_appended_by_another_program_are_all_seen() {
-    let disk = Disk::with_pool(b"");
-    let mut pools = open(disk.clone());
-    assert_eq!(items(&mut pools), []);
-    let records: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
-    let records: Vec<(&str, &str)> = records.iter().map(|k| (k.as_str(), "v")).collect();
-    disk.write_by_another(&raw(&records));
-    assert_eq!(items(&mut pools), pairs(&records));
+    for disk in on_both_systems(b"") {
+        let mut pools = open(disk.clone());
+        assert_eq!(items(&mut pools), []);
+        let records: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
+        let records: Vec<(&str, &str)> = records.iter().map(|k| (k.as_str(), "v")).collect();
+        disk.write_by_another(&raw(&records));
+        assert_eq!(items(&mut pools), pairs(&records));
+    }
 }
 
 #[test]
 fn a_file_that_was_replaced_or_removed_is_found_again() {
-    let disk = Disk::with_pool(&raw(&[("a", "1")]));
-    let mut pools = open(disk.clone());
-    disk.pass(Duration::from_secs(5));
-    assert_eq!(get(&mut pools, "a").as_deref(), Some("1"));
-    disk.replace(Some(&raw(&[("a", "2")])));
-    assert_eq!(get(&mut pools, "a").as_deref(), Some("2"));
-    disk.replace(None);
-    assert_eq!(get(&mut pools, "a"), None);
-    pools.set(POOL, &key("b"), &value("3")).unwrap();
-    assert_eq!(disk.pool(), raw(&[("b", "3")]));
+    for disk in on_both_systems(&raw(&[("a", "1")])) {
+        let mut pools = open(disk.clone());
+        disk.pass(Duration::from_secs(5));
+        assert_eq!(get(&mut pools, "a").as_deref(), Some("1"));
+        disk.replace(Some(&raw(&[("a", "2")])));
+        assert_eq!(get(&mut pools, "a").as_deref(), Some("2"));
+        disk.replace(None);
+        assert_eq!(get(&mut pools, "a"), None);
+        pools.set(POOL, &key("b"), &value("3")).unwrap();
+        assert_eq!(disk.pool(), raw(&[("b", "3")]));
+    }
 }
 
 #[test]
@@ -235,15 +246,16 @@ fn a_lock_that_is_held_too_long_fails_the_request_and_changes_nothing() {
 
 #[test]
 fn more_changes_than_the_journal_has_pages_all_last() {
-    let disk = Disk::with_pool(b"");
-    let mut pools = open(disk.clone());
-    for round in 0..300 {
-        pools.set(POOL, &key(&format!("k{}", round % 7)), &value(&format!("{round}"))).unwrap();
+    for disk in on_both_systems(b"") {
+        let mut pools = open(disk.clone());
+        for round in 0..300 {
+            pools.set(POOL, &key(&format!("k{}", round % 7)), &value(&format!("{round}"))).unwrap();
+        }
+        let wanted = items(&mut pools);
+        drop(pools);
+        disk.lose_power(1);
+        assert_eq!(items(&mut open(disk)), wanted);
     }
-    let wanted = items(&mut pools);
-    drop(pools);
-    disk.lose_power(1);
-    assert_eq!(items(&mut open(disk)), wanted);
 }
 
 #[test]

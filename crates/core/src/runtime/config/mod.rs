@@ -1,6 +1,8 @@
 //! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can write it.
 
 mod kvp;
+mod network;
+mod vf;
 
 use std::fmt;
 use std::fs::File;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use kvp::Kvp;
+pub use network::Network;
+pub use vf::Vf;
 
 /// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build environment.
 pub const DEFAULT_PATH: &str = match option_env!("HV_CONFIG_FILE") {
@@ -31,6 +35,10 @@ pub struct Config {
     pub facts: Facts,
     /// The key-value exchange.
     pub kvp: Kvp,
+    /// The programs that read and change the network configuration.
+    pub network: Network,
+    /// The hand-over between hn(4) and its VF.
+    pub vf: Vf,
 }
 
 /// `[log]`.
@@ -181,7 +189,9 @@ impl Config {
         if self.log.sockets.is_empty() {
             return Err(ConfigError::Value { key: "log.sockets", expected: "a list of at least one path" });
         }
-        self.kvp.validate()
+        self.kvp.validate()?;
+        self.network.validate()?;
+        self.vf.validate()
     }
 }
 

@@ -5,3 +5,4 @@ pub(super) mod interfaces;
 pub(super) mod routes;
 mod sysctl;
 pub(super) mod system;
+pub(super) mod watch;

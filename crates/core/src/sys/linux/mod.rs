@@ -3,3 +3,4 @@
 pub(super) mod interfaces;
 pub(super) mod routes;
 pub(super) mod system;
+pub(super) mod watch;

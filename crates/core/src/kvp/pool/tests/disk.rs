@@ -38,6 +38,9 @@ struct State {
     files: [Model; 6],
     next_inode: u64,
     open_inodes: [u64; 6],
+    /// Whether the system tells of changes, and of which pools it did.
+    watches: bool,
+    told: [bool; 6],
     /// Nanoseconds since the epoch.
     clock: i64,
     locked: bool,
@@ -88,6 +91,7 @@ impl State {
         model.changed = now;
         let data = model.data.clone();
         model.states.push(data);
+        self.told[file] = true;
     }
 
     /// Counts an operation; `Some` bytes of a write are to be left behind by its fault.
@@ -138,6 +142,12 @@ impl Disk {
             changed: old,
         };
         Self(Rc::new(RefCell::new(state)))
+    }
+
+    /// The same on a system that tells of changes.
+    pub(super) fn watched(self) -> Self {
+        self.0.borrow_mut().watches = true;
+        self
     }
 
     pub(super) fn pool(&self) -> Vec<u8> {
@@ -254,6 +264,12 @@ impl Storage for Disk {
         }
         // A file that was removed or replaced has no name left.
         Ok(Stamp { inode: (0, inode), links: 0, size: 0, modified: (0, 0), changed: (0, 0) })
+    }
+
+    fn take_changed(&mut self, pool: PoolId) -> Option<bool> {
+        let mut state = self.0.borrow_mut();
+        let told = std::mem::take(&mut state.told[pool.number()]);
+        state.watches.then_some(told)
     }
 
     fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)> {

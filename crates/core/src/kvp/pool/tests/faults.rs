@@ -76,17 +76,27 @@ fn check(disk: &Disk, acknowledged: &Contents, under_way: Option<(&str, Option<&
     assert!(!pools.unsettled(), "{what}");
 }
 
-fn operations_of_the_scenario() -> usize {
+/// The disk of the scenario: every other one is under a system that tells of changes.
+fn disk_number(number: usize) -> Disk {
     let disk = Disk::with_pool(&start().0);
-    run(&disk);
-    disk.operations()
+    if number.is_multiple_of(2) { disk } else { disk.watched() }
+}
+
+/// The most operations that the scenario takes on either system.
+fn operations_of_the_scenario() -> usize {
+    let operations = |number| {
+        let disk = disk_number(number);
+        run(&disk);
+        disk.operations()
+    };
+    operations(0).max(operations(1))
 }
 
 #[test]
 fn a_kill_at_every_step_leaves_each_record_old_or_new() {
     for step in 0..operations_of_the_scenario() {
-        for left in [0, 1, 512, 1536, 2560] {
-            let disk = Disk::with_pool(&start().0);
+        for (number, left) in [0, 0, 1, 1, 512, 512, 1536, 1536, 2560, 2560].into_iter().enumerate() {
+            let disk = disk_number(number);
             disk.fail_at(step, Fault::Kill(left));
             let (acknowledged, under_way) = run(&disk);
             disk.restart();
@@ -98,8 +108,8 @@ fn a_kill_at_every_step_leaves_each_record_old_or_new() {
 #[test]
 fn a_power_cut_at_every_step_leaves_each_record_old_or_new() {
     for step in 0..operations_of_the_scenario() {
-        for seed in 0..12 {
-            let disk = Disk::with_pool(&start().0);
+        for (number, seed) in (0..24).enumerate() {
+            let disk = disk_number(number);
             disk.fail_at(step, Fault::Kill(2560));
             let (acknowledged, under_way) = run(&disk);
             disk.lose_power(seed + 1);
@@ -111,8 +121,8 @@ fn a_power_cut_at_every_step_leaves_each_record_old_or_new() {
 #[test]
 fn a_second_crash_in_the_middle_of_a_recovery_loses_nothing_either() {
     for step in (0..operations_of_the_scenario()).step_by(3) {
-        for again in 0..90 {
-            let disk = Disk::with_pool(&start().0);
+        for (number, again) in (0..90).enumerate() {
+            let disk = disk_number(number);
             disk.fail_at(step, Fault::Kill(2560));
             let (acknowledged, under_way) = run(&disk);
             disk.lose_power(again + 1);
@@ -128,11 +138,12 @@ fn a_second_crash_in_the_middle_of_a_recovery_loses_nothing_either() {
 fn an_error_at_every_step_is_a_failed_answer_that_changes_nothing() {
     for step in 0..operations_of_the_scenario() {
         for errno in [libc::ENOSPC, libc::EIO] {
-            for left in [0, 700] {
-                let disk = Disk::with_pool(&start().0);
+            for (number, left) in [0, 0, 700, 700].into_iter().enumerate() {
+                let disk = disk_number(number);
                 disk.fail_at(step, Fault::Error(errno, left));
                 let (acknowledged, under_way) = run(&disk);
                 assert_eq!(under_way, None);
+                disk.restart();
                 let what = format!("error {errno} at step {step}, {left} bytes left");
                 check(&disk, &acknowledged, None, &what);
                 // Not even a power cut brings a refused change back.

@@ -1,0 +1,194 @@
+//! Steps that change the network, and the programs of the base system that perform them.
+
+mod apply;
+mod command;
+mod ifconfig;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::net::{InterfaceAddress, InterfaceName};
+
+pub use apply::{ApplyError, NetworkPort, NetworkPrograms};
+pub use command::{Tool, command};
+pub use ifconfig::{Lagg, Link, parse_ifconfig};
+
+/// The flags of neighbour discovery that matter here (`nd6 options` of ifconfig(8)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ipv6Options {
+    /// IFDISABLED: the interface neither sends nor takes IPv6 packets.
+    pub disabled: bool,
+    /// ACCEPT_RTADV: addresses and default route come from router advertisements.
+    pub accept_rtadv: bool,
+    /// AUTO_LINKLOCAL: the kernel gives the interface a link-local address.
+    pub auto_linklocal: bool,
+    /// NO_DAD: addresses are used without asking whether another host has them.
+    pub no_dad: bool,
+}
+
+/// Arguments that ifconfig(8) takes behind the interface, as rc.conf(5) holds them, with the address that they set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IfconfigArguments {
+    /// All words, the address family first where there is one.
+    pub words: Vec<String>,
+    /// The address that they set, if the words name one.
+    pub address: Option<InterfaceAddress>,
+}
+
+/// One change of the network. Each means a state to reach, so performing it twice is the same as once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkStep {
+    /// A lagg(4) with failover exists, is up, and has these ports, the first as master.
+    CreateLagg {
+        /// Its name.
+        lagg: InterfaceName,
+        /// Its ports.
+        ports: Vec<InterfaceName>,
+        /// Its description, which tells later runs whose it is.
+        description: String,
+        /// Its IPv6 flags.
+        ipv6: Ipv6Options,
+    },
+    /// The lagg does not exist; its ports stay.
+    DestroyLagg {
+        /// Its name.
+        lagg: InterfaceName,
+    },
+    /// The interface is a port of the lagg.
+    AddPort {
+        /// The lagg.
+        lagg: InterfaceName,
+        /// The port.
+        port: InterfaceName,
+    },
+    /// The interface is no port of the lagg.
+    RemovePort {
+        /// The lagg.
+        lagg: InterfaceName,
+        /// The port.
+        port: InterfaceName,
+    },
+    /// No dhclient(8) serves the interface.
+    StopDhcp {
+        /// The interface.
+        interface: InterfaceName,
+    },
+    /// A dhclient(8) serves the interface.
+    StartDhcp {
+        /// The interface.
+        interface: InterfaceName,
+        /// Whether the step ends only when there is a lease.
+        wait: bool,
+    },
+    /// The interface has the address, beside its others.
+    AddAddress {
+        /// The interface.
+        interface: InterfaceName,
+        /// The address.
+        address: InterfaceAddress,
+    },
+    /// The interface does not have the address.
+    RemoveAddress {
+        /// The interface.
+        interface: InterfaceName,
+        /// The address.
+        address: InterfaceAddress,
+    },
+    /// The interface is configured with arguments of rc.conf(5).
+    Configure {
+        /// The interface.
+        interface: InterfaceName,
+        /// The arguments.
+        arguments: IfconfigArguments,
+    },
+    /// The interface takes part in IPv6.
+    EnableIpv6 {
+        /// The interface.
+        interface: InterfaceName,
+        /// Whether it autoconfigures.
+        accept_rtadv: bool,
+        /// A link-local address that it should have.
+        link_local: Option<InterfaceAddress>,
+    },
+    /// The interface takes no part in IPv6, does not autoconfigure, and has no link-local address.
+    DisableIpv6 {
+        /// The interface.
+        interface: InterfaceName,
+        /// The link-local address that it has; where another one is found by then, that one goes.
+        link_local: Option<InterfaceAddress>,
+    },
+    /// The interface has this MTU.
+    SetMtu {
+        /// The interface.
+        interface: InterfaceName,
+        /// Bytes.
+        mtu: u32,
+    },
+    /// The interface is up.
+    BringUp {
+        /// The interface.
+        interface: InterfaceName,
+    },
+    /// The interface is down.
+    BringDown {
+        /// The interface.
+        interface: InterfaceName,
+    },
+    /// The default route of the gateway's family leads to the gateway through the interface.
+    SetDefaultRoute {
+        /// The gateway; a link-local one without scope.
+        gateway: IpAddr,
+        /// The interface.
+        interface: InterfaceName,
+    },
+    /// There is no default route to the gateway.
+    RemoveDefaultRoute {
+        /// The gateway; a link-local one without scope.
+        gateway: IpAddr,
+        /// The interface that it led through.
+        interface: InterfaceName,
+    },
+    /// Routers are asked to advertise on the interface; nobody waits for their answer.
+    SolicitRouters {
+        /// The interface.
+        interface: InterfaceName,
+    },
+}
+
+impl fmt::Display for NetworkStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateLagg { lagg, ports, .. } => {
+                write!(f, "create {lagg} with failover over")?;
+                ports.iter().try_for_each(|port| write!(f, " {port}"))
+            }
+            Self::DestroyLagg { lagg } => write!(f, "destroy {lagg}"),
+            Self::AddPort { lagg, port } => write!(f, "add port {port} to {lagg}"),
+            Self::RemovePort { lagg, port } => write!(f, "remove port {port} from {lagg}"),
+            Self::StopDhcp { interface } => write!(f, "stop dhclient on {interface}"),
+            Self::StartDhcp { interface, wait: true } => write!(f, "get a DHCP lease on {interface}"),
+            Self::StartDhcp { interface, wait: false } => write!(f, "start dhclient on {interface}"),
+            Self::AddAddress { interface, address } => write!(f, "add {address} to {interface}"),
+            Self::RemoveAddress { interface, address } => write!(f, "remove {address} from {interface}"),
+            Self::Configure { interface, arguments } => {
+                write!(f, "configure {interface} with")?;
+                arguments.words.iter().try_for_each(|word| write!(f, " {}", word.escape_debug()))
+            }
+            Self::EnableIpv6 { interface, accept_rtadv: true, .. } => {
+                write!(f, "enable IPv6 and autoconfiguration on {interface}")
+            }
+            Self::EnableIpv6 { interface, .. } => write!(f, "enable IPv6 on {interface}"),
+            Self::DisableIpv6 { interface, .. } => write!(f, "disable IPv6 on {interface}"),
+            Self::SetMtu { interface, mtu } => write!(f, "set the MTU of {interface} to {mtu}"),
+            Self::BringUp { interface } => write!(f, "bring {interface} up"),
+            Self::BringDown { interface } => write!(f, "bring {interface} down"),
+            Self::SetDefaultRoute { gateway, interface } => {
+                write!(f, "set the default route to {gateway} through {interface}")
+            }
+            Self::RemoveDefaultRoute { gateway, interface } => {
+                write!(f, "remove the default route to {gateway} through {interface}")
+            }
+            Self::SolicitRouters { interface } => write!(f, "solicit routers on {interface}"),
+        }
+    }
+}

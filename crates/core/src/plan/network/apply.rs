@@ -1,0 +1,346 @@
+//! Performs network steps with the programs of the base system.
+//!
+//! A program's exit status alone does not decide: ifconfig(8) fails for what is already so, and its messages differ by
+//! release. So after a failure the network is read again, and a step whose outcome is there has succeeded.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::command::{Tool, change_default_route, command};
+use super::{NetworkStep, parse_ifconfig};
+use crate::net::{DefaultRoute, InterfaceAddress, InterfaceName, NetworkSnapshot, dhclient};
+use crate::plan::{Event, Port};
+use crate::runtime::config;
+use crate::runtime::exec::{ExecError, Finished, Program};
+use crate::sys::clock;
+use crate::sys::network::NetworkSource;
+
+/// How long a dhclient(8) has to end before it is killed, and how often is looked.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
+const CLIENT_PAUSE: Duration = Duration::from_millis(5);
+/// How often a default route is tried again that another process changed meanwhile.
+const ROUTE_ATTEMPTS: u32 = 5;
+
+/// Where the programs are and how long they may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkPrograms {
+    /// Settings of `[network]`.
+    pub settings: config::Network,
+}
+
+/// Why a step's outcome was not reached.
+#[derive(Debug)]
+pub enum ApplyError {
+    /// The program could not be run or was late.
+    Exec(ExecError),
+    /// The program failed.
+    Refused {
+        /// Its path.
+        program: PathBuf,
+        /// What it said, or its exit status where it said nothing.
+        message: String,
+    },
+    /// The network could not be read.
+    Facts(io::Error),
+    /// A dhclient(8) cannot be ended.
+    Client {
+        /// Its process id.
+        pid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exec(error) => error.fmt(f),
+            // What it said begins with its name, as the programs of the base system do it.
+            Self::Refused { message, .. } => f.write_str(message),
+            Self::Facts(_) => write!(f, "cannot read the network"),
+            Self::Client { pid, .. } => write!(f, "cannot end dhclient with process id {pid}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Exec(error) => std::error::Error::source(error),
+            Self::Refused { .. } => None,
+            Self::Facts(source) | Self::Client { source, .. } => Some(source),
+        }
+    }
+}
+
+impl From<ExecError> for ApplyError {
+    fn from(error: ExecError) -> Self {
+        Self::Exec(error)
+    }
+}
+
+/// Performs [`NetworkStep`]s.
+#[derive(Debug)]
+pub struct NetworkPort {
+    programs: NetworkPrograms,
+    source: NetworkSource,
+    /// What log lines begin with.
+    subject: String,
+}
+
+impl Port<NetworkStep> for NetworkPort {
+    type Error = ApplyError;
+
+    fn perform(&mut self, step: &NetworkStep) -> Result<(), ApplyError> {
+        if self.is_there_already(step)? {
+            return Ok(());
+        }
+        match step {
+            NetworkStep::StopDhcp { interface } => self.stop_clients(interface),
+            NetworkStep::SolicitRouters { .. } => self.start_unattended(step),
+            NetworkStep::SetDefaultRoute { gateway, interface } => self.set_route(*gateway, interface),
+            NetworkStep::DisableIpv6 { interface, .. } => self.disable_ipv6(interface),
+            _ => self.run_step(step),
+        }
+    }
+
+    fn announce(&mut self, event: Event<'_, NetworkStep>) {
+        log::info!("{}: {event}", self.subject);
+    }
+}
+
+impl NetworkPort {
+    /// A port whose log lines begin with `subject`, usually the interface at work.
+    #[must_use]
+    pub fn new(settings: config::Network, source: NetworkSource, subject: &str) -> Self {
+        Self { programs: NetworkPrograms { settings }, source, subject: subject.to_owned() }
+    }
+
+    fn snapshot(&self) -> Result<NetworkSnapshot, ApplyError> {
+        self.source.snapshot().map_err(ApplyError::Facts)
+    }
+
+    /// Looked at before a step that another process may have performed meanwhile, such as dhclient(8), which
+    /// takes its address with it.
+    fn is_there_already(&self, step: &NetworkStep) -> Result<bool, ApplyError> {
+        match step {
+            NetworkStep::RemoveAddress { .. }
+            | NetworkStep::RemoveDefaultRoute { .. }
+            | NetworkStep::SetDefaultRoute { .. }
+            | NetworkStep::StartDhcp { .. } => Ok(is_reached(step, &self.snapshot()?)),
+            _ => Ok(false),
+        }
+    }
+
+    fn run_step(&self, step: &NetworkStep) -> Result<(), ApplyError> {
+        let Some((tool, arguments)) = command(step) else { return Ok(()) };
+        let result = self.run(tool, arguments, step);
+        match result {
+            Err(ApplyError::Refused { message, .. }) if self.is_reached_now(step) => {
+                log::debug!("{}: {step}: {message}", self.subject);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn run(&self, tool: Tool, arguments: Vec<String>, step: &NetworkStep) -> Result<(), ApplyError> {
+        let settings = &self.programs.settings;
+        let waits = matches!(step, NetworkStep::StartDhcp { wait: true, .. });
+        let limit = if waits { settings.lease_limit() } else { settings.command_limit() };
+        let mut program = Program::new(self.programs.path(tool), limit);
+        program.arguments = arguments.into_iter().map(Into::into).collect();
+        let finished = program.run()?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(ApplyError::Refused { program: program.path, message: explanation(tool, &finished) })
+    }
+
+    /// A default route of the family that leads elsewhere is turned: there must be no moment with two. It can come and
+    /// go meanwhile, because a dhclient(8) of another interface sets one where it finds none.
+    fn set_route(&self, gateway: IpAddr, interface: &InterfaceName) -> Result<(), ApplyError> {
+        let step = NetworkStep::SetDefaultRoute { gateway, interface: interface.clone() };
+        let mut attempts = 0..ROUTE_ATTEMPTS;
+        loop {
+            let routes = self.snapshot()?.default_routes;
+            let result = if routes.iter().any(|route| route.gateway.is_ipv4() == gateway.is_ipv4()) {
+                self.run(Tool::Route, change_default_route(interface, gateway), &step)
+            } else {
+                self.run_step(&step)
+            };
+            match result {
+                Err(ApplyError::Refused { .. })
+                    if self.snapshot()?.default_routes != routes && attempts.next().is_some() => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The link-local address that the kernel has given the interface meanwhile goes too, whatever the plan knew.
+    fn disable_ipv6(&self, interface: &InterfaceName) -> Result<(), ApplyError> {
+        let network = self.snapshot()?;
+        let held =
+            network.interfaces.iter().filter(|held| &held.name == interface).flat_map(|held| &held.addresses);
+        let mut link_locals = held.copied().filter(|held| held.address.is_ipv6() && held.is_link_local());
+        let interface = interface.clone();
+        self.run_step(&NetworkStep::DisableIpv6 {
+            interface: interface.clone(),
+            link_local: link_locals.next(),
+        })?;
+        link_locals.try_for_each(|address| {
+            self.run_step(&NetworkStep::RemoveAddress { interface: interface.clone(), address })
+        })
+    }
+
+    /// rtsol(8) waits for routers that may not exist, so nobody waits for it; it ends by itself.
+    fn start_unattended(&self, step: &NetworkStep) -> Result<(), ApplyError> {
+        let Some((tool, arguments)) = command(step) else { return Ok(()) };
+        let path = self.programs.path(tool).to_owned();
+        let started = Command::new(&path)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/sbin:/bin:/usr/sbin:/usr/bin")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn();
+        started.map(drop).map_err(|source| ExecError::Start { path, source }.into())
+    }
+
+    fn is_reached_now(&self, step: &NetworkStep) -> bool {
+        match step {
+            NetworkStep::CreateLagg { lagg, ports, .. } => {
+                let present = self.ports(lagg);
+                !ports.is_empty() && ports.iter().all(|port| present.contains(port))
+            }
+            NetworkStep::AddPort { lagg, port } => self.ports(lagg).contains(port),
+            NetworkStep::RemovePort { lagg, port } => !self.ports(lagg).contains(port),
+            _ => self.source.snapshot().is_ok_and(|network| is_reached(step, &network)),
+        }
+    }
+
+    /// The ports of the lagg as ifconfig(8) tells; none if there is no such lagg.
+    fn ports(&self, lagg: &InterfaceName) -> Vec<InterfaceName> {
+        let settings = &self.programs.settings;
+        let program = Program::new(&settings.ifconfig, settings.command_limit()).arg(lagg.as_str());
+        let Ok(finished) = program.run() else { return Vec::new() };
+        let mut links = parse_ifconfig(&String::from_utf8_lossy(&finished.stdout));
+        links.remove(lagg).and_then(|link| link.lagg).map(|lagg| lagg.ports).unwrap_or_default()
+    }
+
+    /// Two clients can serve one interface, one known by a pid file at the place of old releases.
+    fn stop_clients(&self, interface: &InterfaceName) -> Result<(), ApplyError> {
+        for pid in self.clients(interface) {
+            signal(pid, Signal::SIGTERM)?;
+        }
+        if self.clients_end(interface) {
+            return Ok(());
+        }
+        for pid in self.clients(interface) {
+            signal(pid, Signal::SIGKILL)?;
+        }
+        match self.clients(interface).first() {
+            Some(&pid) if !self.clients_end(interface) => {
+                Err(ApplyError::Client { pid, source: io::Error::from(io::ErrorKind::TimedOut) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn clients_end(&self, interface: &InterfaceName) -> bool {
+        let deadline = clock::monotonic() + CLIENT_PATIENCE;
+        while !self.clients(interface).is_empty() {
+            if clock::monotonic() >= deadline {
+                return false;
+            }
+            std::thread::sleep(CLIENT_PAUSE);
+        }
+        true
+    }
+
+    /// Processes that a pid file names and that are a dhclient(8) of exactly this interface.
+    fn clients(&self, interface: &InterfaceName) -> Vec<u32> {
+        let serves = |pid: &u32| {
+            self.source.facts.process_arguments(*pid).is_ok_and(|words| dhclient::serves(&words, interface))
+        };
+        let files =
+            self.source.dhclient_directories.iter().map(|d| d.join(format!("dhclient.{interface}.pid")));
+        files.filter_map(|file| dhclient::parse_pid(&fs::read(file).ok()?)).filter(serves).collect()
+    }
+}
+
+impl NetworkPrograms {
+    fn path(&self, tool: Tool) -> &std::path::Path {
+        match tool {
+            Tool::Ifconfig => &self.settings.ifconfig,
+            Tool::Route => &self.settings.route,
+            Tool::Dhclient => &self.settings.dhclient,
+            Tool::Rtsol => &self.settings.rtsol,
+        }
+    }
+}
+
+/// Whether a snapshot shows the outcome of the step. Steps whose outcome no snapshot shows are never reached.
+fn is_reached(step: &NetworkStep, network: &NetworkSnapshot) -> bool {
+    let exists = |name: &InterfaceName| network.interfaces.iter().any(|interface| &interface.name == name);
+    let has = |name: &InterfaceName, address: &InterfaceAddress| {
+        let mut interfaces = network.interfaces.iter().filter(|interface| &interface.name == name);
+        interfaces.any(|interface| interface.addresses.iter().any(|held| held.address == address.address))
+    };
+    match step {
+        NetworkStep::DestroyLagg { lagg } => !exists(lagg),
+        NetworkStep::AddAddress { interface, address } => has(interface, address),
+        NetworkStep::RemoveAddress { interface, address } => !has(interface, address),
+        NetworkStep::StartDhcp { interface, .. } => network.dhcp_clients.contains(interface),
+        NetworkStep::SetDefaultRoute { gateway, interface } => {
+            network.default_routes.contains(&DefaultRoute { gateway: *gateway, interface: interface.clone() })
+        }
+        NetworkStep::RemoveDefaultRoute { gateway, interface } => !network
+            .default_routes
+            .contains(&DefaultRoute { gateway: *gateway, interface: interface.clone() }),
+        _ => false,
+    }
+}
+
+/// What the program said; route(8) explains itself on standard output.
+fn explanation(tool: Tool, finished: &Finished) -> String {
+    let complaint = finished.complaint();
+    if !complaint.is_empty() {
+        return complaint;
+    }
+    let output = String::from_utf8_lossy(&finished.stdout);
+    let line = output.lines().next().unwrap_or_default().trim();
+    let name = match tool {
+        Tool::Ifconfig => "ifconfig",
+        Tool::Route => "route",
+        Tool::Dhclient => "dhclient",
+        Tool::Rtsol => "rtsol",
+    };
+    if line.is_empty() {
+        return format!("{name} failed with {}", finished.status);
+    }
+    let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
+    format!("{name}: {line}")
+}
+
+/// A process that is gone already needs no signal.
+fn signal(pid: u32, signal: Signal) -> Result<(), ApplyError> {
+    let number = i32::try_from(pid).unwrap_or(i32::MAX);
+    match kill(Pid::from_raw(number), signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(ApplyError::Client { pid, source: errno.into() }),
+    }
+}

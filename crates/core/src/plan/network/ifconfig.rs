@@ -1,0 +1,178 @@
+//! What only ifconfig(8) tells: MTU, description, groups, ports of a lagg, IPv6 flags.
+//!
+//! One run without arguments describes all interfaces. The forms of FreeBSD 12 to 15 are read: flags as
+//! `flags=8843<…>` or `flags=1008843<LOWER_UP,…>`, fields in any order, unknown fields skipped.
+
+use std::collections::BTreeMap;
+
+use super::Ipv6Options;
+use crate::net::InterfaceName;
+
+/// One interface as ifconfig(8) prints it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// IFF_UP.
+    pub up: bool,
+    /// Bytes; 0 where the line lacks it.
+    pub mtu: u32,
+    /// Its description; empty where it has none.
+    pub description: String,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// Its protocol and ports, if it is a lagg.
+    pub lagg: Option<Lagg>,
+    /// Its flags of neighbour discovery.
+    pub ipv6: Ipv6Options,
+}
+
+/// What a lagg(4) consists of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lagg {
+    /// `failover`, `lacp`, …
+    pub protocol: String,
+    /// Its ports by interface index, which is ifconfig(8)'s order and says nothing about the master.
+    pub ports: Vec<InterfaceName>,
+}
+
+/// Reads the output of ifconfig(8). Interfaces whose names this suite does not handle are skipped.
+#[must_use]
+pub fn parse_ifconfig(text: &str) -> BTreeMap<InterfaceName, Link> {
+    let mut links = BTreeMap::new();
+    let mut current: Option<(InterfaceName, Link)> = None;
+    for line in text.lines() {
+        if line.starts_with(['\t', ' ']) {
+            if let Some((_, link)) = &mut current {
+                read_field(link, line.trim_start());
+            }
+        } else {
+            links.extend(current.take());
+            current = read_heading(line);
+        }
+    }
+    links.extend(current);
+    links
+}
+
+/// `hn0: flags=8843<UP,BROADCAST,…> metric 0 mtu 1500`.
+fn read_heading(line: &str) -> Option<(InterfaceName, Link)> {
+    let (name, rest) = line.split_once(": flags=")?;
+    let mut words = rest.split_whitespace();
+    let up = bits(words.next()?).any(|bit| bit == "UP");
+    let mtu = words.skip_while(|word| *word != "mtu").nth(1).and_then(|word| word.parse().ok());
+    Some((name.parse().ok()?, Link { up, mtu: mtu.unwrap_or(0), ..Link::default() }))
+}
+
+fn read_field(link: &mut Link, field: &str) {
+    let mut words = field.split_whitespace();
+    match words.next() {
+        Some("description:") => {
+            link.description = field.split_once(": ").map_or("", |(_, text)| text).trim_end().to_owned();
+        }
+        Some("groups:") => link.groups.extend(words.map(str::to_owned)),
+        Some("laggproto") => {
+            let protocol = words.next().unwrap_or_default();
+            protocol.clone_into(&mut link.lagg.get_or_insert_default().protocol);
+        }
+        Some("laggport:") => {
+            if let Some(port) = words.next().and_then(|word| word.parse().ok()) {
+                link.lagg.get_or_insert_default().ports.push(port);
+            }
+        }
+        Some("nd6") => {
+            let flags: Vec<&str> = words.next().map(|word| bits(word).collect()).unwrap_or_default();
+            link.ipv6 = Ipv6Options {
+                disabled: flags.contains(&"IFDISABLED"),
+                accept_rtadv: flags.contains(&"ACCEPT_RTADV"),
+                auto_linklocal: flags.contains(&"AUTO_LINKLOCAL"),
+                no_dad: flags.contains(&"NO_DAD"),
+            };
+        }
+        _ => {}
+    }
+}
+
+/// The names in `options=29<A,B>`.
+fn bits(word: &str) -> impl Iterator<Item = &str> {
+    let inside = word.split_once('<').and_then(|(_, rest)| rest.strip_suffix('>')).unwrap_or("");
+    inside.split(',').filter(|bit| !bit.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RELEASE_13: &str = "\
+hn0: flags=8943<UP,BROADCAST,RUNNING,PROMISC,SIMPLEX,MULTICAST> metric 0 mtu 1500
+\toptions=80018<VLAN_MTU,VLAN_HWTAGGING,LINKSTATE>
+\tether 00:15:5d:01:02:03
+\tinet 10.0.0.5 netmask 0xffffff00 broadcast 10.0.0.255
+\tinet6 fe80::215:5dff:fe01:203%hn0 prefixlen 64 scopeid 0x1
+\tmedia: Ethernet autoselect (10Gbase-T <full-duplex>)
+\tstatus: active
+\tnd6 options=23<PERFORMNUD,ACCEPT_RTADV,AUTO_LINKLOCAL>
+lagg0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 9000
+\tdescription: made by: somebody
+\tether 00:15:5d:01:02:03
+\tlaggproto failover lagghash l2,l3,l4
+\tlaggport: hn0 flags=1<MASTER>
+\tlaggport: vf10 flags=0<>
+\tgroups: lagg
+\tmedia: Ethernet autoselect
+\tstatus: active
+\tnd6 options=29<PERFORMNUD,IFDISABLED,AUTO_LINKLOCAL>
+";
+
+    const RELEASE_15: &str = "\
+mce0: flags=1008802<BROADCAST,SIMPLEX,MULTICAST,LOWER_UP> metric 0 mtu 1500
+\toptions=66e8bb<RXCSUM,TXCSUM,VLAN_MTU>
+\tether 00:15:5d:01:02:03
+\tgroups: uplinks fast
+\tnd6 options=100029<PERFORMNUD,IFDISABLED,AUTO_LINKLOCAL,STABLEADDR>
+lo0: flags=1008049<UP,LOOPBACK,RUNNING,MULTICAST,LOWER_UP> metric 0 mtu 16384
+\tinet 127.0.0.1 netmask 0xff000000
+\tgroups: lo
+\tnd6 options=21<PERFORMNUD,AUTO_LINKLOCAL>
+";
+
+    fn name(text: &str) -> InterfaceName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_form_of_13_is_read() {
+        let links = parse_ifconfig(RELEASE_13);
+        let hn = &links[&name("hn0")];
+        assert!(hn.up && hn.ipv6.accept_rtadv && hn.ipv6.auto_linklocal && !hn.ipv6.disabled);
+        assert_eq!((hn.mtu, &hn.lagg), (1500, &None));
+        let lagg = &links[&name("lagg0")];
+        assert_eq!((lagg.description.as_str(), lagg.mtu), ("made by: somebody", 9000));
+        assert!(lagg.ipv6.disabled);
+        let parts = lagg.lagg.as_ref().unwrap();
+        assert_eq!((parts.protocol.as_str(), &parts.ports), ("failover", &vec![name("hn0"), name("vf10")]));
+    }
+
+    #[test]
+    fn the_form_of_15_is_read() {
+        let links = parse_ifconfig(RELEASE_15);
+        let vf = &links[&name("mce0")];
+        assert!(!vf.up && vf.ipv6.disabled);
+        assert_eq!(vf.groups, ["uplinks", "fast"]);
+        assert!(links[&name("lo0")].up);
+    }
+
+    #[test]
+    fn nonsense_is_skipped() {
+        for text in [
+            "",
+            "\tether x",
+            "hn0",
+            "hn0: flags=",
+            "hn0: flags=1<UP> mtu\n\tlaggport:\n\tnd6",
+            "a b: flags=1<UP>",
+        ] {
+            for link in parse_ifconfig(text).values() {
+                assert_eq!(link.mtu, 0, "{text:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `[network]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// `[network]`: the programs that read and change the network configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Network {
+    /// ifconfig(8).
+    pub ifconfig: PathBuf,
+    /// route(8).
+    pub route: PathBuf,
+    /// dhclient(8).
+    pub dhclient: PathBuf,
+    /// rtsol(8).
+    pub rtsol: PathBuf,
+    /// The shell that reads rc.conf(5).
+    pub sh: PathBuf,
+    /// rc.subr(8).
+    pub rc_subr: PathBuf,
+    /// The functions of rc(8) for the network.
+    pub network_subr: PathBuf,
+    /// How long one program may take, in milliseconds: 100 to 60000.
+    pub command_limit_ms: u64,
+    /// How long a DHCP lease is waited for where rc.conf(5) says SYNCDHCP, in milliseconds: 100 to 600000.
+    pub lease_limit_ms: u64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            ifconfig: "/sbin/ifconfig".into(),
+            route: "/sbin/route".into(),
+            dhclient: "/sbin/dhclient".into(),
+            rtsol: "/sbin/rtsol".into(),
+            sh: "/bin/sh".into(),
+            rc_subr: "/etc/rc.subr".into(),
+            network_subr: "/etc/network.subr".into(),
+            command_limit_ms: 5000,
+            // dhclient(8) itself gives up after 60 seconds.
+            lease_limit_ms: 90_000,
+        }
+    }
+}
+
+impl Network {
+    /// [`Self::command_limit_ms`] as a duration.
+    #[must_use]
+    pub fn command_limit(&self) -> Duration {
+        Duration::from_millis(self.command_limit_ms)
+    }
+
+    /// [`Self::lease_limit_ms`] as a duration.
+    #[must_use]
+    pub fn lease_limit(&self) -> Duration {
+        Duration::from_millis(self.lease_limit_ms)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        if !(100..=60_000).contains(&self.command_limit_ms) {
+            let key = "network.command-limit-ms";
+            return Err(ConfigError::Value { key, expected: "from 100 to 60000" });
+        }
+        if !(100..=600_000).contains(&self.lease_limit_ms) {
+            return Err(ConfigError::Value { key: "network.lease-limit-ms", expected: "from 100 to 600000" });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! Word from the kernel that a file was changed, exact where time stamps are not: kqueue(2) on FreeBSD, inotify(7) on
+//! Linux.
+//!
+//! Every write, truncation, renaming and removal by anybody is told before the call that makes it returns; writes
+//! through a mapping of the file are not. Nobody waits for the descriptor, so nothing wakes an idle daemon.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::os;
+
+/// The watches of one process.
+#[derive(Debug)]
+pub struct FileWatches {
+    watches: os::watch::Watches,
+    changed: Vec<bool>,
+}
+
+impl FileWatches {
+    /// A set without a watch.
+    ///
+    /// # Errors
+    /// What kqueue(2) or inotify_init(2) say: too many of them, or none at all on this system.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { watches: os::watch::Watches::new()?, changed: Vec::new() })
+    }
+
+    /// Watches an open file, which lies at `path`, under a small number of the caller's. An earlier watch of that
+    /// number ends. Changes count from now on.
+    ///
+    /// # Errors
+    /// The system's limit of watches is reached, or the file system has none.
+    pub fn add(&mut self, number: usize, file: &File, path: &Path) -> io::Result<()> {
+        self.watches.add(number, file, path)?;
+        if self.changed.len() <= number {
+            self.changed.resize(number + 1, false);
+        }
+        self.changed[number] = false;
+        Ok(())
+    }
+
+    /// Whether the file of that number was changed since this was last asked.
+    pub fn take(&mut self, number: usize) -> bool {
+        let changed = &mut self.changed;
+        let told = self.watches.collect(|number| {
+            if let Some(flag) = changed.get_mut(number) {
+                *flag = true;
+            }
+        });
+        if told.is_err() {
+            // Some changes may never be told: anything can have changed.
+            self.changed.fill(true);
+        }
+        self.changed.get_mut(number).is_none_or(std::mem::take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_change_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).unwrap();
+        let mut watches = FileWatches::new().unwrap();
+        watches.add(3, &file, &path).unwrap();
+        assert!(!watches.take(3));
+        let changes: [(&str, &dyn Fn()); 5] = [
+            ("write", &|| File::options().write(true).open(&path).unwrap().write_all(b"x").unwrap()),
+            ("append", &|| File::options().append(true).open(&path).unwrap().write_all(b"x").unwrap()),
+            ("truncate", &|| drop(File::create(&path).unwrap())),
+            ("rename", &|| std::fs::rename(&path, dir.path().join("moved")).unwrap()),
+            ("remove", &|| std::fs::remove_file(dir.path().join("moved")).unwrap()),
+        ];
+        for (what, change) in changes {
+            if what == "truncate" {
+                file.write_all_at(b"something", 0).unwrap();
+                watches.take(3);
+            }
+            change();
+            assert!(watches.take(3), "{what}");
+            assert!(!watches.take(3), "{what}");
+        }
+    }
+
+    #[test]
+    fn reading_is_no_change_and_files_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [dir.path().join("a"), dir.path().join("b")];
+        let mut watches = FileWatches::new().unwrap();
+        let files = paths.each_ref().map(|path| File::create(path).unwrap());
+        for (number, (file, path)) in files.iter().zip(&paths).enumerate() {
+            watches.add(number, file, path).unwrap();
+        }
+        std::fs::read(&paths[0]).unwrap();
+        assert!(!watches.take(0));
+        files[1].write_all_at(b"x", 0).unwrap();
+        assert!(!watches.take(0));
+        assert!(watches.take(1));
+        // A number that nobody watches may have changed.
+        assert!(watches.take(9));
+    }
+}

@@ -1,0 +1,65 @@
+//! All that the plans depend on.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::rc_conf::RcConf;
+use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot};
+use crate::plan::network::Link;
+
+/// The network, the VF and the configuration at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// `dev.hn.N.vf`; `None` when the VF is gone.
+    pub vf: Option<InterfaceName>,
+    /// Interfaces with their addresses, default routes, DHCP clients.
+    pub network: NetworkSnapshot,
+    /// What ifconfig(8) tells beyond that.
+    pub links: BTreeMap<InterfaceName, Link>,
+    /// The configuration of hn and lagg.
+    pub rc_conf: RcConf,
+    /// The last run for this interface was killed, so what is there may be half of something.
+    pub interrupted: bool,
+}
+
+impl Facts {
+    /// The interface, if it exists.
+    #[must_use]
+    pub fn interface(&self, name: &InterfaceName) -> Option<&Interface> {
+        self.network.interfaces.iter().find(|interface| &interface.name == name)
+    }
+
+    pub(super) fn link(&self, name: &InterfaceName) -> Link {
+        self.links.get(name).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn addresses(&self, name: &InterfaceName) -> &[InterfaceAddress] {
+        self.interface(name).map_or(&[], |interface| &interface.addresses)
+    }
+
+    /// The IPv6 link-local address, which is handled together with the IPv6 flags. IPv4 ones are addresses as any other.
+    pub(super) fn link_local(&self, name: &InterfaceName) -> Option<InterfaceAddress> {
+        self.addresses(name).iter().copied().find(is_ipv6_link_local)
+    }
+
+    pub(super) fn has_dhclient(&self, name: &InterfaceName) -> bool {
+        self.network.dhcp_clients.contains(name)
+    }
+
+    /// The gateways of the default routes through the interface.
+    pub(super) fn gateways(&self, name: &InterfaceName) -> Vec<IpAddr> {
+        let routes = self.network.default_routes.iter();
+        routes.filter(|route| &route.interface == name).map(|route| route.gateway).collect()
+    }
+
+    /// The lagg of which the interface is a port.
+    pub(super) fn lagg_of_port(&self, port: &InterfaceName) -> Option<&InterfaceName> {
+        let has = |link: &Link| link.lagg.as_ref().is_some_and(|lagg| lagg.ports.contains(port));
+        self.links.iter().find(|(_, link)| has(link)).map(|(name, _)| name)
+    }
+}
+
+/// fe80::/10; 169.254/16 is an address as any other here.
+pub(super) fn is_ipv6_link_local(address: &InterfaceAddress) -> bool {
+    address.address.is_ipv6() && address.is_link_local()
+}

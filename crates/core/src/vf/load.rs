@@ -1,0 +1,147 @@
+//! Reads the facts: sysctls and addresses from the kernel, the rest by one run of ifconfig(8) and one of sh(1).
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::HnInterface;
+use super::attach::VfFacts;
+use super::facts::Facts;
+use super::rc_conf::{DELAY_SNIPPET, RcConf, SNIPPET};
+use crate::net::InterfaceName;
+use crate::plan::network::parse_ifconfig;
+use crate::runtime::config::{Config, Network};
+use crate::runtime::exec::{ExecError, Program};
+use crate::sys::network::NetworkSource;
+use crate::sys::system_facts::FactsSource;
+
+/// Why the facts cannot be had.
+#[derive(Debug)]
+pub enum LoadError {
+    /// A sysctl.
+    Sysctl {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Interfaces or routes.
+    Network(io::Error),
+    /// A program could not be run or was late.
+    Exec(ExecError),
+    /// A program failed.
+    Refused {
+        /// What it was to read.
+        what: &'static str,
+        /// Its path.
+        program: PathBuf,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sysctl { name, .. } => write!(f, "cannot read sysctl {name}"),
+            Self::Network(_) => write!(f, "cannot read interfaces and routes"),
+            Self::Exec(error) => error.fmt(f),
+            Self::Refused { what, program, message } => {
+                write!(f, "cannot read {what} with {}: {message}", program.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Sysctl { source, .. } | Self::Network(source) => Some(source),
+            Self::Exec(error) => std::error::Error::source(error),
+            Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// The sources that the configuration names.
+#[must_use]
+pub fn network_source(config: &Config) -> NetworkSource {
+    NetworkSource {
+        facts: config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory),
+        resolv_conf: config.facts.resolv_conf.clone(),
+        dhclient_directories: config.facts.dhclient_pid_dirs.clone(),
+    }
+}
+
+/// What the kernel says about VFs.
+///
+/// # Errors
+/// [`LoadError::Sysctl`]; a sysctl that does not exist is no error.
+pub fn load_vf_facts(facts: &FactsSource) -> Result<VfFacts, LoadError> {
+    let error = |name: &str, source| LoadError::Sysctl { name: name.to_owned(), source };
+    let (transparent, list) = ("hw.hn.vf_transparent", "hw.hn.vflist");
+    Ok(VfFacts {
+        transparent: facts.sysctl_number(transparent).map_err(|source| error(transparent, source))?,
+        list: facts.sysctl_text(list).map_err(|source| error(list, source))?,
+    })
+}
+
+/// The VF of `hn`; `None` when it is gone, or `hn` is.
+///
+/// # Errors
+/// [`LoadError::Sysctl`].
+pub fn load_vf(facts: &FactsSource, hn: &HnInterface) -> Result<Option<InterfaceName>, LoadError> {
+    let name = hn.vf_sysctl();
+    let text = facts.sysctl_text(&name).map_err(|source| LoadError::Sysctl { name, source })?;
+    Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
+/// All that a plan for `hn` depends on. Starts two processes.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load_facts(
+    settings: &Network,
+    source: &NetworkSource,
+    hn: &HnInterface,
+    vf: Option<InterfaceName>,
+) -> Result<Facts, LoadError> {
+    let rc_conf = load_rc_conf(settings, &[hn.name(), hn.lagg()])?;
+    let output = run(Program::new(&settings.ifconfig, settings.command_limit()), "interfaces")?;
+    let links = parse_ifconfig(&String::from_utf8_lossy(&output));
+    let network = source.snapshot().map_err(LoadError::Network)?;
+    Ok(Facts { vf, network, links, rc_conf, interrupted: false })
+}
+
+/// The variables of rc.conf(5) that configure `interfaces`, whose names consist of letters and digits.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load_rc_conf(settings: &Network, interfaces: &[&InterfaceName]) -> Result<RcConf, LoadError> {
+    let mut program = shell(settings, SNIPPET).arg(&settings.network_subr);
+    program.arguments.extend(interfaces.iter().map(|name| name.as_str().into()));
+    Ok(RcConf::parse(&run(program, "rc.conf")?))
+}
+
+/// `hyperv_vf_delay` of rc.conf(5), in seconds.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load_vf_delay(settings: &Network) -> Result<u32, LoadError> {
+    Ok(RcConf::parse(&run(shell(settings, DELAY_SNIPPET), "rc.conf")?).vf_delay())
+}
+
+fn shell(settings: &Network, snippet: &str) -> Program {
+    let program = Program::new(&settings.sh, settings.command_limit());
+    program.arg("-c").arg(snippet).arg("sh").arg(&settings.rc_subr)
+}
+
+fn run(program: Program, what: &'static str) -> Result<Vec<u8>, LoadError> {
+    let finished = program.run().map_err(LoadError::Exec)?;
+    if finished.status.success() {
+        return Ok(finished.stdout);
+    }
+    let complaint = finished.complaint();
+    let message = if complaint.is_empty() { finished.status.to_string() } else { complaint };
+    Err(LoadError::Refused { what, program: program.path, message })
+}

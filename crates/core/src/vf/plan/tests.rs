@@ -1,0 +1,320 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::net::{DefaultRoute, Interface};
+use crate::plan::network::Link;
+use crate::vf::rc_conf::RcConf;
+
+fn name(text: &str) -> InterfaceName {
+    text.parse().unwrap()
+}
+
+fn interface(text: &str, index: u32, addresses: &[&str]) -> Interface {
+    Interface {
+        name: name(text),
+        index,
+        up: true,
+        loopback: false,
+        mac: "00:15:5d:01:02:03".parse().ok(),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+    }
+}
+
+fn route(gateway: &str, through: &str) -> DefaultRoute {
+    DefaultRoute { gateway: gateway.parse().unwrap(), interface: name(through) }
+}
+
+fn rc_conf(values: &[(&str, &str)]) -> RcConf {
+    let records = values.iter().map(|(name, value)| format!("{name}={value}\0"));
+    RcConf::parse(format!("\0{}", records.collect::<String>()).as_bytes())
+}
+
+fn plain() -> Link {
+    let ipv6 = Ipv6Options { disabled: true, auto_linklocal: true, ..Ipv6Options::default() };
+    Link { up: true, mtu: 1500, ipv6, ..Link::default() }
+}
+
+fn with_ipv6() -> Link {
+    Link { ipv6: Ipv6Options { auto_linklocal: true, ..Ipv6Options::default() }, ..plain() }
+}
+
+fn own(ports: &[&str]) -> Link {
+    let lagg = Lagg { protocol: "failover".into(), ports: ports.iter().map(|port| name(port)).collect() };
+    Link { description: hn().mark(), lagg: Some(lagg), ..with_ipv6() }
+}
+
+fn hn() -> HnInterface {
+    "hn0".parse().unwrap()
+}
+
+/// Two IPv4 addresses, one IPv6 address, both default routes, and a VF that is up.
+fn static_guest() -> Facts {
+    let mut facts = Facts { vf: Some(name("mce0")), ..Facts::default() };
+    facts.network.interfaces = vec![
+        interface("hn0", 1, &["10.0.0.5/24", "10.0.1.5/32", "fe80::215:5dff:fe01:203/64", "fd00::5/64"]),
+        interface("mce0", 2, &[]),
+    ];
+    facts.network.default_routes = vec![route("10.0.0.1", "hn0"), route("fd00::1", "hn0")];
+    facts.links = BTreeMap::from([(name("hn0"), with_ipv6()), (name("mce0"), plain())]);
+    facts.rc_conf = rc_conf(&[
+        ("ifconfig_hn0", "inet 10.0.0.5/24"),
+        ("ifconfig_hn0_alias0", "inet 10.0.1.5/32"),
+        ("ifconfig_hn0_ipv6", "inet6 fd00::5/64"),
+        ("defaultrouter", "10.0.0.1"),
+        ("ipv6_defaultrouter", "fd00::1"),
+    ]);
+    facts
+}
+
+fn dhcp_guest() -> Facts {
+    let mut facts = static_guest();
+    facts.network.interfaces[0] = interface("hn0", 1, &["10.0.0.50/24"]);
+    facts.network.default_routes = vec![route("10.0.0.1", "hn0")];
+    facts.network.dhcp_clients = vec![name("hn0")];
+    facts.links.insert(name("hn0"), plain());
+    facts.rc_conf = rc_conf(&[("ifconfig_hn0", "SYNCDHCP")]);
+    facts
+}
+
+/// What the static guest looks like when its plan has been run.
+fn joined_guest() -> Facts {
+    let mut facts = static_guest();
+    facts.network.interfaces = vec![
+        interface("hn0", 1, &[]),
+        interface("mce0", 2, &[]),
+        interface("lagg0", 3, &["fe80::215:5dff:fe01:203/64", "10.0.0.5/24", "10.0.1.5/32", "fd00::5/64"]),
+    ];
+    facts.network.default_routes = vec![route("10.0.0.1", "lagg0"), route("fd00::1", "lagg0")];
+    facts.links.insert(name("hn0"), plain());
+    facts.links.insert(name("lagg0"), own(&["hn0", "mce0"]));
+    facts
+}
+
+fn up(facts: &Facts) -> Vec<String> {
+    let plan = plan_up(&hn(), facts).unwrap().unwrap();
+    plan.steps().iter().map(|planned| planned.step.to_string()).collect()
+}
+
+fn down(facts: &Facts) -> Vec<String> {
+    plan_down(&hn(), facts).unwrap().steps().iter().map(|planned| planned.step.to_string()).collect()
+}
+
+#[test]
+fn static_guest_moves_completely() {
+    let steps = [
+        "create lagg0 with failover over hn0 mce0",
+        "remove 10.0.0.5/24 from hn0",
+        "remove 10.0.1.5/32 from hn0",
+        "remove fd00::5/64 from hn0",
+        "disable IPv6 on hn0",
+        "configure lagg0 with inet 10.0.0.5/24",
+        "configure lagg0 with inet6 fd00::5/64",
+        "configure lagg0 with inet 10.0.1.5/32 alias",
+        "set the default route to 10.0.0.1 through lagg0",
+        "set the default route to fd00::1 through lagg0",
+    ];
+    assert_eq!(up(&static_guest()), steps);
+}
+
+#[test]
+fn dhcp_guest_moves_with_its_client() {
+    let steps = [
+        "create lagg0 with failover over hn0 mce0",
+        "stop dhclient on hn0",
+        "remove 10.0.0.50/24 from hn0",
+        "get a DHCP lease on lagg0",
+    ];
+    assert_eq!(up(&dhcp_guest()), steps);
+    let mut background = dhcp_guest();
+    background.rc_conf = rc_conf(&[("ifconfig_hn0", "DHCP")]);
+    assert_eq!(up(&background)[3], "start dhclient on lagg0");
+}
+
+#[test]
+fn autoconfiguring_guest_solicits_routers_and_leaves_its_route_to_them() {
+    let mut facts = static_guest();
+    facts.network.default_routes = vec![route("fe80::1", "hn0")];
+    facts.links.get_mut(&name("hn0")).unwrap().ipv6.accept_rtadv = true;
+    facts.rc_conf =
+        rc_conf(&[("ifconfig_hn0", "inet 10.0.0.5/24"), ("ifconfig_hn0_ipv6", "inet6 accept_rtadv")]);
+    let steps = up(&facts);
+    assert_eq!(steps.last().unwrap(), "solicit routers on lagg0");
+    let plan = plan_up(&hn(), &facts).unwrap().unwrap();
+    let Step::CreateLagg { ipv6, .. } = &plan.steps()[0].step else { panic!() };
+    assert!(ipv6.accept_rtadv && ipv6.auto_linklocal && !ipv6.disabled && ipv6.no_dad);
+    let disable =
+        plan.steps().iter().find(|planned| matches!(planned.step, Step::DisableIpv6 { .. })).unwrap();
+    let undo: Vec<String> = disable.undo.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        undo,
+        ["enable IPv6 and autoconfiguration on hn0", "set the default route to fe80::1 through hn0"]
+    );
+}
+
+#[test]
+fn a_finished_hand_over_has_nothing_left_to_do() {
+    assert_eq!(up(&joined_guest()), [""; 0]);
+    // Not even where the host or the administrator has given the lagg another address since.
+    let mut changed = joined_guest();
+    changed.network.interfaces[2] = interface("lagg0", 3, &["10.7.7.7/24", "fd00::77/64"]);
+    assert_eq!(up(&changed), [""; 0]);
+    let mut dhcp = dhcp_guest();
+    dhcp.network.interfaces =
+        vec![interface("hn0", 1, &[]), interface("mce0", 2, &[]), interface("lagg0", 3, &[])];
+    dhcp.network.dhcp_clients = vec![name("lagg0")];
+    dhcp.links.insert(name("lagg0"), Link { ipv6: plain().ipv6, ..own(&["hn0", "mce0"]) });
+    assert_eq!(up(&dhcp), [""; 0]);
+}
+
+#[test]
+fn a_vf_that_is_gone_means_no_plan() {
+    let gone = Facts { vf: None, ..static_guest() };
+    assert_eq!(plan_up(&hn(), &gone).unwrap(), None);
+    let vanished = Facts { vf: Some(name("mce7")), ..static_guest() };
+    assert_eq!(plan_up(&hn(), &vanished).unwrap(), None);
+}
+
+#[test]
+fn a_vf_under_another_name_takes_the_place_of_the_old_one() {
+    let mut facts = joined_guest();
+    facts.vf = Some(name("mce1"));
+    facts.network.interfaces[1] = interface("mce1", 4, &[]);
+    facts.links.insert(name("mce1"), plain());
+    facts.links.insert(name("lagg0"), own(&["hn0"]));
+    assert_eq!(up(&facts), ["add port mce1 to lagg0"]);
+    facts.links.insert(name("lagg0"), own(&["hn0", "mce10"]));
+    assert_eq!(up(&facts), ["add port mce1 to lagg0", "remove port mce10 from lagg0"]);
+}
+
+#[test]
+fn another_mtu_and_a_port_that_is_down_are_set_right_first() {
+    let mut facts = static_guest();
+    facts.links.get_mut(&name("mce0")).unwrap().mtu = 9000;
+    facts.network.interfaces[1].up = false;
+    assert_eq!(up(&facts)[..2], ["set the MTU of mce0 to 1500", "bring mce0 up"]);
+}
+
+#[test]
+fn a_vf_that_the_default_has_configured_is_stripped_too() {
+    let mut facts = dhcp_guest();
+    facts.network.interfaces[1] = interface("mce0", 2, &["10.0.0.51/24"]);
+    facts.network.dhcp_clients.push(name("mce0"));
+    let steps = up(&facts);
+    assert_eq!(steps[3..5], ["stop dhclient on mce0", "remove 10.0.0.51/24 from mce0"]);
+}
+
+#[test]
+fn a_killed_run_is_completed_by_the_next() {
+    // Killed when the lagg stood and hn had lost one address.
+    let mut facts = Facts { interrupted: true, ..static_guest() };
+    facts.network.interfaces[0].addresses.remove(0);
+    facts.network.default_routes.remove(0);
+    facts.network.interfaces.push(interface("lagg0", 3, &["fe80::215:5dff:fe01:203/64"]));
+    facts.links.insert(name("lagg0"), own(&["hn0", "mce0"]));
+    let steps = [
+        "remove 10.0.1.5/32 from hn0",
+        "remove fd00::5/64 from hn0",
+        "disable IPv6 on hn0",
+        "configure lagg0 with inet 10.0.0.5/24",
+        "configure lagg0 with inet6 fd00::5/64",
+        "configure lagg0 with inet 10.0.1.5/32 alias",
+        "set the default route to fd00::1 through lagg0",
+        "set the default route to 10.0.0.1 through lagg0",
+    ];
+    assert_eq!(up(&facts), steps);
+}
+
+#[test]
+fn an_address_that_a_killed_run_had_not_set_yet_is_set_by_the_next() {
+    let mut facts = joined_guest();
+    facts.network.interfaces[2].addresses.pop();
+    facts.network.default_routes.clear();
+    assert_eq!(up(&facts), ["configure lagg0 with inet6 fd00::5/64"]);
+    facts.interrupted = true;
+    let steps = [
+        "configure lagg0 with inet6 fd00::5/64",
+        "set the default route to 10.0.0.1 through lagg0",
+        "set the default route to fd00::1 through lagg0",
+    ];
+    assert_eq!(up(&facts), steps);
+}
+
+#[test]
+fn taking_apart_that_was_killed_is_completed() {
+    let mut facts = static_guest();
+    facts.network.interfaces[0] = interface("hn0", 1, &["10.0.0.5/24"]);
+    facts.network.default_routes.clear();
+    facts.links.insert(name("hn0"), plain());
+    assert_eq!(down(&facts), [""; 0]);
+    facts.interrupted = true;
+    let steps = [
+        "enable IPv6 on hn0",
+        "configure hn0 with inet6 fd00::5/64",
+        "configure hn0 with inet 10.0.1.5/32 alias",
+        "set the default route to 10.0.0.1 through hn0",
+        "set the default route to fd00::1 through hn0",
+    ];
+    assert_eq!(down(&facts), steps);
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let mut foreign = joined_guest();
+    foreign.links.get_mut(&name("lagg0")).unwrap().description = "backup link".into();
+    let error = plan_up(&hn(), &foreign).unwrap_err();
+    assert_eq!(error, PlanError::ForeignLagg(name("lagg0")));
+    assert_eq!(plan_down(&hn(), &foreign).unwrap_err(), error);
+
+    let mut elsewhere = static_guest();
+    elsewhere.links.insert(name("lagg7"), own(&["mce0", "em0"]));
+    let error = plan_up(&hn(), &elsewhere).unwrap_err();
+    assert_eq!(error.to_string(), "mce0 is a port of lagg7 already");
+
+    let own_name = Facts { vf: Some(name("hn0")), ..static_guest() };
+    assert_eq!(plan_up(&hn(), &own_name), Err(PlanError::BadVf(name("hn0"))));
+}
+
+#[test]
+fn down_gives_hn_its_configuration_back() {
+    let steps = [
+        "destroy lagg0",
+        "enable IPv6 on hn0",
+        "configure hn0 with inet 10.0.0.5/24",
+        "configure hn0 with inet6 fd00::5/64",
+        "configure hn0 with inet 10.0.1.5/32 alias",
+        "set the default route to 10.0.0.1 through hn0",
+        "set the default route to fd00::1 through hn0",
+    ];
+    assert_eq!(down(&joined_guest()), steps);
+    let plan = plan_down(&hn(), &joined_guest()).unwrap();
+    let undo: Vec<String> = plan.steps()[0].undo.iter().map(ToString::to_string).collect();
+    let rebuild = [
+        "create lagg0 with failover over hn0 mce0",
+        "add 10.0.0.5/24 to lagg0",
+        "add 10.0.1.5/32 to lagg0",
+        "add fd00::5/64 to lagg0",
+        "set the default route to 10.0.0.1 through lagg0",
+        "set the default route to fd00::1 through lagg0",
+    ];
+    assert_eq!(undo, rebuild);
+    assert_eq!(down(&static_guest()), [""; 0]);
+}
+
+#[test]
+fn every_step_that_changes_something_can_be_taken_back() {
+    for facts in [static_guest(), dhcp_guest(), joined_guest()] {
+        let up = plan_up(&hn(), &facts).unwrap().unwrap();
+        let down = plan_down(&hn(), &facts).unwrap();
+        for planned in up.steps().iter().chain(down.steps()) {
+            assert!(!planned.undo.is_empty(), "{}", planned.step);
+        }
+    }
+}
+
+#[test]
+fn a_route_that_the_new_configuration_cannot_reach_is_not_set() {
+    let mut facts = static_guest();
+    facts.rc_conf = rc_conf(&[("ifconfig_hn0", "inet 192.0.2.5/24")]);
+    let steps = up(&facts);
+    assert!(steps.iter().all(|step| !step.contains("default route")), "{steps:?}");
+}

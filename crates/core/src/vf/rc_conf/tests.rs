@@ -1,0 +1,156 @@
+use super::*;
+
+fn conf(values: &[(&str, &str)]) -> RcConf {
+    let records = values.iter().map(|(name, value)| format!("{name}={value}\0"));
+    RcConf::parse(format!("noise=1 of rc.conf\n\0{}", records.collect::<String>()).as_bytes())
+}
+
+fn name(text: &str) -> InterfaceName {
+    text.parse().unwrap()
+}
+
+fn wanted(values: &[(&str, &str)]) -> Wanted {
+    conf(values).wanted_for_lagg(&name("lagg0"), &name("hn0")).unwrap()
+}
+
+fn runs(wanted: &Wanted) -> Vec<String> {
+    wanted.configure.iter().map(|arguments| arguments.words.join(" ")).collect()
+}
+
+#[test]
+fn what_rc_conf_prints_itself_is_no_record() {
+    assert_eq!(conf(&[]), RcConf::default());
+    assert_eq!(conf(&[("a", "x=y\nz")]).value("a"), Some("x=y\nz"));
+    assert_eq!(RcConf::parse(b"ifconfig_hn0=DHCP"), RcConf::default());
+}
+
+#[test]
+fn keywords_of_dhcp() {
+    for (value, synchronous, lease) in [
+        ("DHCP", "NO", Some(Lease::InBackground)),
+        ("dhcp", "yes", Some(Lease::Awaited)),
+        ("SYNCDHCP", "NO", Some(Lease::Awaited)),
+        ("NOSYNCDHCP", "YES", Some(Lease::InBackground)),
+        ("DHCP SYNCDHCP", "NO", Some(Lease::Awaited)),
+        ("inet 10.0.0.5/24", "YES", None),
+        ("", "YES", None),
+    ] {
+        let wanted = wanted(&[("ifconfig_hn0", value), ("synchronous_dhclient", synchronous)]);
+        assert_eq!(wanted.dhcp, lease, "{value}");
+    }
+}
+
+#[test]
+fn words_beside_a_dhcp_keyword_are_applied_too() {
+    let wanted = wanted(&[("ifconfig_hn0", "SYNCDHCP mtu 9000 -tso")]);
+    assert_eq!(runs(&wanted), ["mtu 9000 -tso"]);
+}
+
+#[test]
+fn all_kinds_of_aliases_in_the_order_of_rc() {
+    let wanted = wanted(&[
+        ("ifconfig_hn0", "inet 10.0.0.5/24"),
+        ("ifconfig_hn0_ipv6", "inet6 fd00::5/64"),
+        ("ifconfig_hn0_aliases", "inet 10.0.1.1/32 inet6 fd00::6 prefixlen 64 ether 00:15:5d:01:02:03"),
+        ("ifconfig_hn0_alias2", "10.0.2.2 netmask 255.255.255.255"),
+        ("ifconfig_hn0_alias10", "inet 10.0.2.10/32"),
+        ("ipv4_addrs_hn0", "10.0.3.1-2/24 10.0.4.1/32"),
+    ]);
+    let all = [
+        "inet 10.0.0.5/24",
+        "inet6 fd00::5/64",
+        "inet 10.0.1.1/32 alias",
+        "inet6 fd00::6 prefixlen 64 alias",
+        "ether 00:15:5d:01:02:03",
+        "inet 10.0.2.2 netmask 255.255.255.255 alias",
+        "inet 10.0.2.10/32 alias",
+        "inet 10.0.3.1/24 alias",
+        "inet 10.0.3.2/32 alias",
+        "inet 10.0.4.1/32 alias",
+    ];
+    assert_eq!(runs(&wanted), all);
+}
+
+#[test]
+fn an_empty_alias_ends_the_list_and_a_missing_one_does_not() {
+    let wanted = wanted(&[
+        ("ifconfig_hn0_alias0", "inet 10.0.0.1/32"),
+        ("ifconfig_hn0_alias5", ""),
+        ("ifconfig_hn0_alias6", "inet 10.0.0.6/32"),
+    ]);
+    assert_eq!(runs(&wanted), ["inet 10.0.0.1/32 alias"]);
+}
+
+#[test]
+fn ipv6_needs_its_variable() {
+    let values = [("ifconfig_hn0_alias0", "inet6 fd00::6/64")];
+    assert!(runs(&wanted(&values)).is_empty());
+    let values = [("ifconfig_hn0_ipv6", "inet6 accept_rtadv"), values[0]];
+    let with = wanted(&values);
+    assert!(with.ipv6 && with.accept_rtadv);
+    assert_eq!(runs(&with), ["inet6 fd00::6/64 alias"]);
+    let off = wanted(&[values[0], values[1], ("ipv6_network_interfaces", "hn1 lo0")]);
+    assert!(!off.ipv6 && runs(&off).is_empty());
+}
+
+#[test]
+fn an_ipv6_value_without_its_leading_word_gets_it() {
+    assert_eq!(
+        runs(&wanted(&[("ifconfig_hn0_ipv6", "fd00::5 prefixlen 64")])),
+        ["inet6 fd00::5 prefixlen 64"]
+    );
+}
+
+#[test]
+fn the_default_stands_in_but_makes_no_ipv6() {
+    let by_default = wanted(&[("ifconfig_DEFAULT", "SYNCDHCP")]);
+    assert_eq!(by_default.dhcp, Some(Lease::Awaited));
+    assert!(!by_default.ipv6 && by_default.configure.is_empty());
+    // A variable that is set to nothing wins over the default.
+    assert_eq!(wanted(&[("ifconfig_DEFAULT", "SYNCDHCP"), ("ifconfig_hn0", "")]).dhcp, None);
+    let inet6 = wanted(&[("ifconfig_DEFAULT", "inet6 accept_rtadv")]);
+    assert!(inet6.ipv6 && inet6.accept_rtadv);
+}
+
+#[test]
+fn values_of_the_lagg_win() {
+    let hn = [
+        ("ifconfig_hn0", "DHCP"),
+        ("ifconfig_hn0_alias0", "inet 10.0.0.9/32"),
+        ("ifconfig_hn0_ipv6", "inet6 fd00::5/64"),
+    ];
+    let own = wanted(&[
+        hn[0],
+        hn[1],
+        hn[2],
+        ("ifconfig_lagg0", "inet 10.9.9.9/24 laggproto failover laggport hn0"),
+    ]);
+    assert_eq!(own.dhcp, None);
+    assert_eq!(runs(&own), ["inet 10.9.9.9/24"]);
+    let ipv6 = wanted(&[hn[0], hn[1], hn[2], ("ifconfig_lagg0_ipv6", "inet6 fd00::99/64")]);
+    assert_eq!(ipv6.dhcp, Some(Lease::InBackground));
+    assert_eq!(runs(&ipv6), ["inet 10.0.0.9/32 alias", "inet6 fd00::99/64"]);
+}
+
+#[test]
+fn hn1_and_hn10_do_not_mix() {
+    let values = conf(&[("ifconfig_hn1", "inet 10.0.1.1/24"), ("ifconfig_hn10", "inet 10.0.10.1/24")]);
+    let hn1 = values.wanted_for_lagg(&name("lagg1"), &name("hn1")).unwrap();
+    assert_eq!(runs(&hn1), ["inet 10.0.1.1/24"]);
+}
+
+#[test]
+fn a_value_that_needs_a_shell_is_named() {
+    let error = conf(&[("ifconfig_hn0_alias3", "inet `id`")]).wanted(&name("hn0")).unwrap_err();
+    assert!(error.to_string().starts_with("cannot use ifconfig_hn0_alias3 of rc.conf: "), "{error}");
+}
+
+#[test]
+fn the_delay_is_two_seconds_or_more() {
+    for (value, seconds) in
+        [("", 2), ("x", 2), ("-5", 2), ("0", 2), ("1", 2), ("2", 2), ("120", 120), (" 7 ", 7), ("1.5", 2)]
+    {
+        assert_eq!(conf(&[("hyperv_vf_delay", value)]).vf_delay(), seconds, "{value:?}");
+    }
+    assert_eq!(RcConf::default().vf_delay(), 2);
+}

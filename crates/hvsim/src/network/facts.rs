@@ -1,0 +1,50 @@
+//! The state as the facts files that programs read instead of asking the kernel.
+
+use std::fmt::Write as _;
+
+use super::state::{Interface, State};
+
+/// `ifaddrs`: one line for each interface and each address.
+pub(super) fn ifaddrs(state: &State) -> String {
+    let mut text = String::new();
+    let mut interfaces: Vec<(&String, &Interface)> = state.interfaces.iter().collect();
+    interfaces.sort_by_key(|(_, interface)| interface.index);
+    for (name, interface) in interfaces {
+        let mac = interface.mac.as_deref().unwrap_or("-");
+        let up = if interface.up { "up" } else { "down" };
+        let carrier = if interface.carrier { "" } else { " nocarrier" };
+        let lagg = if state.is_port(name) { " lagg" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{name} link {mac} {up} index={} mtu={}{carrier}{lagg}",
+            interface.index, interface.mtu
+        );
+        for address in &interface.addresses {
+            let family = if address.ip.is_ipv4() { "inet" } else { "inet6" };
+            let scope = if address.is_link_local() { format!("%{name}") } else { String::new() };
+            let _ = writeln!(text, "{name} {family} {}{scope}/{}", address.ip, address.prefix);
+        }
+    }
+    text
+}
+
+/// `routes`: the default routes.
+pub(super) fn routes(state: &State) -> String {
+    let mut text = String::new();
+    for route in &state.routes {
+        let scope = if route.is_link_local() { format!("%{}", route.interface) } else { String::new() };
+        let _ = writeln!(text, "default {}{scope} {}", route.gateway, route.interface);
+    }
+    text
+}
+
+/// `sysctl`: those of hn(4) and all others that were set.
+pub(super) fn sysctls(state: &State) -> String {
+    let mut text = String::new();
+    for (name, value) in state.all_sysctls() {
+        let kind = if name == "hw.hn.vf_transparent" { "int" } else { "str" };
+        let _ = writeln!(text, "{name}:{kind}={value}");
+    }
+    text
+}

@@ -1,0 +1,147 @@
+//! Programs that fail, hang or dawdle at the k-th call, and the log of all calls.
+//!
+//! `GUEST/network/faults` holds one fault per line: `TOOL K ACTION`, where TOOL may be `*` and K counts the calls of that
+//! tool (of all for `*`) since [`plan_faults`] wrote the file. `GUEST/network/spawns` holds one line per call.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::state::Root;
+
+/// What goes wrong at one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The name of the program, or `*`.
+    pub tool: String,
+    /// Which call, from 1.
+    pub call: u32,
+    /// What happens.
+    pub action: Action,
+}
+
+/// What happens at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing is done, exit status 1.
+    Fail,
+    /// It is done, and exit status 1 all the same.
+    FailLate,
+    /// Nothing is done, and it does not end.
+    Hang,
+    /// It is done, and it does not end.
+    HangLate,
+    /// It is done later.
+    Delay(Duration),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ", self.tool, self.call)?;
+        match self.action {
+            Action::Fail => f.write_str("fail"),
+            Action::FailLate => f.write_str("fail-late"),
+            Action::Hang => f.write_str("hang"),
+            Action::HangLate => f.write_str("hang-late"),
+            Action::Delay(time) => write!(f, "delay {}", time.as_millis()),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let error = || format!("{line:?} is no fault");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [tool, call, action @ ..] = words.as_slice() else { return Err(error()) };
+        let action = match action {
+            ["fail"] => Action::Fail,
+            ["fail-late"] => Action::FailLate,
+            ["hang"] => Action::Hang,
+            ["hang-late"] => Action::HangLate,
+            ["delay", milliseconds] => {
+                Action::Delay(Duration::from_millis(milliseconds.parse().map_err(|_| error())?))
+            }
+            _ => return Err(error()),
+        };
+        Ok(Self { tool: (*tool).to_owned(), call: call.parse().map_err(|_| error())?, action })
+    }
+}
+
+/// Replaces all faults and counts calls from 1 again.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn plan_faults(root: &Root, faults: &[Fault]) -> io::Result<()> {
+    let _lock = root.lock()?;
+    let lines: Vec<String> = faults.iter().map(|fault| format!("{fault}\n")).collect();
+    root.replace("network/calls", b"{}")?;
+    root.replace("network/faults", lines.concat().as_bytes())
+}
+
+/// Forgets the log of calls.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn forget_spawns(root: &Root) -> io::Result<()> {
+    let _lock = root.lock()?;
+    root.replace("network/spawns", b"")
+}
+
+/// The calls so far, each with its arguments, blank separated.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn spawns(root: &Root) -> io::Result<Vec<String>> {
+    match fs::read_to_string(root.path("network/spawns")) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes a call and tells what goes wrong with it.
+pub(super) fn enter(root: &Root, tool: &str, arguments: &[String]) -> io::Result<Option<Action>> {
+    let _lock = root.lock()?;
+    let mut log = fs::File::options().create(true).append(true).open(root.path("network/spawns"))?;
+    writeln!(
+        log,
+        "{}",
+        std::iter::once(tool).chain(arguments.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+    )?;
+    let Ok(faults) = fs::read_to_string(root.path("network/faults")) else { return Ok(None) };
+    if faults.is_empty() {
+        return Ok(None);
+    }
+    let calls = fs::read(root.path("network/calls")).unwrap_or_default();
+    let mut calls: BTreeMap<String, u32> = serde_json::from_slice(&calls).unwrap_or_default();
+    for name in [tool, "*"] {
+        *calls.entry(name.to_owned()).or_default() += 1;
+    }
+    root.replace("network/calls", &serde_json::to_vec(&calls)?)?;
+    let due = |fault: &Fault| {
+        calls.get(&fault.tool) == Some(&fault.call) && (fault.tool == tool || fault.tool == "*")
+    };
+    Ok(faults.lines().filter_map(|line| line.parse().ok()).find(due).map(|fault: Fault| fault.action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_written_as_they_are_read() {
+        for line in
+            ["* 3 fail", "ifconfig 1 fail-late", "route 2 hang", "dhclient 1 hang-late", "sysctl 9 delay 250"]
+        {
+            assert_eq!(line.parse::<Fault>().unwrap().to_string(), line);
+        }
+        for line in ["", "*", "* x fail", "* 1", "* 1 burn", "* 1 delay", "* 1 fail 3"] {
+            assert!(line.parse::<Fault>().is_err(), "{line:?}");
+        }
+    }
+}

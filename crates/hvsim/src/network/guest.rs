@@ -1,0 +1,242 @@
+//! A guest with a simulated network in a directory: files, programs, configuration, and what its host does to it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hv_core::sys::file_lock::holder;
+
+use super::devd::Devd;
+use super::state::{Address, DhcpServer, Interface, Root, Route, State};
+use super::tools::NAMES;
+
+/// How long a VF may take from its arrival to the end of what follows from it: a delay of rc.conf and a lease.
+const PATIENCE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The devd rules that the suite ships.
+pub const SHIPPED_RULES: &str = include_str!("../../../../etc/devd/hyperv.conf");
+
+/// A guest with a simulated network.
+#[derive(Debug)]
+pub struct Guest {
+    root: Root,
+    devd: Devd,
+}
+
+/// The Ethernet address of hnN in a simulated guest.
+#[must_use]
+pub fn mac_of(unit: u8) -> hv_core::net::MacAddress {
+    hv_core::net::MacAddress([0x00, 0x15, 0x5d, 0x01, 0x02, unit])
+}
+
+impl State {
+    /// Adds hnN with carrier, up, without configuration.
+    pub fn add_hn(&mut self, unit: u8) -> &mut Interface {
+        let index = self.take_index();
+        let mut interface = Interface::new(index, Some(mac_of(unit)));
+        interface.up = true;
+        self.interfaces.entry(format!("hn{unit}")).or_insert(interface)
+    }
+
+    /// Adds hnN with two IPv4 addresses, one IPv6 address and, for hn0, both default routes.
+    pub fn add_static_hn(&mut self, unit: u8) {
+        let interface = self.add_hn(unit);
+        interface.nd6.disabled = false;
+        let link_local = super::kernel::link_local(&mac_of(unit).to_string());
+        interface.addresses =
+            vec![Address::new(&format!("10.0.{unit}.5"), 24), Address::new(&format!("10.1.{unit}.5"), 32)];
+        interface.addresses.extend(link_local.map(|ip| Address {
+            ip: ip.into(),
+            prefix: 64,
+            autoconf: false,
+        }));
+        interface.addresses.push(Address::new(&format!("fd00:{unit}::5"), 64));
+        if unit == 0 {
+            for gateway in ["10.0.0.1", "fd00:0::1"] {
+                let gateway = gateway.parse().expect("an address");
+                self.routes.push(Route { gateway, interface: "hn0".to_owned() });
+            }
+        }
+    }
+
+    /// Brings an interface up, as the kernel does it.
+    ///
+    /// # Panics
+    /// There is none of this name.
+    pub fn interface_up(&mut self, name: &str) {
+        self.set_up(name, true).expect("an interface");
+    }
+
+    /// A DHCP server that has 10.9.N.50 for hnN and everything that has its Ethernet address.
+    pub fn add_dhcp_server(&mut self) {
+        let leases = (0..=10).map(|unit| (mac_of(unit).to_string(), format!("10.9.{unit}.50"))).collect();
+        self.dhcp = Some(DhcpServer { leases, prefix: 16, router: "10.9.0.1".parse().ok() });
+    }
+}
+
+/// The rc.conf of [`State::add_static_hn`].
+#[must_use]
+pub fn static_rc_conf(unit: u8) -> String {
+    format!(
+        "ifconfig_hn{unit}=\"inet 10.0.{unit}.5/24\"\n\
+         ifconfig_hn{unit}_alias0=\"inet 10.1.{unit}.5/32\"\n\
+         ifconfig_hn{unit}_ipv6=\"inet6 fd00:{unit}::5/64\"\n\
+         defaultrouter=\"10.0.0.1\"\nipv6_defaultrouter=\"fd00:0::1\"\n"
+    )
+}
+
+impl Guest {
+    /// Makes the files of a guest in `directory`, which exists. `tools` is the executable `hvsim-tools`, `rules` the text of
+    /// devd rules, and the directory `programs` has hyperv_vfup and hyperv_vfattach.
+    ///
+    /// # Errors
+    /// A file cannot be made.
+    pub fn create(
+        directory: &Path,
+        tools: &Path,
+        rules: &str,
+        programs: &Path,
+        state: &State,
+    ) -> io::Result<Self> {
+        let root = Root::new(directory);
+        root.create(state)?;
+        for name in ["sbin", "etc/defaults", "etc/rc.conf.d", "usr/libexec/hyperv", "usr/local/etc/rc.conf.d"]
+        {
+            fs::create_dir_all(root.path(name))?;
+        }
+        for name in NAMES {
+            symlink(tools, root.path("sbin").join(name))?;
+        }
+        let place = directory.display().to_string();
+        let script = |text: &str| text.replace("@ROOT@", &place);
+        fs::write(root.path("etc/rc.subr"), script(include_str!("rc/rc.subr")))?;
+        fs::write(root.path("etc/network.subr"), script(include_str!("rc/network.subr")))?;
+        fs::write(root.path("etc/defaults/rc.conf"), script(include_str!("rc/defaults.conf")))?;
+        fs::write(root.path("etc/hyperv.toml"), configuration(&place))?;
+        fs::write(root.path("etc/devd.conf"), rules)?;
+        fs::write(root.path("network/programs"), programs.display().to_string())?;
+        Self::open(directory)
+    }
+
+    /// The guest that [`Guest::create`] has made in `directory`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let root = Root::new(directory);
+        let mut devd = Devd::load(&root.path("etc/devd.conf"))?;
+        let programs = PathBuf::from(fs::read_to_string(root.path("network/programs"))?);
+        for name in ["hyperv_vfup", "hyperv_vfattach"] {
+            let command = format!(
+                "'{}' -f '{}'",
+                programs.join(name).display(),
+                root.path("etc/hyperv.toml").display()
+            );
+            devd.map_program(&format!("/usr/libexec/hyperv/{name}"), command);
+        }
+        Ok(Self { root, devd })
+    }
+
+    /// Its files.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The configuration for the suite's programs.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.root.path("etc/hyperv.toml")
+    }
+
+    /// Replaces rc.conf.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn set_rc_conf(&self, text: &str) -> io::Result<()> {
+        fs::write(self.root.path("etc/rc.conf"), text)
+    }
+
+    /// A VF of an hn appears, as the host gives it.
+    ///
+    /// # Errors
+    /// The guest's files.
+    pub fn give_vf(&self, vf: &str, hn: &str) -> io::Result<()> {
+        self.root.change(|state| state.attach_vf(vf, hn))
+    }
+
+    /// The host takes the VF away.
+    ///
+    /// # Errors
+    /// The guest's files.
+    pub fn take_vf(&self, vf: &str) -> io::Result<()> {
+        self.root.change(|state| state.detach(vf))
+    }
+
+    /// The VF comes up or goes down without anybody in the guest doing it.
+    ///
+    /// # Errors
+    /// The guest's files, or there is no such interface.
+    pub fn switch_vf(&self, vf: &str, up: bool) -> io::Result<()> {
+        self.root.change(|state| state.set_up(vf, up))?.map_err(io::Error::from)
+    }
+
+    /// Hands the waiting events to devd's rules, one after the other; returns the commands that were run.
+    ///
+    /// # Errors
+    /// The guest's files, or the shell cannot be run.
+    pub fn run_devd(&self) -> io::Result<Vec<String>> {
+        let mut commands = Vec::new();
+        loop {
+            let event =
+                self.root.change(|state| (!state.events.is_empty()).then(|| state.events.remove(0)))?;
+            let Some(event) = event else { return Ok(commands) };
+            commands.extend(self.devd.action(&event));
+            self.devd.handle(&event)?;
+        }
+    }
+
+    /// Runs devd until all that follows from the arrival of a VF is over; returns the commands that were run.
+    ///
+    /// # Errors
+    /// The guest's files, or the shell cannot be run.
+    pub fn settle(&self, vf: &str) -> io::Result<Vec<String>> {
+        let mut commands = self.run_devd()?;
+        let end = Instant::now() + PATIENCE;
+        // What devd has started waits in the background, and its work causes the next event.
+        while self.is_waited_for(vf) && Instant::now() < end {
+            std::thread::sleep(PAUSE);
+        }
+        commands.extend(self.run_devd()?);
+        Ok(commands)
+    }
+
+    fn is_waited_for(&self, vf: &str) -> bool {
+        let lock = self.root.path(&format!("var/run/hyperv_vfattach.{vf}.lock"));
+        fs::OpenOptions::new().write(true).open(lock).is_ok_and(|file| matches!(holder(&file), Ok(Some(_))))
+    }
+
+    /// What `ifconfig NAME` prints; nothing if there is no such interface.
+    ///
+    /// # Errors
+    /// The stand-in cannot be run.
+    pub fn ifconfig(&self, name: &str) -> io::Result<String> {
+        let output = std::process::Command::new(self.root.path("sbin/ifconfig")).arg(name).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+fn configuration(root: &str) -> String {
+    format!(
+        "[log]\nsockets = [\"{root}/var/run/log\"]\n\
+         [facts]\ndir = \"{root}/facts\"\nresolv-conf = \"{root}/etc/resolv.conf\"\n\
+         dhclient-pid-dirs = [\"{root}/var/run/dhclient\", \"{root}/var/run\"]\n\
+         [network]\nifconfig = \"{root}/sbin/ifconfig\"\nroute = \"{root}/sbin/route\"\n\
+         dhclient = \"{root}/sbin/dhclient\"\nrtsol = \"{root}/sbin/rtsol\"\n\
+         rc-subr = \"{root}/etc/rc.subr\"\nnetwork-subr = \"{root}/etc/network.subr\"\n\
+         [vf]\noverride-dir = \"{root}/usr/libexec/hyperv\"\nlock-dir = \"{root}/var/run\"\n"
+    )
+}

@@ -1,0 +1,325 @@
+//! What the kernel does when a program changes the network: sys/net/if_lagg.c, sys/netinet, sys/netinet6, hn(4).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use hv_core::net::MacAddress;
+use nix::errno::Errno;
+
+use super::state::{Address, Interface, Lagg, Nd6, Route, State};
+
+impl Route {
+    /// Whether its gateway is an IPv6 link-local address.
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.gateway, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    }
+}
+
+impl State {
+    pub(super) fn take_index(&mut self) -> u32 {
+        // As the kernel: the lowest that is free.
+        (1..).find(|index| self.interfaces.values().all(|other| other.index != *index)).unwrap_or(1)
+    }
+
+    pub(super) fn interface(&mut self, name: &str) -> Result<&mut Interface, Errno> {
+        self.interfaces.get_mut(name).ok_or(Errno::ENXIO)
+    }
+
+    /// Whether some lagg has it as port.
+    #[must_use]
+    pub fn is_port(&self, name: &str) -> bool {
+        self.lagg_of(name).is_some()
+    }
+
+    /// The lagg that has it as port.
+    #[must_use]
+    pub fn lagg_of(&self, port: &str) -> Option<&str> {
+        let has = |interface: &Interface| {
+            interface.lagg.as_ref().is_some_and(|lagg| lagg.ports.iter().any(|name| name == port))
+        };
+        self.interfaces.iter().find(|(_, interface)| has(interface)).map(|(name, _)| name.as_str())
+    }
+
+    /// All sysctls that sysctl(8) would show of this network.
+    #[must_use]
+    pub fn all_sysctls(&self) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> =
+            self.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        if let Some(transparent) = self.transparent {
+            all.push(("hw.hn.vf_transparent".to_owned(), transparent.to_string()));
+        }
+        if self.has_vf_list {
+            let names: Vec<&str> = self.vfs.keys().map(String::as_str).collect();
+            let pairs: Vec<String> = self.vfs.iter().map(|(vf, hn)| format!("{vf}:{hn}")).collect();
+            all.push(("hw.hn.vflist".to_owned(), names.join(" ")));
+            all.push(("hw.hn.vfmap".to_owned(), pairs.join(" ")));
+        }
+        for hn in self.interfaces.keys() {
+            let Some(unit) = hn.strip_prefix("hn").filter(|unit| unit.parse::<u32>().is_ok()) else {
+                continue;
+            };
+            let vf = self.vfs.iter().find(|(_, owner)| *owner == hn).map_or("", |(vf, _)| vf);
+            all.push((format!("dev.hn.{unit}.vf"), vf.to_owned()));
+        }
+        all
+    }
+
+    /// A driver attaches an interface.
+    pub fn attach(&mut self, name: &str, mac: MacAddress) {
+        let index = self.take_index();
+        self.interfaces.insert(name.to_owned(), Interface::new(index, Some(mac)));
+        self.announce_arrival(name);
+    }
+
+    /// A VF appears: hn(4) pairs it before anybody hears of it.
+    pub fn attach_vf(&mut self, vf: &str, hn: &str) {
+        let mac = self.interfaces.get(hn).and_then(|hn| hn.mac.as_deref()?.parse().ok());
+        self.vfs.insert(vf.to_owned(), hn.to_owned());
+        self.attach(vf, mac.unwrap_or(MacAddress([0, 0x15, 0x5d, 0, 0, 1])));
+    }
+
+    /// An interface goes away; a lagg that has it loses a port and keeps everything else.
+    pub fn detach(&mut self, name: &str) {
+        if self.vfs.contains_key(name) {
+            self.set_data_path(name, false);
+        }
+        self.vfs.remove(name);
+        self.remove_interface(name);
+        self.events.push(format!("!system=IFNET subsystem={name} type=DETACH"));
+    }
+
+    fn remove_interface(&mut self, name: &str) {
+        for interface in self.interfaces.values_mut() {
+            if let Some(lagg) = &mut interface.lagg {
+                lagg.ports.retain(|port| port != name);
+            }
+        }
+        self.interfaces.remove(name);
+        self.routes.retain(|route| route.interface != name);
+    }
+
+    fn announce_arrival(&mut self, name: &str) {
+        self.events.push(format!("!system=IFNET subsystem={name} type=ATTACH"));
+        self.events.push(format!("!system=ETHERNET subsystem={name} type=IFATTACH"));
+    }
+
+    /// `ifconfig lagg create`.
+    pub(super) fn create_lagg(&mut self, name: &str) -> Result<(), Errno> {
+        if self.interfaces.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        let index = self.take_index();
+        let mut interface = Interface::new(index, Some(MacAddress([0; 6])));
+        interface.carrier = false;
+        interface.groups = vec!["lagg".to_owned()];
+        interface.lagg = Some(Lagg { protocol: "failover".to_owned(), ports: Vec::new() });
+        self.interfaces.insert(name.to_owned(), interface);
+        self.announce_arrival(name);
+        Ok(())
+    }
+
+    /// `ifconfig IF destroy`.
+    pub(super) fn destroy(&mut self, name: &str) -> Result<(), Errno> {
+        if self.interface(name)?.lagg.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        self.remove_interface(name);
+        self.events.push(format!("!system=IFNET subsystem={name} type=DETACH"));
+        Ok(())
+    }
+
+    /// `laggport`: the first port gives the lagg its address and MTU, later ones have to take them.
+    pub(super) fn add_port(&mut self, lagg: &str, port: &str) -> Result<(), Errno> {
+        let Some(found) = self.interfaces.get(port) else { return Err(Errno::EINVAL) };
+        let (mac, mtu, max_mtu) = (found.mac.clone(), found.mtu, found.max_mtu);
+        if found.lagg.is_some() || mac.is_none() || port == lagg {
+            return Err(Errno::EINVAL);
+        }
+        match self.lagg_of(port) {
+            Some(other) if other == lagg => return Err(Errno::EEXIST),
+            Some(_) => return Err(Errno::EBUSY),
+            None => {}
+        }
+        let target = self.interface(lagg)?;
+        let Some(parts) = &mut target.lagg else { return Err(Errno::EINVAL) };
+        if parts.ports.is_empty() {
+            target.mac = mac;
+            target.mtu = mtu;
+        } else if target.mtu > max_mtu {
+            return Err(Errno::EINVAL);
+        }
+        parts.ports.push(port.to_owned());
+        target.carrier = true;
+        let (mac, mtu) = (target.mac.clone(), target.mtu);
+        let member = self.interface(port)?;
+        (member.mac, member.mtu) = (mac, mtu);
+        self.refresh_link_local(lagg);
+        Ok(())
+    }
+
+    /// `-laggport`.
+    pub(super) fn remove_port(&mut self, lagg: &str, port: &str) -> Result<(), Errno> {
+        let parts = self.interface(lagg)?.lagg.as_mut().ok_or(Errno::EINVAL)?;
+        let before = parts.ports.len();
+        parts.ports.retain(|name| name != port);
+        if parts.ports.len() == before { Err(Errno::ENOENT) } else { Ok(()) }
+    }
+
+    /// `mtu`: a lagg passes it on to its ports, and a port may not differ.
+    pub(super) fn set_mtu(&mut self, name: &str, mtu: u32) -> Result<(), Errno> {
+        if self.is_port(name) || mtu < 72 {
+            return Err(Errno::EINVAL);
+        }
+        let interface = self.interface(name)?;
+        let ports = interface.lagg.as_ref().map(|lagg| lagg.ports.clone()).unwrap_or_default();
+        if mtu > interface.max_mtu {
+            return Err(Errno::EINVAL);
+        }
+        for port in &ports {
+            self.interface(port)?.mtu = mtu;
+        }
+        self.interface(name)?.mtu = mtu;
+        Ok(())
+    }
+
+    /// `up` and `down`. The first `up` of a VF moves the data path to it.
+    pub(super) fn set_up(&mut self, name: &str, up: bool) -> Result<(), Errno> {
+        let interface = self.interface(name)?;
+        let changed = interface.up != up;
+        interface.up = up;
+        self.refresh_link_local(name);
+        if changed && self.vfs.contains_key(name) {
+            self.set_data_path(name, up);
+        }
+        Ok(())
+    }
+
+    /// hn(4) reports its own link as down while the VF carries the data; once for each change.
+    fn set_data_path(&mut self, vf: &str, through_vf: bool) {
+        if self.transparent.is_some_and(|value| value != 0) {
+            return;
+        }
+        let Some(hn) = self.vfs.get(vf).cloned() else { return };
+        let Some(interface) = self.interfaces.get_mut(&hn) else { return };
+        if interface.carrier != through_vf {
+            return;
+        }
+        interface.carrier = !through_vf;
+        let link = if through_vf { "LINK_DOWN" } else { "LINK_UP" };
+        let kind = if through_vf { "VF_UP" } else { "VF_DOWN" };
+        self.events.push(format!("!system=IFNET subsystem={hn} type={link}"));
+        self.events.push(format!("!system=HYPERV_NIC_VF subsystem={hn} type={kind}"));
+    }
+
+    /// SIOCAIFADDR: the address is there with this prefix, and the interface is up.
+    pub(super) fn add_address(&mut self, name: &str, address: Address) -> Result<(), Errno> {
+        let interface = self.interface(name)?;
+        match interface.addresses.iter_mut().find(|held| held.ip == address.ip) {
+            Some(held) => *held = address,
+            None => interface.addresses.push(address),
+        }
+        self.set_up(name, true)
+    }
+
+    /// SIOCDIFADDR: default routes that the address reached go with it.
+    pub(super) fn remove_address(&mut self, name: &str, ip: IpAddr) -> Result<(), Errno> {
+        let interface = self.interface(name)?;
+        let place = interface.addresses.iter().position(|held| held.ip == ip).ok_or(Errno::EADDRNOTAVAIL)?;
+        let gone = interface.addresses.remove(place);
+        let others = interface.addresses.clone();
+        self.routes.retain(|route| {
+            let lost = route.interface == name && gone.reaches(route.gateway);
+            !lost || others.iter().any(|other| other.reaches(route.gateway))
+        });
+        Ok(())
+    }
+
+    /// Changes the flags of neighbour discovery; the link-local address follows.
+    pub(super) fn set_nd6(&mut self, name: &str, change: impl FnOnce(&mut Nd6)) -> Result<(), Errno> {
+        change(&mut self.interface(name)?.nd6);
+        self.refresh_link_local(name);
+        Ok(())
+    }
+
+    /// The kernel gives an interface that is up its link-local address, and takes none away.
+    fn refresh_link_local(&mut self, name: &str) {
+        let Some(interface) = self.interfaces.get_mut(name) else { return };
+        let wanted = interface.up && interface.nd6.auto_linklocal && !interface.nd6.disabled;
+        let Some(ip) = interface.mac.as_deref().and_then(link_local).filter(|_| wanted) else { return };
+        if !interface.addresses.iter().any(Address::is_link_local) {
+            interface.addresses.push(Address { ip: ip.into(), prefix: 64, autoconf: false });
+        }
+    }
+
+    /// RTM_ADD of a default route.
+    pub(super) fn add_route(&mut self, gateway: IpAddr, scope: Option<&str>) -> Result<(), Errno> {
+        if self.routes.iter().any(|route| route.gateway.is_ipv4() == gateway.is_ipv4()) {
+            return Err(Errno::EEXIST);
+        }
+        let interface = self.way_to(gateway, scope).ok_or(Errno::ENETUNREACH)?;
+        self.routes.push(Route { gateway, interface });
+        Ok(())
+    }
+
+    /// RTM_CHANGE of the default route of a family.
+    pub(super) fn change_route(&mut self, gateway: IpAddr, scope: Option<&str>) -> Result<(), Errno> {
+        let interface = self.way_to(gateway, scope).ok_or(Errno::ENETUNREACH)?;
+        let mut routes = self.routes.iter_mut();
+        let route = routes.find(|route| route.gateway.is_ipv4() == gateway.is_ipv4()).ok_or(Errno::ESRCH)?;
+        *route = Route { gateway, interface };
+        Ok(())
+    }
+
+    /// RTM_DELETE of a default route.
+    pub(super) fn remove_route(&mut self, gateway: Option<IpAddr>, ipv4: bool) -> Result<(), Errno> {
+        let matches = |route: &Route| match gateway {
+            Some(gateway) => route.gateway == gateway,
+            None => route.gateway.is_ipv4() == ipv4,
+        };
+        let place = self.routes.iter().position(matches).ok_or(Errno::ESRCH)?;
+        self.routes.remove(place);
+        Ok(())
+    }
+
+    /// The interface whose network has the gateway, the longest prefix first.
+    fn way_to(&self, gateway: IpAddr, scope: Option<&str>) -> Option<String> {
+        if let Some(scope) = scope {
+            let interface = self.interfaces.get(scope)?;
+            let usable = interface.up
+                && !interface.nd6.disabled
+                && interface.addresses.iter().any(Address::is_link_local);
+            return usable.then(|| scope.to_owned());
+        }
+        let usable = self.interfaces.iter().filter(|(_, interface)| interface.up);
+        let ways = usable.filter_map(|(name, interface)| {
+            let own = interface.addresses.iter().filter(|address| address.reaches(gateway));
+            own.map(|address| (address.prefix, name)).max()
+        });
+        ways.max().map(|(_, name)| name.clone())
+    }
+
+    /// A router's advertisement reaches an interface.
+    pub(super) fn advertise(&mut self, name: &str) {
+        let Some(advertisement) = self.advertisement.clone() else { return };
+        let Some(interface) = self.interfaces.get(name) else { return };
+        if !interface.up || interface.nd6.disabled || !interface.nd6.accept_rtadv {
+            return;
+        }
+        let Some(own) = interface.mac.as_deref().and_then(link_local) else { return };
+        let host = u128::from(own) & u128::from(u64::MAX);
+        let ip = Ipv6Addr::from(u128::from(advertisement.prefix) & !u128::from(u64::MAX) | host);
+        // Neither can fail: the interface is there.
+        let _ = self.add_address(name, Address { ip: ip.into(), prefix: 64, autoconf: true });
+        let _ = self.add_route(advertisement.router.into(), Some(name));
+    }
+}
+
+/// The link-local address of an Ethernet address (RFC 4291, modified EUI-64).
+#[must_use]
+pub fn link_local(mac: &str) -> Option<Ipv6Addr> {
+    let MacAddress([a, b, c, d, e, f]) = mac.parse().ok()?;
+    if [a, b, c, d, e, f] == [0; 6] {
+        return None;
+    }
+    Some(Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]))
+}

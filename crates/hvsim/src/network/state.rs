@@ -1,0 +1,302 @@
+//! The state of the simulated network and the file that holds it.
+//!
+//! Each stand-in program locks the file, changes the state and writes it back, together with the facts files that
+//! programs read which ask the kernel directly.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use hv_core::net::MacAddress;
+use serde::{Deserialize, Serialize};
+
+/// The whole network of one guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Major release whose output and quirks the programs have.
+    pub release: u32,
+    /// Interfaces by name.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Default routes.
+    pub routes: Vec<Route>,
+    /// hn(4)'s knowledge of VFs: VF name → hn name.
+    pub vfs: BTreeMap<String, String>,
+    /// `hw.hn.vf_transparent`; `None`: the kernel does not know it.
+    pub transparent: Option<i64>,
+    /// Whether the kernel has `hw.hn.vflist`.
+    pub has_vf_list: bool,
+    /// Other sysctls.
+    pub sysctls: BTreeMap<String, String>,
+    /// The DHCP server of the network; `None`: nobody answers.
+    pub dhcp: Option<DhcpServer>,
+    /// The router that advertises; `None`: there is none.
+    pub advertisement: Option<Advertisement>,
+    /// Name servers by the name under which resolvconf(8) got them.
+    pub name_servers: BTreeMap<String, String>,
+    /// Events that devd(8) has not seen yet.
+    pub events: Vec<String>,
+}
+
+/// One interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its number in the kernel.
+    pub index: u32,
+    /// IFF_UP.
+    pub up: bool,
+    /// Whether it has carrier.
+    pub carrier: bool,
+    /// Its MTU.
+    pub mtu: u32,
+    /// The largest MTU that its driver takes.
+    pub max_mtu: u32,
+    /// Its Ethernet address as text; none for the loopback.
+    pub mac: Option<String>,
+    /// Its description.
+    pub description: String,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// Its addresses in the order of addition.
+    pub addresses: Vec<Address>,
+    /// Its flags of neighbour discovery.
+    pub nd6: Nd6,
+    /// Protocol and ports of a lagg.
+    pub lagg: Option<Lagg>,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+    /// Whether a router's advertisement made it.
+    pub autoconf: bool,
+}
+
+/// `nd6 options`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the kernel's flags")]
+pub struct Nd6 {
+    /// IFDISABLED.
+    pub disabled: bool,
+    /// ACCEPT_RTADV.
+    pub accept_rtadv: bool,
+    /// AUTO_LINKLOCAL.
+    pub auto_linklocal: bool,
+    /// NO_DAD.
+    pub no_dad: bool,
+}
+
+/// Protocol and ports of a lagg.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lagg {
+    /// Its protocol.
+    pub protocol: String,
+    /// Its ports in the order of addition: the first is the master.
+    pub ports: Vec<String>,
+}
+
+/// A default route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Its gateway; a link-local one without scope.
+    pub gateway: IpAddr,
+    /// Its interface.
+    pub interface: String,
+}
+
+/// What a DHCP server gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpServer {
+    /// The address for each Ethernet address; another client gets none.
+    pub leases: BTreeMap<String, String>,
+    /// The prefix length.
+    pub prefix: u8,
+    /// The router that it names.
+    pub router: Option<IpAddr>,
+}
+
+/// What a router advertises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advertisement {
+    /// The prefix of 64 bits.
+    pub prefix: Ipv6Addr,
+    /// The router's link-local address.
+    pub router: Ipv6Addr,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let mut state = Self {
+            release: 14,
+            interfaces: BTreeMap::new(),
+            routes: Vec::new(),
+            vfs: BTreeMap::new(),
+            transparent: Some(0),
+            has_vf_list: true,
+            sysctls: BTreeMap::new(),
+            dhcp: None,
+            advertisement: None,
+            name_servers: BTreeMap::new(),
+            events: Vec::new(),
+        };
+        let mut lo0 = Interface::new(state.take_index(), None);
+        lo0.up = true;
+        lo0.mtu = 16384;
+        lo0.groups = vec!["lo".to_owned()];
+        lo0.nd6.disabled = false;
+        lo0.addresses = vec![Address::new("127.0.0.1", 8), Address::new("::1", 128)];
+        state.interfaces.insert("lo0".to_owned(), lo0);
+        state
+    }
+}
+
+impl Interface {
+    /// A new interface as a driver attaches it.
+    #[must_use]
+    pub fn new(index: u32, mac: Option<MacAddress>) -> Self {
+        Self {
+            index,
+            up: false,
+            carrier: true,
+            mtu: 1500,
+            max_mtu: 9000,
+            mac: mac.map(|mac| mac.to_string()),
+            description: String::new(),
+            groups: Vec::new(),
+            addresses: Vec::new(),
+            nd6: Nd6 { disabled: true, accept_rtadv: false, auto_linklocal: true, no_dad: false },
+            lagg: None,
+        }
+    }
+}
+
+impl Address {
+    /// An address that somebody set.
+    ///
+    /// # Panics
+    /// The text is no address.
+    #[must_use]
+    pub fn new(ip: &str, prefix: u8) -> Self {
+        Self { ip: ip.parse().expect("an address"), prefix, autoconf: false }
+    }
+
+    /// Whether it is an IPv6 link-local address.
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    }
+
+    /// Whether `other` is in its network.
+    #[must_use]
+    pub fn reaches(&self, other: IpAddr) -> bool {
+        let prefix = u32::from(self.prefix);
+        match (self.ip, other) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (u32::from(own) ^ u32::from(other)).leading_zeros() >= prefix
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (u128::from(own) ^ u128::from(other)).leading_zeros() >= prefix
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The directory of a simulated guest: what is `/` for its programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// The guest at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The guest to which a program belongs that was started as `program`: two directories up.
+    #[must_use]
+    pub fn of_program(program: &Path) -> Option<Self> {
+        program.parent()?.parent().map(Self::new)
+    }
+
+    /// A path in the guest.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Creates the files of a new guest.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn create(&self, state: &State) -> io::Result<()> {
+        for directory in ["network", "facts", "var/run/dhclient", "etc"] {
+            fs::create_dir_all(self.path(directory))?;
+        }
+        let _lock = self.lock()?;
+        self.store(state)
+    }
+
+    /// The state as it is now.
+    ///
+    /// # Errors
+    /// There is no guest, or its file is damaged.
+    pub fn read(&self) -> io::Result<State> {
+        let _lock = self.lock()?;
+        self.load()
+    }
+
+    /// Changes the state; others wait meanwhile.
+    ///
+    /// # Errors
+    /// There is no guest, or a file cannot be written.
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> io::Result<T> {
+        let _lock = self.lock()?;
+        let mut state = self.load()?;
+        let before = state.clone();
+        let result = change(&mut state);
+        if state != before {
+            self.store(&state)?;
+        }
+        Ok(result)
+    }
+
+    /// Holds others off until it is dropped.
+    pub(super) fn lock(&self) -> io::Result<File> {
+        let file = File::options().create(true).append(true).open(self.path("network/lock"))?;
+        file.lock()?;
+        if self.path("network/unfinished").exists() {
+            // A program was killed while it wrote: the facts may be older than the state.
+            self.store(&self.load()?)?;
+        }
+        Ok(file)
+    }
+
+    fn load(&self) -> io::Result<State> {
+        let text = fs::read(self.path("network/state.json"))?;
+        serde_json::from_slice(&text).map_err(io::Error::from)
+    }
+
+    fn store(&self, state: &State) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(state).map_err(io::Error::from)?;
+        fs::write(self.path("network/unfinished"), "")?;
+        self.replace("network/state.json", &text)?;
+        self.replace("facts/ifaddrs", super::facts::ifaddrs(state).as_bytes())?;
+        self.replace("facts/routes", super::facts::routes(state).as_bytes())?;
+        self.replace("facts/sysctl", super::facts::sysctls(state).as_bytes())?;
+        fs::remove_file(self.path("network/unfinished"))
+    }
+
+    /// In one step, because readers take no lock.
+    pub(super) fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {
+        let new = self.path(&format!("{name}.new"));
+        fs::write(&new, text)?;
+        fs::rename(new, self.path(name))
+    }
+}

@@ -1,0 +1,372 @@
+//! ifconfig(8): sbin/ifconfig/{ifconfig,af_inet,af_inet6,af_nd6,iflagg,ifclone}.c.
+
+use std::io;
+use std::net::IpAddr;
+
+use hv_core::net::ipv4_prefix;
+use nix::errno::Errno;
+
+use super::{Outcome, print, strerror};
+use crate::network::state::{Address, Nd6, Root, State};
+
+/// The driver capabilities that are switched by name; they change nothing here.
+const CAPABILITIES: [&str; 12] = [
+    "rxcsum",
+    "txcsum",
+    "rxcsum6",
+    "txcsum6",
+    "tso",
+    "tso4",
+    "tso6",
+    "lro",
+    "vlanhwtag",
+    "vlanmtu",
+    "vlanhwfilter",
+    "vlanhwtso",
+];
+
+pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
+    let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut only_names = false;
+    while let Some(option) = words.first().filter(|word| word.starts_with('-') && word.len() > 1).copied() {
+        words.remove(0);
+        match option {
+            "-a" | "-n" | "-v" | "-u" | "-d" => {}
+            "-l" => only_names = true,
+            _ => return Ok(usage()),
+        }
+    }
+    if only_names {
+        return Ok(Outcome::ok(print::names(&root.read()?)));
+    }
+    let Some((name, words)) = words.split_first() else { return Ok(Outcome::ok(print::all(&root.read()?))) };
+    if words.is_empty() {
+        let state = root.read()?;
+        return Ok(match state.interfaces.get(*name) {
+            Some(interface) => Outcome::ok(print::one(&state, name, interface)),
+            None => missing(name),
+        });
+    }
+    root.change(|state| Run::new(state, name).perform(words))
+}
+
+fn usage() -> Outcome {
+    Outcome {
+        err: "usage: ifconfig [-f type:format] interface address_family\n".to_owned(),
+        status: 1,
+        ..Outcome::default()
+    }
+}
+
+fn missing(name: &str) -> Outcome {
+    Outcome::failed(format!("ifconfig: interface {name} does not exist"))
+}
+
+/// One run that changes something. What was done before an error stays.
+struct Run<'a> {
+    state: &'a mut State,
+    name: String,
+    inet6: bool,
+    /// The address that the words name, and whether `alias` or `-alias` stood with it.
+    address: Option<Address>,
+    prefix_given: bool,
+    alias: Option<bool>,
+    outcome: Outcome,
+}
+
+/// The program ends with a message.
+struct Stop(String);
+
+impl<'a> Run<'a> {
+    fn new(state: &'a mut State, name: &str) -> Self {
+        let name = name.to_owned();
+        let outcome = Outcome::default();
+        Self { state, name, inet6: false, address: None, prefix_given: false, alias: None, outcome }
+    }
+
+    fn perform(mut self, words: &[&str]) -> Outcome {
+        let result = self.dispatch(words);
+        if let Err(Stop(text)) = result {
+            self.outcome.err += &format!("ifconfig: {text}\n");
+            self.outcome.status = 1;
+        }
+        self.outcome
+    }
+
+    fn dispatch(&mut self, words: &[&str]) -> Result<(), Stop> {
+        let exists = self.state.interfaces.contains_key(&self.name);
+        match (words[0], exists) {
+            ("create" | "plumb", true) => Err(Stop(format!("interface {} already exists", self.name))),
+            ("create" | "plumb", false) => self.create(&words[1..]),
+            (_, false) => Err(Stop(format!("interface {} does not exist", self.name))),
+            (_, true) => self.parameters(words),
+        }
+    }
+
+    fn create(&mut self, words: &[&str]) -> Result<(), Stop> {
+        let generic = self.name == "lagg";
+        if generic {
+            let free = (0..)
+                .map(|unit| format!("lagg{unit}"))
+                .find(|name| !self.state.interfaces.contains_key(name));
+            self.name = free.unwrap_or_default();
+        }
+        let unit = self.name.strip_prefix("lagg");
+        if unit.is_none_or(|unit| unit.parse::<u32>().is_err()) {
+            return Err(Stop(format!("SIOCIFCREATE2 ({}): Invalid argument", self.name)));
+        }
+        let created = self.state.create_lagg(&self.name);
+        created.map_err(|errno| Stop(format!("SIOCIFCREATE2 ({}): {}", self.name, strerror(errno))))?;
+        if generic {
+            self.outcome.out = format!("{}\n", self.name);
+        }
+        if words.is_empty() { Ok(()) } else { self.parameters(words) }
+    }
+
+    /// An address family counts only as the first word here; later it is taken for an address.
+    fn parameters(&mut self, words: &[&str]) -> Result<(), Stop> {
+        let mut words = words;
+        if let Some(family) =
+            words.first().filter(|word| matches!(**word, "inet" | "inet6" | "ether" | "link"))
+        {
+            self.inet6 = *family == "inet6";
+            let link = matches!(*family, "ether" | "link");
+            words = &words[1..];
+            if link {
+                return self.set_mac(words);
+            }
+        }
+        while let Some((word, rest)) = words.split_first() {
+            let taken = self.parameter(word, rest)?;
+            words = rest.get(taken..).unwrap_or_default();
+        }
+        self.apply_address()
+    }
+
+    /// Handles one word; returns how many of the words behind it belong to it.
+    fn parameter(&mut self, word: &str, rest: &[&str]) -> Result<usize, Stop> {
+        let capability = word.strip_prefix('-').unwrap_or(word);
+        if CAPABILITIES.contains(&capability) {
+            return Ok(0);
+        }
+        match word {
+            "up" | "down" => {
+                self.kernel("SIOCSIFFLAGS", |state, name| state.set_up(name, word == "up")).map(|()| 0)
+            }
+            "alias" | "add" => {
+                self.alias = Some(true);
+                Ok(0)
+            }
+            "-alias" | "delete" | "remove" => {
+                self.alias = Some(false);
+                Ok(0)
+            }
+            "destroy" => self.kernel("SIOCIFDESTROY", State::destroy).map(|()| 0),
+            "-description" | "-descr" => self.describe(""),
+            "accept_rtadv" | "-accept_rtadv" | "auto_linklocal" | "-auto_linklocal" | "ifdisabled"
+            | "-ifdisabled" | "no_dad" | "-no_dad" => self.nd6_flag(word),
+            "netmask" | "prefixlen" | "broadcast" | "mtu" | "description" | "descr" | "group" | "-group"
+            | "name" | "laggproto" | "laggport" | "-laggport" | "metric" | "media" | "mediaopt" => {
+                let Some(value) = rest.first() else {
+                    return Err(Stop(format!("'{word}' requires argument")));
+                };
+                self.parameter_with_value(word, value).map(|()| 1)
+            }
+            _ => self.set_address(word).map(|()| 0),
+        }
+    }
+
+    fn parameter_with_value(&mut self, word: &str, value: &str) -> Result<(), Stop> {
+        match word {
+            "netmask" => self.set_prefix(read_mask(value), value),
+            "prefixlen" => self.set_prefix(value.parse().ok(), value),
+            "mtu" => {
+                let mtu = value.parse().map_err(|_| Stop(format!("{value}: bad value")))?;
+                self.kernel("SIOCSIFMTU (set mtu)", |state, name| state.set_mtu(name, mtu))
+                    .map_err(|Stop(text)| Stop(text.replacen("SIOCSIFMTU", "ioctl SIOCSIFMTU", 1)))
+            }
+            "description" | "descr" => self.describe(value).map(drop),
+            "group" => self.kernel("SIOCAIFGROUP", |state, name| {
+                state.interface(name)?.groups.push(value.to_owned());
+                Ok(())
+            }),
+            "-group" => self.kernel("SIOCDIFGROUP", |state, name| {
+                state.interface(name)?.groups.retain(|group| group != value);
+                Ok(())
+            }),
+            "name" => self.rename(value),
+            "laggproto" => self.set_protocol(value),
+            "laggport" => {
+                self.add_port(value);
+                Ok(())
+            }
+            "-laggport" => self.kernel("SIOCSLAGGDELPORT", |state, name| state.remove_port(name, value)),
+            _ => Ok(()),
+        }
+    }
+
+    fn kernel(
+        &mut self,
+        call: &str,
+        change: impl FnOnce(&mut State, &str) -> Result<(), Errno>,
+    ) -> Result<(), Stop> {
+        change(self.state, &self.name).map_err(|errno| Stop(format!("{call}: {}", strerror(errno))))
+    }
+
+    fn describe(&mut self, text: &str) -> Result<usize, Stop> {
+        self.kernel("ioctl (set descr)", |state, name| {
+            text.clone_into(&mut state.interface(name)?.description);
+            Ok(())
+        })?;
+        Ok(0)
+    }
+
+    fn rename(&mut self, new: &str) -> Result<(), Stop> {
+        let Some(interface) = self.state.interfaces.remove(&self.name) else { return Ok(()) };
+        self.state.interfaces.insert(new.to_owned(), interface);
+        self.outcome.out += &format!("{new}\n");
+        new.clone_into(&mut self.name);
+        Ok(())
+    }
+
+    fn set_mac(&mut self, words: &[&str]) -> Result<(), Stop> {
+        let Some(mac) = words.first() else { return Ok(()) };
+        let mac: hv_core::net::MacAddress = mac.parse().map_err(|_| Stop(format!("{mac}: bad value")))?;
+        self.kernel("SIOCSIFLLADDR", |state, name| {
+            state.interface(name)?.mac = Some(mac.to_string());
+            Ok(())
+        })
+    }
+
+    fn set_protocol(&mut self, protocol: &str) -> Result<(), Stop> {
+        if !matches!(protocol, "failover" | "lacp" | "loadbalance" | "roundrobin" | "broadcast" | "none") {
+            return Err(Stop(format!("Invalid aggregation protocol: {protocol}")));
+        }
+        self.kernel("SIOCSLAGG", |state, name| {
+            protocol.clone_into(&mut state.interface(name)?.lagg.as_mut().ok_or(Errno::EINVAL)?.protocol);
+            Ok(())
+        })
+    }
+
+    /// A port that is refused is only told about: the other words are still applied, and the status is 1 at the end.
+    fn add_port(&mut self, port: &str) {
+        match self.state.add_port(&self.name, port) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => {
+                self.outcome.err +=
+                    &format!("ifconfig: {} {port}: SIOCSLAGGPORT: {}\n", self.name, strerror(errno));
+                self.outcome.status = 1;
+            }
+        }
+    }
+
+    /// These need the family inet6, and failing is only a warning.
+    fn nd6_flag(&mut self, word: &str) -> Result<usize, Stop> {
+        if !self.inet6 {
+            self.outcome.err += "ifconfig: ioctl(SIOCGIFINFO_IN6): Invalid argument\n";
+            return Ok(0);
+        }
+        let on = !word.starts_with('-');
+        self.kernel("ioctl(SIOCSIFINFO_IN6)", |state, name| {
+            state.set_nd6(name, |nd6| *flag(nd6, word.trim_start_matches('-')) = on)
+        })?;
+        Ok(0)
+    }
+
+    fn set_address(&mut self, word: &str) -> Result<(), Stop> {
+        let (text, prefix) = word.split_once('/').map_or((word, None), |(text, prefix)| (text, Some(prefix)));
+        let ip: Option<IpAddr> = text.split('%').next().and_then(|text| text.parse().ok());
+        let Some(ip) = ip.filter(|ip| ip.is_ipv6() == self.inet6 && self.address.is_none()) else {
+            return Err(Stop(format!("{word}: bad value")));
+        };
+        let prefix = prefix
+            .map(|digits| digits.parse().map_err(|_| Stop(format!("{word}: bad value"))))
+            .transpose()?;
+        self.prefix_given = prefix.is_some();
+        self.address = Some(Address { ip, prefix: prefix.unwrap_or(default_prefix(ip)), autoconf: false });
+        Ok(())
+    }
+
+    fn set_prefix(&mut self, prefix: Option<u8>, text: &str) -> Result<(), Stop> {
+        let prefix = prefix.ok_or_else(|| Stop(format!("{text}: bad value")))?;
+        if let Some(address) = &mut self.address {
+            address.prefix = prefix;
+        }
+        self.prefix_given = true;
+        Ok(())
+    }
+
+    fn apply_address(&mut self) -> Result<(), Stop> {
+        match (self.alias, self.address) {
+            (Some(false), Some(address)) => {
+                self.kernel("ioctl (SIOCDIFADDR)", |state, name| state.remove_address(name, address.ip))
+            }
+            (Some(false), None) => self.remove_first(),
+            (_, None) => Ok(()),
+            (alias, Some(address)) => {
+                if address.ip.is_ipv4() && !self.prefix_given {
+                    self.outcome.err += "ifconfig: WARNING: setting interface address without mask is deprecated,\n\
+                         default mask may not be correct.\n";
+                }
+                if alias.is_none() && address.ip.is_ipv4() {
+                    self.replace_first();
+                }
+                self.kernel("ioctl (SIOCAIFADDR)", |state, name| state.add_address(name, address))
+            }
+        }
+    }
+
+    fn first_ipv4(&self) -> Option<IpAddr> {
+        let mut held = self.state.interfaces.get(&self.name)?.addresses.iter();
+        held.find(|held| held.ip.is_ipv4()).map(|held| held.ip)
+    }
+
+    /// An IPv4 address that is set without `alias` takes the place of the first one.
+    fn replace_first(&mut self) {
+        if let Some(first) = self.first_ipv4() {
+            // It is there.
+            let _ = self.state.remove_address(&self.name, first);
+        }
+    }
+
+    /// Without an address the first IPv4 one goes; 14 and later succeed where none is left.
+    fn remove_first(&mut self) -> Result<(), Stop> {
+        match self.first_ipv4() {
+            Some(first) => {
+                self.kernel("ioctl (SIOCDIFADDR)", |state, name| state.remove_address(name, first))
+            }
+            None if self.state.release >= 14 => Ok(()),
+            None => Err(Stop(format!("ioctl (SIOCDIFADDR): {}", strerror(Errno::EADDRNOTAVAIL)))),
+        }
+    }
+}
+
+fn flag<'a>(nd6: &'a mut Nd6, word: &str) -> &'a mut bool {
+    match word {
+        "accept_rtadv" => &mut nd6.accept_rtadv,
+        "auto_linklocal" => &mut nd6.auto_linklocal,
+        "no_dad" => &mut nd6.no_dad,
+        _ => &mut nd6.disabled,
+    }
+}
+
+fn default_prefix(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V6(_) => 64,
+        IpAddr::V4(v4) => match v4.octets()[0] {
+            0..=127 => 8,
+            128..=191 => 16,
+            _ => 24,
+        },
+    }
+}
+
+fn read_mask(text: &str) -> Option<u8> {
+    match text.strip_prefix("0x") {
+        Some(digits) => ipv4_prefix(u32::from_str_radix(digits, 16).ok()?.into()),
+        None => ipv4_prefix(text.parse().ok()?),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! route(8), as far as default routes go: sbin/route/route.c.
+
+use std::io;
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+
+use super::{Outcome, strerror};
+use crate::network::state::{Root, State};
+
+/// EX_USAGE.
+const USAGE: u8 = 64;
+
+pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
+    let mut quiet = false;
+    let mut ipv4 = true;
+    let mut words = Vec::new();
+    for word in arguments {
+        match word.as_str() {
+            "-n" | "-v" | "-net" => {}
+            "-q" => quiet = true,
+            "-inet" | "-4" => ipv4 = true,
+            "-inet6" | "-6" => ipv4 = false,
+            word if word.starts_with('-') => return Ok(usage(&word[1..])),
+            word => words.push(word),
+        }
+    }
+    let (verb, destination, gateway) = match words.as_slice() {
+        ["get", destination] => return root.read().map(|state| get(&state, destination, ipv4)),
+        [verb, destination] => (*verb, *destination, None),
+        [verb, destination, gateway] => (*verb, *destination, Some(*gateway)),
+        _ => return Ok(usage("")),
+    };
+    if destination != "default" {
+        return Ok(usage(destination));
+    }
+    let Some(change) = Change::parse(verb, gateway, ipv4) else { return Ok(usage(verb)) };
+    let (release, result) = root.change(|state| (state.release, change.apply(state)))?;
+    Ok(report(verb, gateway, release, quiet, result))
+}
+
+fn usage(keyword: &str) -> Outcome {
+    let complaint =
+        if keyword.is_empty() { String::new() } else { format!("route: bad keyword: {keyword}\n") };
+    let err = complaint + "usage: route [-j jail] [-46dnqtv] command [[modifiers] args]\n";
+    Outcome { err, status: USAGE, ..Outcome::default() }
+}
+
+enum Change {
+    Add(IpAddr, Option<String>),
+    Turn(IpAddr, Option<String>),
+    Delete(Option<IpAddr>, bool),
+}
+
+impl Change {
+    fn parse(verb: &str, gateway: Option<&str>, ipv4: bool) -> Option<Self> {
+        let scope = gateway.and_then(|text| text.split_once('%')).map(|(_, scope)| scope.to_owned());
+        let address = match gateway {
+            Some(text) => {
+                Some(text.split('%').next()?.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == ipv4)?)
+            }
+            None => None,
+        };
+        match verb {
+            "add" => Some(Self::Add(address?, scope)),
+            "change" => Some(Self::Turn(address?, scope)),
+            "delete" | "del" => Some(Self::Delete(address, ipv4)),
+            _ => None,
+        }
+    }
+
+    fn apply(&self, state: &mut State) -> Result<(), Errno> {
+        match self {
+            Self::Add(gateway, scope) => state.add_route(*gateway, scope.as_deref()),
+            Self::Turn(gateway, scope) => state.change_route(*gateway, scope.as_deref()),
+            Self::Delete(gateway, ipv4) => state.remove_route(*gateway, *ipv4),
+        }
+    }
+}
+
+/// The explanation of an error stands on standard output, the system's own words on standard error.
+fn report(
+    verb: &str,
+    gateway: Option<&str>,
+    release: u32,
+    quiet: bool,
+    result: Result<(), Errno>,
+) -> Outcome {
+    let gateway = gateway.map_or(String::new(), |gateway| format!(": gateway {gateway}"));
+    let line = format!("{verb} net default{gateway}");
+    let Err(errno) = result else {
+        return Outcome::ok(if quiet { String::new() } else { line + "\n" });
+    };
+    let reason = match errno {
+        Errno::EEXIST => "route already in table",
+        Errno::ESRCH => "not in table",
+        other => strerror(other),
+    };
+    let err = match (release, errno) {
+        (14.., Errno::ESRCH) => "route: route has not been found\n".to_owned(),
+        (14.., _) => format!("route: message indicates error: {}\n", strerror(errno)),
+        _ => format!("route: writing to routing socket: {}\n", strerror(errno)),
+    };
+    let out = if quiet { String::new() } else { format!("{line} fib 0: {reason}\n") };
+    Outcome { out, err, status: 1 }
+}
+
+fn get(state: &State, destination: &str, ipv4: bool) -> Outcome {
+    match state.routes.iter().find(|route| route.gateway.is_ipv4() == ipv4) {
+        Some(route) => Outcome::ok(format!(
+            "   route to: {destination}\ndestination: {destination}\n       mask: {destination}\n    gateway: {}\n        \
+             fib: 0\n  interface: {}\n      flags: <UP,GATEWAY,DONE,STATIC>\n",
+            route.gateway, route.interface
+        )),
+        None => Outcome::failed("route: route has not been found"),
+    }
+}

@@ -1,0 +1,77 @@
+//! sysrc(8), as far as scripts use it: read, set and delete variables of rc.conf(5).
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::Outcome;
+use crate::network::state::Root;
+
+pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
+    let (mut bare, mut delete, mut quiet) = (false, false, false);
+    let mut file: PathBuf = root.path("etc/rc.conf");
+    let mut words = arguments.iter();
+    let mut outcome = Outcome::default();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-n" => bare = true,
+            "-q" => quiet = true,
+            "-x" => delete = true,
+            "-f" => file = words.next().map_or_else(PathBuf::new, PathBuf::from),
+            _ => one(&file, word, bare, delete, quiet, &mut outcome)?,
+        }
+    }
+    Ok(outcome)
+}
+
+fn one(
+    file: &PathBuf,
+    word: &str,
+    bare: bool,
+    delete: bool,
+    quiet: bool,
+    outcome: &mut Outcome,
+) -> io::Result<()> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let (name, new) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+    let old = value(&text, name);
+    match (new, old) {
+        (None, None) => {
+            if !quiet {
+                outcome.err += &format!("sysrc: unknown variable '{name}'\n");
+            }
+            outcome.status = 1;
+        }
+        (None, Some(_)) if delete => fs::write(file, replaced(&text, name, None))?,
+        (None, Some(old)) if bare => outcome.out += &format!("{old}\n"),
+        (None, Some(old)) => outcome.out += &format!("{name}: {old}\n"),
+        (Some(new), old) => {
+            fs::write(file, replaced(&text, name, Some(new)))?;
+            outcome.out += &format!("{name}: {} -> {new}\n", old.unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+fn assigns(line: &str, name: &str) -> bool {
+    line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
+}
+
+/// The last assignment counts.
+fn value(text: &str, name: &str) -> Option<String> {
+    let line = text.lines().rev().find(|line| assigns(line, name))?;
+    let (_, value) = line.split_once('=')?;
+    Some(value.trim().trim_matches(['"', '\'']).to_owned())
+}
+
+/// The last assignment is replaced; a new one goes to the end. The value is not escaped, as with the real program.
+fn replaced(text: &str, name: &str, new: Option<&str>) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let line = new.map(|value| format!("{name}=\"{value}\""));
+    match (lines.iter().rposition(|line| assigns(line, name)), line) {
+        (Some(place), Some(line)) => lines[place] = line,
+        (_, None) => lines.retain(|line| !assigns(line, name)),
+        (None, Some(line)) => lines.push(line),
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}

@@ -1,0 +1,133 @@
+//! Brings a new VF up, after the delay that other programs of the guest need to leave it alone.
+//!
+//! devd(8) waits for what it starts, so the waiting is done by a process of its own.
+
+mod options;
+mod waiter;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use hv_core::runtime::config::{Config, LogLevel};
+use hv_core::runtime::daemon::{Detached, Starting, detach};
+use hv_core::runtime::exit::Exit;
+use hv_core::runtime::{VERSION, error_chain, log as logging};
+use hv_core::vf::attach::Decision;
+use hv_core::vf::load;
+use hv_core::vf::rc_conf::SHORTEST_VF_DELAY;
+
+use options::{Command, Options};
+use waiter::{PATIENCE, SHORT_PATIENCE, WaitError, Waiter};
+
+/// The name in messages and in the log.
+const NAME: &str = "hyperv_vfattach";
+
+/// What every usage error ends with.
+const USAGE: &str = "usage: hyperv_vfattach [-v] [-f file] interface delay";
+
+/// The first descriptor above those that are looked for.
+const DESCRIPTORS: i32 = 1024;
+
+/// Closes what the caller left open beside the standard streams: the waiting process would keep it open for as long
+/// as it waits. To be called before anything else.
+pub fn close_inherited_descriptors() {
+    for descriptor in 3..DESCRIPTORS {
+        // Most of them are not open.
+        let _ = nix::unistd::close(descriptor);
+    }
+}
+
+/// Does what the command line asks; returns the exit code of the program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match options::parse(arguments) {
+        Ok(Command::Help) => {
+            println!("{USAGE}");
+            Exit::Ok.into()
+        }
+        Ok(Command::Version) => {
+            println!("{NAME} {VERSION}");
+            Exit::Ok.into()
+        }
+        Ok(Command::Work(options)) => start(&options),
+        Err(error) => {
+            eprintln!("{NAME}: {error}\n{USAGE}");
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn start(options: &Options) -> ExitCode {
+    let config = match Config::load(options.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{NAME}: {}", error_chain(&error));
+            return Exit::Config.into();
+        }
+    };
+    let level = if options.verbose { LogLevel::Debug } else { config.log.level };
+    logging::init(NAME, logging::Target::Syslog(config.log.sockets.clone()), level);
+    let facts = match load::load_vf_facts(&load::network_source(&config).facts) {
+        Ok(facts) => facts,
+        Err(error) => return fail(options, &error),
+    };
+    match facts.decide(&options.interface) {
+        Decision::BringUp if options.delay == 0 => wait_detached(options, config),
+        Decision::BringUp => wait_in_foreground(options, config),
+        Decision::Transparent | Decision::NotVf => Exit::Ok.into(),
+    }
+}
+
+/// Returns at once in the process that devd waits for.
+fn wait_detached(options: &Options, config: Config) -> ExitCode {
+    match detach() {
+        Ok(Detached::Parent(code)) => ExitCode::from(code),
+        Ok(Detached::Child(starting)) => {
+            let waiter = Waiter { interface: options.interface.clone(), config };
+            conclude(options, wait_in_background(&waiter, starting))
+        }
+        Err(error) => fail(options, &error),
+    }
+}
+
+fn wait_in_background(waiter: &Waiter, starting: Starting) -> Result<(), WaitError> {
+    // Nearly always the place is taken when the parent returns, so that of two attaches in a row the second one waits.
+    let place = waiter.take_place(SHORT_PATIENCE)?;
+    starting.ready().map_err(WaitError::Detach)?;
+    let place = match place {
+        Some(place) => place,
+        None => waiter.take_place(PATIENCE)?.ok_or(WaitError::Predecessor)?,
+    };
+    // Read here and not before: the shell takes longer than devd should wait.
+    let delay = load::load_vf_delay(&waiter.config.network).unwrap_or_else(|error| {
+        log::warn!("{}: {}", waiter.interface, error_chain(&error));
+        SHORTEST_VF_DELAY
+    });
+    waiter.run(place, delay)
+}
+
+fn wait_in_foreground(options: &Options, config: Config) -> ExitCode {
+    let waiter = Waiter { interface: options.interface.clone(), config };
+    let place = waiter.take_place(PATIENCE).and_then(|place| place.ok_or(WaitError::Predecessor));
+    conclude(options, place.and_then(|place| waiter.run(place, options.delay)))
+}
+
+fn conclude(options: &Options, result: Result<(), WaitError>) -> ExitCode {
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(WaitError::Refused { code, message }) => {
+            report(options, &message);
+            ExitCode::from(code)
+        }
+        Err(error) => fail(options, &error),
+    }
+}
+
+fn fail(options: &Options, error: &dyn std::error::Error) -> ExitCode {
+    report(options, &error_chain(error));
+    Exit::Failure.into()
+}
+
+fn report(options: &Options, text: &str) {
+    eprintln!("{NAME}: {}: {text}", options.interface);
+    log::error!("{}: {text}", options.interface);
+}

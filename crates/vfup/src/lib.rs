@@ -1,0 +1,201 @@
+//! Joins hnN and its VF in laggN, or takes the lagg apart: reads the facts, plans, and performs the plan under a lock.
+
+mod lock;
+mod options;
+mod replacement;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::process::ExitCode;
+
+use hv_core::plan::network::{ApplyError, NetworkPort, NetworkStep};
+use hv_core::plan::{Event, Failed, Plan};
+use hv_core::runtime::config::{Config, LogLevel};
+use hv_core::runtime::exit::Exit;
+use hv_core::runtime::{VERSION, error_chain, log as logging};
+use hv_core::sys::network::NetworkSource;
+use hv_core::sys::signals::Signals;
+use hv_core::vf::load::{self, LoadError};
+use hv_core::vf::plan::{PlanError, plan_down, plan_up};
+
+use lock::{Lock, LockError};
+use options::{Command, Options};
+
+/// The name in messages and in the log.
+const NAME: &str = "hyperv_vfup";
+
+/// What every usage error ends with.
+const USAGE: &str = "usage: hyperv_vfup [-dnv] [-f file] hnN";
+
+/// Why the hand-over failed. Nothing is left half-done unless the text says so.
+#[derive(Debug)]
+enum Error {
+    Lock(LockError),
+    Load(LoadError),
+    Plan(PlanError),
+    Failed(Box<Failed<NetworkStep, ApplyError>>),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lock(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+            Self::Plan(error) => error.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Lock(error) => error.source(),
+            Self::Load(error) => error.source(),
+            Self::Plan(error) => error.source(),
+            Self::Failed(error) => error.source(),
+        }
+    }
+}
+
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        Self::Lock(error)
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}
+
+/// Does what the command line asks; returns the exit code of the program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match options::parse(arguments) {
+        Ok(Command::Help) => {
+            println!("{USAGE}");
+            Exit::Ok.into()
+        }
+        Ok(Command::Version) => {
+            println!("{NAME} {VERSION}");
+            Exit::Ok.into()
+        }
+        Ok(Command::Work(options)) => start(&options),
+        Err(error) => {
+            eprintln!("{NAME}: {error}\n{USAGE}");
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn start(options: &Options) -> ExitCode {
+    let config = match Config::load(options.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{NAME}: {}", error_chain(&error));
+            return Exit::Config.into();
+        }
+    };
+    let level = if options.verbose { LogLevel::Debug } else { config.log.level };
+    logging::init(NAME, logging::Target::Syslog(config.log.sockets.clone()), level);
+    if !options.down
+        && let Some(script) = replacement::find(&config.vf.override_dir, &options.hn)
+    {
+        return replacement::run(&script, &config.network.sh, options.print);
+    }
+    let job = Job { options, source: load::network_source(&config), config: &config };
+    match job.run() {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => {
+            let text = format!("{}: {}", options.hn, error_chain(&error));
+            eprintln!("{NAME}: {text}");
+            log::error!("{text}");
+            Exit::Failure.into()
+        }
+    }
+}
+
+/// One hand-over.
+struct Job<'a> {
+    options: &'a Options,
+    config: &'a Config,
+    source: NetworkSource,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<(), Error> {
+        if self.options.print {
+            if let Some(plan) = self.plan(false)? {
+                self.print(&plan);
+            }
+            return Ok(());
+        }
+        // Facts that another run is changing would make a plan for a network that is gone a moment later.
+        let vf = &self.config.vf;
+        let mut lock = Lock::take(&vf.lock_dir, &self.options.hn, vf.lock_wait())?;
+        match self.plan(lock.is_interrupted()?)? {
+            Some(plan) => self.perform(&plan, &mut lock),
+            None => Ok(()),
+        }
+    }
+
+    /// `None`: there is nothing to plan for, and that has been said.
+    fn plan(&self, interrupted: bool) -> Result<Option<Plan<NetworkStep>>, Error> {
+        let hn = &self.options.hn;
+        let settings = &self.config.network;
+        if self.options.down {
+            let mut facts = load::load_facts(settings, &self.source, hn, None)?;
+            facts.interrupted = interrupted;
+            return plan_down(hn, &facts).map(Some).map_err(Error::Plan);
+        }
+        if load::load_vf_facts(&self.source.facts)?.is_transparent() {
+            self.say("the kernel handles its VF itself, nothing to do");
+            return Ok(None);
+        }
+        let gone = "VF was detached";
+        let Some(vf) = load::load_vf(&self.source.facts, hn)? else {
+            // It can be gone again before devd comes to the event.
+            self.say(gone);
+            return Ok(None);
+        };
+        let mut facts = load::load_facts(settings, &self.source, hn, Some(vf))?;
+        facts.interrupted = interrupted;
+        let plan = plan_up(hn, &facts).map_err(Error::Plan)?;
+        if plan.is_none() {
+            self.say(gone);
+        }
+        Ok(plan)
+    }
+
+    fn perform(&self, plan: &Plan<NetworkStep>, lock: &mut Lock) -> Result<(), Error> {
+        if plan.is_empty() {
+            log::debug!("{}: nothing to do", self.options.hn);
+            return Ok(lock.finish()?);
+        }
+        // A plan is not left half-way because somebody is impatient: each step has its time limit.
+        if let Err(error) = Signals::install() {
+            log::warn!("cannot defer signals: {error}");
+        }
+        lock.begin()?;
+        let subject = self.options.hn.to_string();
+        let mut port = NetworkPort::new(self.config.network.clone(), self.source.clone(), &subject);
+        let result = plan.run(&mut port);
+        if result.as_ref().err().is_none_or(|failed| failed.left_behind.is_empty()) {
+            lock.finish()?;
+        }
+        result.map_err(|failed| Error::Failed(Box::new(failed)))
+    }
+
+    /// The lines that the log of a real run shows.
+    fn print(&self, plan: &Plan<NetworkStep>) {
+        for planned in plan.steps() {
+            println!("{}: {}", self.options.hn, Event::Doing(&planned.step));
+        }
+    }
+
+    fn say(&self, text: &str) {
+        println!("{}: {text}", self.options.hn);
+        log::info!("{}: {text}", self.options.hn);
+    }
+}

@@ -1,0 +1,101 @@
+//! One hand-over of an interface at a time, and the memory of one that was killed.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hv_core::sys::clock;
+use hv_core::sys::file_lock::try_lock;
+use hv_core::vf::HnInterface;
+
+const PAUSE: Duration = Duration::from_millis(20);
+/// What the file holds while a plan is at work. The next start of the system empties /var/run, and the network is new then
+/// too.
+const MARK: &[u8] = b"at work\n";
+
+/// Why there is no lock.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// The lock file cannot be opened or locked.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another run holds it.
+    Busy {
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => write!(f, "cannot use the lock file {}", path.display()),
+            Self::Busy { waited } => {
+                write!(f, "another hyperv_vfup was still at work after {} s", waited.as_secs())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LockError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::File { source, .. } => Some(source),
+            Self::Busy { .. } => None,
+        }
+    }
+}
+
+/// The right to work on an interface, lifted when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Waits at most `patience` for the lock of `hn`. The file stays: whoever removed it would let a third run in beside
+    /// the second.
+    pub(crate) fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<Self, LockError> {
+        let path = directory.join(format!("hyperv_vfup.{hn}.lock"));
+        let error = |source| LockError::File { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        let file = options.open(&path).map_err(error)?;
+        let deadline = clock::monotonic().saturating_add(patience);
+        while !try_lock(&file, true).map_err(error)? {
+            if clock::monotonic() >= deadline {
+                return Err(LockError::Busy { waited: patience });
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(Self { file, path })
+    }
+
+    /// Whether the last run began to work and never said that it had finished.
+    pub(crate) fn is_interrupted(&self) -> Result<bool, LockError> {
+        self.file.metadata().map(|metadata| metadata.len() > 0).map_err(|source| self.error(source))
+    }
+
+    /// Notes that work begins.
+    pub(crate) fn begin(&mut self) -> Result<(), LockError> {
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(MARK));
+        written.map_err(|source| self.error(source))
+    }
+
+    /// Notes that nothing is half-done.
+    pub(crate) fn finish(&mut self) -> Result<(), LockError> {
+        self.file.set_len(0).map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> LockError {
+        LockError::File { path: self.path.clone(), source }
+    }
+}

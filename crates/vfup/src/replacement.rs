@@ -1,0 +1,36 @@
+//! The administrator's own script for an interface, which runs instead of this program.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use hv_core::vf::HnInterface;
+use nix::errno::Errno;
+
+/// What sh(1) returns for a file that it cannot execute.
+const CANNOT_EXECUTE: u8 = 126;
+
+/// `hyperv_vfup.hnN` in `directory`, if it is a file.
+pub(crate) fn find(directory: &Path, hn: &HnInterface) -> Option<PathBuf> {
+    let path = directory.join(format!("hyperv_vfup.{hn}"));
+    path.is_file().then_some(path)
+}
+
+/// Becomes the script, which gets no arguments and the environment as it is: its exit status is ours. Returns only if
+/// that fails, or if it is only to be named.
+pub(crate) fn run(script: &Path, sh: &Path, only_name_it: bool) -> ExitCode {
+    if only_name_it {
+        println!("run {}", script.display());
+        return ExitCode::SUCCESS;
+    }
+    log::info!("running {} instead", script.display());
+    let mut error = Command::new(script).exec();
+    if error.raw_os_error() == Some(Errno::ENOEXEC as i32) {
+        // A script without its first line: the shell that ran it until now took it as its own.
+        error = Command::new(sh).arg(script).exec();
+    }
+    let text = format!("cannot run {}: {error}", script.display());
+    eprintln!("hyperv_vfup: {text}");
+    log::error!("{text}");
+    ExitCode::from(CANNOT_EXECUTE)
+}

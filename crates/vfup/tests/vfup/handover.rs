@@ -1,0 +1,541 @@
+//! The hand-over itself: plans, failures, configuration.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::support::{Scratch, eventually, text};
+use hvsim::network::State;
+use hvsim::network::faults::{Action, Fault};
+use hvsim::network::guest::static_rc_conf;
+use hvsim::network::state::Advertisement;
+
+fn static_guest() -> Scratch {
+    let mut state = State::default();
+    state.add_static_hn(0);
+    state.attach_vf("mce0", "hn0");
+    state.interface_up("mce0");
+    Scratch::new(&state, &static_rc_conf(0))
+}
+
+fn dhcp_guest(rc_conf: &str) -> Scratch {
+    let mut state = State::default();
+    state.add_hn(0);
+    state.add_dhcp_server();
+    state.attach_vf("mce0", "hn0");
+    let scratch = Scratch::new(&state, rc_conf);
+    scratch.start_client("hn0");
+    scratch.guest.switch_vf("mce0", true).unwrap();
+    scratch
+}
+
+const STATIC: [&str; 3] = ["10.0.0.5/24", "10.1.0.5/32", "fd00::5/64"];
+
+#[test]
+fn static_guest_keeps_all_addresses_and_routes_on_the_lagg() {
+    let scratch = static_guest();
+    assert_eq!(scratch.succeed(&["hn0"]), "");
+    assert_eq!(scratch.addresses("lagg0"), STATIC);
+    assert_eq!(scratch.addresses("hn0"), [""; 0]);
+    assert_eq!(scratch.ports("lagg0"), ["hn0", "mce0"]);
+    assert_eq!(scratch.routes(), ["10.0.0.1 lagg0", "fd00::1 lagg0"]);
+    let state = scratch.state();
+    let lagg = &state.interfaces["lagg0"];
+    assert!(lagg.nd6.no_dad && lagg.up && !lagg.nd6.disabled);
+    assert_eq!(lagg.lagg.as_ref().unwrap().protocol, "failover");
+    assert_eq!(lagg.mtu, 1500);
+    for member in ["hn0", "mce0"] {
+        let member = &state.interfaces[member];
+        assert!(member.nd6.disabled && !member.nd6.accept_rtadv && member.addresses.is_empty());
+        assert_eq!(member.mtu, lagg.mtu);
+    }
+}
+
+#[test]
+fn units_one_and_ten_do_not_mix() {
+    let mut state = State::default();
+    let mut rc_conf = String::new();
+    for unit in [0, 1, 10] {
+        state.add_static_hn(unit);
+        state.attach_vf(&format!("mce{unit}"), &format!("hn{unit}"));
+        state.interface_up(&format!("mce{unit}"));
+        rc_conf += &static_rc_conf(unit);
+    }
+    let scratch = Scratch::new(&state, &rc_conf);
+    for unit in [10, 1] {
+        scratch.succeed(&[&format!("hn{unit}")]);
+        assert_eq!(scratch.ports(&format!("lagg{unit}")), [format!("hn{unit}"), format!("mce{unit}")]);
+        assert_eq!(scratch.addresses(&format!("lagg{unit}")).len(), 3);
+    }
+    assert_eq!(scratch.addresses("hn0"), STATIC);
+    assert!(!scratch.state().interfaces.contains_key("lagg0"));
+}
+
+#[test]
+fn repeated_event_changes_nothing() {
+    let scratch = static_guest();
+    scratch.succeed(&["hn0"]);
+    let before = scratch.state();
+    scratch.inject(&[]);
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.state(), before);
+    assert_eq!(scratch.spawns(), ["ifconfig"]);
+}
+
+#[test]
+fn printed_plan_is_what_a_run_does_and_changes_nothing() {
+    let scratch = static_guest();
+    let socket = std::os::unix::net::UnixDatagram::bind(scratch.path("var/run/log")).unwrap();
+    let before = scratch.state();
+    let plan = scratch.succeed(&["-n", "hn0"]);
+    assert_eq!(scratch.state(), before);
+    assert!(plan.starts_with("hn0: create lagg0 with failover over hn0 mce0\n"), "{plan}");
+    assert_eq!(scratch.spawns(), ["ifconfig"]);
+    scratch.succeed(&["hn0"]);
+    socket.set_nonblocking(true).unwrap();
+    let mut logged = String::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count) = socket.recv(&mut buffer) {
+        let line = text(&buffer[..count]);
+        // NOTICE: stock syslog.conf keeps it.
+        assert!(line.starts_with("<13>"), "{line}");
+        logged += line.split_once(" - - ").unwrap().1;
+        logged.push('\n');
+    }
+    assert_eq!(logged, plan);
+}
+
+#[test]
+fn dhcp_client_moves_to_the_lagg() {
+    let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
+    assert_eq!(scratch.clients(), ["hn0"]);
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.clients(), ["lagg0"]);
+    assert_eq!(scratch.addresses("lagg0"), ["10.9.0.50/16"]);
+    assert_eq!(scratch.addresses("hn0"), [""; 0]);
+    assert_eq!(scratch.routes(), ["10.9.0.1 lagg0"]);
+}
+
+#[test]
+fn lease_of_plain_dhcp_is_not_waited_for() {
+    for value in ["DHCP", "NOSYNCDHCP mtu 1500"] {
+        let scratch = dhcp_guest(&format!("ifconfig_hn0=\"{value}\"\nsynchronous_dhclient=NO\n"));
+        scratch.succeed(&["hn0"]);
+        assert!(scratch.spawns().contains(&"dhclient -b lagg0".to_owned()));
+        eventually("the lease", || scratch.addresses("lagg0") == ["10.9.0.50/16"]);
+    }
+}
+
+#[test]
+fn client_whose_pid_file_is_at_the_old_place_is_stopped_and_a_stranger_is_not() {
+    let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
+    fs::rename(scratch.path("var/run/dhclient/dhclient.hn0.pid"), scratch.path("var/run/dhclient.hn0.pid"))
+        .unwrap();
+    // A stale file at the new place names a process that is no dhclient: this one.
+    fs::write(scratch.path("var/run/dhclient/dhclient.hn0.pid"), std::process::id().to_string()).unwrap();
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.clients(), ["lagg0"]);
+}
+
+#[test]
+fn autoconfiguration_moves_to_the_lagg() {
+    let mut state = State::default();
+    state.add_static_hn(0);
+    state.routes.clear();
+    state.advertisement =
+        Some(Advertisement { prefix: "fd11::".parse().unwrap(), router: "fe80::1".parse().unwrap() });
+    state.attach_vf("mce0", "hn0");
+    state.interface_up("mce0");
+    let rc_conf = "ifconfig_hn0=\"inet 10.0.0.5/24\"\nifconfig_hn0_ipv6=\"inet6 accept_rtadv\"\n";
+    let scratch = Scratch::new(&state, rc_conf);
+    scratch.succeed(&["hn0"]);
+    eventually("the router's answer", || scratch.routes() == ["fe80::1 lagg0"]);
+    assert_eq!(scratch.addresses("lagg0"), ["10.0.0.5/24", "fd11::215:5dff:fe01:200/64"]);
+    assert!(scratch.state().interfaces["lagg0"].nd6.accept_rtadv);
+}
+
+#[test]
+fn every_place_of_rc_conf_is_read() {
+    let scratch = static_guest();
+    scratch.guest.set_rc_conf("ifconfig_hn0=\"inet 10.0.0.99/24\"\n").unwrap();
+    fs::write(scratch.path("etc/rc.conf.local"), "ifconfig_hn0=\"inet 10.0.0.5/24\"\n").unwrap();
+    fs::write(scratch.path("etc/rc.conf.d/network"), "ifconfig_hn0_aliases=\"inet 10.0.0.6/32\"\n").unwrap();
+    fs::create_dir(scratch.path("usr/local/etc/rc.conf.d/netif")).unwrap();
+    let nested = scratch.path("usr/local/etc/rc.conf.d/netif/x");
+    fs::write(nested, "echo noise; last=7; ipv4_addrs_hn0=\"10.0.0.$last-8/32\"\n").unwrap();
+    scratch.succeed(&["hn0"]);
+    let all = ["10.0.0.5/24", "10.0.0.6/32", "10.0.0.7/32", "10.0.0.8/32"];
+    assert_eq!(scratch.addresses("lagg0"), all);
+}
+
+#[test]
+fn values_for_the_lagg_win() {
+    let scratch = static_guest();
+    scratch.guest.set_rc_conf(&(static_rc_conf(0) + "ifconfig_lagg0=\"inet 10.0.0.200/24\"\n")).unwrap();
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.addresses("lagg0"), ["10.0.0.200/24"]);
+}
+
+#[test]
+fn default_that_configured_the_vf_too_does_not_leave_a_second_client() {
+    let scratch = dhcp_guest("ifconfig_DEFAULT=\"SYNCDHCP\"\n");
+    scratch
+        .guest
+        .root()
+        .change(|state| {
+            state.dhcp.as_mut().unwrap().leases.insert("00:15:5d:01:02:77".into(), "10.9.0.77".into());
+            state.interfaces.get_mut("mce0").unwrap().mac = Some("00:15:5d:01:02:77".into());
+        })
+        .unwrap();
+    scratch.start_client("mce0");
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.clients(), ["lagg0"]);
+    assert_eq!(scratch.addresses("mce0"), [""; 0]);
+}
+
+#[test]
+fn larger_mtu_of_the_vf_is_matched_first() {
+    let scratch = static_guest();
+    scratch.guest.root().change(|state| state.interfaces.get_mut("mce0").unwrap().mtu = 9000).unwrap();
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.state().interfaces["mce0"].mtu, 1500);
+}
+
+#[test]
+fn vf_that_is_gone_is_no_error() {
+    let scratch = static_guest();
+    scratch.guest.take_vf("mce0").unwrap();
+    let before = scratch.state();
+    assert_eq!(scratch.succeed(&["hn0"]), "hn0: VF was detached\n");
+    assert_eq!(scratch.succeed(&["hn7"]), "hn7: VF was detached\n");
+    assert_eq!(scratch.state(), before);
+    assert_eq!(scratch.spawns(), [""; 0]);
+}
+
+#[test]
+fn transparent_mode_is_left_to_the_kernel() {
+    let scratch = static_guest();
+    scratch.guest.root().change(|state| state.transparent = Some(1)).unwrap();
+    let before = scratch.state();
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.state(), before);
+}
+
+#[test]
+fn vf_that_returns_under_another_name_takes_the_place_of_the_old_one() {
+    let scratch = static_guest();
+    scratch.succeed(&["hn0"]);
+    scratch.guest.take_vf("mce0").unwrap();
+    assert_eq!(scratch.ports("lagg0"), ["hn0"]);
+    assert_eq!(scratch.addresses("lagg0"), STATIC);
+    scratch.guest.give_vf("mce1", "hn0").unwrap();
+    scratch.guest.switch_vf("mce1", true).unwrap();
+    scratch.inject(&[]);
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.ports("lagg0"), ["hn0", "mce1"]);
+    assert_eq!(scratch.addresses("lagg0"), STATIC);
+    assert_eq!(scratch.spawns(), ["ifconfig", "ifconfig lagg0 laggport mce1"]);
+}
+
+#[test]
+fn lagg_of_the_administrator_is_never_touched() {
+    let scratch = static_guest();
+    let root = scratch.guest.root();
+    let made =
+        std::process::Command::new(scratch.path("sbin/ifconfig")).args(["lagg0", "create", "up"]).status();
+    assert!(made.unwrap().success());
+    let before = root.read().unwrap();
+    for arguments in [&["hn0"][..], &["-d", "hn0"]] {
+        let output = scratch.run(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let message = "hyperv_vfup: hn0: lagg0 exists and was not made by hyperv_vfup, so it is left alone\n";
+        assert_eq!(text(&output.stderr), message);
+    }
+    assert_eq!(root.read().unwrap(), before);
+}
+
+#[test]
+fn down_gives_hn_back_what_it_had() {
+    let scratch = static_guest();
+    let before = scratch.network();
+    scratch.succeed(&["hn0"]);
+    scratch.succeed(&["-d", "hn0"]);
+    let mut after = scratch.network();
+    // The VF stays without IPv6, as it came.
+    sort_addresses(&mut after);
+    let mut before = before;
+    sort_addresses(&mut before);
+    assert_eq!(after, before);
+    scratch.inject(&[]);
+    scratch.succeed(&["-d", "hn0"]);
+    assert_eq!(scratch.spawns(), ["ifconfig"]);
+}
+
+#[test]
+fn down_gives_the_dhcp_client_back() {
+    let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
+    scratch.succeed(&["hn0"]);
+    scratch.succeed(&["-d", "hn0"]);
+    assert_eq!(scratch.clients(), ["hn0"]);
+    assert_eq!(scratch.addresses("hn0"), ["10.9.0.50/16"]);
+    assert_eq!(scratch.routes(), ["10.9.0.1 hn0"]);
+    assert!(!scratch.state().interfaces.contains_key("lagg0"));
+}
+
+fn sort_addresses(state: &mut State) {
+    for interface in state.interfaces.values_mut() {
+        interface.addresses.sort_by_key(|address| address.ip);
+    }
+    state.routes.sort_by_key(|route| route.gateway);
+}
+
+/// Everything that a failed run must leave as it was; a lease that comes back takes a moment.
+fn picture(scratch: &Scratch) -> (State, Vec<String>) {
+    let mut state = scratch.network();
+    sort_addresses(&mut state);
+    (state, scratch.clients())
+}
+
+/// Lets the k-th program fail, for every k, in a guest that `make` makes anew each time.
+fn fail_at_every_step(make: impl Fn() -> Scratch, arguments: &[&str], action: Action) {
+    let scratch = make();
+    scratch.inject(&[]);
+    scratch.succeed(arguments);
+    let calls = u32::try_from(scratch.spawns().len()).unwrap();
+    for call in 1..=calls {
+        let scratch = make();
+        let before = picture(&scratch);
+        scratch.inject(&[Fault { tool: "*".into(), call, action }]);
+        let output = scratch.run(arguments);
+        let spawns = scratch.spawns();
+        let injected = &spawns[usize::try_from(call).unwrap() - 1];
+        assert_eq!(output.status.code(), Some(1), "{injected}: {spawns:?}");
+        let stderr = text(&output.stderr);
+        assert_eq!(stderr.lines().count(), 1, "{injected}: {stderr}");
+        assert!(stderr.contains("injected fault") || stderr.contains("did not end within"), "{stderr}");
+        assert!(
+            call == 1 || stderr.contains("hn0: cannot ") && stderr.contains(", everything was taken back: "),
+            "{stderr}"
+        );
+        eventually(
+            &format!(
+                "{injected} {action:?} {stderr} taking back: {spawns:#?}\n{:#?}\n{before:#?}",
+                picture(&scratch)
+            ),
+            || picture(&scratch) == before,
+        );
+        // And the next event succeeds.
+        scratch.inject(&[]);
+        scratch.succeed(arguments);
+    }
+}
+
+#[test]
+fn failure_at_every_step_of_a_static_hand_over_ends_in_the_starting_state() {
+    fail_at_every_step(static_guest, &["hn0"], Action::Fail);
+}
+
+#[test]
+fn failure_at_every_step_of_a_dhcp_hand_over_ends_in_the_starting_state() {
+    fail_at_every_step(|| dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n"), &["hn0"], Action::Fail);
+}
+
+#[test]
+fn failure_at_every_step_of_taking_it_apart_ends_in_the_starting_state() {
+    let joined = || {
+        let scratch = static_guest();
+        scratch.succeed(&["hn0"]);
+        scratch
+    };
+    fail_at_every_step(joined, &["-d", "hn0"], Action::Fail);
+}
+
+#[test]
+fn program_that_hangs_is_ended_and_everything_taken_back() {
+    for action in [Action::Hang, Action::HangLate] {
+        for call in [2, 5] {
+            let scratch = static_guest();
+            let config = fs::read_to_string(scratch.guest.config()).unwrap();
+            let config = config.replace("[network]\n", "[network]\ncommand-limit-ms = 500\n");
+            fs::write(scratch.guest.config(), config).unwrap();
+            let before = picture(&scratch);
+            scratch.inject(&[Fault { tool: "*".into(), call, action }]);
+            let output = scratch.run(&["hn0"]);
+            assert_eq!(output.status.code(), Some(1));
+            assert!(text(&output.stderr).contains("did not end within 500ms"), "{}", text(&output.stderr));
+            assert_eq!(picture(&scratch), before);
+            assert_eq!(scratch.processes(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn program_that_did_its_work_and_fails_all_the_same_is_believed_by_its_work_or_taken_back() {
+    let calls = 11;
+    for call in 2..=calls {
+        let scratch = static_guest();
+        let before = picture(&scratch);
+        scratch.inject(&[Fault { tool: "*".into(), call, action: Action::FailLate }]);
+        match scratch.run(&["hn0"]).status.code() {
+            Some(0) => assert_eq!(scratch.addresses("lagg0"), STATIC, "call {call}"),
+            code => assert_eq!((code, picture(&scratch)), (Some(1), before), "call {call}"),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_named() {
+    let scratch = static_guest();
+    // The call that adds an address to the lagg fails, and later so does the one that destroys the lagg.
+    let fault = |call| Fault { tool: "*".into(), call, action: Action::Fail };
+    scratch.inject(&[fault(7), fault(14)]);
+    let output = scratch.run(&["hn0"]);
+    let spawns = scratch.spawns();
+    let named = spawns.get(13).is_some_and(|spawn| spawn == "ifconfig lagg0 destroy");
+    assert!(named, "{spawns:#?}");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("; then could not destroy lagg0 (ifconfig: injected fault)"), "{stderr}");
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1));
+    // hn0 has its network all the same, and the next event completes the lagg.
+    assert_eq!(scratch.addresses("hn0"), STATIC);
+    scratch.inject(&[]);
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.addresses("lagg0"), STATIC);
+}
+
+#[test]
+fn output_of_every_release_is_understood() {
+    for release in [13, 14, 15] {
+        let scratch = static_guest();
+        scratch.guest.root().change(|state| state.release = release).unwrap();
+        scratch.succeed(&["hn0"]);
+        assert_eq!(scratch.addresses("lagg0"), STATIC);
+        scratch.inject(&[]);
+        scratch.succeed(&["hn0"]);
+        assert_eq!(scratch.spawns(), ["ifconfig"]);
+    }
+}
+
+#[test]
+fn taking_apart_that_was_killed_is_completed_by_the_next() {
+    for call in 2..=8 {
+        let scratch = static_guest();
+        scratch.succeed(&["hn0"]);
+        scratch.inject(&[Fault { tool: "*".into(), call, action: Action::HangLate }]);
+        let mut run = scratch.vfup().args(["-d", "hn0"]).spawn().unwrap();
+        eventually("the call", || scratch.spawns().len() == usize::try_from(call).unwrap());
+        run.kill().unwrap();
+        run.wait().unwrap();
+        scratch.kill_processes();
+        scratch.inject(&[]);
+        scratch.succeed(&["-d", "hn0"]);
+        assert_eq!(scratch.addresses("hn0"), STATIC, "call {call}");
+        assert_eq!(scratch.routes(), ["10.0.0.1 hn0", "fd00::1 hn0"], "call {call}");
+        assert!(!scratch.state().interfaces.contains_key("lagg0"));
+    }
+}
+
+#[test]
+fn run_that_was_killed_is_completed_by_the_next() {
+    for call in 2..=11 {
+        let scratch = static_guest();
+        scratch.inject(&[Fault { tool: "*".into(), call, action: Action::HangLate }]);
+        let mut run = scratch.vfup().arg("hn0").spawn().unwrap();
+        eventually("the call", || scratch.spawns().len() == usize::try_from(call).unwrap());
+        run.kill().unwrap();
+        run.wait().unwrap();
+        scratch.kill_processes();
+        scratch.inject(&[]);
+        scratch.succeed(&["hn0"]);
+        assert_eq!(scratch.addresses("lagg0"), STATIC, "call {call}");
+        assert_eq!(scratch.routes().len(), 2, "call {call}");
+        assert_eq!(scratch.addresses("hn0"), [""; 0], "call {call}");
+    }
+}
+
+#[test]
+fn second_event_waits_for_the_first_and_finds_nothing_to_do() {
+    let scratch = static_guest();
+    scratch.inject(&[Fault { tool: "*".into(), call: 2, action: Action::Delay(Duration::from_millis(300)) }]);
+    let first = scratch.vfup().arg("hn0").spawn().unwrap();
+    eventually("the first run at work", || scratch.spawns().len() == 2);
+    let second = scratch.vfup().arg("hn0").spawn().unwrap();
+    for run in [first, second] {
+        assert!(run.wait_with_output().unwrap().status.success());
+    }
+    assert_eq!(scratch.spawns().last().map(String::as_str), Some("ifconfig"));
+    assert_eq!(scratch.addresses("lagg0"), STATIC);
+}
+
+#[test]
+fn event_that_waits_too_long_gives_up() {
+    let scratch = static_guest();
+    let config = fs::read_to_string(scratch.guest.config()).unwrap();
+    fs::write(scratch.guest.config(), config + "lock-wait-ms = 50\n").unwrap();
+    scratch.inject(&[Fault { tool: "*".into(), call: 2, action: Action::Delay(Duration::from_secs(2)) }]);
+    let mut first = scratch.vfup().arg("hn0").spawn().unwrap();
+    eventually("the first run at work", || scratch.spawns().len() == 2);
+    let output = scratch.run(&["hn0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("another hyperv_vfup was still at work"));
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn script_of_the_administrator_runs_instead_and_its_status_is_ours() {
+    let scratch = static_guest();
+    let script = scratch.path("usr/libexec/hyperv/hyperv_vfup.hn0");
+    for (content, mode, status) in [
+        ("#!/bin/sh\necho \"ran with $#\"\nexit 7\n", 0o755, 7),
+        // Without its first line a shell takes it as its own.
+        ("echo \"ran with $#\"\nexit 3\n", 0o755, 3),
+    ] {
+        fs::write(&script, content).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(mode)).unwrap();
+        let output = scratch.run(&["hn0"]);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(status), "ran with 0\n"));
+    }
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(scratch.run(&["hn0"]).status.code(), Some(126));
+    assert_eq!(scratch.spawns(), [""; 0]);
+    // It is for hn0 only.
+    assert_eq!(scratch.run(&["hn1"]).status.code(), Some(0));
+}
+
+#[test]
+fn value_that_only_a_shell_could_use_stops_before_anything_is_touched() {
+    let scratch = static_guest();
+    scratch.guest.set_rc_conf("ifconfig_hn0='inet 10.0.0.5/24; reboot'\n").unwrap();
+    let before = scratch.state();
+    let output = scratch.run(&["hn0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot use ifconfig_hn0 of rc.conf"), "{}", text(&output.stderr));
+    assert_eq!(scratch.state(), before);
+}
+
+#[test]
+fn broken_rc_conf_stops_before_anything_is_touched() {
+    let scratch = static_guest();
+    scratch.guest.set_rc_conf("ifconfig_hn0=\"inet 10.0.0.5/24\n").unwrap();
+    let output = scratch.run(&["hn0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot read rc.conf"), "{}", text(&output.stderr));
+    assert_eq!(scratch.spawns(), [""; 0]);
+}
+
+#[test]
+fn hostile_names_get_usage_and_nothing_runs() {
+    let scratch = static_guest();
+    let before = scratch.state();
+    let long = "h".repeat(300);
+    for name in ["hn0; reboot", "../x", "", "hn0\n", "$(reboot)", "hn", "lagg0", "hn00", &long] {
+        let output = scratch.run(&[name]);
+        assert_eq!(output.status.code(), Some(64), "{name:?}");
+        assert!(text(&output.stderr).contains("usage: hyperv_vfup"), "{name:?}");
+    }
+    for words in [&[][..], &["hn0", "hn1"], &["-x", "hn0"]] {
+        assert_eq!(scratch.run(words).status.code(), Some(64), "{words:?}");
+    }
+    assert_eq!(scratch.spawns(), [""; 0]);
+    assert_eq!(scratch.state(), before);
+}

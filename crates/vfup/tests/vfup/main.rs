@@ -1,0 +1,8 @@
+//! hyperv_vfup against a simulated network.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod cost;
+mod handover;
+mod migration;
+mod storm;
+mod support;

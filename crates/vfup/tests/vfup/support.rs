@@ -1,0 +1,143 @@
+//! A guest in a scratch directory, and the programs under test.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hvsim::network::faults::{self, Fault};
+use hvsim::network::guest::SHIPPED_RULES;
+use hvsim::network::{Guest, State};
+use hvsim::testing::program;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Scratch {
+    pub(crate) guest: Guest,
+    directory: tempfile::TempDir,
+}
+
+impl Scratch {
+    pub(crate) fn new(state: &State, rc_conf: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("hv-vf-").tempdir().unwrap();
+        let tools = program("hvsim-tools");
+        let guest =
+            Guest::create(directory.path(), &tools, SHIPPED_RULES, tools.parent().unwrap(), state).unwrap();
+        guest.set_rc_conf(rc_conf).unwrap();
+        Self { guest, directory }
+    }
+
+    pub(crate) fn vfup(&self) -> Command {
+        let mut command = Command::new(program("hyperv_vfup"));
+        command.arg("-f").arg(self.guest.config()).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.vfup().args(arguments).output().unwrap()
+    }
+
+    /// Runs hyperv_vfup, which must succeed.
+    pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.guest.root().read().unwrap()
+    }
+
+    /// The state without what devd has not looked at yet.
+    pub(crate) fn network(&self) -> State {
+        State { events: Vec::new(), ..self.state() }
+    }
+
+    pub(crate) fn inject(&self, faults: &[Fault]) {
+        faults::plan_faults(self.guest.root(), faults).unwrap();
+        faults::forget_spawns(self.guest.root()).unwrap();
+    }
+
+    pub(crate) fn spawns(&self) -> Vec<String> {
+        faults::spawns(self.guest.root()).unwrap()
+    }
+
+    pub(crate) fn addresses(&self, interface: &str) -> Vec<String> {
+        let state = self.state();
+        let Some(interface) = state.interfaces.get(interface) else { return Vec::new() };
+        let held = interface.addresses.iter().filter(|held| !held.is_link_local());
+        let mut all: Vec<String> = held.map(|held| format!("{}/{}", held.ip, held.prefix)).collect();
+        all.sort();
+        all
+    }
+
+    pub(crate) fn ports(&self, lagg: &str) -> Vec<String> {
+        let state = self.state();
+        let lagg = state.interfaces.get(lagg).and_then(|lagg| lagg.lagg.clone());
+        let mut ports = lagg.map(|lagg| lagg.ports).unwrap_or_default();
+        ports.sort();
+        ports
+    }
+
+    pub(crate) fn routes(&self) -> Vec<String> {
+        let state = self.state();
+        state.routes.iter().map(|route| format!("{} {}", route.gateway, route.interface)).collect()
+    }
+
+    /// The processes that belong to this guest: their arguments name its directory.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let mark = self.directory.path().display().to_string();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines.map(|line| text(&line).replace('\0', " ")).filter(|line| line.contains(&mark)).collect()
+    }
+
+    /// Kills the processes that belong to this guest and waits for their end.
+    pub(crate) fn kill_processes(&self) {
+        let mark = self.directory.path().display().to_string();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        for entry in entries {
+            let line = text(&std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+            if let (true, Some(Ok(pid))) = (line.contains(&mark), entry.file_name().to_str().map(str::parse))
+            {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+        }
+        eventually("the end of all processes", || self.processes().is_empty());
+    }
+
+    pub(crate) fn clients(&self) -> Vec<String> {
+        let mut all: Vec<String> = self
+            .processes()
+            .iter()
+            .filter_map(|line| line.strip_prefix("dhclient: "))
+            .map(|rest| rest.split(' ').next().unwrap().to_owned())
+            .collect();
+        all.sort();
+        all
+    }
+
+    pub(crate) fn start_client(&self, interface: &str) {
+        let output = Command::new(self.path("sbin/dhclient")).arg(interface).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits for something that another process brings about.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
