@@ -8,7 +8,7 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 template=$root/target/freebsd-root
 # What scripts in the tests call, besides the shell.
-host_programs="cat chmod cp cut date dirname env grep head id ln ls mkdir mv ps rm sed sleep sort stat tail touch tr
+host_programs="cat chmod cp cut date dd dirname env grep head id ln ls mkdir mv ps rm sed sleep sort stat tail touch tr
 	uname wc"
 
 say() { echo "freebsd-test: $*" >&2; }
@@ -41,6 +41,7 @@ make_template() {
 	rm -rf "$template"
 	# shellcheck disable=SC2086 # a list of names
 	FBSD_ABI_BUILD=$root/target/freebsd-abi-build "$FBSD_ABI/mkroot.sh" "$template" $host_programs
+	ln -s ../../bin/env "$template/usr/bin/env"
 	programs | while read -r _ program directory; do
 		install -d "$template/usr/$directory"
 		install -m 555 "$root/target/freebsd/x86_64-unknown-freebsd/release/$program" "$template/usr/$directory/"

@@ -66,12 +66,12 @@ impl Root {
         self.template.join("tmp")
     }
 
-    /// Makes the root in the mount namespace of this process, which must be a private one. `shared` is seen at its own
-    /// path inside, mounts that are made in it later included.
+    /// Makes the root in the mount namespace of this process, which must be a private one. The directories in `shared` are
+    /// seen at their own paths inside, mounts that are made in them later included.
     ///
     /// # Errors
     /// What cannot be made; this takes the rights of root.
-    pub fn assemble(&self, shared: &Path) -> Result<(), RootError> {
+    pub fn assemble(&self, shared: &[PathBuf]) -> Result<(), RootError> {
         let root = self.path();
         // Mounts below the shared directory arrive at its second place only if both are shared among each other.
         set_mount("share the mounts below", None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED)?;
@@ -81,8 +81,17 @@ impl Root {
         for name in SHARED {
             bind(&self.template.join(name), &root.join(name))?;
         }
-        let inside = root.join(shared.strip_prefix("/").unwrap_or(shared));
-        bind(shared, &inside)
+        for directory in shared {
+            bind(directory, &root.join(directory.strip_prefix("/").unwrap_or(directory)))?;
+        }
+        self.mount_processes(&root.join("proc"))
+    }
+
+    /// FreeBSD has no such directory, but this system's programs in the root want it.
+    fn mount_processes(&self, path: &Path) -> Result<(), RootError> {
+        fs::create_dir_all(path).map_err(failed("make the directory", path))?;
+        mount(Some("proc"), path, Some("proc"), MsFlags::empty(), None::<&str>)
+            .map_err(|error| failed("mount", path)(error.into()))
     }
 
     fn copy_private(&self, root: &Path) -> Result<(), RootError> {
@@ -100,17 +109,24 @@ impl Root {
         }
     }
 
-    /// Lets the programs of the root find the machine's devices in `/dev`, and facts about the guest in `facts`.
+    /// Lets the programs of the root find a machine's devices in `/dev`.
     ///
     /// # Errors
     /// What cannot be made.
-    pub fn connect(&self, devices: &Path, facts: &Path) -> Result<(), RootError> {
-        let root = self.path();
+    pub fn show_devices(&self, devices: &Path) -> Result<(), RootError> {
         for name in DEVICES {
-            let link = root.join("dev").join(name);
+            let link = self.path().join("dev").join(name);
             symlink(devices.join(name), &link).map_err(failed("make the link", &link))?;
         }
-        let link = root.join("etc/fbsd-abi");
+        Ok(())
+    }
+
+    /// Lets the root serve the facts in the directory `facts`.
+    ///
+    /// # Errors
+    /// What cannot be made.
+    pub fn serve_facts(&self, facts: &Path) -> Result<(), RootError> {
+        let link = self.path().join("etc/fbsd-abi");
         fs::remove_dir_all(&link).map_err(failed("remove", &link))?;
         symlink(facts, &link).map_err(failed("make the link", &link))
     }

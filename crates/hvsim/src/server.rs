@@ -112,8 +112,9 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
 fn make_root(template: &Path, dir: &Path) -> Result<(), RootError> {
     let shared = dir.parent().unwrap_or(dir);
     let root = Root::of_template(template)?;
-    root.assemble(shared)?;
-    root.connect(&device_dir(dir), &shared.join("facts"))
+    root.assemble(&[shared.to_owned()])?;
+    root.show_devices(&device_dir(dir))?;
+    root.serve_facts(&shared.join("facts"))
 }
 
 fn make_dir(path: &Path) -> Result<PathBuf, ServeError> {

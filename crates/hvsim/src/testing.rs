@@ -425,16 +425,26 @@ fn is_installed(program: &Path) -> bool {
 /// A command that runs one of the suite's programs outside of any machine; it sees the scratch files in `dir`.
 #[must_use]
 pub fn command(name: &str, dir: &Path) -> Command {
-    let mut command = match freebsd_root() {
-        None => Command::new(program(name)),
-        Some(root) => {
-            let mut command = Command::new(program("hvsim"));
-            command.arg("run").arg("--root").arg(root).arg("--share").arg(dir).arg("--").arg(program(name));
-            command
-        }
-    };
-    command.stdin(Stdio::null());
+    let words = words(name, dir);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).stdin(Stdio::null());
     command
+}
+
+/// The words of [`command`].
+#[must_use]
+pub fn words(name: &str, dir: &Path) -> Vec<PathBuf> {
+    let Some(root) = freebsd_root() else { return vec![program(name)] };
+    let hvsim = program("hvsim");
+    // The simulated tools of this system, which programs run, lie beside it.
+    let tools = hvsim.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut words: Vec<PathBuf> = vec![hvsim, "run".into(), "--root".into(), root];
+    words.extend(["--share".into(), dir.to_owned(), "--share".into(), tools]);
+    if dir.join("facts").is_dir() {
+        words.extend(["--facts".into(), dir.join("facts")]);
+    }
+    words.extend(["--".into(), program(name)]);
+    words
 }
 
 /// A program of this workspace, found beside the running test: in the directory of its build profile. With a root

@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hvsim::network::devd::Devd;
+use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::testing::{freebsd_root, program};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -126,6 +128,55 @@ fn what_is_installed_names_the_places_of_its_layout() {
             }
         }
     }
+}
+
+fn installed_rules(prefix: &str, etc: &str, name: &str) -> Option<String> {
+    let (scratch, _) = installed(prefix)?;
+    Some(fs::read_to_string(scratch.path().join(format!("destination{etc}/devd/{name}"))).unwrap())
+}
+
+/// Event, and the action of base's rules; a port has the same below its own prefix.
+const EVENTS: [(&str, Option<&str>); 8] = [
+    ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_kvp_dev", Some("/usr/sbin/hv_kvp_daemon")),
+    ("!system=DEVFS subsystem=CDEV type=DESTROY cdev=hv_kvp_dev", Some("pkill -x hv_kvp_daemon")),
+    ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_fsvss_dev", Some("/usr/sbin/hv_vss_daemon")),
+    ("!system=DEVFS subsystem=CDEV type=DESTROY cdev=hv_fsvss_dev", Some("pkill -x hv_vss_daemon")),
+    ("!system=HYPERV_NIC_VF subsystem=hn0 type=VF_UP", Some("/usr/libexec/hyperv/hyperv_vfup 'hn0'")),
+    ("!system=ETHERNET subsystem=mce0 type=IFATTACH", Some("/usr/libexec/hyperv/hyperv_vfattach 'mce0' 0")),
+    ("!system=HYPERV_NIC_VF subsystem=hn0 type=VF_DOWN", None),
+    ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_kvp_dev2", None),
+];
+
+#[test]
+fn the_rules_of_the_port_win_over_those_of_base_whichever_is_read_first() {
+    let Some(base) = installed_rules("/usr", "/etc", "hyperv.conf") else { return };
+    let port = installed_rules("/usr/local", "/usr/local/etc", "hyperv.conf").unwrap();
+    assert_eq!(base, SHIPPED_RULES);
+    let (alone, base_first) = (Devd::parse(&base).unwrap(), Devd::parse(&format!("{base}\n{port}")).unwrap());
+    let port_first = Devd::parse(&format!("{port}\n{base}")).unwrap();
+    assert_eq!(base_first.rules().len(), 2 * alone.rules().len());
+    for (event, action) in EVENTS {
+        assert_eq!(alone.action(event).as_deref(), action, "{event}");
+        let wanted = action.map(|action| action.replace("/usr/", "/usr/local/"));
+        for both in [&base_first, &port_first] {
+            assert_eq!(both.action(event), wanted, "{event}");
+        }
+    }
+    // No rule of the port has a number that one of base has.
+    let numbers = |text: &str| Devd::parse(text).unwrap().rules().iter().map(|rule| rule.priority).min();
+    assert!(numbers(&port) > alone.rules().iter().map(|rule| rule.priority).max());
+}
+
+#[test]
+fn the_sample_for_a_vf_that_goes_belongs_to_its_layout_and_is_not_read() {
+    let name = "hyperv-vfdown.conf.sample";
+    for (prefix, etc) in [("/usr", "/etc"), ("/usr/local", "/usr/local/etc")] {
+        let Some(text) = installed_rules(prefix, etc, name) else { return };
+        let action = Devd::parse(&text).unwrap().action("!system=HYPERV_NIC_VF subsystem=hn7 type=VF_DOWN");
+        assert_eq!(action.unwrap(), format!("{prefix}/libexec/hyperv/hyperv_vfup -d 'hn7'"));
+    }
+    // devd reads what ends in .conf.
+    assert!(!name.ends_with(".conf"));
 }
 
 #[test]

@@ -30,8 +30,8 @@ usage:
       --while-stdin  end when standard input does
   hvsim run --dir DIR [--root TEMPLATE] [--] PROGRAM [ARGUMENT]…
       Run a program that sees DIR/dev, with --root in the machine's root directory.
-  hvsim run --root TEMPLATE --share DIR [--] PROGRAM [ARGUMENT]…
-      Run a program in a root directory of its own, without devices, that sees DIR at its path.
+  hvsim run --root TEMPLATE [--share DIR]… [--facts DIR] [--] PROGRAM [ARGUMENT]…
+      Run a program in a root directory of its own, without devices, that sees each DIR at its path.
   hvsim host --dir DIR [--json] [--expect CODE] [--limit SECONDS] COMMAND
       Be the host. Ends with 1 when the guest's answer is not OK, or not the CODE that is expected
       (a name such as S_CONT, or a number). Commands:

@@ -14,13 +14,14 @@ use crate::root::Root;
 
 /// Comes back only with an error: the program takes this process over.
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
-    let (mut dir, mut root, mut shared) = (None, None, None);
+    let (mut dir, mut root, mut facts, mut shared) = (None, None, None, Vec::new());
     let mut words: Vec<OsString> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
             Long("root") => root = Some(PathBuf::from(parser.value()?)),
-            Long("share") => shared = Some(PathBuf::from(parser.value()?)),
+            Long("share") => shared.push(PathBuf::from(parser.value()?)),
+            Long("facts") => facts = Some(PathBuf::from(parser.value()?)),
             Value(program) => {
                 words.push(program);
                 words.extend(parser.raw_args()?);
@@ -32,10 +33,11 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
         return Err(Failure::Usage("no program".to_owned()));
     };
     let root = root.as_deref().map(Root::of_template).transpose().map_err(unavailable)?;
-    match (&root, shared) {
-        (Some(root), Some(shared)) => {
+    match &root {
+        Some(root) if dir.is_none() => {
             namespace::isolate().map_err(unavailable)?;
             root.assemble(&shared).map_err(unavailable)?;
+            facts.map_or(Ok(()), |facts| root.serve_facts(&facts)).map_err(unavailable)?;
         }
         _ => {
             let mut client = Client::connect(&required_dir(dir)?)?;
