@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -78,6 +78,10 @@ impl Root {
         mount(Some("tmpfs"), &root, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
             .map_err(|error| failed("mount a root at", &root)(error.into()))?;
         self.copy_private(&root)?;
+        let temporary = root.join("tmp");
+        fs::create_dir(&temporary)
+            .and_then(|()| fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)))
+            .map_err(failed("make the directory", &temporary))?;
         for name in SHARED {
             bind(&self.template.join(name), &root.join(name))?;
         }

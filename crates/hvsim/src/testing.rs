@@ -259,22 +259,11 @@ impl Machine {
         self.host.take_violations().expect("hvsim has gone")
     }
 
-    /// What `path` of a program's view is called outside: the same, but for machines with a root directory.
-    #[must_use]
-    pub fn outside(&self, path: impl AsRef<Path>) -> PathBuf {
-        let path = path.as_ref();
-        match freebsd_root() {
-            // A mount that another namespace has is called by where it is mounted there.
-            Some(root) => root.join("tmp").join(path.strip_prefix("/").unwrap_or(path)),
-            None => path.to_owned(),
-        }
-    }
-
     /// By what path the test reaches `path` of a program's view, mounts of the machine included.
     #[must_use]
     pub fn reach(&self, path: impl AsRef<Path>) -> PathBuf {
         let view = PathBuf::from(format!("/proc/{}/root", self.server.id()));
-        let outside = self.outside(path);
+        let outside = outside(path);
         view.join(outside.strip_prefix("/").unwrap_or(&outside))
     }
 
@@ -420,6 +409,17 @@ const INSTALLED: [&str; 2] = ["/usr/sbin", "/usr/libexec/hyperv"];
 
 fn is_installed(program: &Path) -> bool {
     program.parent().is_some_and(|dir| INSTALLED.iter().any(|installed| dir == Path::new(installed)))
+}
+
+/// What `path` of a program's view is called outside: the same, but for one that runs in a root directory.
+#[must_use]
+pub fn outside(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    match freebsd_root() {
+        // A mount that another namespace has is called by where it is mounted there.
+        Some(root) => root.join("tmp").join(path.strip_prefix("/").unwrap_or(path)),
+        None => path.to_owned(),
+    }
 }
 
 /// A command that runs one of the suite's programs outside of any machine; it sees the scratch files in `dir`.

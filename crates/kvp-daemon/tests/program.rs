@@ -10,7 +10,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use hvsim::session::{Session, Setup};
-use hvsim::testing::{PATIENCE, command, next_line, program};
+use hvsim::testing::{PATIENCE, command, next_line, outside, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -143,10 +143,9 @@ fn as_devd_starts_it_it_is_one_process_with_one_thread_in_a_session_of_its_own()
     assert_eq!(status_line(pid, "Threads:"), "1");
     assert_eq!(nix::unistd::getsid(Some(pid)).unwrap(), pid);
     let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
-    let machine = session.machine().unwrap();
-    assert_eq!(link("cwd"), machine.outside("/"));
+    assert_eq!(link("cwd"), outside("/"));
     for descriptor in 0..3 {
-        assert_eq!(link(&format!("fd/{descriptor}")), machine.outside("/dev/null"));
+        assert_eq!(link(&format!("fd/{descriptor}")), outside("/dev/null"));
     }
     let lines = session.log_lines();
     // Facility user, and NOTICE, below which the stock syslog.conf stores nothing.
