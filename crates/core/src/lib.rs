@@ -1,6 +1,6 @@
 //! Everything the Hyper-V guest programs share: protocol, engines, operating system, runtime.
 //!
-//! Data flows one way: bytes → [`abi`] → engine ([`kvp`]) → action → driver. The engines know no
+//! Data flows one way: bytes → [`abi`] → engine ([`kvp`], [`vss`]) → action → driver. The engines know no
 //! I/O and no clock; [`sys`] is the only place with `unsafe` and with code for one operating system.
 
 pub mod abi;
@@ -10,3 +10,4 @@ pub mod plan;
 pub mod runtime;
 pub mod sys;
 pub mod vf;
+pub mod vss;

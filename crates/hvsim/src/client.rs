@@ -86,6 +86,11 @@ impl Client {
         self
     }
 
+    /// What [`Client::with_limit`] set.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
     /// Performs any command.
     ///
     /// # Errors

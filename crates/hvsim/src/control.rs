@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::kvp::HostRequest;
+use crate::vss::VssCommand;
 
 /// The control socket of the server in `dir`.
 #[must_use]
@@ -40,6 +41,8 @@ pub enum Command {
     },
     /// Something about `/dev/hv_kvp_dev`.
     Kvp(KvpCommand),
+    /// Something about the devices of a live backup.
+    Vss(VssCommand),
 }
 
 /// What a client asks about `/dev/hv_kvp_dev`.

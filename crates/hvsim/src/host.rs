@@ -14,12 +14,14 @@ use crate::device::Opener;
 use crate::fs::SharedDevice;
 use crate::kvp::{HostAnswer, HostRequest, KvpDevice};
 use crate::station::{Station, lock};
+use crate::vss;
 
 /// All devices of one simulated machine.
 #[derive(Debug, Clone)]
 pub struct Host {
     devices: PathBuf,
     kvp: Arc<Station<KvpDevice>>,
+    vss: vss::Devices,
     /// When `hvsim run` last became a program.
     started: Arc<Mutex<Option<Instant>>>,
 }
@@ -27,14 +29,16 @@ pub struct Host {
 impl Host {
     /// A host for these devices, which are mounted at `devices`.
     #[must_use]
-    pub fn new(devices: PathBuf, kvp: Arc<Station<KvpDevice>>) -> Self {
-        Self { devices, kvp, started: Arc::default() }
+    pub fn new(devices: PathBuf, kvp: Arc<Station<KvpDevice>>, vss: vss::Devices) -> Self {
+        Self { devices, kvp, vss, started: Arc::default() }
     }
 
     /// Every device, for the file system.
     #[must_use]
     pub fn shared_devices(&self) -> Vec<SharedDevice> {
-        vec![Arc::clone(&self.kvp) as SharedDevice]
+        let vss::Devices { file_system, application, suspender } = &self.vss;
+        let backup = [file_system, application, suspender].map(|node| Arc::clone(node) as SharedDevice);
+        std::iter::once(Arc::clone(&self.kvp) as SharedDevice).chain(backup).collect()
     }
 
     /// Performs a command.
@@ -51,6 +55,7 @@ impl Host {
             Command::StartUp => value(&self.start_up()),
             Command::Violations { take } => value(&self.violations(take)),
             Command::Kvp(command) => perform_kvp(&self.kvp, command),
+            Command::Vss(command) => vss::perform(&self.vss, command, kill_opener),
         }
     }
 

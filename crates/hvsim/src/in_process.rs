@@ -21,6 +21,7 @@ use crate::kvp::layout::MESSAGE_SIZE;
 use crate::kvp::{KvpDevice, Settings};
 use crate::server;
 use crate::station::{Station, lock};
+use crate::vss;
 
 /// A simulated machine inside this process.
 #[derive(Debug, Clone)]
@@ -34,7 +35,7 @@ impl Machine {
     #[must_use]
     pub fn new(kvp: Settings) -> Self {
         let kvp = Arc::new(Station::new(KvpDevice::new(kvp)));
-        let host = Host::new(PathBuf::new(), Arc::clone(&kvp));
+        let host = Host::new(PathBuf::new(), Arc::clone(&kvp), vss::Devices::new(vss::Settings::default()));
         Self { kvp, host }
     }
 
@@ -71,19 +72,25 @@ pub struct KvpPort {
 
 /// A descriptor that is readable while something holds.
 #[derive(Debug)]
-struct Level {
+pub(crate) struct Level {
     event: EventFd,
     raised: Mutex<bool>,
 }
 
+impl AsFd for Level {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
 impl Level {
-    fn new() -> nix::Result<Self> {
+    pub(crate) fn new() -> nix::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(Self { event: EventFd::from_flags(flags)?, raised: Mutex::new(false) })
     }
 
     /// Looks under its own lock, so that of two changes at once the later one stays.
-    fn adjust(&self, holds: impl FnOnce() -> bool) {
+    pub(crate) fn adjust(&self, holds: impl FnOnce() -> bool) {
         let mut raised = lock(&self.raised);
         let wanted = holds();
         // Neither fails: the counter is 0 or 1 as `raised` says.

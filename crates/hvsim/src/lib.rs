@@ -58,3 +58,4 @@ pub mod server;
 pub mod session;
 pub mod station;
 pub mod testing;
+pub mod vss;

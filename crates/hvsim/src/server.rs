@@ -17,6 +17,7 @@ use crate::kvp::{KvpDevice, Settings};
 use crate::namespace::{self, NamespaceError};
 use crate::root::{Root, RootError};
 use crate::station::Station;
+use crate::vss;
 
 /// What is served.
 #[derive(Debug, Clone)]
@@ -25,8 +26,10 @@ pub struct Options {
     pub dir: PathBuf,
     /// The key-value device's settings.
     pub kvp: Settings,
-    /// A root directory for FreeBSD's executables, made from this template; the parent of `dir` is seen in it, and
-    /// the directory `facts` there holds what it serves.
+    /// The settings of the devices of a live backup; where the devices are is filled in.
+    pub vss: vss::Settings,
+    /// A root directory for FreeBSD's executables, made from this template; the parent of `dir` is seen in it, and it
+    /// serves the guest's facts.
     pub root: Option<PathBuf>,
     /// End when standard input does, which it does when the process that started the server dies.
     pub while_stdin: bool,
@@ -85,7 +88,7 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     let devices = make_dir(&device_dir(&dir))?;
     namespace::isolate().map_err(ServeError::Namespace)?;
     if let Some(template) = &options.root {
-        make_root(template, &dir).map_err(ServeError::Root)?;
+        make_root(template, &dir, options.vss.facts.as_deref()).map_err(ServeError::Root)?;
     }
     let fuse = namespace::mount_fuse(&devices).map_err(ServeError::Namespace)?;
 
@@ -93,7 +96,9 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     let signals = end_signals();
     signals.thread_block().map_err(|error| ServeError::Fuse(error.into()))?;
 
-    let host = Host::new(devices, Arc::new(Station::new(KvpDevice::new(options.kvp.clone()))));
+    let kvp = Arc::new(Station::new(KvpDevice::new(options.kvp.clone())));
+    let vss = vss::Settings { devices: devices.clone(), ..options.vss.clone() };
+    let host = Host::new(devices, kvp, vss::Devices::new(vss));
     let _session = crate::fs::serve(host.shared_devices(), fuse).map_err(ServeError::Fuse)?;
     let socket = socket_path(&dir);
     let listener = listen(&socket)?;
@@ -109,12 +114,12 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
 }
 
 /// Before the devices are mounted, so that their mount is seen in the root as well.
-fn make_root(template: &Path, dir: &Path) -> Result<(), RootError> {
+fn make_root(template: &Path, dir: &Path, facts: Option<&Path>) -> Result<(), RootError> {
     let shared = dir.parent().unwrap_or(dir);
     let root = Root::of_template(template)?;
     root.assemble(&[shared.to_owned()])?;
     root.show_devices(&device_dir(dir))?;
-    root.serve_facts(&shared.join("facts"))
+    facts.map_or(Ok(()), |facts| root.serve_facts(facts))
 }
 
 fn make_dir(path: &Path) -> Result<PathBuf, ServeError> {

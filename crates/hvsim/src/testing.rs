@@ -103,6 +103,7 @@ impl Machine {
         let errors = dir.join("hvsim.err");
         let mut command = Command::new(program("hvsim"));
         command.arg("serve").arg("--while-stdin").arg("--dir").arg(dir.join("host"));
+        command.arg("--facts").arg(dir.join("facts"));
         if let Some(timeout) = options.timeout {
             command.arg("--timeout").arg(timeout.as_secs_f64().to_string());
         }

@@ -147,7 +147,12 @@ fn every_setting_that_the_parser_knows_is_in_the_sample() {
     let sample = settings_of_sample(&text("etc/hyperv.toml.sample"));
     assert_eq!(names_that_are_known("unknown-name = 1\n"), sample.keys().cloned().collect());
     for (section, settings) in sample {
-        let known = names_that_are_known(&format!("[{section}]\nunknown-name = 1\n"));
+        let mut known = names_that_are_known(&format!("[{section}]\nunknown-name = 1\n"));
+        // A table of tables has no default; both texts explain it in a paragraph of its own.
+        if known.remove("mounts") {
+            assert!(text("docs/man/hyperv.toml.5").contains(".Ic [[vss.mounts]]"));
+            assert!(text("etc/hyperv.toml.sample").contains("# [[vss.mounts]]"));
+        }
         assert_eq!(known, settings.keys().cloned().collect(), "{section}");
     }
 }

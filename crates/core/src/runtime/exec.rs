@@ -27,6 +27,9 @@ const ENVIRONMENT: [(&str, &str); 3] =
 /// The most that is kept of each output stream, in bytes; what comes after it is read and dropped.
 pub const OUTPUT_LIMIT: usize = 64 * 1024;
 
+/// How long the end of a killed program is waited for.
+const LAST_WAIT: Duration = Duration::from_millis(100);
+
 /// A program to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -226,7 +229,8 @@ impl Running {
         }
     }
 
-    /// Kills the whole process group and collects the program.
+    /// Kills the whole process group and collects the program. One that the kernel does not let die yet, because it sleeps
+    /// uninterruptibly (a hung disk or pool), is waited for only a moment and then left behind.
     pub fn kill(&mut self) {
         if self.reaped {
             return;
@@ -235,7 +239,10 @@ impl Running {
             // It can have ended in this very moment.
             let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
         }
-        let _ = self.child.wait();
+        let until = clock::monotonic() + LAST_WAIT;
+        while matches!(self.child.try_wait(), Ok(None)) && clock::monotonic() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.reaped = true;
     }
 

@@ -11,6 +11,8 @@ pub mod file_lock;
 pub mod file_watch;
 pub mod freebsd_abi;
 mod ifaddrs;
+pub mod memory;
+pub mod mount_table;
 pub mod network;
 pub mod process;
 pub mod route_records;
@@ -19,6 +21,7 @@ mod simulated;
 pub mod socket_address;
 pub mod sysctl_value;
 pub mod system_facts;
+pub mod vss_device;
 
 #[cfg(target_os = "freebsd")]
 mod freebsd;

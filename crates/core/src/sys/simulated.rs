@@ -24,7 +24,7 @@ const SYSCTLS: &[(&str, &str)] = &[
 ];
 
 /// The text of `DIRECTORY/name`; `None` if there is no such file.
-fn read(directory: &Path, name: &str) -> io::Result<Option<String>> {
+pub(super) fn read(directory: &Path, name: &str) -> io::Result<Option<String>> {
     match fs::read(directory.join(name)) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -32,7 +32,8 @@ fn read(directory: &Path, name: &str) -> io::Result<Option<String>> {
     }
 }
 
-fn lines(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+/// The lines that count.
+pub(super) fn lines(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 

@@ -9,6 +9,7 @@
 mod guest;
 mod measure;
 mod report;
+pub mod vss;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

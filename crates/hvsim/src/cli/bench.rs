@@ -9,7 +9,11 @@ use super::serve::seconds;
 use crate::bench::{self, Plan};
 use crate::testing::program;
 
-pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
+    if parser.try_raw_args().is_some_and(|words| words.peek().is_some_and(|word| word == "vss")) {
+        parser.next()?;
+        return run_vss(parser);
+    }
     let (plan, json) = parse(parser)?;
     let report = bench::run(&plan).map_err(Failure::Unavailable)?;
     if json {
@@ -46,4 +50,30 @@ fn parse(mut parser: lexopt::Parser) -> Result<(Plan, bool), Failure> {
     plan.daemon = std::fs::canonicalize(&plan.daemon)
         .map_err(|error| Failure::Unavailable(format!("{}: {error}", plan.daemon.display())))?;
     Ok((plan, json))
+}
+
+fn run_vss(mut parser: lexopt::Parser) -> Result<(), Failure> {
+    let mut plan = bench::vss::Plan::default();
+    let mut json = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("rounds") => plan.rounds = parser.value()?.parse()?,
+            Long("mounts") => plan.mounts = parser.value()?.parse()?,
+            Long("cycles") => plan.cycles = parser.value()?.parse()?,
+            Long("watch") => plan.watch = seconds(&parser.value()?.string()?)?,
+            Long("spread") => plan.spread = true,
+            Long("json") => json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if plan.rounds == 0 || plan.mounts == 0 {
+        return Err(Failure::Usage("at least one round and one mount".to_owned()));
+    }
+    let report = bench::vss::run(&plan).map_err(Failure::Unavailable)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print!("{report}");
+    }
+    Ok(())
 }

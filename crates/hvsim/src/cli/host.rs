@@ -23,6 +23,7 @@ struct Arguments {
     take: bool,
     kind: Option<String>,
     ip: IpInfo,
+    pause: Option<Duration>,
     words: Vec<String>,
 }
 
@@ -36,12 +37,16 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         return crate::network::cli::host(&dir, verb, &rest);
     }
     let mut words = arguments.words.iter().map(String::as_str);
+    let limit = arguments.limit.unwrap_or(DEFAULT_LIMIT);
     let action = match (words.next(), words.next()) {
+        (Some("vss"), Some(verb)) if words.next().is_none() => {
+            let mut client = Client::connect(&dir)?.with_limit(limit);
+            return super::vss::perform(verb, &mut client, arguments.json, arguments.pause);
+        }
         (Some("violations"), None) => Action::Violations,
         (Some("kvp"), Some(verb)) => kvp_action(verb, &words.collect::<Vec<_>>(), &arguments)?,
         _ => return Err(Failure::Usage("no command for the host".to_owned())),
     };
-    let limit = arguments.limit.unwrap_or(DEFAULT_LIMIT);
     let mut client = Client::connect(&dir)?.with_limit(limit);
     perform(action, &mut client, &arguments)
 }
@@ -65,6 +70,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Failure> {
             Long("limit") => found.limit = Some(seconds(&parser.value()?.string()?)?),
             Long("take") => found.take = true,
             Long("type") => found.kind = Some(parser.value()?.string()?),
+            Long("pause") => found.pause = Some(seconds(&parser.value()?.string()?)?),
             Long("dhcp") => found.ip.dhcp = true,
             Long("address") => found.ip.addresses = parser.value()?.string()?,
             Long("mask") => found.ip.masks = parser.value()?.string()?,
@@ -181,7 +187,7 @@ struct Listing<'a> {
     end: &'a HostAnswer,
 }
 
-fn show(json: bool, found: &impl Serialize, people: impl FnOnce() -> String) {
+pub(super) fn show(json: bool, found: &impl Serialize, people: impl FnOnce() -> String) {
     let text = if json { serde_json::to_string(found).unwrap_or_default() } else { people() };
     if !text.is_empty() {
         println!("{text}");

@@ -5,6 +5,7 @@ mod demo;
 mod host;
 mod run;
 mod serve;
+mod vss;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -21,12 +22,14 @@ const USAGE: &str = "\
 hvsim: a simulated Hyper-V host
 
 usage:
-  hvsim serve --dir DIR [--timeout SECONDS] [--adapter hnN=GUID]… [--root TEMPLATE] [--while-stdin]
+  hvsim serve --dir DIR [--timeout SECONDS] [--vss-timeout SECONDS] [--facts DIR]
+              [--adapter hnN=GUID]… [--root TEMPLATE] [--while-stdin]
       Mount the device files at DIR/dev in a private namespace and serve them until a signal comes.
-      --timeout      how long the kernel waits for a daemon (5)
+      --timeout      how long the kernel waits for the key-value daemon (5)
+      --vss-timeout  how long it waits for the backup daemons, together (15)
+      --facts        the guest's facts; its file `mounts` is the mount table that ufssuspend knows
       --adapter      a network adapter that the kernel knows, for SET_IP_INFO; may be repeated
-      --root         a root directory for FreeBSD's executables, with DIR's parent in it and its directory
-                     facts as what the root serves
+      --root         a root directory for FreeBSD's executables, which serves the facts; DIR's parent is in it
       --while-stdin  end when standard input does
   hvsim run --dir DIR [--root TEMPLATE] [--] PROGRAM [ARGUMENT]…
       Run a program that sees DIR/dev, with --root in the machine's root directory.
@@ -45,6 +48,9 @@ usage:
         kvp statistics | detach | attach
         vf attach VF hnN | up VF | down VF | detach VF | migrate VF NEW-VF
                                         the VF of a guest made by hvsim network create --dir DIR
+        vss check | freeze | thaw
+        vss backup [--pause SECONDS]    check, freeze, thaw, and a timeline of what happened
+        vss statistics | timeline | suspended | detach | attach
         violations [--take]             what the guest's programs did against the contract
   hvsim demo
       Play a whole session with the guest's programs and say whether everything is as it must be.
@@ -62,6 +68,12 @@ usage:
   hvsim network create --dir DIR [--dhcp] [--rules FILE]
       Make a guest with a simulated network: stand-ins for ifconfig(8) and others in DIR/sbin,
       rc.conf in DIR/etc, and devd rules of FILE instead of the suite's own.
+  hvsim bench vss [--rounds N] [--mounts N] [--cycles N] [--watch SECONDS] [--spread] [--json]
+      Measure the backup daemon beside one that only makes the bare calls, in turns on the same machine.
+      --rounds     pairs of bursts of which the medians are shown (75)
+      --mounts     UFS file systems that are suspended (32)
+      --cycles     whole backups over which memory and descriptors are watched (10000)
+      --watch      how long to watch for wake-ups, when idle and when frozen (30)
   hvsim --help | --version
 ";
 

@@ -1,7 +1,7 @@
 //! `hvsim serve`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lexopt::prelude::*;
@@ -9,6 +9,7 @@ use lexopt::prelude::*;
 use super::{Failure, chain, required_dir};
 use crate::kvp::{Adapter, Settings};
 use crate::server::{self, Options};
+use crate::vss;
 
 pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let options = parse(parser)?;
@@ -23,18 +24,21 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
 fn parse(mut parser: lexopt::Parser) -> Result<Options, Failure> {
     let mut dir = None;
     let mut kvp = Settings::default();
+    let mut vss = vss::Settings::default();
     let (mut root, mut while_stdin) = (None, false);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
             Long("timeout") => kvp.timeout = seconds(&parser.value()?.string()?)?,
+            Long("vss-timeout") => vss.timeout = seconds(&parser.value()?.string()?)?,
+            Long("facts") => vss.facts = Some(absolute(&PathBuf::from(parser.value()?))?),
             Long("adapter") => kvp.adapters.push(adapter(&parser.value()?.string()?)?),
             Long("root") => root = Some(PathBuf::from(parser.value()?)),
             Long("while-stdin") => while_stdin = true,
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Options { dir: required_dir(dir)?, kvp, root, while_stdin })
+    Ok(Options { dir: required_dir(dir)?, kvp, vss, root, while_stdin })
 }
 
 /// A positive number of seconds, with or without a fraction.
@@ -44,6 +48,10 @@ pub(super) fn seconds(text: &str) -> Result<Duration, Failure> {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| Failure::Usage(format!("{text:?} is no number of seconds")))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
 fn adapter(text: &str) -> Result<Adapter, Failure> {

@@ -2,6 +2,7 @@
 
 mod kvp;
 mod vf;
+mod vss;
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -103,7 +104,7 @@ impl Stage {
 /// Runs the whole demo. `true` when everything was as it must be.
 pub fn run() -> bool {
     let mut stage = Stage::default();
-    for chapter in [kvp::play, vf::play] {
+    for chapter in [kvp::play, vf::play, vss::play] {
         if let Err(error) = chapter(&mut stage) {
             stage.check(false, format_args!("the demo cannot go on: {error}"));
         }

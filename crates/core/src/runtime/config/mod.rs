@@ -3,6 +3,7 @@
 mod kvp;
 mod network;
 mod vf;
+mod vss;
 
 use std::fmt;
 use std::fs::File;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 pub use kvp::Kvp;
 pub use network::Network;
 pub use vf::Vf;
+pub use vss::{MountRule, Vss};
 
 /// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build environment.
 pub const DEFAULT_PATH: &str = match option_env!("HV_CONFIG_FILE") {
@@ -39,6 +41,8 @@ pub struct Config {
     pub network: Network,
     /// The hand-over between hn(4) and its VF.
     pub vf: Vf,
+    /// Live backup.
+    pub vss: Vss,
 }
 
 /// `[log]`.
@@ -191,7 +195,8 @@ impl Config {
         }
         self.kvp.validate()?;
         self.network.validate()?;
-        self.vf.validate()
+        self.vf.validate()?;
+        self.vss.validate()
     }
 }
 

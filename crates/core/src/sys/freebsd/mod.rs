@@ -2,6 +2,7 @@
 
 mod abi_check;
 pub(super) mod interfaces;
+pub(super) mod mounts;
 pub(super) mod routes;
 mod sysctl;
 pub(super) mod system;

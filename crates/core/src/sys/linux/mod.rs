@@ -1,6 +1,7 @@
 //! Linux: the platform of development and tests.
 
 pub(super) mod interfaces;
+pub(super) mod mounts;
 pub(super) mod routes;
 pub(super) mod system;
 pub(super) mod watch;

@@ -1,0 +1,177 @@
+//! `[vss]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::vss::Limits;
+use crate::vss::mounts::{Glob, Policy, Rule, Treatment};
+
+/// `[vss]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Vss {
+    /// The device of the kernel's live backup.
+    pub device: PathBuf,
+    /// The device that suspends UFS.
+    pub suspend_device: PathBuf,
+    /// From the delivery of a freeze to its answer, in milliseconds: 100 to 13,000. The kernel gives up after 15 seconds.
+    pub answer_limit_ms: u64,
+    /// From the freeze to a thaw that the host did not ask for, in milliseconds: up to an hour; 0 means never.
+    pub watchdog_ms: u64,
+    /// The directory of the hooks.
+    pub hook_dir: PathBuf,
+    /// How long one hook may take before the freeze, in milliseconds: 100 to 13,000, and never more than is left of
+    /// [`Self::answer_limit_ms`].
+    pub freeze_hook_limit_ms: u64,
+    /// How long one hook may take after the thaw, in milliseconds: 100 to 600,000.
+    pub thaw_hook_limit_ms: u64,
+    /// zpool(8).
+    pub zpool: PathBuf,
+    /// sync(8).
+    pub sync: PathBuf,
+    /// fsync(1).
+    pub fsync: PathBuf,
+    /// Patterns of mount points that a backup ignores.
+    pub exclude: Vec<Glob>,
+    /// What is done with which mount, the first that applies; where none does, the defaults.
+    pub mounts: Vec<MountRule>,
+}
+
+/// `[[vss.mounts]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MountRule {
+    /// The exact name of a file system type; any where it is missing.
+    #[serde(rename = "type")]
+    pub fs_type: Option<String>,
+    /// A pattern of the mount point; any where it is missing.
+    pub mount_point: Option<Glob>,
+    /// What is done.
+    pub action: Treatment,
+}
+
+impl Default for Vss {
+    fn default() -> Self {
+        Self {
+            device: "/dev/hv_fsvss_dev".into(),
+            suspend_device: "/dev/ufssuspend".into(),
+            answer_limit_ms: 10_000,
+            watchdog_ms: 60_000,
+            hook_dir: "/usr/local/etc/hyperv/vss.d".into(),
+            freeze_hook_limit_ms: 5_000,
+            thaw_hook_limit_ms: 30_000,
+            zpool: "/sbin/zpool".into(),
+            sync: "/bin/sync".into(),
+            fsync: "/usr/bin/fsync".into(),
+            exclude: Vec::new(),
+            mounts: Vec::new(),
+        }
+    }
+}
+
+impl Vss {
+    /// The deadlines.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            answer: Duration::from_millis(self.answer_limit_ms),
+            watchdog: (self.watchdog_ms > 0).then(|| Duration::from_millis(self.watchdog_ms)),
+            freeze_hook: Duration::from_millis(self.freeze_hook_limit_ms),
+            thaw_hook: Duration::from_millis(self.thaw_hook_limit_ms),
+        }
+    }
+
+    /// What is done with which mount.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let rule = |rule: &MountRule| Rule {
+            fs_type: rule.fs_type.clone(),
+            mount_point: rule.mount_point.clone(),
+            treatment: rule.action,
+        };
+        Policy { exclude: self.exclude.clone(), rules: self.mounts.iter().map(rule).collect() }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let check = |good: bool, key, expected| {
+            if good { Ok(()) } else { Err(ConfigError::Value { key, expected }) }
+        };
+        let hook_range = 100..=13_000;
+        check(hook_range.contains(&self.answer_limit_ms), "vss.answer-limit-ms", "from 100 to 13000")?;
+        check(self.watchdog_ms <= 3_600_000, "vss.watchdog-ms", "from 0 to 3600000")?;
+        check(
+            hook_range.contains(&self.freeze_hook_limit_ms),
+            "vss.freeze-hook-limit-ms",
+            "from 100 to 13000",
+        )?;
+        check(
+            (100..=600_000).contains(&self.thaw_hook_limit_ms),
+            "vss.thaw-hook-limit-ms",
+            "from 100 to 600000",
+        )?;
+        let named = |rule: &MountRule| rule.fs_type.is_some() || rule.mount_point.is_some();
+        check(self.mounts.iter().all(named), "vss.mounts", "entries that name a type or a mount-point")?;
+        let ufs = |rule: &MountRule| {
+            rule.action != Treatment::Suspend || rule.fs_type.as_ref().is_none_or(|name| name == "ufs")
+        };
+        check(self.mounts.iter().all(ufs), "vss.mounts", "entries that suspend nothing but ufs")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::Config;
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vss, String> {
+        Config::parse(text, Path::new("x.toml")).map(|config| config.vss).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn rules_and_exclusions_become_a_policy() {
+        let vss = parse(
+            "[vss]\nexclude = [\"/scratch/**\"]\n[[vss.mounts]]\ntype = \"ext2fs\"\nmount-point = \"/l*\"\n\
+             action = \"sync\"\n[[vss.mounts]]\nmount-point = \"/usb\"\naction = \"veto\"\n",
+        )
+        .unwrap();
+        let policy = vss.policy();
+        assert_eq!(policy.exclude[0].as_str(), "/scratch/**");
+        assert_eq!(policy.rules.len(), 2);
+        assert_eq!(policy.rules[0].fs_type.as_deref(), Some("ext2fs"));
+        assert_eq!((policy.rules[1].treatment, &policy.rules[1].fs_type), (Treatment::Veto, &None));
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_engine() {
+        assert_eq!(parse("").unwrap().limits(), Limits::default());
+        assert_eq!(parse("").unwrap().policy(), Policy::default());
+        assert_eq!(parse("[vss]\nwatchdog-ms = 0").unwrap().limits().watchdog, None);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (text, wanted) in [
+            ("[vss]\nanswer-limit-ms = 14000", "vss.answer-limit-ms must be"),
+            ("[vss]\nwatchdog-ms = 3600001", "vss.watchdog-ms must be"),
+            ("[vss]\nfreeze-hook-limit-ms = 1", "vss.freeze-hook-limit-ms must be"),
+            ("[vss]\nthaw-hook-limit-ms = 1", "vss.thaw-hook-limit-ms must be"),
+            ("[vss]\nexclude = [\"mnt\"]", "x.toml:2:11: a pattern of mount points must begin with"),
+            ("[[vss.mounts]]\naction = \"sync\"", "vss.mounts must be entries that name"),
+            (
+                "[[vss.mounts]]\ntype = \"zfs\"\naction = \"suspend\"",
+                "vss.mounts must be entries that suspend",
+            ),
+            ("[[vss.mounts]]\ntype = \"zfs\"\naction = \"freeze\"", "x.toml:3:10: unknown variant `freeze`"),
+            ("[[vss.mounts]]\ntype = \"zfs\"", "x.toml:1:1: missing field `action`"),
+            ("[[vss.mounts]]\nfs = \"zfs\"\naction = \"sync\"", "x.toml:2:1: unknown field `fs`"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(wanted), "{error}");
+        }
+    }
+}

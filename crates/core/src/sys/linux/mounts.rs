@@ -1,0 +1,83 @@
+//! The mount table of Linux, for display, and which of this process's descriptors a simulated kernel would mind.
+
+use std::ffi::c_int;
+use std::{fs, io};
+
+use crate::sys::mount_table::unescape;
+use crate::vss::HeldOpen;
+use crate::vss::mounts::{FsId, Mount, mount_of};
+
+/// /proc/self/mountinfo, oldest first.
+pub(in crate::sys) fn table() -> io::Result<Vec<Mount>> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(text.lines().filter_map(mount).collect())
+}
+
+/// `36 35 98:0 /root /on rw,noatime master:1 - ext3 /dev/root rw` (proc_pid_mountinfo(5)).
+fn mount(line: &str) -> Option<Mount> {
+    let (left, right) = line.split_once(" - ")?;
+    let left: Vec<&str> = left.split(' ').collect();
+    let right: Vec<&str> = right.split(' ').collect();
+    let (major, minor) = left.get(2)?.split_once(':')?;
+    let fs_type = (*right.first()?).to_owned();
+    let read_only = |options: &str| options.split(',').any(|option| option == "ro");
+    Some(Mount {
+        local: !matches!(fs_type.as_str(), "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "ceph"),
+        fs_type,
+        from: unescape(right.get(1)?),
+        on: unescape(left.get(4)?),
+        id: FsId([major.parse().ok()?, minor.parse().ok()?]),
+        read_only: read_only(left.get(5)?) || right.get(2).is_some_and(|options| read_only(options)),
+    })
+}
+
+/// See [`crate::sys::system_facts::FactsSource::held_open_for_writing`]: by path, for a simulated mount is a directory.
+pub(in crate::sys) fn held_open_for_writing(table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
+    let mut held = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // The descriptor of this very listing is gone when it is looked at.
+        let (Some(name), Ok(path)) = (name.to_str(), fs::read_link(entry.path())) else { continue };
+        let Ok(descriptor) = name.parse::<c_int>() else { continue };
+        let found = path.to_str().filter(|path| path.starts_with('/')).and_then(|path| mount_of(table, path));
+        if let Some(mount) = found
+            && is_file_open_for_writing(name)
+        {
+            held.push(HeldOpen { descriptor, id: mount.id });
+        }
+    }
+    held.sort_by_key(|held| held.descriptor);
+    Ok(held)
+}
+
+/// A character device is on devfs in a FreeBSD guest, whatever the simulated table says of its path.
+fn is_file_open_for_writing(descriptor: &str) -> bool {
+    let regular =
+        fs::metadata(format!("/proc/self/fd/{descriptor}")).is_ok_and(|metadata| metadata.is_file());
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|text| c_int::from_str_radix(text.trim(), 8).ok()).unwrap_or(libc::O_RDONLY);
+    regular && flags & libc::O_ACCMODE != libc::O_RDONLY
+}
+
+/// Closes all descriptors from this one on.
+pub(in crate::sys) fn close_from(first: c_int) {
+    // SAFETY: the numbers are plain integers; the caller owns no descriptor yet, so none is closed under anybody's hands.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo() {
+        let line = "36 35 98:1 / /mnt\\0401 ro,noatime master:1 shared:2 - nfs4 server:/x rw,vers=4";
+        let mount = mount(line).unwrap();
+        assert_eq!((mount.fs_type.as_str(), mount.on.as_str()), ("nfs4", "/mnt 1"));
+        assert_eq!((mount.from.as_str(), mount.id), ("server:/x", FsId([98, 1])));
+        assert!(mount.read_only && !mount.local);
+        assert!(super::mount("no such line").is_none());
+    }
+}

@@ -1,0 +1,162 @@
+//! The table of mounted file systems.
+
+use std::io;
+
+use super::system_facts::FactsSource;
+use super::{freebsd_abi as abi, os, simulated};
+use crate::vss::HeldOpen;
+use crate::vss::mounts::{FsId, Mount};
+
+impl FactsSource {
+    /// All mounts, oldest first, as getfsstat(2) with MNT_NOWAIT knows them: no file system is asked anything, so a
+    /// file server that does not answer holds nobody up.
+    ///
+    /// A directory has them in its file `mounts`, one a line: `TYPE FROM ON FLAGS FSID0 FSID1`, with flags as a number
+    /// or as names joined by commas, and `\040` for a blank. On Linux the system's own mounts are for display only.
+    ///
+    /// # Errors
+    /// A failed system call; a file that cannot be read or has a line that is none of these.
+    pub fn mounts(&self) -> io::Result<Vec<Mount>> {
+        match self {
+            Self::System => os::mounts::table(),
+            Self::Directory(directory) => {
+                parse_table(&simulated::read(directory, "mounts")?.unwrap_or_default())
+            }
+        }
+    }
+
+    /// The descriptors of this process that are open for writing, with the file system each is on. Those on no mount
+    /// of `table` are left out; devices, sockets and pipes are on none.
+    ///
+    /// # Errors
+    /// The process cannot look at itself.
+    pub fn held_open_for_writing(&self, table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
+        os::mounts::held_open_for_writing(table)
+    }
+}
+
+/// Closes all descriptors but the standard streams: what a caller left open could be open for writing.
+///
+/// To be called first of all, while the process owns none of them.
+pub fn close_inherited_descriptors() {
+    os::mounts::close_from(3);
+}
+
+fn parse_table(text: &str) -> io::Result<Vec<Mount>> {
+    simulated::lines(text)
+        .map(|line| {
+            parse_line(line).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{line:?} is no line of a mount table"))
+            })
+        })
+        .collect()
+}
+
+fn parse_line(line: &str) -> Option<Mount> {
+    let mut words = line.split_ascii_whitespace();
+    let (fs_type, from, on, flags) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let id = FsId([words.next()?.parse().ok()?, words.next()?.parse().ok()?]);
+    let flags = parse_flags(flags)?;
+    Some(Mount {
+        fs_type: fs_type.to_owned(),
+        from: unescape(from),
+        on: unescape(on),
+        id,
+        read_only: flags & abi::MNT_RDONLY != 0,
+        local: flags & abi::MNT_LOCAL != 0,
+    })
+}
+
+/// A number, or names of which only those count that a backup looks at.
+fn parse_flags(text: &str) -> Option<u64> {
+    if let Some(hex) = text.strip_prefix("0x") {
+        return u64::from_str_radix(hex, 16).ok();
+    }
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return text.parse().ok();
+    }
+    let bit = |name: &str| match name {
+        "rdonly" => abi::MNT_RDONLY,
+        "local" => abi::MNT_LOCAL,
+        _ => 0,
+    };
+    Some(text.split(',').map(bit).fold(0, |flags, bit| flags | bit))
+}
+
+/// A text in which a backslash and three octal digits stand for a byte, as in fstab(5).
+pub(super) fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let octal = (*first == b'\\').then(|| after.get(..3).and_then(octal_byte)).flatten();
+        bytes.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { after.get(3..).unwrap_or_default() } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn octal_byte(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_mount_table() {
+        let table = parse_table(
+            "# the root\nufs /dev/da0p2 / local,rootfs 7 -9\nzfs tank/a\\040b /a\\040b 0x1001 1 2\n\
+             nfs server:/x /x 0 3 4\n\n",
+        )
+        .unwrap();
+        assert_eq!(table.len(), 3);
+        assert_eq!(
+            (table[0].fs_type.as_str(), table[0].on.as_str(), table[0].id),
+            ("ufs", "/", FsId([7, -9]))
+        );
+        assert!(table[0].local && !table[0].read_only);
+        assert_eq!((table[1].from.as_str(), table[1].on.as_str()), ("tank/a b", "/a b"));
+        assert!(table[1].local && table[1].read_only);
+        assert!(!table[2].local);
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_an_error_that_shows_it() {
+        for line in ["ufs", "ufs a / local 1", "ufs a / local 1 x", "ufs a / 0xg 1 2", "ufs a / 1x 1 2"] {
+            assert!(parse_table(line).unwrap_err().to_string().contains(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_whole_escapes_are_read() {
+        assert_eq!(unescape("a\\040b\\\\04\\777\\303\\251"), "a b\\\\04\\777é");
+    }
+
+    #[test]
+    fn a_missing_file_is_a_machine_without_mounts() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = FactsSource::Directory(directory.path().to_owned());
+        assert_eq!(source.mounts().unwrap(), []);
+    }
+
+    #[test]
+    fn the_running_system_has_a_root() {
+        assert!(FactsSource::System.mounts().unwrap().iter().any(|mount| mount.on == "/"));
+    }
+
+    #[test]
+    fn a_file_open_for_writing_is_found_on_its_mount() {
+        let directory = tempfile::tempdir().unwrap();
+        let on = directory.path().to_str().unwrap();
+        let table = parse_table(&format!("ufs a {on} local 77 1\nufs b {on}/deeper local 78 1\n")).unwrap();
+        let held = |table| FactsSource::default().held_open_for_writing(table).unwrap();
+        let path = directory.path().join("log");
+        let file = std::fs::File::create(&path).unwrap();
+        let found: Vec<FsId> = held(&table).into_iter().map(|held| held.id).collect();
+        assert_eq!(found, [FsId([77, 1])]);
+        drop(file);
+        let _reader = std::fs::File::open(&path).unwrap();
+        assert!(held(&table).is_empty());
+    }
+}

@@ -1,0 +1,113 @@
+//! The devices of a live backup: `/dev/hv_fsvss_dev` or `/dev/hv_appvss_dev`, and `/dev/ufssuspend`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use crate::abi::vss::{Answer, MESSAGE_SIZE, Request};
+use crate::vss::mounts::FsId;
+
+/// The calls of dev/hyperv/hv_snapshot.h and ufs/ffs/fs.h, with the request numbers of this platform.
+mod calls {
+    use super::MESSAGE_SIZE;
+
+    nix::ioctl_read!(vss_read, b'v', 2, [u8; MESSAGE_SIZE]);
+    nix::ioctl_write_ptr!(vss_write, b'v', 3, [u8; MESSAGE_SIZE]);
+    nix::ioctl_write_ptr!(ufs_suspend, b'U', 1, [i32; 2]);
+    nix::ioctl_none!(ufs_resume, b'U', 2);
+}
+
+/// The request numbers of this platform, for the simulated devices.
+pub mod numbers {
+    use super::MESSAGE_SIZE;
+
+    /// IOCHVVSSREAD.
+    pub const VSS_READ: u64 = nix::request_code_read!(b'v', 2, MESSAGE_SIZE);
+    /// IOCHVVSSWRITE.
+    pub const VSS_WRITE: u64 = nix::request_code_write!(b'v', 3, MESSAGE_SIZE);
+    /// UFSSUSPEND.
+    pub const UFS_SUSPEND: u64 = nix::request_code_write!(b'U', 1, 8);
+    /// UFSRESUME.
+    pub const UFS_RESUME: u64 = nix::request_code_none!(b'U', 2);
+}
+
+/// The kernel's end of a live backup. One process can have it open.
+#[derive(Debug)]
+pub struct VssDevice(File);
+
+impl VssDevice {
+    /// Opens the device. From then on the kernel delivers requests, and fails them all once it is closed again.
+    ///
+    /// # Errors
+    /// What open(2) says: `ResourceBusy` where another process has it, `NotFound` off Hyper-V.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        File::options().read(true).write(true).open(path).map(Self)
+    }
+
+    /// Takes the request that waits. `None` where none does any more, because it timed out after poll(2) saw it.
+    ///
+    /// # Errors
+    /// What ioctl(2) says: the device is gone.
+    pub fn read(&self) -> io::Result<Option<Request>> {
+        let mut message = [0; MESSAGE_SIZE];
+        // SAFETY: the descriptor is open, and the pointer is to as many bytes as the request number says are written.
+        unsafe { calls::vss_read(self.0.as_raw_fd(), &raw mut message) }?;
+        Ok(Request::decode(&message))
+    }
+
+    /// Answers a request. An answer that comes too late is ignored by the kernel without a word.
+    ///
+    /// # Errors
+    /// What ioctl(2) says: the device is gone.
+    pub fn write(&self, answer: Answer) -> io::Result<()> {
+        let message = answer.encode();
+        // SAFETY: the descriptor is open, and the pointer is to as many bytes as the request number says are read.
+        unsafe { calls::vss_write(self.0.as_raw_fd(), &raw const message) }?;
+        Ok(())
+    }
+}
+
+impl AsFd for VssDevice {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A descriptor of `/dev/ufssuspend`, which suspends at most one file system. Dropping it, or the death of the process,
+/// resumes that.
+#[derive(Debug)]
+pub struct SuspendDevice(File);
+
+impl SuspendDevice {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// What open(2) says; only root may.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        File::options().read(true).write(true).open(path).map(Self)
+    }
+
+    /// Suspends writes to a file system: first all of it is brought to disk, then whoever writes sleeps until it is
+    /// resumed.
+    ///
+    /// # Errors
+    /// What ioctl(2) says: ENOENT for an id that is not mounted, EINVAL for no UFS, EBUSY where it is suspended already or
+    /// this descriptor suspends another one, EDEADLK where this process has a second thread or holds a descriptor open
+    /// for writing there, EPERM in a jail. The file system is then not suspended.
+    pub fn suspend(&self, id: FsId) -> io::Result<()> {
+        // SAFETY: the descriptor is open, and the pointer is to an fsid_t, two i32.
+        unsafe { calls::ufs_suspend(self.0.as_raw_fd(), &raw const id.0) }?;
+        Ok(())
+    }
+
+    /// Resumes writes.
+    ///
+    /// # Errors
+    /// What ioctl(2) says: ENOENT where nothing is suspended. Dropping the descriptor resumes in any case.
+    pub fn resume(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open, and the call takes no argument.
+        unsafe { calls::ufs_resume(self.0.as_raw_fd()) }?;
+        Ok(())
+    }
+}

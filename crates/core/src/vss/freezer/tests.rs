@@ -1,0 +1,793 @@
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use super::*;
+use crate::vss::hooks::Skipped;
+use crate::vss::mounts::{Glob, Rule};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn request(operation: Operation, id: u64) -> Request {
+    Request { operation, id }
+}
+
+fn mount(fs_type: &str, from: &str, on: &str, number: i32) -> Mount {
+    Mount {
+        fs_type: fs_type.into(),
+        from: from.into(),
+        on: on.into(),
+        id: FsId([number, 0]),
+        read_only: false,
+        local: true,
+    }
+}
+
+fn ufs(count: usize) -> Vec<Mount> {
+    let on = |n: usize| if n == 0 { "/".to_owned() } else { format!("/m{n}") };
+    (0..count).map(|n| mount("ufs", &format!("/dev/da{n}"), &on(n), i32::try_from(n).unwrap() + 1)).collect()
+}
+
+/// A guest that does what it is told at once, and watches that nothing forbidden is asked of it.
+struct Guest {
+    freezer: Freezer,
+    now: Duration,
+    table: Result<Vec<Mount>, String>,
+    selection: Selection,
+    /// What suspending the n-th slot leads to; success where nothing is said.
+    suspend: Vec<Suspended>,
+    /// How long each call of suspend takes.
+    suspend_takes: Duration,
+    open: Result<(), String>,
+    answer: Result<(), String>,
+    answer_takes: Duration,
+    /// How the next programs end; success where nothing is said. `None`: it runs on.
+    programs: VecDeque<Option<Ended>>,
+    program_takes: Duration,
+    suspended: Vec<usize>,
+    open_slots: usize,
+    held: bool,
+    running: bool,
+    left: Option<Leaving>,
+    /// What was done, in short words.
+    trace: Vec<String>,
+}
+
+impl Guest {
+    fn new(table: Vec<Mount>) -> Self {
+        Self {
+            freezer: Freezer::new(Rules::default()),
+            now: seconds(1000),
+            table: Ok(table),
+            selection: Selection::default(),
+            suspend: Vec::new(),
+            suspend_takes: Duration::ZERO,
+            open: Ok(()),
+            answer: Ok(()),
+            answer_takes: Duration::ZERO,
+            programs: VecDeque::new(),
+            program_takes: Duration::ZERO,
+            suspended: Vec::new(),
+            open_slots: 0,
+            held: false,
+            running: false,
+            left: None,
+            trace: Vec::new(),
+        }
+    }
+
+    fn with_hooks(mut self, names: &[&str]) -> Self {
+        let hook = |name: &&str| Hook { name: (*name).into(), path: PathBuf::from(format!("/d/{name}")) };
+        self.selection.hooks = names.iter().map(hook).collect();
+        self
+    }
+
+    fn send(&mut self, event: Event) {
+        let mut actions: VecDeque<Action> = self.freezer.handle(event, self.now).into();
+        while let Some(action) = actions.pop_front() {
+            if let Some(event) = self.perform(action) {
+                actions.extend(self.freezer.handle(event, self.now));
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Survey(purpose) => {
+                self.trace.push("survey".into());
+                Some(Event::Surveyed(purpose, self.table.clone()))
+            }
+            Action::ListHooks => Some(Event::Hooks(self.selection.clone())),
+            Action::Run(task, limit) => self.run(&task, limit),
+            Action::Stop => {
+                assert!(self.running, "nothing to stop");
+                self.running = false;
+                self.trace.push("stop".into());
+                None
+            }
+            Action::Open(count) => {
+                self.trace.push(format!("open {count}"));
+                self.open_slots = count;
+                Some(Event::Opened(self.open.clone()))
+            }
+            Action::HoldLog => {
+                assert!(self.suspended.is_empty(), "the log is held too late");
+                self.held = true;
+                None
+            }
+            Action::ReleaseLog => {
+                assert!(self.suspended.is_empty(), "the log is released while frozen");
+                self.held = false;
+                None
+            }
+            Action::Suspend { slot, mount } => Some(self.suspend(slot, &mount)),
+            Action::Resume(slot) => {
+                assert_eq!(self.suspended.pop(), Some(slot), "resumed out of order");
+                self.trace.push(format!("resume {slot}"));
+                None
+            }
+            Action::Close => {
+                assert!(self.suspended.is_empty(), "left to the close");
+                self.open_slots = 0;
+                None
+            }
+            Action::Answer(answer) => {
+                let word = if answer.status == Status::Success { "yes" } else { "no" };
+                self.trace.push(format!("{} {} {word}", answer.request.operation, answer.request.id));
+                self.now += self.answer_takes;
+                Some(Event::Answered(self.answer.clone()))
+            }
+            Action::Log(_, text) => {
+                self.trace.push(format!("log {text}"));
+                None
+            }
+            Action::Leave(leaving) => {
+                assert!(self.suspended.is_empty(), "left while frozen");
+                self.trace.push("leave".into());
+                self.left = Some(leaving);
+                None
+            }
+        }
+    }
+
+    fn run(&mut self, task: &Task, limit: Duration) -> Option<Event> {
+        assert!(self.suspended.is_empty() && !self.held, "a program while frozen");
+        assert!(!limit.is_zero());
+        self.trace.push(match task {
+            Task::Hook(hook, phase) => format!("{phase} {}", hook.name),
+            Task::SyncPools(pools) => format!("sync {}", pools.join(",")),
+            Task::SyncAll => "sync".into(),
+            Task::SyncDirectories(directories) => format!("fsync {}", directories.join(",")),
+        });
+        self.now += self.program_takes;
+        match self.programs.pop_front() {
+            Some(None) => {
+                self.running = true;
+                None
+            }
+            Some(Some(ended)) => Some(Event::Ended(ended)),
+            None => Some(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() })),
+        }
+    }
+
+    fn suspend(&mut self, slot: usize, mount: &Mount) -> Event {
+        assert!(self.held && slot < self.open_slots, "not prepared");
+        self.now += self.suspend_takes;
+        let outcome = self.suspend.get(slot).cloned().unwrap_or(Suspended::Done);
+        if outcome == Suspended::Done {
+            self.suspended.push(slot);
+            self.trace.push(format!("suspend {}", mount.on));
+        }
+        Event::Suspended(outcome)
+    }
+
+    fn ask(&mut self, operation: Operation, id: u64) {
+        self.send(Event::Request { request: request(operation, id), age: Duration::ZERO });
+    }
+
+    fn tick_at(&mut self, now: Duration) {
+        self.now = now;
+        self.send(Event::Tick);
+    }
+
+    /// What was done since the last call, without log lines.
+    fn done(&mut self) -> Vec<String> {
+        self.trace.drain(..).filter(|entry| !entry.starts_with("log ")).collect()
+    }
+
+    fn logged(&self, text: &str) -> bool {
+        self.trace.iter().any(|entry| entry.starts_with("log ") && entry.contains(text))
+    }
+
+    fn assert_at_rest(&self) {
+        assert!(self.suspended.is_empty() && !self.held && !self.running && self.open_slots == 0);
+        assert!(!self.freezer.is_frozen());
+        assert_eq!(self.freezer.deadline(), None);
+    }
+}
+
+fn failed(reason: &str) -> Option<Ended> {
+    Some(Ended { outcome: Outcome::Failed(reason.into()), output: vec!["oh no".into()] })
+}
+
+use Operation::{Check, Freeze, Other, Thaw};
+
+#[test]
+fn a_backup_from_check_to_thaw() {
+    let mut guest = Guest::new(ufs(3));
+    guest.ask(Check, 1);
+    assert_eq!(guest.done(), ["survey", "check 1 yes"]);
+    guest.ask(Freeze, 2);
+    assert_eq!(guest.done(), ["survey", "open 3", "suspend /m2", "suspend /m1", "suspend /", "freeze 2 yes"]);
+    assert!(guest.freezer.is_frozen() && guest.held);
+    guest.ask(Thaw, 3);
+    assert_eq!(guest.done(), ["resume 2", "resume 1", "resume 0", "thaw 3 yes"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_guest_without_ufs_is_frozen_by_being_synced() {
+    let mut guest = Guest::new(vec![
+        mount("zfs", "zroot/ROOT/default", "/", 1),
+        mount("zfs", "tank", "/tank", 2),
+        mount("msdosfs", "/dev/gpt/efiboot0", "/boot/efi", 3),
+    ]);
+    guest.ask(Freeze, 1);
+    assert_eq!(
+        guest.done(),
+        ["survey", "sync zroot,tank", "sync", "fsync /boot/efi", "survey", "open 0", "freeze 1 yes"]
+    );
+    guest.ask(Thaw, 2);
+    assert_eq!(guest.done(), ["thaw 2 yes"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn check_names_every_mount_that_stands_in_the_way() {
+    let mut table = ufs(1);
+    table.push(mount("ext2fs", "/dev/da5", "/linux", 5));
+    table.push(mount("msdosfs", "/dev/da6", "/usb", 6));
+    let mut guest = Guest::new(table);
+    guest.ask(Check, 1);
+    assert!(guest.logged("check refused: /linux (ext2fs)"));
+    assert!(guest.logged("check refused: /usb (msdosfs)"));
+    assert_eq!(guest.done(), ["survey", "check 1 no"]);
+}
+
+#[test]
+fn a_mount_table_that_cannot_be_read_is_a_failed_request() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.table = Err("getfsstat: EIO".into());
+    guest.ask(Check, 1);
+    guest.ask(Freeze, 2);
+    assert!(guest.logged("freeze failed, nothing is frozen: getfsstat: EIO"));
+    assert_eq!(guest.done(), ["survey", "check 1 no", "survey", "freeze 2 no"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_descriptor_of_our_own_vetoes_in_one_clear_sentence() {
+    let mut guest = Guest::new(ufs(2));
+    let held_open = vec![HeldOpen { descriptor: 2, id: FsId([2, 0]) }];
+    guest.freezer.set_rules(Rules { held_open, ..Rules::default() });
+    guest.ask(Check, 1);
+    assert!(guest.logged("/m1 (ufs): this daemon itself holds descriptor 2 open for writing there"));
+    guest.ask(Freeze, 2);
+    assert_eq!(guest.done(), ["survey", "check 1 no", "survey", "freeze 2 no"]);
+
+    // It matters only where the mount would be suspended.
+    let policy = Policy {
+        rules: vec![Rule {
+            fs_type: None,
+            mount_point: Some(Glob::try_from("/m1".to_owned()).unwrap()),
+            treatment: Treatment::Sync,
+        }],
+        ..Policy::default()
+    };
+    guest.freezer.set_rules(Rules { policy, ..guest.freezer.rules().clone() });
+    guest.ask(Check, 3);
+    assert_eq!(guest.done(), ["survey", "check 3 yes"]);
+}
+
+#[test]
+fn failure_at_mount_k_of_n_resumes_all_at_once_and_in_reverse() {
+    for count in 1..=6 {
+        for k in 0..count {
+            let mut guest = Guest::new(ufs(count)).with_hooks(&["a"]);
+            guest.suspend = vec![Suspended::Done; k];
+            guest.suspend.push(Suspended::Failed("EBUSY".into()));
+            guest.ask(Freeze, 1);
+            let on =
+                |slot: usize| if slot + 1 == count { "/".into() } else { format!("/m{}", count - 1 - slot) };
+            assert!(guest.logged(&format!("cannot suspend {}: EBUSY", on(k))), "{k} of {count}");
+            let mut wanted =
+                vec!["survey".into(), "freeze a".into(), "survey".into(), format!("open {count}")];
+            wanted.extend((0..k).map(|slot| format!("suspend {}", on(slot))));
+            wanted.extend((0..k).rev().map(|slot| format!("resume {slot}")));
+            wanted.extend(["freeze 1 no".into(), "abort a".into()]);
+            assert_eq!(guest.done(), wanted, "{k} of {count}");
+            guest.assert_at_rest();
+
+            // The guest takes the next backup.
+            guest.suspend.clear();
+            guest.ask(Freeze, 2);
+            assert!(guest.done().contains(&"freeze 2 yes".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn descriptors_that_cannot_be_opened_are_a_failed_freeze() {
+    let mut guest = Guest::new(ufs(2));
+    guest.open = Err("cannot open /dev/ufssuspend: EMFILE".into());
+    guest.ask(Freeze, 1);
+    assert!(guest.logged("EMFILE"));
+    assert_eq!(guest.done(), ["survey", "open 2", "freeze 1 no"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_second_freeze_is_refused_without_harm() {
+    let mut guest = Guest::new(ufs(2));
+    guest.ask(Freeze, 1);
+    guest.done();
+    guest.ask(Freeze, 2);
+    guest.ask(Check, 3);
+    assert_eq!(guest.done(), ["freeze 2 no", "check 3 no"]);
+    assert_eq!(guest.suspended, [0, 1]);
+    guest.ask(Thaw, 4);
+    assert_eq!(guest.done(), ["resume 1", "resume 0", "thaw 4 yes"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_thaw_without_a_freeze_succeeds() {
+    let mut guest = Guest::new(ufs(1));
+    guest.ask(Thaw, 1);
+    guest.ask(Thaw, 2);
+    assert_eq!(guest.done(), ["thaw 1 yes", "thaw 2 yes"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn an_unknown_operation_is_answered_with_its_own_number() {
+    let mut guest = Guest::new(ufs(1));
+    guest.ask(Other(0), 1);
+    guest.ask(Freeze, 2);
+    guest.done();
+    guest.ask(Other(77), 3);
+    assert_eq!(guest.done(), ["operation 77 3 no"]);
+    assert!(guest.freezer.is_frozen());
+}
+
+#[test]
+fn a_mount_that_vanished_is_no_failure() {
+    let mut guest = Guest::new(ufs(3));
+    guest.suspend = vec![Suspended::Done, Suspended::Vanished];
+    guest.ask(Freeze, 1);
+    assert!(guest.logged("it was unmounted: /m1"));
+    assert_eq!(guest.done(), ["survey", "open 3", "suspend /m2", "suspend /", "freeze 1 yes"]);
+    guest.ask(Thaw, 2);
+    assert_eq!(guest.done(), ["resume 2", "resume 0", "thaw 2 yes"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn mounts_that_appear_after_the_check_are_judged_and_suspended() {
+    let mut guest = Guest::new(ufs(1));
+    guest.ask(Check, 1);
+    guest.table.as_mut().unwrap().push(mount("ufs", "/dev/md0", "/img", 9));
+    guest.ask(Freeze, 2);
+    assert_eq!(
+        guest.done(),
+        ["survey", "check 1 yes", "survey", "open 2", "suspend /img", "suspend /", "freeze 2 yes"]
+    );
+    guest.ask(Thaw, 3);
+    guest.table.as_mut().unwrap().push(mount("ext2fs", "/dev/da9", "/linux", 10));
+    guest.done();
+    guest.ask(Freeze, 4);
+    assert_eq!(guest.done(), ["survey", "freeze 4 no"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn what_a_hook_mounts_is_synced_or_vetoes_before_anything_is_suspended() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.programs.push_back(None);
+    guest.ask(Freeze, 1);
+    guest.table.as_mut().unwrap().push(mount("zfs", "late/x", "/x", 9));
+    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    assert_eq!(
+        guest.done(),
+        ["survey", "freeze a", "survey", "sync late", "survey", "open 1", "suspend /", "freeze 1 yes"]
+    );
+    guest.ask(Thaw, 2);
+    guest.done();
+
+    guest.running = false;
+    guest.programs.push_back(None);
+    guest.ask(Freeze, 3);
+    guest.table.as_mut().unwrap().push(mount("ext2fs", "/dev/da9", "/linux", 10));
+    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    assert_eq!(guest.done(), ["survey", "freeze a", "survey", "freeze 3 no", "abort a"]);
+}
+
+#[test]
+fn hooks_run_in_order_before_and_in_reverse_after_the_answer() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20", "30"]);
+    guest.selection.skipped = vec![Skipped { path: "/d/x".into(), reason: "it is not owned by root" }];
+    guest.ask(Freeze, 1);
+    assert!(guest.logged("hook skipped path=/d/x: it is not owned by root"));
+    assert_eq!(
+        guest.done(),
+        ["survey", "freeze 10", "freeze 20", "freeze 30", "survey", "open 1", "suspend /", "freeze 1 yes"]
+    );
+    guest.ask(Thaw, 2);
+    assert_eq!(guest.done(), ["resume 0", "thaw 2 yes", "thaw 30", "thaw 20", "thaw 10"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_failing_hook_vetoes_and_those_that_ran_are_told() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20", "30"]);
+    let fine = Some(Ended { outcome: Outcome::Succeeded, output: vec!["checkpoint done".into()] });
+    guest.programs = VecDeque::from([fine, failed("20 ended with status 3")]);
+    guest.ask(Freeze, 1);
+    assert!(guest.logged("hook=10 phase=freeze: checkpoint done"));
+    assert!(guest.logged("hook=20 phase=freeze: oh no"));
+    assert!(guest.logged("freeze failed, nothing is frozen: 20 ended with status 3"));
+    assert_eq!(guest.done(), ["survey", "freeze 10", "freeze 20", "freeze 1 no", "abort 20", "abort 10"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_hook_that_cannot_be_started_vetoes_and_needs_no_abort() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20"]);
+    let fine = Some(Ended { outcome: Outcome::Succeeded, output: Vec::new() });
+    let absent = Some(Ended { outcome: Outcome::NotStarted("cannot run /d/20".into()), output: Vec::new() });
+    guest.programs = VecDeque::from([fine, absent]);
+    guest.ask(Freeze, 1);
+    assert_eq!(guest.done(), ["survey", "freeze 10", "freeze 20", "freeze 1 no", "abort 10"]);
+}
+
+#[test]
+fn a_hook_that_fails_afterwards_is_only_a_warning() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20"]);
+    guest.ask(Freeze, 1);
+    guest.programs = VecDeque::from([failed("20 ended with status 1")]);
+    guest.ask(Thaw, 2);
+    assert!(guest.logged("hook failed hook=20 phase=thaw: 20 ended with status 1"));
+    assert_eq!(guest.done().last().unwrap(), "thaw 10");
+    guest.assert_at_rest();
+}
+
+#[test]
+fn each_hook_gets_its_own_limit_and_never_more_than_is_left() {
+    let mut freezer = Freezer::new(Rules {
+        limits: Limits { answer: seconds(10), freeze_hook: seconds(6), ..Limits::default() },
+        ..Rules::default()
+    });
+    let hook = |name: &str| Hook { name: name.into(), path: PathBuf::from("/d") };
+    let hooks = vec![hook("a"), hook("b")];
+    let ask = Event::Request { request: request(Freeze, 1), age: Duration::ZERO };
+    let _ = freezer.handle(ask, seconds(100));
+    let _ = freezer.handle(Event::Surveyed(Purpose::Freeze, Ok(ufs(1))), seconds(100));
+    let limit = |actions: Vec<Action>| match actions.as_slice() {
+        [Action::Run(Task::Hook(..), limit)] => *limit,
+        other => panic!("{other:?}"),
+    };
+    let actions = freezer.handle(Event::Hooks(Selection { hooks, skipped: Vec::new() }), seconds(101));
+    assert_eq!(limit(actions), seconds(6));
+    let ended = Ended { outcome: Outcome::Succeeded, output: Vec::new() };
+    assert_eq!(limit(freezer.handle(Event::Ended(ended), seconds(106))), seconds(4));
+}
+
+#[test]
+fn a_hook_that_runs_when_time_is_up_is_stopped_and_the_freeze_answered() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a", "b"]);
+    guest.programs.push_back(None);
+    guest.ask(Freeze, 1);
+    let deadline = guest.freezer.deadline().unwrap();
+    assert_eq!(deadline, guest.now + seconds(10));
+    guest.tick_at(deadline - Duration::from_nanos(1));
+    assert_eq!(guest.done(), ["survey", "freeze a"]);
+    guest.tick_at(deadline);
+    assert_eq!(guest.done(), ["stop", "freeze 1 no", "abort a"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_sync_that_fails_or_hangs_is_a_failed_freeze() {
+    let table = vec![mount("zfs", "zroot", "/", 1)];
+    let mut guest = Guest::new(table.clone());
+    guest.programs.push_back(failed("zpool ended with status 1"));
+    guest.ask(Freeze, 1);
+    assert_eq!(guest.done(), ["survey", "sync zroot", "freeze 1 no"]);
+    let mut guest = Guest::new(table);
+    guest.programs.push_back(None);
+    guest.ask(Freeze, 1);
+    guest.tick_at(guest.now + seconds(10));
+    assert_eq!(guest.done(), ["survey", "sync zroot", "stop", "freeze 1 no"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn suspending_that_takes_too_long_is_undone_and_answered_as_failed() {
+    for count in 1..=4 {
+        let mut guest = Guest::new(ufs(count));
+        // The last one ends at the limit.
+        guest.suspend_takes = seconds(10) / u32::try_from(count).unwrap() + Duration::from_nanos(1);
+        guest.ask(Freeze, 1);
+        let done = guest.done();
+        assert_eq!(done.last().unwrap(), "freeze 1 no", "{count}");
+        assert_eq!(done.iter().filter(|entry| entry.starts_with("suspend")).count(), count);
+        assert_eq!(done.iter().filter(|entry| entry.starts_with("resume")).count(), count);
+        guest.assert_at_rest();
+    }
+}
+
+#[test]
+fn time_that_an_application_daemon_used_is_missing() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.programs.push_back(None);
+    guest.send(Event::Request { request: request(Freeze, 1), age: seconds(9) });
+    // 15 s of the kernel, less 2 s of margin, less the 9 s that are gone.
+    assert_eq!(guest.freezer.deadline(), Some(guest.now + seconds(4)));
+    let mut late = Guest::new(ufs(1));
+    late.send(Event::Request { request: request(Freeze, 1), age: seconds(14) });
+    assert_eq!(late.done().last().unwrap(), "freeze 1 no");
+    late.assert_at_rest();
+}
+
+#[test]
+fn a_success_that_came_too_late_for_the_kernel_is_undone_and_the_thaw_fails() {
+    let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
+    guest.answer_takes = seconds(15);
+    guest.ask(Freeze, 1);
+    guest.answer_takes = Duration::ZERO;
+    assert!(guest.logged("the backup is void: the answer to the freeze came too late"));
+    assert_eq!(guest.done().split_off(5), ["suspend /", "freeze 1 yes", "resume 1", "resume 0", "abort a"]);
+    guest.assert_at_rest();
+    guest.ask(Thaw, 2);
+    assert_eq!(guest.done(), ["thaw 2 no"]);
+}
+
+#[test]
+fn the_watchdog_thaws_and_fails_the_later_thaw_once() {
+    let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
+    guest.ask(Freeze, 1);
+    guest.done();
+    let deadline = guest.freezer.deadline().unwrap();
+    assert_eq!(deadline, guest.now + seconds(60));
+    guest.tick_at(deadline - Duration::from_nanos(1));
+    assert_eq!(guest.done(), [""; 0]);
+    guest.tick_at(deadline);
+    assert!(guest.logged("no thaw came in time"));
+    assert_eq!(guest.done(), ["resume 1", "resume 0", "abort a"]);
+    guest.assert_at_rest();
+    guest.ask(Thaw, 2);
+    guest.ask(Thaw, 3);
+    assert_eq!(guest.done(), ["thaw 2 no", "thaw 3 yes"]);
+}
+
+#[test]
+fn a_new_freeze_forgets_a_void_backup() {
+    let mut guest = Guest::new(ufs(1));
+    guest.ask(Freeze, 1);
+    guest.tick_at(guest.now + seconds(60));
+    guest.ask(Freeze, 2);
+    guest.ask(Thaw, 3);
+    assert_eq!(guest.done().last().unwrap(), "thaw 3 yes");
+}
+
+#[test]
+fn a_watchdog_can_be_switched_off() {
+    let mut guest = Guest::new(ufs(1));
+    let limits = Limits { watchdog: None, ..Limits::default() };
+    guest.freezer.set_rules(Rules { limits, ..Rules::default() });
+    guest.ask(Freeze, 1);
+    assert_eq!(guest.freezer.deadline(), None);
+    guest.tick_at(guest.now + seconds(100_000));
+    assert!(guest.freezer.is_frozen());
+}
+
+#[test]
+fn every_stage_ends_thawed_when_asked_to_stop() {
+    let mut idle = Guest::new(ufs(2));
+    idle.send(Event::Terminate);
+    assert_eq!(idle.done(), ["leave"]);
+
+    let mut hooks = Guest::new(ufs(2)).with_hooks(&["a"]);
+    hooks.programs.push_back(None);
+    hooks.ask(Freeze, 1);
+    hooks.done();
+    hooks.send(Event::Terminate);
+    assert_eq!(hooks.done(), ["stop", "freeze 1 no", "abort a", "leave"]);
+
+    let mut frozen = Guest::new(ufs(2)).with_hooks(&["a"]);
+    frozen.ask(Freeze, 1);
+    frozen.done();
+    frozen.send(Event::Terminate);
+    assert_eq!(frozen.done(), ["resume 1", "resume 0", "abort a", "leave"]);
+
+    for guest in [idle, hooks, frozen] {
+        assert_eq!(guest.left, Some(Leaving::Terminated));
+        guest.assert_at_rest();
+    }
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_hooks() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a", "b"]);
+    guest.ask(Freeze, 1);
+    guest.programs = VecDeque::from([None]);
+    guest.send(Event::Terminate);
+    guest.done();
+    guest.send(Event::Terminate);
+    assert_eq!(guest.done(), ["stop", "leave"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn every_stage_ends_thawed_when_the_device_is_gone() {
+    let gone = || Event::DeviceGone("ENXIO".into());
+    let mut idle = Guest::new(ufs(2));
+    idle.send(gone());
+    assert_eq!(idle.trace, ["log the device is gone: ENXIO", "leave"]);
+
+    let mut hooks = Guest::new(ufs(2)).with_hooks(&["a"]);
+    hooks.programs.push_back(None);
+    hooks.ask(Freeze, 1);
+    hooks.done();
+    hooks.send(gone());
+    // There is nobody to answer to.
+    assert_eq!(hooks.done(), ["stop", "abort a", "leave"]);
+
+    let mut frozen = Guest::new(ufs(2));
+    frozen.ask(Freeze, 1);
+    frozen.done();
+    frozen.send(gone());
+    assert_eq!(frozen.done(), ["resume 1", "resume 0", "leave"]);
+
+    let mut answering = Guest::new(ufs(2)).with_hooks(&["a"]);
+    answering.answer = Err("ENXIO".into());
+    answering.ask(Freeze, 1);
+    assert_eq!(
+        answering.done().split_off(4),
+        ["suspend /m1", "suspend /", "freeze 1 yes", "resume 1", "resume 0", "abort a", "leave"]
+    );
+
+    for guest in [idle, hooks, frozen, answering] {
+        assert_eq!(guest.left, Some(Leaving::DeviceGone));
+        guest.assert_at_rest();
+    }
+}
+
+#[test]
+fn a_failure_that_cannot_be_answered_ends_the_program_behind_the_hooks() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.programs = VecDeque::from([failed("no"), None]);
+    guest.answer = Err("ENXIO".into());
+    guest.ask(Freeze, 1);
+    assert_eq!(guest.done(), ["survey", "freeze a", "freeze 1 no", "abort a"]);
+    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    assert_eq!(guest.done(), ["leave"]);
+    assert_eq!(guest.left, Some(Leaving::DeviceGone));
+}
+
+#[test]
+fn a_check_is_answered_while_thaw_hooks_run() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.ask(Freeze, 1);
+    guest.programs = VecDeque::from([None]);
+    guest.ask(Thaw, 2);
+    guest.done();
+    guest.ask(Check, 3);
+    guest.ask(Thaw, 4);
+    assert_eq!(guest.done(), ["survey", "check 3 yes", "thaw 4 yes"]);
+}
+
+#[test]
+fn a_freeze_waits_for_the_hooks_of_the_last_backup() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.ask(Freeze, 1);
+    guest.programs = VecDeque::from([None]);
+    guest.ask(Thaw, 2);
+    guest.done();
+    guest.ask(Freeze, 3);
+    guest.ask(Freeze, 4);
+    assert_eq!(guest.done(), ["freeze 4 no"]);
+    guest.running = false;
+    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    assert_eq!(guest.done(), ["survey", "freeze a", "survey", "open 1", "suspend /", "freeze 3 yes"]);
+}
+
+#[test]
+fn a_freeze_that_waited_too_long_for_hooks_is_refused() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.ask(Freeze, 1);
+    guest.programs = VecDeque::from([None, None]);
+    guest.ask(Thaw, 2);
+    guest.ask(Freeze, 3);
+    guest.done();
+    let deadline = guest.freezer.deadline().unwrap();
+    guest.tick_at(deadline);
+    assert_eq!(guest.done(), ["freeze 3 no"]);
+    // Late itself: the end of the hook and the deadline come in one.
+    guest.ask(Freeze, 5);
+    guest.now += seconds(10);
+    guest.running = false;
+    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    assert_eq!(guest.done(), ["freeze 5 no"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_freeze_that_waits_is_answered_when_asked_to_stop() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.ask(Freeze, 1);
+    guest.programs = VecDeque::from([None]);
+    guest.ask(Thaw, 2);
+    guest.ask(Freeze, 3);
+    guest.done();
+    guest.send(Event::Terminate);
+    assert_eq!(guest.done(), ["freeze 3 no"]);
+    guest.running = false;
+    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    assert_eq!(guest.done(), ["leave"]);
+}
+
+#[test]
+fn a_thaw_during_preparations_ends_them() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.programs.push_back(None);
+    guest.ask(Freeze, 1);
+    guest.done();
+    guest.ask(Freeze, 2);
+    guest.ask(Thaw, 3);
+    assert_eq!(guest.done(), ["freeze 2 no", "stop", "freeze 1 no", "thaw 3 yes", "abort a"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn events_out_of_turn_change_nothing() {
+    let mut guest = Guest::new(ufs(1));
+    let ended = || Event::Ended(Ended { outcome: Outcome::Succeeded, output: vec!["x".into()] });
+    let stray = || {
+        vec![
+            Event::Tick,
+            ended(),
+            Event::Opened(Ok(())),
+            Event::Suspended(Suspended::Done),
+            Event::Answered(Ok(())),
+            Event::Hooks(Selection::default()),
+        ]
+    };
+    for event in stray() {
+        guest.send(event);
+    }
+    assert!(guest.trace.is_empty());
+    guest.ask(Freeze, 1);
+    guest.trace.clear();
+    for event in stray() {
+        guest.send(event);
+    }
+    assert!(guest.trace.is_empty() && guest.freezer.is_frozen());
+}
+
+#[test]
+fn a_long_life_of_backups_leaves_nothing_behind() {
+    let mut guest = Guest::new(ufs(3)).with_hooks(&["a"]);
+    for cycle in 0..10_000 {
+        guest.suspend = if cycle % 3 == 0 { vec![Suspended::Failed("EBUSY".into())] } else { Vec::new() };
+        guest.ask(Check, cycle * 3);
+        guest.ask(Freeze, cycle * 3 + 1);
+        guest.now += SECOND;
+        guest.ask(Thaw, cycle * 3 + 2);
+        guest.trace.clear();
+        guest.assert_at_rest();
+    }
+}

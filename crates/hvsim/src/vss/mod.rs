@@ -1,0 +1,21 @@
+//! Live backup: `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` as `sys/dev/hyperv/utilities/hv_snapshot.c` makes them,
+//! and `/dev/ufssuspend` as `sys/ufs/ffs/ffs_suspend.c` does.
+//!
+//! As with the key-value device, the reading of the drivers is this crate's own; only the numbers of the calls and the
+//! text of the mount table are `hv_core`'s.
+
+pub mod backup;
+pub mod control;
+mod driver;
+mod host;
+pub mod in_process;
+mod machine;
+mod message;
+mod process;
+pub mod session;
+mod suspension;
+pub mod timeline;
+
+pub use control::{Answer, Call, Fault, Operation, Outcome, Side, Statistics, VssCommand};
+pub use host::perform;
+pub use machine::{Devices, Settings};

@@ -1,0 +1,377 @@
+//! A guest whose backup daemon serves the simulated host: the real program on the device files, or, where FUSE cannot
+//! be used, the same loop inside this process.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use hv_core::runtime::config::Config;
+use hv_core::sys::signals::Signals;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use vss_daemon::serve::{Driver, End};
+
+use super::in_process::{self, Port, SuspendDevices};
+use super::machine::{Devices, Settings};
+use super::{Side, driver::KERNEL_TIMEOUT};
+use crate::client::Client;
+use crate::station::lock;
+use crate::testing::{Machine, PATIENCE, freebsd_root, program};
+
+/// The mounts of a guest that base's daemon would veto many times over: ZFS, two UFS, the EFI partition, tmpfs and a
+/// jail with nullfs and devfs.
+pub const USUAL_MOUNTS: &str = "\
+ufs /dev/gpt/rootfs / local,rootfs,soft-updates 1598032081 101
+devfs devfs /dev local 67174656 102
+msdosfs /dev/gpt/efiboot0 /boot/efi local 1598032082 103
+zfs tank /tank local 1598032083 104
+zfs tank/jails /jails local 1598032084 105
+ufs /dev/da1p1 /var/db/data local,soft-updates 1598032085 106
+tmpfs tmpfs /tmp local 1598032086 107
+nullfs /var/db/data /jails/www/data local 1598032087 108
+devfs devfs /jails/www/dev local 1598032088 109
+";
+
+/// What a session finds when it begins.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The mount table.
+    pub mounts: String,
+    /// Keys of `[vss]` besides those that say where things are.
+    pub settings: String,
+    /// Further sections.
+    pub sections: String,
+    /// Hooks: names and scripts without their first line; `$CALLS` in them is a file that [`Session::calls`] reads.
+    pub hooks: Vec<(&'static str, String)>,
+    /// How long the kernel waits for an answer.
+    pub timeout: Duration,
+    /// Options of the daemon; `-n` keeps it in the foreground with its output in a pipe.
+    pub options: Vec<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            mounts: USUAL_MOUNTS.to_owned(),
+            settings: String::new(),
+            sections: String::new(),
+            hooks: Vec::new(),
+            timeout: KERNEL_TIMEOUT,
+            options: vec!["-n", "-d"],
+        }
+    }
+}
+
+/// A guest under a host.
+#[derive(Debug)]
+pub struct Session {
+    host: Client,
+    place: Option<Place>,
+    reason: Option<String>,
+    dir: PathBuf,
+    options: Vec<&'static str>,
+}
+
+#[derive(Debug)]
+enum Place {
+    // Dropped in this order: the daemon before the machine.
+    Device { daemon: Option<Daemon>, machine: Box<Machine> },
+    InProcess { daemon: JoinHandle<End>, _scratch: tempfile::TempDir },
+}
+
+impl Session {
+    /// Starts a guest with its daemon and waits until that has the device open.
+    ///
+    /// # Panics
+    /// The guest cannot be set up, or with `HVSIM_REQUIRED=1` FUSE cannot be used.
+    #[must_use]
+    pub fn start(setup: &Setup) -> Self {
+        match Machine::start() {
+            Ok(machine) => Self::on_device(setup, machine),
+            Err(reason) => Self::in_process(setup, reason),
+        }
+    }
+
+    /// The same with device files, or why there can be none.
+    ///
+    /// # Errors
+    /// In one line, why FUSE cannot be used.
+    ///
+    /// # Panics
+    /// See [`Session::start`].
+    pub fn start_on_device(setup: &Setup) -> Result<Self, String> {
+        Machine::start().map(|machine| Self::on_device(setup, machine))
+    }
+
+    fn on_device(setup: &Setup, machine: Machine) -> Self {
+        let dir = machine.path("");
+        prepare(&dir, setup, &machine.device_dir());
+        let mut host = machine.client();
+        host.vss_set_timeout(setup.timeout).expect("hvsim is there");
+        let place = Some(Place::Device { daemon: None, machine: Box::new(machine) });
+        let mut session = Self { host, place, reason: None, dir, options: setup.options.clone() };
+        session.start_daemon();
+        session
+    }
+
+    fn in_process(setup: &Setup, reason: String) -> Self {
+        let scratch = tempfile::tempdir().expect("no scratch directory");
+        let dir = scratch.path().to_owned();
+        prepare(&dir, setup, Path::new("/dev"));
+        let facts = Some(dir.join("facts"));
+        let devices = Devices::new(Settings { timeout: setup.timeout, facts, ..Settings::default() });
+        let host = in_process::client(&devices).expect("no socket pair").with_limit(PATIENCE);
+        let text = fs::read_to_string(dir.join("hyperv.toml")).expect("it was just written");
+        let config = Config::parse(&text, Path::new("hyperv.toml")).expect("the configuration is good");
+        let port = Port::open(&devices).expect("nobody else has it");
+        let daemon = thread::spawn(move || {
+            let signals = Signals::unhandled().expect("the mask can be read");
+            let mut driver = Driver::new(&config, port, SuspendDevices(devices));
+            driver.serve(&signals).expect("the loop waits")
+        });
+        let place = Some(Place::InProcess { daemon, _scratch: scratch });
+        Self { host, place, reason: Some(reason), dir, options: Vec::new() }
+    }
+
+    /// Why there is no device file in this session; `None` when there is one.
+    #[must_use]
+    pub fn without_device(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The host.
+    pub fn host(&mut self) -> &mut Client {
+        &mut self.host
+    }
+
+    /// The machine with its device files.
+    ///
+    /// # Panics
+    /// There are none.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        match &self.place {
+            Some(Place::Device { machine, .. }) => machine,
+            _ => panic!("this session has no device files"),
+        }
+    }
+
+    /// The daemon's process.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn daemon(&mut self) -> &mut Daemon {
+        match &mut self.place {
+            Some(Place::Device { daemon: Some(daemon), .. }) => daemon,
+            _ => panic!("the daemon is no process"),
+        }
+    }
+
+    /// Starts the daemon, again where it had ended, and waits until it has the device open.
+    ///
+    /// # Panics
+    /// It does not open the device.
+    pub fn start_daemon(&mut self) {
+        let Some(Place::Device { daemon, machine }) = &mut self.place else { return };
+        // The old one must be gone before the new one can have the device.
+        *daemon = None;
+        let closed = self.host.vss_wait_closed(Side::FileSystem, PATIENCE).expect("hvsim is there");
+        assert!(closed, "somebody else has the device open");
+        let mut command = machine.command(program("hv_vss_daemon"));
+        command.args(&self.options).arg("-f").arg(self.dir.join("hyperv.toml"));
+        *daemon = Some(Daemon::spawn(command));
+        let open = self.host.vss_wait_open(Side::FileSystem, PATIENCE).expect("hvsim is there");
+        assert!(open, "the daemon does not open its device");
+    }
+
+    /// A file of the scratch directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Puts another mount table into the facts directory, whole at once.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn set_mounts(&self, text: &str) {
+        let new = self.dir.join("facts/.mounts");
+        fs::write(&new, text).expect("no scratch file");
+        fs::rename(&new, self.dir.join("facts/mounts")).expect("no scratch file");
+    }
+
+    /// The programs that were run so far: hooks with their phase, and what brings file systems to disk.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.dir.join("calls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until programs were run, this many in all.
+    ///
+    /// # Panics
+    /// They are not after [`PATIENCE`].
+    #[must_use]
+    pub fn wait_calls(&self, count: usize) -> Vec<String> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let calls = self.calls();
+            if calls.len() >= count {
+                return calls;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        panic!("only these programs were run: {:?}", self.calls());
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(Place::InProcess { daemon, _scratch }) = self.place.take() else { return };
+        let violations = self.host.take_violations();
+        let detached = self.host.vss_detach();
+        if thread::panicking() {
+            return;
+        }
+        assert!(detached.is_ok(), "the devices cannot be detached");
+        let end = daemon.join().expect("the daemon's loop panicked");
+        assert_eq!(end, End::DeviceGone);
+        let violations = violations.expect("the host is in this process");
+        assert!(violations.is_empty(), "the contract was violated:\n{}", violations.join("\n"));
+    }
+}
+
+/// The daemon as a process; its output comes through a pipe, for a file may be in the way of a freeze. It is killed when
+/// this goes.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    output: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    /// Starts a command with its output in a pipe.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[must_use]
+    pub fn spawn(mut command: std::process::Command) -> Self {
+        let (reader, writer) = io::pipe().expect("no pipe");
+        let both = writer.try_clone().expect("no second descriptor");
+        let child =
+            command.stdin(Stdio::null()).stdout(writer).stderr(both).spawn().expect("cannot start hvsim");
+        // Or the pipe never ends.
+        drop(command);
+        let output = Arc::new(Mutex::new(String::new()));
+        let collected = Arc::clone(&output);
+        thread::spawn(move || collect(reader, &collected));
+        Self { child, output }
+    }
+
+    /// Its process number, which is the program's own.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0))
+    }
+
+    /// Sends a signal; none if it has ended.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill(self.pid(), signal);
+    }
+
+    /// Its exit code, after waiting for its end; a negative number of a signal that ended it.
+    ///
+    /// # Panics
+    /// It runs after [`PATIENCE`].
+    pub fn exit_code(&mut self) -> i32 {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().expect("cannot wait for a child") {
+                return status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        panic!("the daemon still runs; it printed:\n{}", self.output());
+    }
+
+    /// What it has printed so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        lock(&self.output).clone()
+    }
+
+    /// Waits until it has printed a text.
+    ///
+    /// # Panics
+    /// It has not after [`PATIENCE`].
+    pub fn wait_output(&self, text: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.output().contains(text) {
+            assert!(Instant::now() < until, "the daemon did not print {text:?}, but:\n{}", self.output());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(mut reader: impl Read, output: &Mutex<String>) {
+    let mut buffer = [0; 4096];
+    while let Ok(size @ 1..) = reader.read(&mut buffer) {
+        lock(output).push_str(&String::from_utf8_lossy(&buffer[..size]));
+    }
+}
+
+/// Writes everything that the daemon reads.
+fn prepare(dir: &Path, setup: &Setup, devices: &Path) {
+    let calls = dir.join("calls");
+    let script = |name: &str, text: &str| {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().expect("below dir")).expect("no scratch directory");
+        fs::write(&path, format!("#!/bin/sh\nCALLS='{}'\n{text}\n", calls.display()))
+            .expect("no scratch file");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("no scratch file");
+    };
+    for name in ["zpool", "sync", "fsync"] {
+        script(&format!("bin/{name}"), &format!("echo {name} \"$@\" >>\"$CALLS\""));
+    }
+    fs::create_dir_all(dir.join("vss.d")).expect("no scratch directory");
+    fs::set_permissions(dir.join("vss.d"), PermissionsExt::from_mode(0o755)).expect("no scratch file");
+    for (name, text) in &setup.hooks {
+        script(&format!("vss.d/{name}"), text);
+    }
+    fs::create_dir_all(dir.join("facts")).expect("no scratch directory");
+    fs::write(dir.join("facts/mounts"), &setup.mounts).expect("no scratch file");
+    fs::write(dir.join("hyperv.toml"), config(dir, setup, devices)).expect("no scratch file");
+}
+
+fn config(dir: &Path, setup: &Setup, devices: &Path) -> String {
+    let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
+    let here = |name: &str| quoted(dir.join(name));
+    // FreeBSD's executables ask the system, and their root serves the same files.
+    let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = {}", here("facts")) };
+    format!(
+        "[log]\nsockets = [{}]\n[facts]\n{facts}\n[vss]\ndevice = {}\nsuspend-device = {}\nhook-dir = {}\n\
+         zpool = {}\nsync = {}\nfsync = {}\n{}\n{}\n",
+        here("log"),
+        quoted(devices.join(Side::FileSystem.node())),
+        quoted(devices.join("ufssuspend")),
+        here("vss.d"),
+        here("bin/zpool"),
+        here("bin/sync"),
+        here("bin/fsync"),
+        setup.settings,
+        setup.sections,
+    )
+}

@@ -1,0 +1,135 @@
+//! The devices as the daemon sees them.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use hv_core::abi::vss::{Answer, Request};
+use hv_core::sys::vss_device::{SuspendDevice, VssDevice};
+use hv_core::vss::mounts::FsId;
+
+/// The kernel's end of a live backup.
+pub trait VssPort {
+    /// The descriptor that is readable while a request waits to be read.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Takes the request that waits; `None` where none does any more.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn read(&mut self) -> io::Result<Option<Request>>;
+
+    /// Answers a request; one that timed out meanwhile is not there to be answered, which is no error.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn write(&mut self, answer: Answer) -> io::Result<()>;
+}
+
+/// Where suspenders come from.
+pub trait SuspendPort {
+    /// One suspender.
+    type Suspender: Suspender;
+
+    /// Makes a suspender, which suspends nothing yet.
+    ///
+    /// # Errors
+    /// The device cannot be opened.
+    fn open(&mut self) -> io::Result<Self::Suspender>;
+}
+
+/// What suspends at most one file system. Dropping it resumes that.
+pub trait Suspender {
+    /// Suspends writes to a file system.
+    ///
+    /// # Errors
+    /// It is not suspended: see [`SuspendDevice::suspend`].
+    fn suspend(&self, id: FsId) -> io::Result<()>;
+
+    /// Resumes them.
+    ///
+    /// # Errors
+    /// Nothing is suspended.
+    fn resume(&self) -> io::Result<()>;
+}
+
+impl VssPort for VssDevice {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+
+    fn read(&mut self) -> io::Result<Option<Request>> {
+        Self::read(self)
+    }
+
+    fn write(&mut self, answer: Answer) -> io::Result<()> {
+        Self::write(self, answer)
+    }
+}
+
+impl Suspender for SuspendDevice {
+    fn suspend(&self, id: FsId) -> io::Result<()> {
+        Self::suspend(self, id)
+    }
+
+    fn resume(&self) -> io::Result<()> {
+        Self::resume(self)
+    }
+}
+
+/// `/dev/ufssuspend` under this path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuspendPath(pub PathBuf);
+
+impl SuspendPort for SuspendPath {
+    type Suspender = SuspendDevice;
+
+    fn open(&mut self) -> io::Result<SuspendDevice> {
+        SuspendDevice::open(&self.0)
+    }
+}
+
+/// Why the device cannot be had.
+#[derive(Debug)]
+pub enum OpenError {
+    /// It does not exist: this is no guest of Hyper-V, or its driver is not there yet.
+    Missing(PathBuf),
+    /// Another process has it.
+    Taken(PathBuf),
+    /// Anything else.
+    Refused(PathBuf, io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(path) => {
+                write!(f, "{} does not exist: no Hyper-V live backup here, nothing to do", path.display())
+            }
+            Self::Taken(path) => write!(f, "{} is in use: another backup daemon is running", path.display()),
+            Self::Refused(path, _) => write!(f, "cannot open {}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused(_, source) => Some(source),
+            Self::Missing(_) | Self::Taken(_) => None,
+        }
+    }
+}
+
+/// Opens the device, which lets one opener in at a time.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_device(path: &Path) -> Result<VssDevice, OpenError> {
+    VssDevice::open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT) => OpenError::Missing(path.to_owned()),
+        Some(libc::EBUSY) => OpenError::Taken(path.to_owned()),
+        _ => OpenError::Refused(path.to_owned(), error),
+    })
+}

@@ -1,0 +1,142 @@
+//! The programs that a task means, and what their ends mean.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hv_core::runtime::config::Vss;
+use hv_core::runtime::error_chain;
+use hv_core::runtime::exec::{ExecError, Finished, Program};
+use hv_core::vss::{Ended, Outcome, Task};
+
+/// Where applications of ports live is not in the path that rc(8) gives.
+const HOOK_PATH: &str = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin";
+
+/// A hook that says more than this is not quoted in full.
+const OUTPUT_LINES: usize = 20;
+const OUTPUT_CHARACTERS: usize = 400;
+
+/// The paths of the programs that bring file systems to disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Paths {
+    zpool: PathBuf,
+    sync: PathBuf,
+    fsync: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn new(config: &Vss) -> Self {
+        Self { zpool: config.zpool.clone(), sync: config.sync.clone(), fsync: config.fsync.clone() }
+    }
+
+    /// The program that does a task.
+    pub(crate) fn program(&self, task: &Task, limit: Duration) -> Program {
+        let with = |path: &Path, arguments: Vec<OsString>| Program { arguments, ..Program::new(path, limit) };
+        match task {
+            Task::Hook(hook, phase) => Program {
+                environment: vec![("PATH".into(), HOOK_PATH.into())],
+                ..with(&hook.path, vec![phase.as_str().into()])
+            },
+            Task::SyncPools(pools) => {
+                let pools = pools.iter().map(OsString::from);
+                with(&self.zpool, std::iter::once("sync".into()).chain(pools).collect())
+            }
+            Task::SyncAll => with(&self.sync, Vec::new()),
+            // Mount points are absolute, so none can be taken for an option.
+            Task::SyncDirectories(directories) => {
+                with(&self.fsync, directories.iter().map(OsString::from).collect())
+            }
+        }
+    }
+}
+
+/// What the end of a task's program means.
+pub(crate) fn ended(task: &Task, result: Result<Finished, ExecError>) -> Ended {
+    match result {
+        Ok(finished) => Ended { outcome: outcome(task, &finished), output: lines(&finished) },
+        Err(error @ ExecError::Start { .. }) => {
+            Ended { outcome: Outcome::NotStarted(error_chain(&error)), output: Vec::new() }
+        }
+        Err(error) => Ended { outcome: Outcome::Failed(error_chain(&error)), output: Vec::new() },
+    }
+}
+
+fn outcome(task: &Task, finished: &Finished) -> Outcome {
+    if finished.status.success() {
+        return Outcome::Succeeded;
+    }
+    let how = match (finished.status.code(), finished.status.signal()) {
+        (Some(code), _) => format!("ended with status {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended strangely".to_owned(),
+    };
+    let complaint = finished.complaint();
+    let colon = if complaint.is_empty() { "" } else { ": " };
+    Outcome::Failed(format!("{} {how}{colon}{complaint}", describe(task)))
+}
+
+fn describe(task: &Task) -> String {
+    match task {
+        Task::Hook(hook, phase) => format!("hook {} {phase}", hook.name),
+        Task::SyncPools(pools) => format!("zpool sync {}", pools.join(" ")),
+        Task::SyncAll => "sync".to_owned(),
+        Task::SyncDirectories(directories) => format!("fsync {}", directories.join(" ")),
+    }
+}
+
+fn lines(finished: &Finished) -> Vec<String> {
+    let text = [&finished.stdout, &finished.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let lines = text.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty());
+    lines.take(OUTPUT_LINES).map(|line| line.trim_end().chars().take(OUTPUT_CHARACTERS).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hv_core::vss::hooks::{Hook, Phase};
+
+    fn hook(script: &str) -> (Task, Ended) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("10-app");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let task = Task::Hook(Hook { name: "10-app".into(), path }, Phase::Abort);
+        let program = Paths::new(&Vss::default()).program(&task, Duration::from_secs(30));
+        let ended = ended(&task, program.run());
+        (task, ended)
+    }
+
+    #[test]
+    fn a_hook_gets_its_phase_and_a_path_with_ports_and_no_more() {
+        let (_, ended) = hook("echo \"$# $1 $PATH\"; echo oops >&2");
+        assert_eq!(ended.outcome, Outcome::Succeeded);
+        assert_eq!(ended.output, [format!("1 abort {HOOK_PATH}"), "oops".to_owned()]);
+    }
+
+    #[test]
+    fn failures_say_how() {
+        let failed = |script| hook(script).1.outcome;
+        assert_eq!(failed("exit 3"), Outcome::Failed("hook 10-app abort ended with status 3".into()));
+        let text = "hook 10-app abort ended with status 1: no server".to_owned();
+        assert_eq!(failed("echo no server >&2; exit 1"), Outcome::Failed(text));
+        let text = "hook 10-app abort was ended by signal 9".to_owned();
+        assert_eq!(failed("kill -KILL $$"), Outcome::Failed(text));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_never_ran() {
+        let task = Task::SyncPools(vec!["zroot".into()]);
+        let config = Vss { zpool: "/nonexistent/zpool".into(), ..Vss::default() };
+        let program = Paths::new(&config).program(&task, Duration::from_secs(1));
+        assert_eq!(program.arguments, ["sync", "zroot"]);
+        assert!(matches!(ended(&task, program.run()).outcome, Outcome::NotStarted(_)));
+    }
+
+    #[test]
+    fn output_is_bounded() {
+        let (_, ended) = hook("for i in 1 2 3; do printf '%01000d\\n' $i; done; seq 1 100");
+        assert_eq!(ended.output.len(), OUTPUT_LINES);
+        assert_eq!(ended.output[0].len(), OUTPUT_CHARACTERS);
+    }
+}

@@ -1,0 +1,365 @@
+//! The daemon as a process: options, instances, signals, logs, and every way to die.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use hvsim::testing::{PATIENCE, command, program};
+use hvsim::vss::session::{Daemon, Session, Setup};
+use hvsim::vss::{Operation, Outcome, Side};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use Operation::{Check, Freeze, Thaw};
+
+const ROOT: &str = "ufs /dev/da0 / local 1 7\n";
+
+/// A guest with device files, or the reason why this test is skipped.
+fn start(setup: &Setup) -> Option<Session> {
+    Session::start_on_device(setup).inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
+}
+
+fn outcome(session: &mut Session, operation: Operation) -> Outcome {
+    session.host().vss_ask(operation).unwrap().outcome
+}
+
+fn suspended(session: &mut Session) -> Vec<String> {
+    session.host().vss_suspended().unwrap()
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command("hv_vss_daemon", &std::env::temp_dir()).args(arguments).output().unwrap()
+}
+
+fn code_and_text(output: &Output) -> (i32, String) {
+    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    (output.status.code().unwrap(), text.concat())
+}
+
+#[test]
+fn wrong_command_lines_end_with_64_and_the_usage() {
+    for arguments in [&["-x"][..], &["stray"], &["-f"], &["-c", "stray"]] {
+        let (code, text) = code_and_text(&run(arguments));
+        assert_eq!(code, 64, "{arguments:?}");
+        assert!(text.contains("usage: hv_vss_daemon [-cdnt] [-f file]"), "{text}");
+    }
+    assert_eq!(code_and_text(&run(&["-h"])).0, 0);
+    let (code, text) = code_and_text(&run(&["-V"]));
+    assert_eq!((code, text.as_str()), (0, concat!("hv_vss_daemon ", env!("CARGO_PKG_VERSION"), "\n")));
+}
+
+#[test]
+fn a_configuration_is_checked_and_a_wrong_one_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hyperv.toml");
+    let file = path.to_str().unwrap();
+    fs::write(&path, "[vss]\nwatchdog-ms = 5\n").unwrap();
+    assert_eq!(code_and_text(&run(&["-t", "-f", file])), (0, format!("{file}: no error\n")));
+    fs::write(&path, "[vss]\nwatchdog = 5\n").unwrap();
+    for arguments in [&["-t", "-f", file][..], &["-n", "-f", file], &["-c", "-f", file]] {
+        let (code, text) = code_and_text(&run(arguments));
+        assert_eq!(code, 78, "{arguments:?}");
+        assert!(text.contains("hyperv.toml:2:1: unknown field `watchdog`"), "{text}");
+    }
+}
+
+#[test]
+fn without_the_device_there_is_nothing_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hyperv.toml");
+    fs::write(&path, "[vss]\ndevice = \"/nonexistent/hv_fsvss_dev\"\n").unwrap();
+    for arguments in [&["-f", path.to_str().unwrap()][..], &["-n", "-f", path.to_str().unwrap()]] {
+        let (code, text) = code_and_text(&run(arguments));
+        assert_eq!(code, 69, "{text}");
+        assert!(text.contains("hv_fsvss_dev does not exist: no Hyper-V live backup here"), "{text}");
+    }
+}
+
+#[test]
+fn a_dry_check_needs_no_device_and_shows_a_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hyperv.toml");
+    let mounts = directory.path().join("mounts");
+    fs::write(&path, format!("[facts]\ndir = {:?}\n[vss]\nhook-dir = \"/nonexistent\"\n", directory.path()))
+        .unwrap();
+    fs::write(&mounts, format!("{ROOT}zfs tank /tank local 2 7\nnullfs /tank /jail local 3 7\n")).unwrap();
+    let arguments = ["-c", "-f", path.to_str().unwrap()];
+    let wanted = "\
+MOUNT  TYPE    ACTION   WHY
+/      ufs     suspend  writes to it stop during the freeze
+/tank  zfs     sync     always consistent on disk
+/jail  nullfs  ignore   it shows a part of /tank
+
+a backup can be made
+";
+    assert_eq!(code_and_text(&run(&arguments)), (0, wanted.to_owned()));
+    fs::write(&mounts, format!("{ROOT}ext2fs /dev/da1 /linux local 2 7\n")).unwrap();
+    let (code, text) = code_and_text(&run(&arguments));
+    assert_eq!(code, 1);
+    assert!(text.ends_with("no backup can be made: one mount vetoes\n"), "{text}");
+    fs::write(&mounts, "nonsense\n").unwrap();
+    let (code, text) = code_and_text(&run(&arguments));
+    assert_eq!(code, 71);
+    assert!(text.contains("cannot read the mount table: \"nonsense\" is no line"), "{text}");
+}
+
+#[test]
+fn a_second_instance_ends_with_69_and_leaves_the_first_alone() {
+    let Some(mut session) = start(&Setup::default()) else { return };
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
+    let mut command = session.machine().command(program("hv_vss_daemon"));
+    command.arg("-n").arg("-f").arg(session.path("hyperv.toml"));
+    let mut second = Daemon::spawn(command);
+    assert_eq!(second.exit_code(), 69);
+    assert!(second.output().contains("another backup daemon is running"), "{}", second.output());
+    assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
+}
+
+#[test]
+fn it_becomes_a_daemon_with_its_own_name_one_thread_and_no_terminal() {
+    let Some(mut session) = start(&Setup { options: Vec::new(), ..Setup::default() }) else { return };
+    assert_eq!(session.daemon().exit_code(), 0);
+    let pid = session.host().vss_statistics().unwrap().opener;
+    assert_ne!(i64::from(pid), i64::from(session.daemon().pid().as_raw()));
+    let proc = |name: &str| format!("/proc/{pid}/{name}");
+    assert_eq!(fs::read_to_string(proc("comm")).unwrap(), "hv_vss_daemon\n");
+    assert_eq!(fs::read_dir(proc("task")).unwrap().count(), 1);
+    for descriptor in 0..3 {
+        let target = fs::read_link(proc(&format!("fd/{descriptor}"))).unwrap();
+        assert_eq!(target.to_str(), Some("/dev/null"));
+    }
+    assert_eq!(fs::read_link(proc("cwd")).unwrap().to_str(), Some("/"));
+    let limits = fs::read_to_string(proc("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+}
+
+#[test]
+fn log_lines_of_a_freeze_leave_the_process_only_after_the_thaw_and_with_their_own_times() {
+    let Some(mut session) = start(&Setup { options: vec!["-d"], mounts: ROOT.into(), ..Setup::default() })
+    else {
+        return;
+    };
+    let socket = UnixDatagram::bind(session.path("log")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let lines = || -> Vec<String> {
+        let mut buffer = [0; 4096];
+        let mut next = || {
+            socket.recv(&mut buffer).ok().map(|size| String::from_utf8_lossy(&buffer[..size]).into_owned())
+        };
+        std::iter::from_fn(&mut next).collect()
+    };
+    // The daemon was there before syslogd and tries again now and then, or with its next line.
+    kill_opener(&mut session, Signal::SIGHUP);
+    let until = Instant::now() + PATIENCE;
+    let mut started = Vec::new();
+    while !started.iter().any(|line: &String| line.contains("configuration read again")) {
+        assert!(Instant::now() < until, "{started:?}");
+        started.extend(lines());
+    }
+    assert!(
+        started.iter().any(|line| line.contains(" HV_VSS ") && line.contains("started version=")),
+        "{started:?}"
+    );
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
+    let before: Vec<String> = lines();
+    assert!(
+        before.iter().all(|line| !line.contains("frozen") && !line.contains("answer op=freeze")),
+        "{before:?}"
+    );
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(outcome(&mut session, Check), Outcome::Failure);
+    assert!(lines().is_empty());
+    assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
+    let mut after = Vec::new();
+    while !after.iter().any(|line: &String| line.contains("thawed after=")) {
+        assert!(Instant::now() < until, "{after:?}");
+        after.extend(lines());
+    }
+    // Notice, not below: the stock syslog.conf keeps nothing else.
+    let line = |text: &str| after.iter().find(|line| line.contains(text)).unwrap().clone();
+    let (frozen, thawed) = (line("frozen took="), line("thawed after="));
+    assert!(frozen.starts_with("<13>1 ") && frozen.contains("mounts=1 order=/"), "{frozen}");
+    let time = |line: &str| line.split(' ').nth(1).unwrap()[11..26].to_owned();
+    assert!(seconds(&time(&thawed)) - seconds(&time(&frozen)) >= 0.3, "{frozen}\n{thawed}");
+}
+
+/// `02:38:53.000001` in seconds.
+fn seconds(time: &str) -> f64 {
+    time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
+}
+
+fn kill_opener(session: &mut Session, signal: Signal) {
+    let pid = session.host().vss_statistics().unwrap().opener;
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+#[test]
+fn a_signal_thaws_tells_the_hooks_and_ends_the_daemon() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let script = "echo \"$1\" >>\"$CALLS\"".to_owned();
+        let setup = Setup { mounts: ROOT.into(), hooks: vec![("10-db", script)], ..Setup::default() };
+        let Some(mut session) = start(&setup) else { return };
+        assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
+        session.daemon().signal(signal);
+        assert_eq!(session.daemon().exit_code(), 0);
+        assert_eq!(suspended(&mut session), [""; 0]);
+        assert_eq!(session.calls(), ["freeze", "abort"]);
+        let output = session.daemon().output();
+        assert!(output.contains("the backup is void") && output.contains("stopped by a signal"), "{output}");
+        assert!(session.host().vss_wait_closed(Side::FileSystem, PATIENCE).unwrap());
+        assert_eq!(outcome(&mut session, Thaw), Outcome::DaemonGone);
+    }
+}
+
+#[test]
+fn a_signal_during_a_hook_fails_the_freeze_at_once() {
+    let script = "echo \"$1\" >>\"$CALLS\"\n[ $1 = freeze ] && exec sleep 1000\nexit 0".to_owned();
+    let setup = Setup { mounts: ROOT.into(), hooks: vec![("10-db", script)], ..Setup::default() };
+    let Some(mut session) = start(&setup) else { return };
+    let mut other = session.machine().client();
+    let freeze = std::thread::spawn(move || other.vss_ask(Freeze).unwrap());
+    assert_eq!(session.wait_calls(1), ["freeze"]);
+    session.daemon().signal(Signal::SIGTERM);
+    assert_eq!(session.daemon().exit_code(), 0);
+    assert_eq!(session.calls(), ["freeze", "abort"]);
+    let answer = freeze.join().unwrap();
+    assert_eq!(answer.outcome, Outcome::Failure);
+    assert!(answer.nanoseconds < 4_000_000_000, "{answer:?}");
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_nothing_frozen_and_a_new_one_serves() {
+    let Some(mut session) = start(&Setup::default()) else { return };
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
+    assert_eq!(suspended(&mut session).len(), 2);
+    session.daemon().signal(Signal::SIGKILL);
+    assert!(session.host().vss_wait_thawed(PATIENCE).unwrap());
+    assert_eq!(session.daemon().exit_code(), -9);
+    assert!(session.host().vss_wait_closed(Side::FileSystem, PATIENCE).unwrap());
+    assert_eq!(outcome(&mut session, Thaw), Outcome::DaemonGone);
+    session.start_daemon();
+    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+}
+
+#[test]
+fn a_device_that_goes_away_kills_the_daemon_and_thaws() {
+    let Some(mut session) = start(&Setup::default()) else { return };
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
+    session.host().vss_detach().unwrap();
+    assert!(session.host().vss_wait_thawed(PATIENCE).unwrap());
+    assert_eq!(session.daemon().exit_code(), -9);
+    session.host().vss_attach().unwrap();
+    session.start_daemon();
+    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+}
+
+#[test]
+fn output_into_a_file_that_would_be_frozen_is_told_and_vetoes() {
+    let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
+    // The machine's own way to start a program gives it a file for its output.
+    session.daemon().signal(Signal::SIGTERM);
+    session.daemon().exit_code();
+    let config = session.path("hyperv.toml");
+    let arguments = ["-n".as_ref(), "-f".as_ref(), config.as_os_str()];
+    let mut daemon = session.machine().spawn(program("hv_vss_daemon"), arguments);
+    assert!(session.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
+    assert_eq!(outcome(&mut session, Check), Outcome::Failure);
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
+    let sentence =
+        "/ (ufs): this daemon itself holds descriptor 1 open for writing there; send its output elsewhere";
+    let until = Instant::now() + PATIENCE;
+    for prefix in ["no backup can be made: ", "check refused: ", "freeze failed, nothing is frozen: "] {
+        while !daemon.output().contains(&format!("{prefix}{sentence}")) {
+            assert!(Instant::now() < until, "{}", daemon.output());
+            std::thread::yield_now();
+        }
+    }
+    // The kernel was never asked.
+    let timeline = session.host().vss_timeline(true).unwrap();
+    assert!(!timeline.iter().any(|entry| entry.happening.describe().contains("could not suspend")));
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn descriptors_that_a_careless_parent_left_open_are_closed() {
+    let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
+    session.daemon().signal(Signal::SIGTERM);
+    session.daemon().exit_code();
+    let daemon = session.machine().command(program("hv_vss_daemon"));
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec 5>\"$0\" 6>>\"$0\"; exec \"$@\""]).arg(session.path("left-open"));
+    command
+        .arg(daemon.get_program())
+        .args(daemon.get_args())
+        .args(["-n", "-f"])
+        .arg(session.path("hyperv.toml"));
+    let _daemon = Daemon::spawn(command);
+    assert!(session.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
+    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+}
+
+#[test]
+fn a_new_configuration_takes_effect_and_a_wrong_one_does_not() {
+    let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
+    let path = session.path("hyperv.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let with = |more: &str| fs::write(&path, format!("{text}\n{more}\n")).unwrap();
+    with("[[vss.mounts]]\ntype = \"ufs\"\naction = \"veto\"");
+    session.daemon().signal(Signal::SIGHUP);
+    session.daemon().wait_output("configuration read again");
+    assert_eq!(outcome(&mut session, Check), Outcome::Failure);
+    with("[[vss.mounts]]\ntype = \"ufs\"\naction = \"thaw\"");
+    session.daemon().signal(Signal::SIGHUP);
+    session.daemon().wait_output("configuration not changed: ");
+    assert_eq!(outcome(&mut session, Check), Outcome::Failure);
+    with("");
+    session.daemon().signal(Signal::SIGHUP);
+    let until = Instant::now() + PATIENCE;
+    while outcome(&mut session, Check) != Outcome::Success {
+        assert!(Instant::now() < until);
+    }
+}
+
+#[test]
+fn a_new_configuration_waits_for_the_thaw() {
+    let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
+    session.daemon().signal(Signal::SIGHUP);
+    assert_eq!(outcome(&mut session, Check), Outcome::Failure);
+    assert!(!session.daemon().output().contains("configuration read again"));
+    assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
+    session.daemon().wait_output("configuration read again");
+}
+
+#[test]
+fn hooks_that_others_could_have_written_are_skipped_with_a_warning() {
+    let setup = Setup {
+        mounts: ROOT.into(),
+        hooks: vec![("10-db", "echo \"$1\" >>\"$CALLS\"".into())],
+        ..Setup::default()
+    };
+    let Some(mut session) = start(&setup) else { return };
+    let hook = session.path("vss.d/10-db");
+    fs::set_permissions(hook, std::os::unix::fs::PermissionsExt::from_mode(0o775)).unwrap();
+    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+    assert_eq!(session.calls(), [""; 0]);
+    session.daemon().wait_output("10-db: others than its owner can write it");
+}
+
+#[test]
+fn what_hooks_print_is_in_the_log() {
+    let setup = Setup {
+        mounts: ROOT.into(),
+        hooks: vec![("10-db", "echo \"$1 is done\"; echo careful >&2".into())],
+        ..Setup::default()
+    };
+    let Some(mut session) = start(&setup) else { return };
+    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+    for text in ["freeze is done", "thaw is done", "careful"] {
+        session.daemon().wait_output(&format!(": {text}"));
+    }
+}
