@@ -21,7 +21,7 @@ fn hooks(names: &[&'static str]) -> Setup {
 
 fn ufs(count: usize) -> String {
     let on = |n: usize| if n == 0 { "/".to_owned() } else { format!("/m{n}") };
-    (0..count).map(|n| format!("ufs /dev/da{n} {} local {} 7\n", on(n), n + 1)).collect()
+    (0..count).map(|n| format!("ufs {} /dev/da{n} local {} 7\n", on(n), n + 1)).collect()
 }
 
 fn outcome(session: &mut Session, operation: Operation) -> Outcome {
@@ -79,10 +79,10 @@ fn a_guest_with_zfs_ufs_efi_tmpfs_and_a_jail_is_backed_up() {
 #[test]
 fn a_mount_that_cannot_be_frozen_vetoes() {
     let mut session = start();
-    session.set_mounts(&format!("{}ext2fs /dev/da9 /linux local 9 9\n", ufs(1)));
+    session.set_mounts(&format!("{}ext2fs /linux /dev/da9 local 9 9\n", ufs(1)));
     assert_eq!(outcome(&mut session, Check), Outcome::Failure);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
-    session.set_mounts(&format!("{}ext2fs /dev/da9 /linux local,rdonly 9 9\n", ufs(1)));
+    session.set_mounts(&format!("{}ext2fs /linux /dev/da9 local,rdonly 9 9\n", ufs(1)));
     assert_eq!(outcome(&mut session, Check), Outcome::Success);
 }
 
@@ -90,7 +90,7 @@ fn a_mount_that_cannot_be_frozen_vetoes() {
 fn rules_of_the_configuration_decide() {
     let sections = "[[vss.mounts]]\ntype = \"ext2fs\"\naction = \"sync\"\n[[vss.mounts]]\nmount-point = \"/m1\"\naction = \"ignore\"\n";
     let mut session = Session::start(&Setup {
-        mounts: format!("{}ext2fs /dev/da9 /linux local 9 9\nufs /dev/da8 /scratch/a local 8 8\n", ufs(2)),
+        mounts: format!("{}ext2fs /linux /dev/da9 local 9 9\nufs /scratch/a /dev/da8 local 8 8\n", ufs(2)),
         settings: "exclude = [\"/scratch/*\"]".into(),
         sections: sections.into(),
         ..Setup::default()

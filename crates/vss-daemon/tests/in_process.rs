@@ -84,7 +84,7 @@ impl Drop for Counting {
 /// What is left suspended, the answers, and how the loop ended (`None`: by a panic).
 fn run(operations: &[Operation], panics: bool) -> (i32, Vec<Status>, Option<End>) {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("mounts"), "ufs a / local 1 7\nufs b /b local 2 7\n").unwrap();
+    std::fs::write(directory.path().join("mounts"), "ufs / a local 1 7\nufs /b b local 2 7\n").unwrap();
     let text = format!("[facts]\ndir = {:?}\n[vss]\nhook-dir = \"/nonexistent\"\n", directory.path());
     let config = Config::parse(&text, Path::new("x.toml")).unwrap();
     let (readable, mut writer) = io::pipe().unwrap();

@@ -54,7 +54,7 @@ fn parse_table(text: &str) -> io::Result<Vec<Mount>> {
 
 fn parse_line(line: &str) -> Option<Mount> {
     let mut words = line.split_ascii_whitespace();
-    let (fs_type, from, on, flags) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let (fs_type, on, from, flags) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let id = FsId([words.next()?.parse().ok()?, words.next()?.parse().ok()?]);
     let flags = parse_flags(flags)?;
     Some(Mount {
@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn lines_of_a_mount_table() {
         let table = parse_table(
-            "# the root\nufs /dev/da0p2 / local,rootfs 7 -9\nzfs tank/a\\040b /a\\040b 0x1001 1 2\n\
-             nfs server:/x /x 0 3 4\n\n",
+            "# the root\nufs / /dev/da0p2 local,rootfs 7 -9\nzfs /a\\040b tank/a\\040b 0x1001 1 2\n\
+             nfs /x server:/x 0 3 4\n\n",
         )
         .unwrap();
         assert_eq!(table.len(), 3);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_none_is_an_error_that_shows_it() {
-        for line in ["ufs", "ufs a / local 1", "ufs a / local 1 x", "ufs a / 0xg 1 2", "ufs a / 1x 1 2"] {
+        for line in ["ufs", "ufs / a local 1", "ufs / a local 1 x", "ufs / a 0xg 1 2", "ufs / a 1x 1 2"] {
             assert!(parse_table(line).unwrap_err().to_string().contains(line), "{line}");
         }
     }
@@ -149,7 +149,7 @@ mod tests {
     fn a_file_open_for_writing_is_found_on_its_mount() {
         let directory = tempfile::tempdir().unwrap();
         let on = directory.path().to_str().unwrap();
-        let table = parse_table(&format!("ufs a {on} local 77 1\nufs b {on}/deeper local 78 1\n")).unwrap();
+        let table = parse_table(&format!("ufs {on} a local 77 1\nufs {on}/deeper b local 78 1\n")).unwrap();
         let held = |table| FactsSource::default().held_open_for_writing(table).unwrap();
         let path = directory.path().join("log");
         let file = std::fs::File::create(&path).unwrap();

@@ -96,7 +96,7 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
     }
     let on = |n: usize| if n == 0 { "/".to_owned() } else { format!("/m{n}") };
     let mounts: String =
-        (0..plan.mounts).map(|n| format!("ufs /dev/da{n} {} local {} 7\n", on(n), n + 1)).collect();
+        (0..plan.mounts).map(|n| format!("ufs {} /dev/da{n} local {} 7\n", on(n), n + 1)).collect();
     let mut report = Report { mounts: plan.mounts, cycles: plan.cycles, ..Report::default() };
     let setup = Setup { mounts: mounts.clone(), options: vec!["-n"], ..Setup::default() };
     let mut session = Session::start_on_device(&setup)?;

@@ -78,7 +78,7 @@ fn failure(stage: &mut Stage, session: &mut Session) -> Result<()> {
 
 fn veto(stage: &mut Stage, session: &mut Session, setup: &Setup) -> Result<()> {
     stage.step("Somebody mounts an ext2fs, which cannot be frozen; the host asks for a check");
-    session.set_mounts(&format!("{}ext2fs /dev/da2s1 /linux local 9 9\n", setup.mounts));
+    session.set_mounts(&format!("{}ext2fs /linux /dev/da2s1 local 9 9\n", setup.mounts));
     let answer = session.host().vss_ask(Operation::Check)?;
     stage.check(answer.outcome == Outcome::Failure, "the check is answered with no");
     session.set_mounts(&setup.mounts);

@@ -51,18 +51,17 @@ pub(super) fn holds_open_for_writing(pid: u32, id: FsId, table: &[Mount], device
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let files = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
     files.into_iter().any(|(number, link)| {
-        let path = written_file(pid, &number, &link, devices);
-        // As the process itself sees it.
-        let inside =
-            path.map(|path| path.strip_prefix(&root).map_or(path.clone(), |rest| Path::new("/").join(rest)));
-        let mount = inside.as_deref().and_then(Path::to_str).and_then(|path| mount_of(table, path));
+        let path = written_file(pid, &number, &link, &root, devices);
+        let mount = path.as_deref().and_then(Path::to_str).and_then(|path| mount_of(table, path));
         mount.is_some_and(|mount| mount.id == id)
     })
 }
 
-/// Where a descriptor leads, if it is open for writing on a regular file outside of `devices`.
-fn written_file(pid: u32, number: &str, link: &Path, devices: &Path) -> Option<PathBuf> {
+/// Where a descriptor leads as the process itself sees it, which has the directory `root` as its `/`, if it is open for
+/// writing on a regular file outside of `devices`.
+fn written_file(pid: u32, number: &str, link: &Path, root: &Path, devices: &Path) -> Option<PathBuf> {
     let path = fs::read_link(link).ok()?;
+    let path = path.strip_prefix(root).map_or(path.clone(), |rest| Path::new("/").join(rest));
     // Device files are not looked at in any other way: the thread that would have to answer is this one.
     let regular = || fs::metadata(link).is_ok_and(|metadata| metadata.is_file());
     (!path.starts_with(devices) && regular() && is_open_for_writing(pid, number)).then_some(path)

@@ -27,15 +27,15 @@ use crate::testing::{Machine, PATIENCE, freebsd_root, program};
 /// The mounts of a guest that base's daemon would veto many times over: ZFS, two UFS, the EFI partition, tmpfs and a
 /// jail with nullfs and devfs.
 pub const USUAL_MOUNTS: &str = "\
-ufs /dev/gpt/rootfs / local,rootfs,soft-updates 1598032081 101
-devfs devfs /dev local 67174656 102
-msdosfs /dev/gpt/efiboot0 /boot/efi local 1598032082 103
-zfs tank /tank local 1598032083 104
-zfs tank/jails /jails local 1598032084 105
-ufs /dev/da1p1 /var/db/data local,soft-updates 1598032085 106
-tmpfs tmpfs /tmp local 1598032086 107
-nullfs /var/db/data /jails/www/data local 1598032087 108
-devfs devfs /jails/www/dev local 1598032088 109
+ufs / /dev/gpt/rootfs local,rootfs,soft-updates 1598032081 101
+devfs /dev devfs local 67174656 102
+msdosfs /boot/efi /dev/gpt/efiboot0 local 1598032082 103
+zfs /tank tank local 1598032083 104
+zfs /jails tank/jails local 1598032084 105
+ufs /var/db/data /dev/da1p1 local,soft-updates 1598032085 106
+tmpfs /tmp tmpfs local 1598032086 107
+nullfs /jails/www/data /var/db/data local 1598032087 108
+devfs /jails/www/dev devfs local 1598032088 109
 ";
 
 /// What a session finds when it begins.
