@@ -26,7 +26,7 @@ pub struct Options {
     pub dir: PathBuf,
     /// The key-value device's settings.
     pub kvp: Settings,
-    /// The settings of the devices of a live backup; where the devices are is filled in.
+    /// The settings of the devices of a live backup.
     pub vss: vss::Settings,
     /// A root directory for FreeBSD's executables, made from this template; the parent of `dir` is seen in it, and it
     /// serves the guest's facts.
@@ -97,8 +97,7 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     signals.thread_block().map_err(|error| ServeError::Fuse(error.into()))?;
 
     let kvp = Arc::new(Station::new(KvpDevice::new(options.kvp.clone())));
-    let vss = vss::Settings { devices: devices.clone(), ..options.vss.clone() };
-    let host = Host::new(devices, kvp, vss::Devices::new(vss));
+    let host = Host::new(devices, kvp, vss::Devices::new(options.vss.clone()));
     let _session = crate::fs::serve(host.shared_devices(), fuse).map_err(ServeError::Fuse)?;
     let socket = socket_path(&dir);
     let listener = listen(&socket)?;
@@ -117,7 +116,9 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
 fn make_root(template: &Path, dir: &Path, facts: Option<&Path>) -> Result<(), RootError> {
     let shared = dir.parent().unwrap_or(dir);
     let root = Root::of_template(template)?;
-    root.assemble(&[shared.to_owned()])?;
+    // The simulated tools, which programs run, lie beside this program.
+    let tools = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_owned()));
+    root.assemble(&std::iter::once(shared.to_owned()).chain(tools).collect::<Vec<_>>())?;
     root.show_devices(&device_dir(dir))?;
     facts.map_or(Ok(()), |facts| root.serve_facts(facts))
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -19,7 +20,9 @@ use kvp_daemon::service::Service;
 use crate::client::Client;
 use crate::in_process;
 use crate::kvp::Settings;
-use crate::testing::{Machine, Options, PATIENCE, Process, freebsd_root, program};
+use crate::network::guest::{Guest, SHIPPED_RULES, network_settings};
+use crate::network::state::State;
+use crate::testing::{Machine, Options, PATIENCE, Process, program};
 
 /// A small FreeBSD guest with one adapter, as the files of a facts directory.
 pub const FACTS: [(&str, &str); 3] = [
@@ -51,6 +54,17 @@ pub struct Setup {
     pub resolv_conf: String,
     /// A program that stands for getent(1), as the text of a script.
     pub getent: Option<String>,
+    /// A simulated network in place of the facts of the usual guest.
+    pub network: Option<NetworkSetup>,
+}
+
+/// A guest with a simulated network.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkSetup {
+    /// The network.
+    pub state: State,
+    /// rc.conf.
+    pub rc_conf: String,
 }
 
 /// A guest under a host.
@@ -61,6 +75,7 @@ pub struct Session {
     reason: Option<String>,
     log: UnixDatagram,
     dir: PathBuf,
+    guest: Option<Guest>,
 }
 
 #[derive(Debug)]
@@ -85,18 +100,18 @@ impl Session {
 
     fn on_device(setup: &Setup, machine: Machine) -> Self {
         let dir = machine.path("");
-        let log = prepare(&dir, setup, &machine.kvp_device());
+        let (log, guest) = prepare(&dir, setup, &machine.kvp_device());
         let host = machine.client();
         let machine = Box::new(machine);
         let place = Some(Place::Device { daemon: None, machine });
-        let mut session = Self { host, place, reason: None, log, dir };
+        let mut session = Self { host, place, reason: None, log, dir, guest };
         session.start_daemon();
         session
     }
 
     fn in_process(setup: &Setup, reason: String) -> Self {
         let scratch = tempfile::tempdir().expect("no scratch directory");
-        let log = prepare(scratch.path(), setup, Path::new("/dev/hv_kvp_dev"));
+        let (log, guest) = prepare(scratch.path(), setup, Path::new("/dev/hv_kvp_dev"));
         let timeout = setup.machine.timeout.unwrap_or(Settings::default().timeout);
         let machine = in_process::Machine::new(Settings { timeout, adapters: Vec::new() });
         let text = fs::read_to_string(scratch.path().join("hyperv.toml")).expect("it was just written");
@@ -107,7 +122,7 @@ impl Session {
         assert!(host.wait_registered(PATIENCE).expect("the host is in this process"), "nobody registered");
         let dir = scratch.path().to_owned();
         let place = Some(Place::InProcess { machine, daemon, _scratch: scratch });
-        Self { host, place, reason: Some(reason), log, dir }
+        Self { host, place, reason: Some(reason), log, dir, guest }
     }
 
     /// Why there is no device file in this session; `None` when there is one.
@@ -152,6 +167,15 @@ impl Session {
         }
     }
 
+    /// The guest with its simulated network.
+    ///
+    /// # Panics
+    /// The session has none.
+    #[must_use]
+    pub fn guest(&self) -> &Guest {
+        self.guest.as_ref().expect("the setup has no network")
+    }
+
     /// Starts the daemon again after its end. Without a device file nothing ends it.
     ///
     /// # Panics
@@ -190,9 +214,9 @@ impl Session {
     /// # Panics
     /// It cannot be written.
     pub fn set_fact(&self, name: &str, text: &str) {
-        let new = self.dir.join("facts").join(format!(".{name}"));
+        let new = self.dir.join("guest/facts").join(format!(".{name}"));
         fs::write(&new, text).expect("no scratch file");
-        fs::rename(&new, self.dir.join("facts").join(name)).expect("no scratch file");
+        fs::rename(&new, self.dir.join("guest/facts").join(name)).expect("no scratch file");
     }
 
     /// The lines that reached the log socket so far: those of daemons that detached.
@@ -231,22 +255,27 @@ impl Drop for Session {
 }
 
 /// Writes everything that the daemon reads, and listens where it logs.
-fn prepare(dir: &Path, setup: &Setup, device: &Path) -> UnixDatagram {
+fn prepare(dir: &Path, setup: &Setup, device: &Path) -> (UnixDatagram, Option<Guest>) {
     let write = |name: &str, text: &[u8]| {
         let path = dir.join(name);
         fs::create_dir_all(path.parent().expect("below dir")).expect("no scratch directory");
         fs::write(path, text).expect("no scratch file");
     };
     for (name, text) in FACTS {
-        write(&format!("facts/{name}"), text.as_bytes());
+        write(&format!("guest/facts/{name}"), text.as_bytes());
     }
+    // A machine has an empty directory for what its kernel and its root say; theirs are the same facts.
+    if fs::remove_dir(dir.join("facts")).is_ok() {
+        symlink("guest/facts", dir.join("facts")).expect("no scratch link");
+    }
+    let guest = setup.network.as_ref().map(|network| make_guest(&dir.join("guest"), network));
     for (name, text) in &setup.facts {
-        write(&format!("facts/{name}"), text.as_bytes());
+        write(&format!("guest/facts/{name}"), text.as_bytes());
     }
     for (pool, bytes) in &setup.pools {
         write(&format!("var/hyperv/pool/.kvp_pool_{pool}"), bytes);
     }
-    write("resolv.conf", setup.resolv_conf.as_bytes());
+    write("guest/etc/resolv.conf", setup.resolv_conf.as_bytes());
     let script = setup.getent.as_deref().unwrap_or("#!/bin/sh\nexit 2\n");
     write("getent", script.as_bytes());
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -254,22 +283,34 @@ fn prepare(dir: &Path, setup: &Setup, device: &Path) -> UnixDatagram {
     write("hyperv.toml", config(dir, setup, device).as_bytes());
     let log = UnixDatagram::bind(dir.join("log")).expect("no scratch socket");
     log.set_nonblocking(true).expect("a fresh socket");
-    log
+    (log, guest)
 }
 
+fn make_guest(dir: &Path, network: &NetworkSetup) -> Guest {
+    let mut state = network.state.clone();
+    for (name, value) in FACTS[0].1.lines().filter_map(|line| line.split_once('=')) {
+        state.sysctls.insert(name.to_owned(), value.to_owned());
+    }
+    let tools = program("hvsim-tools");
+    let programs = tools.parent().unwrap_or(Path::new("/"));
+    let guest = Guest::create(dir, &tools, SHIPPED_RULES, programs, &state).expect("no scratch guest");
+    guest.set_rc_conf(&network.rc_conf).expect("no scratch file");
+    guest
+}
+
+/// The guest's programs are named even where there is no network: those of this machine must not be reached.
 fn config(dir: &Path, setup: &Setup, device: &Path) -> String {
     let quoted = |name: &str| format!("{:?}", dir.join(name).display().to_string());
-    // FreeBSD's executables ask the system, and their root serves the same files.
-    let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = {}", quoted("facts")) };
     format!(
-        "[log]\nsockets = [{}]\n[facts]\n{facts}\nresolv-conf = {}\ndhclient-pid-dirs = [{}]\n[kvp]\ndevice = {:?}\n\
-         pool-dir = {}\ngetent = {}\n{}\n",
+        "[log]\nsockets = [{}]\n{}[kvp]\ndevice = {:?}\npool-dir = {}\ngetent = {}\nrc-conf = {}\nip-injection-dir = {}\n\
+         {}\n",
         quoted("log"),
-        quoted("resolv.conf"),
-        quoted("run"),
+        network_settings(&dir.join("guest").display().to_string()),
         device.display().to_string(),
         quoted("var/hyperv/pool"),
         quoted("getent"),
+        quoted("guest/etc/rc.conf"),
+        quoted("var/hyperv/injection"),
         setup.kvp_settings,
     )
 }

@@ -88,10 +88,19 @@ impl Guest {
         auto::value_of(key, &self.facts(auto::key_needs_network(key)))
     }
 
-    /// The configuration of an adapter.
-    pub(crate) fn ip_info(&mut self, adapter: &str) -> Result<IpAnswer, ip_info::UnknownAdapter> {
+    /// The configuration of an adapter, as `complete` completes the network.
+    pub(crate) fn ip_info(
+        &mut self,
+        adapter: &str,
+        complete: impl FnOnce(&NetworkSnapshot) -> NetworkSnapshot,
+    ) -> Result<IpAnswer, ip_info::UnknownAdapter> {
         let network = self.network.refresh("the network", || self.source.snapshot());
-        ip_info::answer(adapter, network)
+        ip_info::answer(adapter, &complete(network))
+    }
+
+    /// The network has changed: the next look is a new one.
+    pub(crate) fn forget_network(&mut self) {
+        self.network.taken = None;
     }
 
     fn facts(&mut self, with_network: bool) -> AutoFacts<'_> {

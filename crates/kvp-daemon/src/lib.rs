@@ -1,6 +1,7 @@
 //! The key-value exchange daemon: a thin driver around the engines of `hv_core`.
 
 mod guest;
+mod injection;
 pub mod port;
 pub mod serve;
 pub mod service;

@@ -15,6 +15,7 @@ use hv_core::runtime::rate_limit::{RateLimit, Verdict};
 use hv_core::sys::clock;
 
 use crate::guest::Guest;
+use crate::injection::Injector;
 
 /// How long after the last change the pool files are brought up to date, so that a burst costs one synchronisation.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
@@ -27,6 +28,7 @@ const WARNINGS_PER: Duration = Duration::from_secs(60);
 pub struct Service<S = PoolFiles> {
     pools: Pools<S>,
     guest: Guest,
+    injector: Injector,
     settle_at: Option<Duration>,
     warnings: RateLimit,
 }
@@ -47,13 +49,15 @@ impl<S: Storage> Service<S> {
             log::error!("pools are not complete: {}", error_chain(&problem));
         }
         let guest = Guest::new(config);
-        Self { pools, guest, settle_at: None, warnings: RateLimit::new(WARNINGS, WARNINGS_PER) }
+        let injector = Injector::new(config);
+        Self { pools, guest, injector, settle_at: None, warnings: RateLimit::new(WARNINGS, WARNINGS_PER) }
     }
 
     /// Takes over a configuration that was read again. Device and pool directory stay.
     pub fn reconfigure(&mut self, config: &Config) {
         self.pools.set_limits(limits(config));
         self.guest = Guest::new(config);
+        self.injector.reconfigure(config);
     }
 
     /// Performs one action. Everything that can go wrong becomes a failed outcome.
@@ -123,7 +127,7 @@ impl<S: Storage> Service<S> {
     }
 
     fn report_network(&mut self, adapter: &str) -> Outcome {
-        match self.guest.ip_info(adapter) {
+        match self.guest.ip_info(adapter, |network| self.injector.complete(network)) {
             Ok(info) => Outcome::Network(info),
             Err(error) => {
                 self.warn(&format!("network not reported: {error}"));
@@ -132,9 +136,18 @@ impl<S: Storage> Service<S> {
         }
     }
 
-    fn configure_network(&mut self, _request: &NetworkRequest) -> Outcome {
-        self.warn("network not configured: injection is not supported by this version");
-        Outcome::Failed(Code::NotSupported)
+    fn configure_network(&mut self, request: &NetworkRequest) -> Outcome {
+        let result = self.injector.configure(request);
+        self.guest.forget_network();
+        match result {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                let adapter: String = request.adapter.chars().take(64).collect();
+                let text = error_chain(&error);
+                self.warn(&format!("network not configured adapter={adapter:?}: {text}"));
+                Outcome::Failed(error.code())
+            }
+        }
     }
 
     fn fail(&mut self, operation: &str, error: &PoolError) -> Outcome {
@@ -157,21 +170,24 @@ impl<S: Storage> Service<S> {
     /// What is done when nobody waits: after the start and after each answer.
     pub fn at_leisure(&mut self) {
         self.guest.start_lookup();
+        self.injector.at_leisure();
     }
 
     /// What else wakes the daemon.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.guest.lookup_descriptors()
+        self.guest.lookup_descriptors().chain(self.injector.descriptors())
     }
 
     /// When something is due although nothing happens; `None` when the daemon is idle.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.settle_at.into_iter().chain(self.guest.lookup_deadline()).min()
+        let others = self.guest.lookup_deadline().into_iter().chain(self.injector.deadline());
+        self.settle_at.into_iter().chain(others).min()
     }
 
     /// Does what is due.
     pub(crate) fn advance(&mut self) {
         self.guest.advance_lookup();
+        self.injector.advance();
         if self.settle_at.is_some_and(|at| clock::monotonic() >= at) {
             self.settle();
         }

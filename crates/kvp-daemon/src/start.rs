@@ -1,6 +1,6 @@
 //! From the command line to the loop, and out again.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,31 +9,36 @@ use hv_core::runtime::config::{Config, DEFAULT_PATH, LogLevel};
 use hv_core::runtime::daemon::{Detached, Starting, detach};
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::log::{Target, init};
-use hv_core::runtime::options::{self, Command, Options};
+use hv_core::runtime::options::{self, Command, ExtraOption, Options};
 use hv_core::runtime::{VERSION, error_chain};
 use hv_core::sys::signals::Signals;
 
+use crate::injection;
 use crate::port::{DeviceFile, KvpPort};
 use crate::serve::{End, serve};
 use crate::service::Service;
 
 const IDENT: &str = "HV_KVP";
-const USAGE: &str = "usage: hv_kvp_daemon [-dnt] [-f file]\n       hv_kvp_daemon -h | -V";
+const USAGE: &str = "usage: hv_kvp_daemon [-dnt] [-f file]\n       hv_kvp_daemon [-f file] -R hnN\n       hv_kvp_daemon -h | -V";
 const HELP: &str = "Serves the host's key-value exchange through /dev/hv_kvp_dev.
 
   -d       log each message
   -n       stay in the foreground and log to standard output
   -f file  use this configuration instead of CONFIG
   -t       check the configuration and exit
+  -R hnN   take back what the host's network configuration of hnN has changed in rc.conf, and exit
   -h       show this help and exit
   -V       show the version and exit
 
-Exit status: 0 at the end of its work, 64 for a wrong command line, 69 when the device is missing, in use or gone,
+Exit status: 0 at the end of its work, 1 when nothing can be taken back, 64 for a wrong command line, 69 when the device is missing, in use or gone,
 71 when the system refuses what it always grants, 78 for a wrong configuration.";
+
+/// `-R hnN`.
+const RESTORE: ExtraOption = ExtraOption { letter: 'R', takes_argument: true };
 
 /// Runs the daemon with these arguments, its name not among them.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match options::parse(arguments, &[]) {
+    match options::parse(arguments, &[RESTORE]) {
         Ok(Command::Help) => {
             println!("{USAGE}\n\n{}", HELP.replace("CONFIG", DEFAULT_PATH));
             Exit::Ok.into()
@@ -53,7 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(config) => start(&options, &config),
             Err(exit) => exit.into(),
         },
-        Ok(Command::Extra(..)) => usage("unknown option"),
+        Ok(Command::Extra(_, argument, options)) => restore(&options, argument.as_deref()),
         Err(error) => usage(&error.to_string()),
     }
 }
@@ -61,6 +66,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn usage(error: &str) -> ExitCode {
     eprintln!("hv_kvp_daemon: {error}\n{USAGE}");
     Exit::Usage.into()
+}
+
+fn restore(options: &Options, argument: Option<&OsStr>) -> ExitCode {
+    let Some(hn) = argument.and_then(|argument| argument.to_str()?.parse().ok()) else {
+        return usage("-R needs the name of an interface of hn(4)");
+    };
+    let config = match load(options) {
+        Ok(config) => config,
+        Err(exit) => return exit.into(),
+    };
+    match injection::restore(&config, &hn) {
+        Ok(text) => {
+            println!("{text}");
+            Exit::Ok.into()
+        }
+        Err(error) => {
+            complain(&error);
+            Exit::Failure.into()
+        }
+    }
 }
 
 fn shown_path(options: &Options) -> String {

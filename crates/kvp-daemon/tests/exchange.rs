@@ -12,7 +12,6 @@ use hvsim::testing::{Options, PATIENCE};
 
 const E_FAIL: u32 = 0x8000_4005;
 const S_CONT: u32 = 0x8007_0103;
-const NOT_SUPPORTED: u32 = 0x8007_0032;
 const INVALIDARG: u32 = 0x8007_0057;
 const GUID_NOTFOUND: u32 = 0x8004_1002;
 
@@ -152,13 +151,6 @@ fn the_host_cannot_write_the_auto_pool() {
     assert_eq!(session.host().set(2, "OSName", "Windows").unwrap().code, S_CONT);
     assert_eq!(session.host().delete(2, "OSName").unwrap().code, S_CONT);
     assert_eq!(value(&session.host().get(2, "OSName").unwrap()), Some("FreeBSD"));
-}
-
-#[test]
-fn injection_is_not_supported_yet() {
-    let mut session = start();
-    let info = hvsim::kvp::IpInfo { adapter: "hn0".into(), ..Default::default() };
-    assert_eq!(session.host().set_ip_info(info).unwrap().code, NOT_SUPPORTED);
 }
 
 #[test]

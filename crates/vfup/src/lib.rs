@@ -1,6 +1,5 @@
 //! Joins hnN and its VF in laggN, or takes the lagg apart: reads the facts, plans, and performs the plan under a lock.
 
-mod lock;
 mod options;
 mod replacement;
 
@@ -16,9 +15,9 @@ use hv_core::runtime::{VERSION, error_chain, log as logging};
 use hv_core::sys::network::NetworkSource;
 use hv_core::sys::signals::Signals;
 use hv_core::vf::load::{self, LoadError};
+use hv_core::vf::lock::{Lock, LockError};
 use hv_core::vf::plan::{PlanError, plan_down, plan_up};
 
-use lock::{Lock, LockError};
 use options::{Command, Options};
 
 /// The name in messages and in the log.

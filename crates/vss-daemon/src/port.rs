@@ -6,8 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use hv_core::abi::vss::{Answer, Request};
+use hv_core::sys::system_facts::FactsSource;
 use hv_core::sys::vss_device::{SuspendDevice, VssDevice};
-use hv_core::vss::mounts::FsId;
+use hv_core::vss::HeldOpen;
+use hv_core::vss::mounts::{FsId, Mount};
 
 /// The kernel's end of a live backup.
 pub trait VssPort {
@@ -37,6 +39,12 @@ pub trait SuspendPort {
     /// # Errors
     /// The device cannot be opened.
     fn open(&mut self) -> io::Result<Self::Suspender>;
+
+    /// Descriptors of this process that keep the kernel from suspending one of these mounts.
+    ///
+    /// # Errors
+    /// They cannot be found out.
+    fn held_open(&self, facts: &FactsSource, mounts: &[Mount]) -> io::Result<Vec<HeldOpen>>;
 }
 
 /// What suspends at most one file system. Dropping it resumes that.
@@ -87,6 +95,10 @@ impl SuspendPort for SuspendPath {
 
     fn open(&mut self) -> io::Result<SuspendDevice> {
         SuspendDevice::open(&self.0)
+    }
+
+    fn held_open(&self, facts: &FactsSource, mounts: &[Mount]) -> io::Result<Vec<HeldOpen>> {
+        facts.held_open_for_writing(mounts)
     }
 }
 

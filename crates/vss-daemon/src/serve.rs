@@ -72,7 +72,8 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     pub fn new(config: &Config, port: P, suspend_port: S) -> Self {
         let facts = facts_source(config);
         let own = port.descriptor().as_raw_fd();
-        let held_open = held_open(&facts).into_iter().filter(|held| held.descriptor != own).collect();
+        let held_open =
+            held_open(&suspend_port, &facts).into_iter().filter(|held| held.descriptor != own).collect();
         let mut driver = Self {
             port,
             suspend_port,
@@ -260,8 +261,8 @@ fn facts_source(config: &Config) -> FactsSource {
     config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory)
 }
 
-fn held_open(facts: &FactsSource) -> Vec<HeldOpen> {
-    let held = facts.mounts().and_then(|table| facts.held_open_for_writing(&table));
+fn held_open(port: &impl SuspendPort, facts: &FactsSource) -> Vec<HeldOpen> {
+    let held = facts.mounts().and_then(|table| port.held_open(facts, &table));
     held.unwrap_or_else(|error| {
         log::warn!("cannot find out which files are open: {error}");
         Vec::new()

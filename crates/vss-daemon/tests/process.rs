@@ -139,8 +139,9 @@ fn it_becomes_a_daemon_with_its_own_name_one_thread_and_no_terminal() {
 
 #[test]
 fn log_lines_of_a_freeze_leave_the_process_only_after_the_thaw_and_with_their_own_times() {
-    let Some(mut session) = start(&Setup { options: vec!["-d"], mounts: ROOT.into(), ..Setup::default() })
-    else {
+    // With the file system that /dev/null is on.
+    let mounts = format!("{ROOT}devfs /dev devfs local 3 7\n");
+    let Some(mut session) = start(&Setup { options: vec!["-d"], mounts, ..Setup::default() }) else {
         return;
     };
     let socket = UnixDatagram::bind(session.path("log")).unwrap();
@@ -184,7 +185,7 @@ fn log_lines_of_a_freeze_leave_the_process_only_after_the_thaw_and_with_their_ow
     let (frozen, thawed) = (line("frozen took="), line("thawed after="));
     assert!(frozen.starts_with("<13>1 ") && frozen.contains("mounts=1 order=/"), "{frozen}");
     let time = |line: &str| line.split(' ').nth(1).unwrap()[11..26].to_owned();
-    assert!(seconds(&time(&thawed)) - seconds(&time(&frozen)) >= 0.3, "{frozen}\n{thawed}");
+    assert!(seconds(&time(&thawed)) - seconds(&time(&frozen)) >= 0.2, "{frozen}\n{thawed}");
 }
 
 /// `02:38:53.000001` in seconds.

@@ -1,5 +1,7 @@
 //! GET_IP_INFO: the configuration of the adapter that has the host's MAC address.
 
+pub mod request;
+
 use std::fmt;
 use std::net::IpAddr;
 

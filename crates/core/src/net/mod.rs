@@ -137,6 +137,21 @@ impl InterfaceAddress {
             IpAddr::V6(v6) => v6.is_unicast_link_local(),
         }
     }
+
+    /// Whether `other` is in its network.
+    #[must_use]
+    pub fn reaches(&self, other: IpAddr) -> bool {
+        let prefix = u32::from(self.prefix);
+        match (self.address, other) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (u32::from(own) ^ u32::from(other)).leading_zeros() >= prefix.min(32)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (u128::from(own) ^ u128::from(other)).leading_zeros() >= prefix.min(128)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for InterfaceAddress {
@@ -273,6 +288,22 @@ mod tests {
         assert_eq!(ipv4_prefix(Ipv4Addr::new(255, 0, 255, 0)), None);
         assert_eq!(ipv6_prefix("ffff:ffff::".parse().unwrap()), Some(32));
         assert_eq!(ipv6_prefix("ffff:0:ffff::".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn an_address_reaches_its_own_network_only() {
+        for (own, other, wanted) in [
+            ("10.0.0.5/24", "10.0.0.1", true),
+            ("10.0.0.5/24", "10.0.1.1", false),
+            ("10.0.0.5/32", "10.0.0.5", true),
+            ("10.0.0.5/0", "192.0.2.1", true),
+            ("10.0.0.5/24", "fd00::1", false),
+            ("fd00::5/64", "fd00::ffff", true),
+            ("fd00::5/64", "fd00:0:0:1::1", false),
+        ] {
+            let own: InterfaceAddress = own.parse().unwrap();
+            assert_eq!(own.reaches(other.parse().unwrap()), wanted, "{own} {other}");
+        }
     }
 
     #[test]

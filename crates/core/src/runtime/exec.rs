@@ -30,6 +30,10 @@ pub const OUTPUT_LIMIT: usize = 64 * 1024;
 /// How long the end of a killed program is waited for.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
+/// How often, and after which pauses, a program whose file is open for writing is tried again: a tenth of a second.
+const BUSY_ATTEMPTS: u32 = 50;
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
 /// A program to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -155,7 +159,8 @@ impl Program {
         if !self.path.is_absolute() {
             return Err(start_error(io::Error::new(io::ErrorKind::InvalidInput, "its path is not absolute")));
         }
-        let mut child = Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        command
             .args(&self.arguments)
             .env_clear()
             .envs(ENVIRONMENT)
@@ -164,9 +169,8 @@ impl Program {
             .stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(start_error)?;
+            .process_group(0);
+        let mut child = spawn(&mut command).map_err(start_error)?;
         if let Some(mut stdin) = child.stdin.take() {
             // A program that does not read its input is not an error; its exit status tells.
             let _ = stdin.write_all(&self.input);
@@ -175,6 +179,20 @@ impl Program {
         let stderr = child.stderr.take().map(|pipe| Stream::new(pipe.into()));
         let deadline = clock::monotonic().saturating_add(self.limit);
         Ok(Running { program: self.clone(), child, stdout, stderr, deadline, reaped: false })
+    }
+}
+
+/// A file that is just being written, or that a child of its writer still has open, is busy for a moment only.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut attempts = 0;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < BUSY_ATTEMPTS => {
+                attempts += 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            result => return result,
+        }
     }
 }
 
@@ -361,6 +379,20 @@ mod tests {
     fn output_beyond_the_limit_is_dropped() {
         let finished = shell("dd if=/dev/zero bs=1024 count=300 2>/dev/null", LONG).run().unwrap();
         assert_eq!(finished.stdout.len(), OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn a_program_that_is_just_being_written_is_tried_again() {
+        use std::os::unix::fs::OpenOptionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        let mut file =
+            std::fs::OpenOptions::new().create_new(true).write(true).mode(0o755).open(&path).unwrap();
+        file.write_all(b"#!/bin/sh\nexit 7\n").unwrap();
+        assert!(matches!(Program::new(&path, LONG).run(), Err(ExecError::Start { .. })));
+        let closing = std::thread::spawn(move || drop(file));
+        assert_eq!(Program::new(&path, LONG).run().unwrap().status.code(), Some(7));
+        closing.join().unwrap();
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct Ready {
     pub gone: bool,
 }
 
+/// How long a loop inside another program sleeps at most: no signal tells it that a child has ended.
+const WITHOUT_SIGNALS: Duration = Duration::from_millis(10);
+
 /// Sleeps until a descriptor can be read, a signal comes or the monotonic `deadline` has passed. Without a deadline
 /// nothing else wakes the process: an idle daemon costs nothing.
 ///
@@ -36,7 +39,13 @@ pub struct Ready {
 /// What ppoll(2) says, but EINTR, which is the arrival of a signal.
 pub fn wait(signals: &Signals, fds: &[BorrowedFd<'_>], deadline: Option<Duration>) -> io::Result<Wakeup> {
     let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    let timeout = deadline.map(|at| TimeSpec::from(at.saturating_sub(clock::monotonic())));
+    let sleep = deadline.map(|at| at.saturating_sub(clock::monotonic()));
+    let sleep = if signals.are_handled() {
+        sleep
+    } else {
+        Some(sleep.map_or(WITHOUT_SIGNALS, |sleep| sleep.min(WITHOUT_SIGNALS)))
+    };
+    let timeout = sleep.map(TimeSpec::from);
     let answered = match ppoll(&mut polled, timeout, Some(signals.wait_mask())) {
         Ok(count) => count > 0,
         Err(Errno::EINTR) => false,

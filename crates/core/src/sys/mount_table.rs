@@ -11,7 +11,7 @@ impl FactsSource {
     /// All mounts, oldest first, as getfsstat(2) with MNT_NOWAIT knows them: no file system is asked anything, so a
     /// file server that does not answer holds nobody up.
     ///
-    /// A directory has them in its file `mounts`, one a line: `TYPE FROM ON FLAGS FSID0 FSID1`, with flags as a number
+    /// A directory has them in its file `mounts`, one a line: `TYPE ON FROM FLAGS FSID0 FSID1`, with flags as a number
     /// or as names joined by commas, and `\040` for a blank. On Linux the system's own mounts are for display only.
     ///
     /// # Errors
@@ -67,20 +67,19 @@ fn parse_line(line: &str) -> Option<Mount> {
     })
 }
 
-/// A number, or names of which only those count that a backup looks at.
+/// Numbers and names, joined by commas. Of the names only those count that a backup looks at.
 fn parse_flags(text: &str) -> Option<u64> {
-    if let Some(hex) = text.strip_prefix("0x") {
-        return u64::from_str_radix(hex, 16).ok();
+    text.split([',', '|']).map(parse_flag).try_fold(0, |flags, flag| Some(flags | flag?))
+}
+
+fn parse_flag(word: &str) -> Option<u64> {
+    match (word, word.strip_prefix("0x")) {
+        (_, Some(hex)) => u64::from_str_radix(hex, 16).ok(),
+        ("rdonly" | "ro", _) => Some(abi::MNT_RDONLY),
+        ("local", _) => Some(abi::MNT_LOCAL),
+        _ if word.starts_with(|c: char| c.is_ascii_digit()) => word.parse().ok(),
+        _ => Some(0),
     }
-    if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return text.parse().ok();
-    }
-    let bit = |name: &str| match name {
-        "rdonly" => abi::MNT_RDONLY,
-        "local" => abi::MNT_LOCAL,
-        _ => 0,
-    };
-    Some(text.split(',').map(bit).fold(0, |flags, bit| flags | bit))
 }
 
 /// A text in which a backslash and three octal digits stand for a byte, as in fstab(5).
@@ -107,7 +106,7 @@ mod tests {
     fn lines_of_a_mount_table() {
         let table = parse_table(
             "# the root\nufs / /dev/da0p2 local,rootfs 7 -9\nzfs /a\\040b tank/a\\040b 0x1001 1 2\n\
-             nfs /x server:/x 0 3 4\n\n",
+             nfs /x server:/x 0,nosuid,1 3 4\n\n",
         )
         .unwrap();
         assert_eq!(table.len(), 3);
@@ -118,7 +117,7 @@ mod tests {
         assert!(table[0].local && !table[0].read_only);
         assert_eq!((table[1].from.as_str(), table[1].on.as_str()), ("tank/a b", "/a b"));
         assert!(table[1].local && table[1].read_only);
-        assert!(!table[2].local);
+        assert!(!table[2].local && table[2].read_only);
     }
 
     #[test]

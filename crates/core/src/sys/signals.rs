@@ -25,6 +25,7 @@ pub struct Arrived {
 #[derive(Debug, Clone, Copy)]
 pub struct Signals {
     wait_mask: SigSet,
+    handled: bool,
 }
 
 extern "C" fn note(number: libc::c_int) {
@@ -53,17 +54,24 @@ impl Signals {
             // SAFETY: the handler only stores to atomics, which is async-signal-safe.
             unsafe { sigaction(signal, &action) }?;
         }
-        Ok(Self { wait_mask })
+        Ok(Self { wait_mask, handled: true })
     }
 
-    /// For a loop that runs inside another program, which keeps its own handling of signals: none is ever taken.
+    /// For a loop that runs inside another program, which keeps its own handling of signals: none is ever taken, and
+    /// nothing tells of the end of a child.
     ///
     /// # Errors
     /// What sigprocmask(2) says.
     pub fn unhandled() -> io::Result<Self> {
         let mut wait_mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut wait_mask))?;
-        Ok(Self { wait_mask })
+        Ok(Self { wait_mask, handled: false })
+    }
+
+    /// Whether signals are taken at all.
+    #[must_use]
+    pub fn are_handled(&self) -> bool {
+        self.handled
     }
 
     /// The mask to wait with: what was blocked before, less our signals.

@@ -7,6 +7,7 @@ mod arguments;
 pub mod attach;
 pub mod facts;
 pub mod load;
+pub mod lock;
 pub mod plan;
 pub mod rc_conf;
 

@@ -23,6 +23,7 @@ struct Arguments {
     take: bool,
     kind: Option<String>,
     ip: IpInfo,
+    addresses: Vec<String>,
     pause: Option<Duration>,
     words: Vec<String>,
 }
@@ -72,10 +73,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Failure> {
             Long("type") => found.kind = Some(parser.value()?.string()?),
             Long("pause") => found.pause = Some(seconds(&parser.value()?.string()?)?),
             Long("dhcp") => found.ip.dhcp = true,
-            Long("address") => found.ip.addresses = parser.value()?.string()?,
+            Long("address") => found.addresses.push(parser.value()?.string()?),
             Long("mask") => found.ip.masks = parser.value()?.string()?,
-            Long("gateway") => found.ip.gateways = parser.value()?.string()?,
-            Long("dns") => found.ip.name_servers = parser.value()?.string()?,
+            Long("gateway") => add_item(&mut found.ip.gateways, &parser.value()?.string()?),
+            Long("dns") => add_item(&mut found.ip.name_servers, &parser.value()?.string()?),
             Value(word) => found.words.push(word.string()?),
             other => return Err(other.unexpected().into()),
         }
@@ -97,7 +98,7 @@ fn kvp_action(verb: &str, words: &[&str], arguments: &Arguments) -> Result<Actio
         },
         ("delete", [pool, key]) => HostRequest::Delete { pool: number(pool)?, key: (*key).to_owned() },
         ("ip-info", [mac]) => HostRequest::GetIpInfo { adapter: (*mac).to_owned() },
-        ("set-ip", [adapter]) => HostRequest::SetIpInfo { info: new_addresses(adapter, &arguments.ip) },
+        ("set-ip", [adapter]) => HostRequest::SetIpInfo { info: new_addresses(adapter, arguments)? },
         ("raw", [opcode, pool]) => raw(opcode, pool, "")?,
         ("raw", [opcode, pool, hex]) => raw(opcode, pool, hex)?,
         _ => return Err(Failure::Usage(format!("kvp {verb} is unknown or lacks an argument"))),
@@ -105,10 +106,30 @@ fn kvp_action(verb: &str, words: &[&str], arguments: &Arguments) -> Result<Actio
     Ok(Action::Ask(request))
 }
 
-fn new_addresses(adapter: &str, ip: &IpInfo) -> IpInfo {
-    let has = |mark: char| ip.addresses.contains(mark);
-    let family = u8::from(has('.')) | (u8::from(has(':')) << 1);
-    IpInfo { adapter: adapter.to_owned(), family, ..ip.clone() }
+fn add_item(list: &mut String, item: &str) {
+    if !list.is_empty() {
+        list.push(';');
+    }
+    list.push_str(item);
+}
+
+/// With `--mask` the lists are sent as they are given, however odd.
+fn new_addresses(adapter: &str, arguments: &Arguments) -> Result<IpInfo, Failure> {
+    let given = &arguments.ip;
+    if !given.masks.is_empty() {
+        let addresses = arguments.addresses.join(";");
+        let has = |mark: char| addresses.contains(mark);
+        let family = u8::from(has('.')) | (u8::from(has(':')) << 1);
+        return Ok(IpInfo { adapter: adapter.to_owned(), family, addresses, ..given.clone() });
+    }
+    let addresses: Vec<&str> = arguments.addresses.iter().map(String::as_str).collect();
+    let info = IpInfo::with_addresses(adapter, &addresses).map_err(Failure::Usage)?;
+    Ok(IpInfo {
+        dhcp: given.dhcp,
+        gateways: given.gateways.clone(),
+        name_servers: given.name_servers.clone(),
+        ..info
+    })
 }
 
 fn raw(opcode: &str, pool: &str, hex: &str) -> Result<HostRequest, Failure> {
@@ -270,4 +291,46 @@ fn table(items: &[Item]) -> String {
 /// What a guest sends may hold control characters, which a terminal must not see.
 fn escape(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(words: &[&str]) -> Result<IpInfo, Failure> {
+        let arguments = parse(lexopt::Parser::from_args(words))?;
+        new_addresses("hn0", &arguments)
+    }
+
+    #[test]
+    fn addresses_with_prefix_lengths_become_the_lists_of_a_host() {
+        let words = ["--address", "10.1.1.5/24", "--address", "fd00::5/64", "--gateway", "10.1.1.1"];
+        let words = [&words[..], &["--gateway", "fe80::1", "--dns", "10.1.1.2"]].concat();
+        let wanted = IpInfo {
+            adapter: "hn0".into(),
+            family: 3,
+            dhcp: false,
+            addresses: "10.1.1.5;fd00::5".into(),
+            masks: "255.255.255.0;64".into(),
+            gateways: "10.1.1.1;fe80::1".into(),
+            name_servers: "10.1.1.2".into(),
+        };
+        assert_eq!(request(&words).ok(), Some(wanted));
+        let dhcp = request(&["--dhcp"]).ok().unwrap();
+        assert!(dhcp.dhcp && dhcp.addresses.is_empty());
+    }
+
+    #[test]
+    fn with_masks_the_lists_are_sent_as_they_are() {
+        let info = request(&["--address", "$(id);x", "--mask", ";;", "--gateway", "a;b"]).ok().unwrap();
+        assert_eq!((info.addresses.as_str(), info.masks.as_str()), ("$(id);x", ";;"));
+        assert_eq!(info.gateways, "a;b");
+    }
+
+    #[test]
+    fn addresses_without_prefix_length_are_a_wrong_command() {
+        for words in [&["--address", "10.1.1.5"][..], &["--address", "x/24"], &["--address", "10.1.1.5/33"]] {
+            assert!(matches!(request(words), Err(Failure::Usage(_))), "{words:?}");
+        }
+    }
 }

@@ -43,7 +43,10 @@ usage:
         kvp set POOL KEY VALUE [--type string|u32|u64|qword]
         kvp delete POOL KEY
         kvp ip-info MAC
-        kvp set-ip ADAPTER [--dhcp] [--address LIST] [--mask LIST] [--gateway LIST] [--dns LIST]
+        kvp set-ip ADAPTER --dhcp
+        kvp set-ip ADAPTER --address ADDRESS/PREFIX… [--gateway ADDRESS]… [--dns ADDRESS]…
+        kvp set-ip ADAPTER --address LIST --mask LIST [--gateway LIST] [--dns LIST]
+                                        the last form sends the lists as they are
         kvp raw OPERATION POOL [HEX]    any operation, with a body in the host's layout
         kvp statistics | detach | attach
         vf attach VF hnN | up VF | down VF | detach VF | migrate VF NEW-VF

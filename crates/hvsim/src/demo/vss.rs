@@ -49,7 +49,7 @@ fn introduce(stage: &mut Stage, session: &Session, setup: &Setup) {
         std::array::from_fn(|_| words.next().unwrap_or_default())
     };
     let rows: Vec<[String; 3]> = setup.mounts.lines().map(row).collect();
-    stage.table(["TYPE", "FROM", "ON"], &rows);
+    stage.table(["TYPE", "ON", "FROM"], &rows);
 }
 
 fn whole_backup(stage: &mut Stage, session: &mut Session) -> Result<()> {

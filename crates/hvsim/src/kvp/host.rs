@@ -1,7 +1,9 @@
 //! What the host asks and what it understands of the answers: UTF-16, sizes in bytes with the NUL.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
+use hv_core::net::{InterfaceAddress, ipv4_mask};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{self, DELETE_KEY, ENUMERATED, EXCHANGE, Exchange, IP_HOST, IpLayout, Message};
@@ -98,6 +100,32 @@ pub struct IpInfo {
     pub gateways: String,
     /// Name servers.
     pub name_servers: String,
+}
+
+impl IpInfo {
+    /// What a host sends to give `adapter` addresses, each `10.1.1.5/24` or `fd00::5/64`, with the lists as hosts write
+    /// them: dotted masks for IPv4, prefix lengths for IPv6.
+    ///
+    /// # Errors
+    /// An address without a prefix length, or what is none.
+    pub fn with_addresses(adapter: &str, addresses: &[&str]) -> Result<Self, String> {
+        let mut info = Self { adapter: adapter.to_owned(), ..Self::default() };
+        let (mut texts, mut masks) = (Vec::new(), Vec::new());
+        for text in addresses {
+            let error = || format!("{text:?} is no address with a prefix length");
+            let address: InterfaceAddress =
+                text.parse().ok().filter(|_| text.contains('/')).ok_or_else(error)?;
+            texts.push(address.address.to_string());
+            let (family, mask) = match address.address {
+                IpAddr::V4(_) => (1, ipv4_mask(address.prefix).to_string()),
+                IpAddr::V6(_) => (2, address.prefix.to_string()),
+            };
+            info.family |= family;
+            masks.push(mask);
+        }
+        (info.addresses, info.masks) = (texts.join(";"), masks.join(";"));
+        Ok(info)
+    }
 }
 
 /// A key and its value.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hv_core::sys::file_lock::holder;
@@ -63,6 +64,21 @@ impl State {
         }
     }
 
+    /// What a new start leaves of it; returns the interfaces of hn(4).
+    fn forget_configuration(&mut self) -> Vec<String> {
+        self.interfaces.retain(|_, interface| interface.lagg.is_none());
+        for interface in self.interfaces.values_mut().filter(|interface| interface.mac.is_some()) {
+            *interface = Interface {
+                mac: interface.mac.clone(),
+                max_mtu: interface.max_mtu,
+                ..Interface::new(interface.index, None)
+            };
+        }
+        self.routes.clear();
+        self.name_servers.clear();
+        self.interfaces.keys().filter(|name| name.starts_with("hn")).cloned().collect()
+    }
+
     /// Brings an interface up, as the kernel does it.
     ///
     /// # Panics
@@ -115,6 +131,7 @@ impl Guest {
         let script = |text: &str| text.replace("@ROOT@", &place);
         fs::write(root.path("etc/rc.subr"), script(include_str!("rc/rc.subr")))?;
         fs::write(root.path("etc/network.subr"), script(include_str!("rc/network.subr")))?;
+        fs::write(root.path("etc/netif"), script(include_str!("rc/netif")))?;
         fs::write(root.path("etc/defaults/rc.conf"), script(include_str!("rc/defaults.conf")))?;
         fs::write(root.path("etc/hyperv.toml"), configuration(&place))?;
         fs::write(root.path("etc/devd.conf"), rules)?;
@@ -222,25 +239,48 @@ impl Guest {
         fs::OpenOptions::new().write(true).open(lock).is_ok_and(|file| matches!(holder(&file), Ok(Some(_))))
     }
 
+    /// The guest starts anew: nothing is left but its files, from which rc.d/netif and rc.d/routing configure the
+    /// interfaces of hn(4).
+    ///
+    /// # Errors
+    /// The guest's files, or the script fails.
+    pub fn reboot(&self) -> io::Result<()> {
+        let names = self.root.change(State::forget_configuration)?;
+        // A client ends when its address is gone, and not before its interface is configured anew.
+        let clients = || fs::read_dir(self.root.path("var/run/dhclient")).map_or(0, Iterator::count);
+        let end = Instant::now() + PATIENCE;
+        while clients() > 0 && Instant::now() < end {
+            std::thread::sleep(PAUSE);
+        }
+        let output = Command::new("/bin/sh").arg(self.root.path("etc/netif")).args(names).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { Ok(()) } else { Err(io::Error::other(said.into_owned())) }
+    }
+
     /// What `ifconfig NAME` prints; nothing if there is no such interface.
     ///
     /// # Errors
     /// The stand-in cannot be run.
     pub fn ifconfig(&self, name: &str) -> io::Result<String> {
-        let output = std::process::Command::new(self.root.path("sbin/ifconfig")).arg(name).output()?;
+        let output = Command::new(self.root.path("sbin/ifconfig")).arg(name).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
 fn configuration(root: &str) -> String {
+    format!("[log]\nsockets = [\"{root}/var/run/log\"]\n{}", network_settings(root))
+}
+
+/// The sections of the configuration that say where the facts and the programs of the guest in `root` are.
+#[must_use]
+pub fn network_settings(root: &str) -> String {
     // FreeBSD's executables ask the system, and their root serves the same files.
     let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = \"{root}/facts\"\n") };
     format!(
-        "[log]\nsockets = [\"{root}/var/run/log\"]\n\
-         [facts]\n{facts}resolv-conf = \"{root}/etc/resolv.conf\"\n\
+        "[facts]\n{facts}resolv-conf = \"{root}/etc/resolv.conf\"\n\
          dhclient-pid-dirs = [\"{root}/var/run/dhclient\", \"{root}/var/run\"]\n\
          [network]\nifconfig = \"{root}/sbin/ifconfig\"\nroute = \"{root}/sbin/route\"\n\
-         dhclient = \"{root}/sbin/dhclient\"\nrtsol = \"{root}/sbin/rtsol\"\n\
+         dhclient = \"{root}/sbin/dhclient\"\nrtsol = \"{root}/sbin/rtsol\"\nresolvconf = \"{root}/sbin/resolvconf\"\n\
          rc-subr = \"{root}/etc/rc.subr\"\nnetwork-subr = \"{root}/etc/network.subr\"\n\
          [vf]\noverride-dir = \"{root}/usr/libexec/hyperv\"\nlock-dir = \"{root}/var/run\"\n"
     )

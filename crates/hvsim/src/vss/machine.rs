@@ -27,13 +27,11 @@ pub struct Settings {
     pub timeout: Duration,
     /// The directory with the file `mounts`, the mount table of the guest. Without it nothing is mounted.
     pub facts: Option<PathBuf>,
-    /// Where the device files are, which are open for writing on no file system.
-    pub devices: PathBuf,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { timeout: KERNEL_TIMEOUT, facts: None, devices: PathBuf::new() }
+        Self { timeout: KERNEL_TIMEOUT, facts: None }
     }
 }
 
@@ -211,10 +209,10 @@ impl Machine {
     fn suspend(&mut self, handle: Handle, input: &[u8], now: Instant) -> Result<(), Errno> {
         let id = parse_id(input).ok_or(Errno::EINVAL)?;
         let table = self.table();
-        let (devices, scrutiny) = (self.settings.devices.clone(), self.scrutiny);
+        let scrutiny = self.scrutiny;
         let look = |pid| Caller {
             threads: if scrutiny { process::threads(pid) } else { 1 },
-            writes_there: scrutiny && process::holds_open_for_writing(pid, id, &table, &devices),
+            writes_there: scrutiny && process::holds_open_for_writing(pid, id, &table),
         };
         let on = || {
             let known = table.iter().find(|mount| mount.id == id);

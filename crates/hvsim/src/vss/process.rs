@@ -45,33 +45,40 @@ pub(super) fn threads(pid: u32) -> u32 {
 }
 
 /// Whether a process holds a file open for writing on the file system `id` of `table`: a simulated file system is the
-/// directory that its mount point names. Files below `devices` are devices, which are on devfs.
-pub(super) fn holds_open_for_writing(pid: u32, id: FsId, table: &[Mount], devices: &Path) -> bool {
+/// directory that its mount point names. The simulated devices are on none.
+pub(super) fn holds_open_for_writing(pid: u32, id: FsId, table: &[Mount]) -> bool {
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| PathBuf::from("/"));
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    let simulators: Vec<&str> = mounts.lines().filter_map(simulators_mount).collect();
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let files = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
-    files.into_iter().any(|(number, link)| {
-        let path = written_file(pid, &number, &link, &root, devices);
-        let mount = path.as_deref().and_then(Path::to_str).and_then(|path| mount_of(table, path));
+    let mut files = entries.filter_map(|entry| {
+        let number = entry.file_name().into_string().ok()?;
+        written_file(pid, &number, &entry.path(), &simulators)
+    });
+    files.any(|path| {
+        // As the process itself sees it.
+        let inside = path.strip_prefix(&root).map_or(path.clone(), |rest| Path::new("/").join(rest));
+        let mount = inside.to_str().and_then(|path| mount_of(table, path));
         mount.is_some_and(|mount| mount.id == id)
     })
 }
 
-/// Where a descriptor leads as the process itself sees it, which has the directory `root` as its `/`, if it is open for
-/// writing on a regular file outside of `devices`.
-fn written_file(pid: u32, number: &str, link: &Path, root: &Path, devices: &Path) -> Option<PathBuf> {
-    let path = fs::read_link(link).ok()?;
-    let path = path.strip_prefix(root).map_or(path.clone(), |rest| Path::new("/").join(rest));
-    // Device files are not looked at in any other way: the thread that would have to answer is this one.
-    let regular = || fs::metadata(link).is_ok_and(|metadata| metadata.is_file());
-    (!path.starts_with(devices) && regular() && is_open_for_writing(pid, number)).then_some(path)
+/// The number of a mount, if it is one of the simulator's (proc_pid_mountinfo(5)).
+fn simulators_mount(line: &str) -> Option<&str> {
+    let (left, right) = line.split_once(" - ")?;
+    right.starts_with("fuse hvsim ").then(|| left.split(' ').next()).flatten()
 }
 
-fn is_open_for_writing(pid: u32, descriptor: &str) -> bool {
-    let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap_or_default();
-    let flags =
-        text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & 0o3 != 0)
+/// Where a descriptor leads, if it is open for writing on a regular file. A file of the simulator must not be looked at
+/// in any other way than this, for the thread that would have to answer is this one.
+fn written_file(pid: u32, number: &str, link: &Path, simulators: &[&str]) -> Option<PathBuf> {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+    let field = |name: &str| info.lines().find_map(|line| Some(line.strip_prefix(name)?.trim()));
+    let writes = u32::from_str_radix(field("flags:")?, 8).ok()? & 0o3 != 0;
+    if !writes || simulators.contains(&field("mnt_id:")?) {
+        return None;
+    }
+    fs::metadata(link).is_ok_and(|metadata| metadata.is_file()).then(|| fs::read_link(link).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -111,6 +118,14 @@ mod tests {
     }
 
     #[test]
+    fn the_simulators_own_mounts_are_known() {
+        let fuse = "171 163 0:52 / /tmp/x/dev rw,nosuid,nodev,noatime - fuse hvsim rw,user_id=0";
+        assert_eq!(simulators_mount(fuse), Some("171"));
+        assert_eq!(simulators_mount("30 1 0:25 / / rw,relatime - fuse sshfs rw"), None);
+        assert_eq!(simulators_mount("30 1 0:25 / /hvsim rw,relatime - ext4 hvsim rw"), None);
+    }
+
+    #[test]
     fn own_threads_and_files_are_counted() {
         let pid = std::process::id();
         assert!(threads(pid) >= 2);
@@ -125,13 +140,12 @@ mod tests {
             local: true,
         };
         let table = [mount];
-        let holds = |devices: &str| holds_open_for_writing(pid, FsId([7, 7]), &table, Path::new(devices));
+        let holds = || holds_open_for_writing(pid, FsId([7, 7]), &table);
         let path = directory.path().join("log");
         let file = fs::File::create(&path).unwrap();
-        assert!(holds("/nonexistent"));
-        assert!(!holds(directory.path().to_str().unwrap()), "a device");
+        assert!(holds());
         drop(file);
         let _reader = fs::File::open(&path).unwrap();
-        assert!(!holds("/nonexistent"));
+        assert!(!holds());
     }
 }

@@ -125,7 +125,7 @@ impl Session {
         let dir = scratch.path().to_owned();
         prepare(&dir, setup, Path::new("/dev"));
         let facts = Some(dir.join("facts"));
-        let devices = Devices::new(Settings { timeout: setup.timeout, facts, ..Settings::default() });
+        let devices = Devices::new(Settings { timeout: setup.timeout, facts });
         let host = in_process::client(&devices).expect("no socket pair").with_limit(PATIENCE);
         let text = fs::read_to_string(dir.join("hyperv.toml")).expect("it was just written");
         let config = Config::parse(&text, Path::new("hyperv.toml")).expect("the configuration is good");
@@ -253,6 +253,8 @@ impl Drop for Session {
 pub struct Daemon {
     child: Child,
     output: Arc<Mutex<String>>,
+    /// Reads the pipe to its end.
+    collector: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -270,8 +272,8 @@ impl Daemon {
         drop(command);
         let output = Arc::new(Mutex::new(String::new()));
         let collected = Arc::clone(&output);
-        thread::spawn(move || collect(reader, &collected));
-        Self { child, output }
+        let collector = Some(thread::spawn(move || collect(reader, &collected)));
+        Self { child, output, collector }
     }
 
     /// Its process number, which is the program's own.
@@ -285,7 +287,7 @@ impl Daemon {
         let _ = kill(self.pid(), signal);
     }
 
-    /// Its exit code, after waiting for its end; a negative number of a signal that ended it.
+    /// Its exit code, after waiting for its end and for all its output; a negative number of a signal that ended it.
     ///
     /// # Panics
     /// It runs after [`PATIENCE`].
@@ -293,6 +295,10 @@ impl Daemon {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             if let Some(status) = self.child.try_wait().expect("cannot wait for a child") {
+                // A process that it left behind would hold the pipe open; it has none.
+                if let Some(Err(panic)) = self.collector.take().map(JoinHandle::join) {
+                    std::panic::resume_unwind(panic);
+                }
                 return status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
             }
             thread::sleep(Duration::from_millis(2));

@@ -94,6 +94,7 @@ impl From<ExecError> for ApplyError {
 pub struct NetworkPort {
     programs: NetworkPrograms,
     source: NetworkSource,
+    deadline: Option<Duration>,
     /// What log lines begin with.
     subject: String,
 }
@@ -123,7 +124,17 @@ impl NetworkPort {
     /// A port whose log lines begin with `subject`, usually the interface at work.
     #[must_use]
     pub fn new(settings: config::Network, source: NetworkSource, subject: &str) -> Self {
-        Self { programs: NetworkPrograms { settings }, source, subject: subject.to_owned() }
+        Self { programs: NetworkPrograms { settings }, source, deadline: None, subject: subject.to_owned() }
+    }
+
+    /// From here on all programs, and a dhclient(8) that is to end, have until `deadline` of the monotonic clock, if that
+    /// comes before their own limits.
+    pub fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = Some(deadline);
+    }
+
+    fn within_deadline(&self, limit: Duration) -> Duration {
+        self.deadline.map_or(limit, |deadline| limit.min(deadline.saturating_sub(clock::monotonic())))
     }
 
     fn snapshot(&self) -> Result<NetworkSnapshot, ApplyError> {
@@ -158,7 +169,7 @@ impl NetworkPort {
         let settings = &self.programs.settings;
         let waits = matches!(step, NetworkStep::StartDhcp { wait: true, .. });
         let limit = if waits { settings.lease_limit() } else { settings.command_limit() };
-        let mut program = Program::new(self.programs.path(tool), limit);
+        let mut program = Program::new(self.programs.path(tool), self.within_deadline(limit));
         program.arguments = arguments.into_iter().map(Into::into).collect();
         let finished = program.run()?;
         if finished.status.success() {
@@ -235,7 +246,8 @@ impl NetworkPort {
     /// The ports of the lagg as ifconfig(8) tells; none if there is no such lagg.
     fn ports(&self, lagg: &InterfaceName) -> Vec<InterfaceName> {
         let settings = &self.programs.settings;
-        let program = Program::new(&settings.ifconfig, settings.command_limit()).arg(lagg.as_str());
+        let limit = self.within_deadline(settings.command_limit());
+        let program = Program::new(&settings.ifconfig, limit).arg(lagg.as_str());
         let Ok(finished) = program.run() else { return Vec::new() };
         let mut links = parse_ifconfig(&String::from_utf8_lossy(&finished.stdout));
         links.remove(lagg).and_then(|link| link.lagg).map(|lagg| lagg.ports).unwrap_or_default()
@@ -261,7 +273,9 @@ impl NetworkPort {
     }
 
     fn clients_end(&self, interface: &InterfaceName) -> bool {
-        let deadline = clock::monotonic() + CLIENT_PATIENCE;
+        // Half of what is left, so that there is time to kill one that does not want to.
+        let patience = self.within_deadline(2 * CLIENT_PATIENCE) / 2;
+        let deadline = clock::monotonic() + patience;
         while !self.clients(interface).is_empty() {
             if clock::monotonic() >= deadline {
                 return false;

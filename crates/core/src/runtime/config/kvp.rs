@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::ConfigError;
+use super::injection::{IpInjection, validate_interfaces};
 
 /// `[kvp]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -23,6 +24,17 @@ pub struct Kvp {
     pub lock_wait_ms: u64,
     /// getent(1), which completes a host name that has no domain.
     pub getent: PathBuf,
+    /// What happens to the addresses that the host sets.
+    pub ip_injection: IpInjection,
+    /// The interfaces that the host may configure; none named: all of hn(4).
+    pub ip_injection_interfaces: Vec<String>,
+    /// The program that configures interfaces in place of the daemon, by its absolute path. It gets the addresses as
+    /// JSON on standard input.
+    pub ip_injection_apply: Option<PathBuf>,
+    /// The directory of the undo files.
+    pub ip_injection_dir: PathBuf,
+    /// The file of rc.conf(5) that the addresses are written to.
+    pub rc_conf: PathBuf,
 }
 
 impl Default for Kvp {
@@ -33,6 +45,11 @@ impl Default for Kvp {
             max_records: 1024,
             lock_wait_ms: 2500,
             getent: "/usr/bin/getent".into(),
+            ip_injection: IpInjection::default(),
+            ip_injection_interfaces: Vec::new(),
+            ip_injection_apply: None,
+            ip_injection_dir: "/var/db/hyperv/injection".into(),
+            rc_conf: "/etc/rc.conf".into(),
         }
     }
 }
@@ -51,6 +68,9 @@ impl Kvp {
         if self.lock_wait_ms > 4000 {
             return Err(ConfigError::Value { key: "kvp.lock-wait-ms", expected: "from 0 to 4000" });
         }
-        Ok(())
+        if self.ip_injection_apply.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(ConfigError::Value { key: "kvp.ip-injection-apply", expected: "an absolute path" });
+        }
+        validate_interfaces(&self.ip_injection_interfaces)
     }
 }

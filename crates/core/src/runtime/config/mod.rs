@@ -1,5 +1,6 @@
 //! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can write it.
 
+mod injection;
 mod kvp;
 mod network;
 mod vf;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use injection::IpInjection;
 pub use kvp::Kvp;
 pub use network::Network;
 pub use vf::Vf;
@@ -252,7 +254,8 @@ mod tests {
         let live: String = sample
             .lines()
             .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
-            .filter(|line| *line != "dir = \"\"")
+            // What has no default.
+            .filter(|line| !line.ends_with(" = \"\""))
             .map(|line| format!("{line}\n"))
             .collect();
         assert_eq!(parse(&live).unwrap(), Config::default());
@@ -272,6 +275,22 @@ mod tests {
         let error = parse("[kvp]\nmax-records = 0").unwrap_err().to_string();
         assert!(error.starts_with("kvp.max-records must be"), "{error}");
         assert!(parse("[log]\nsockets = []").unwrap_err().to_string().starts_with("log.sockets"));
+    }
+
+    #[test]
+    fn the_policy_of_injection_is_checked() {
+        let kvp = |text: &str| parse(&format!("[kvp]\n{text}\n")).map(|config| config.kvp);
+        assert_eq!(kvp("ip-injection = \"runtime\"").unwrap().ip_injection, IpInjection::Runtime);
+        assert!(kvp("ip-injection-interfaces = [\"hn0\", \"lagg7\"]").is_ok());
+        assert!(kvp("ip-injection-apply = \"/usr/local/libexec/apply\"").is_ok());
+        for (text, said) in [
+            ("ip-injection = \"sometimes\"", "x.toml:2:16: unknown variant"),
+            ("ip-injection-interfaces = [\"hn0\", \"em0\"]", "kvp.ip-injection-interfaces must be"),
+            ("ip-injection-apply = \"apply\"", "kvp.ip-injection-apply must be"),
+        ] {
+            let error = kvp(text).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
+        }
     }
 
     #[test]

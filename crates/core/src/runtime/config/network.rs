@@ -19,6 +19,8 @@ pub struct Network {
     pub dhclient: PathBuf,
     /// rtsol(8).
     pub rtsol: PathBuf,
+    /// resolvconf(8).
+    pub resolvconf: PathBuf,
     /// The shell that reads rc.conf(5).
     pub sh: PathBuf,
     /// rc.subr(8).
@@ -38,6 +40,7 @@ impl Default for Network {
             route: "/sbin/route".into(),
             dhclient: "/sbin/dhclient".into(),
             rtsol: "/sbin/rtsol".into(),
+            resolvconf: "/sbin/resolvconf".into(),
             sh: "/bin/sh".into(),
             rc_subr: "/etc/rc.subr".into(),
             network_subr: "/etc/network.subr".into(),
@@ -53,6 +56,11 @@ impl Network {
     #[must_use]
     pub fn command_limit(&self) -> Duration {
         Duration::from_millis(self.command_limit_ms)
+    }
+
+    /// Sets [`Self::command_limit_ms`], at least a millisecond.
+    pub fn set_command_limit(&mut self, limit: Duration) {
+        self.command_limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
     }
 
     /// [`Self::lease_limit_ms`] as a duration.

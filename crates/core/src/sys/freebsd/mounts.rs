@@ -73,7 +73,7 @@ pub(in crate::sys) fn held_open_for_writing(table: &[Mount]) -> io::Result<Vec<H
 fn written_file_system(descriptor: c_int) -> Option<FsId> {
     // SAFETY: F_GETFL takes no pointer; a number that is no descriptor is an error.
     let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
-    if flags == -1 || flags & libc::O_ACCMODE == libc::O_RDONLY {
+    if flags == -1 || flags & libc::O_ACCMODE == libc::O_RDONLY || !is_regular_file(descriptor) {
         return None;
     }
     let mut entry = MaybeUninit::uninit();
@@ -83,6 +83,18 @@ fn written_file_system(descriptor: c_int) -> Option<FsId> {
     }
     // SAFETY: fstatfs(2) succeeded, so it filled the structure.
     Some(id(unsafe { entry.assume_init_ref() }))
+}
+
+/// The kernel minds only files: a directory cannot be open for writing, devices are on devfs, and a fifo is no vnode to it.
+fn is_regular_file(descriptor: c_int) -> bool {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the pointer is to room for one stat; a number that is no descriptor is an error.
+    if unsafe { libc::fstat(descriptor, status.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: fstat(2) succeeded, so it filled the structure.
+    let mode = unsafe { status.assume_init_ref() }.st_mode;
+    mode & libc::S_IFMT == libc::S_IFREG
 }
 
 /// Closes all descriptors from this one on.

@@ -24,13 +24,18 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
                 Outcome::failed("")
             }
         }),
-        ["-l"] => Ok(Outcome::ok(root.read()?.name_servers.values().cloned().collect::<String>())),
+        ["-l"] => Ok(Outcome::ok(list(&root.read()?))),
         ["-u"] => change(root, |_| Outcome::default()),
         ["-i"] => {
             Ok(Outcome::ok(root.read()?.name_servers.keys().cloned().collect::<Vec<_>>().join(" ") + "\n"))
         }
         _ => Ok(Outcome::failed("usage: resolvconf (-d|-a|-l|-u|-i) [interface]")),
     }
+}
+
+/// Everything that it holds, each under its heading.
+fn list(state: &State) -> String {
+    state.name_servers.iter().map(|(name, text)| format!("# resolv.conf from {name}\n{text}\n")).collect()
 }
 
 /// The change, and resolv.conf made anew from what is known then.

@@ -1,4 +1,5 @@
-//! One hand-over of an interface at a time, and the memory of one that was killed.
+//! One change of an interface of hn(4) at a time, whichever program makes it, and the memory of a hand-over that was
+//! killed.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -7,9 +8,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hv_core::sys::clock;
-use hv_core::sys::file_lock::try_lock;
-use hv_core::vf::HnInterface;
+use super::HnInterface;
+use crate::sys::clock;
+use crate::sys::file_lock::try_lock;
 
 const PAUSE: Duration = Duration::from_millis(20);
 /// What the file holds while a plan is at work. The next start of the system empties /var/run, and the network is new then
@@ -18,7 +19,7 @@ const MARK: &[u8] = b"at work\n";
 
 /// Why there is no lock.
 #[derive(Debug)]
-pub(crate) enum LockError {
+pub enum LockError {
     /// The lock file cannot be opened or locked.
     File {
         /// Its path.
@@ -55,7 +56,7 @@ impl std::error::Error for LockError {
 
 /// The right to work on an interface, lifted when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     file: File,
     path: PathBuf,
 }
@@ -63,11 +64,14 @@ pub(crate) struct Lock {
 impl Lock {
     /// Waits at most `patience` for the lock of `hn`. The file stays: whoever removed it would let a third run in beside
     /// the second.
-    pub(crate) fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<Self, LockError> {
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<Self, LockError> {
         let path = directory.join(format!("hyperv_vfup.{hn}.lock"));
         let error = |source| LockError::File { path: path.clone(), source };
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let file = options.open(&path).map_err(error)?;
         let deadline = clock::monotonic().saturating_add(patience);
         while !try_lock(&file, true).map_err(error)? {
@@ -80,18 +84,27 @@ impl Lock {
     }
 
     /// Whether the last run began to work and never said that it had finished.
-    pub(crate) fn is_interrupted(&self) -> Result<bool, LockError> {
+    ///
+    /// # Errors
+    /// [`LockError::File`].
+    pub fn is_interrupted(&self) -> Result<bool, LockError> {
         self.file.metadata().map(|metadata| metadata.len() > 0).map_err(|source| self.error(source))
     }
 
     /// Notes that work begins.
-    pub(crate) fn begin(&mut self) -> Result<(), LockError> {
+    ///
+    /// # Errors
+    /// [`LockError::File`].
+    pub fn begin(&mut self) -> Result<(), LockError> {
         let written = self.file.set_len(0).and_then(|()| self.file.write_all(MARK));
         written.map_err(|source| self.error(source))
     }
 
     /// Notes that nothing is half-done.
-    pub(crate) fn finish(&mut self) -> Result<(), LockError> {
+    ///
+    /// # Errors
+    /// [`LockError::File`].
+    pub fn finish(&mut self) -> Result<(), LockError> {
         self.file.set_len(0).map_err(|source| self.error(source))
     }
 

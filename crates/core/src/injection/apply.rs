@@ -1,0 +1,216 @@
+//! Performs the steps of an injection, in a time that is divided beforehand.
+//!
+//! The host gets an answer within four seconds, whatever happens. So the steps have a deadline, and taking them back has
+//! a later one of its own; each program gets what is left at most, and one that takes part in the undo a share only, so
+//! that one that hangs does not use up the time of the others.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::file::{self, FileError};
+use super::persist::{self, Mismatch};
+use super::step::{Expectation, FileChange, ResolvLabel, Step};
+use crate::plan::network::{ApplyError as NetworkError, NetworkPort, NetworkStep};
+use crate::plan::{Event, Port};
+use crate::runtime::config;
+use crate::runtime::exec::{ExecError, Program};
+use crate::sys::clock;
+use crate::sys::network::NetworkSource;
+use crate::vf::load::{LoadError, load_rc_conf};
+
+/// When things must be over, by the monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// The steps of the plan.
+    pub steps: Duration,
+    /// The undo of all of them.
+    pub undo: Duration,
+    /// How long one program of the undo may take.
+    pub share: Duration,
+}
+
+/// Why a step's outcome was not reached.
+#[derive(Debug)]
+pub enum ApplyError {
+    /// A change of the network.
+    Network(NetworkError),
+    /// resolvconf(8) could not be run or was late.
+    Exec(ExecError),
+    /// resolvconf(8) failed.
+    Refused {
+        /// Its path.
+        program: PathBuf,
+        /// What it said.
+        message: String,
+    },
+    /// A file could not be read or replaced.
+    File(FileError),
+    /// Somebody has changed a file since it was read.
+    Changed(PathBuf),
+    /// rc.conf(5) could not be read by the shell.
+    RcConf(LoadError),
+    /// It says something else than it should.
+    Mismatch(Mismatch),
+    /// The answer is due.
+    NoTime,
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(error) => error.fmt(f),
+            Self::Exec(error) => error.fmt(f),
+            Self::Refused { program, message } => write!(f, "{} failed: {message}", program.display()),
+            Self::File(error) => error.fmt(f),
+            Self::Changed(path) => write!(f, "{} was changed by somebody else", path.display()),
+            Self::RcConf(error) => error.fmt(f),
+            Self::Mismatch(error) => error.fmt(f),
+            Self::NoTime => write!(f, "the host's time for an answer is used up"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Network(error) => std::error::Error::source(error),
+            Self::Exec(error) => std::error::Error::source(error),
+            Self::File(error) => std::error::Error::source(error),
+            Self::RcConf(error) => std::error::Error::source(error),
+            Self::Mismatch(_) | Self::Refused { .. } | Self::Changed(_) | Self::NoTime => None,
+        }
+    }
+}
+
+/// Performs [`Step`]s.
+#[derive(Debug)]
+pub struct InjectionPort {
+    network: NetworkPort,
+    settings: config::Network,
+    deadlines: Deadlines,
+    undoing: bool,
+    /// What log lines begin with.
+    subject: String,
+}
+
+impl InjectionPort {
+    /// A port whose log lines begin with `subject`, usually the interface at work.
+    #[must_use]
+    pub fn new(
+        settings: &config::Network,
+        source: &NetworkSource,
+        subject: &str,
+        deadlines: Deadlines,
+    ) -> Self {
+        let network = NetworkPort::new(settings.clone(), source.clone(), subject);
+        let (settings, subject) = (settings.clone(), subject.to_owned());
+        Self { network, settings, deadlines, undoing: false, subject }
+    }
+
+    /// When the next step must be over.
+    fn deadline(&self) -> Duration {
+        if self.undoing {
+            self.deadlines.undo.min(clock::monotonic() + self.deadlines.share)
+        } else {
+            self.deadlines.steps
+        }
+    }
+
+    /// How long the next program may take.
+    fn limit(&self) -> Result<Duration, ApplyError> {
+        let left = self.deadline().saturating_sub(clock::monotonic());
+        if left.is_zero() { Err(ApplyError::NoTime) } else { Ok(left.min(self.settings.command_limit())) }
+    }
+
+    fn network(&mut self, step: &NetworkStep) -> Result<(), ApplyError> {
+        self.limit()?;
+        self.network.set_deadline(self.deadline());
+        self.network.perform(step).map_err(ApplyError::Network)
+    }
+
+    fn check(&self, expectation: &Expectation, limit: Duration) -> Result<(), ApplyError> {
+        let mut settings = self.settings.clone();
+        settings.set_command_limit(limit);
+        let lagg = expectation.lagg.as_ref();
+        let names: Vec<_> = std::iter::once(&expectation.hn).chain(lagg).collect();
+        let rc_conf = load_rc_conf(&settings, &names).map_err(ApplyError::RcConf)?;
+        persist::check(&expectation.hn, lagg, &expectation.method, &rc_conf).map_err(ApplyError::Mismatch)
+    }
+}
+
+impl Port<Step> for InjectionPort {
+    type Error = ApplyError;
+
+    fn perform(&mut self, step: &Step) -> Result<(), ApplyError> {
+        match step {
+            // Takes no program, and what was written must be taken back even when all time is used up.
+            Step::Store(change) => store(change, self.undoing),
+            Step::Network(step) => self.network(step),
+            Step::SetNameServers { label, text } => {
+                succeed(&supply_name_servers(&self.settings, label, text, self.limit()?))
+            }
+            Step::DropNameServers(label) => {
+                succeed(&resolvconf(&self.settings, &["-f", "-d", label.as_str()], self.limit()?))
+            }
+            Step::Check(expectation) => self.check(expectation, self.limit()?),
+        }
+    }
+
+    fn announce(&mut self, event: Event<'_, Step>) {
+        self.undoing = matches!(event, Event::Undoing(_));
+        log::info!("{}: {event}", self.subject);
+    }
+}
+
+/// The program that gives resolvconf(8) the name servers of a label, for the time after a boot.
+#[must_use]
+pub fn supply_name_servers(
+    settings: &config::Network,
+    label: &ResolvLabel,
+    text: &str,
+    limit: Duration,
+) -> Program {
+    let program = resolvconf(settings, &["-a", label.as_str()], limit);
+    Program { input: text.as_bytes().to_vec(), ..program }
+}
+
+/// Drops the name servers of a label, if there are any.
+///
+/// # Errors
+/// resolvconf(8) failed or was late.
+pub fn drop_name_servers(settings: &config::Network, label: &ResolvLabel) -> Result<(), ApplyError> {
+    succeed(&resolvconf(settings, &["-f", "-d", label.as_str()], settings.command_limit()))
+}
+
+fn succeed(program: &Program) -> Result<(), ApplyError> {
+    let finished = program.run().map_err(ApplyError::Exec)?;
+    if finished.status.success() {
+        return Ok(());
+    }
+    let complaint = finished.complaint();
+    let message = if complaint.is_empty() { finished.status.to_string() } else { complaint };
+    Err(ApplyError::Refused { program: program.path.clone(), message })
+}
+
+fn resolvconf(settings: &config::Network, arguments: &[&str], limit: Duration) -> Program {
+    let mut program = Program::new(&settings.resolvconf, limit);
+    program.arguments = arguments.iter().map(Into::into).collect();
+    program
+}
+
+/// A file that is neither as it was nor as it should be belongs to somebody else. One that only a failed replacement
+/// would have changed is still as it was.
+fn store(change: &FileChange, undoing: bool) -> Result<(), ApplyError> {
+    let held = file::load(&change.path).map_err(ApplyError::File)?;
+    let is = |wanted: &Option<file::Content>| {
+        held.as_ref().map(|held| &held.bytes) == wanted.as_ref().map(|wanted| &wanted.bytes)
+    };
+    if is(&change.to) && undoing {
+        return Ok(());
+    }
+    if !is(&change.from) && !is(&change.to) {
+        return Err(ApplyError::Changed(change.path.clone()));
+    }
+    file::store(&change.path, change.to.as_ref()).map_err(ApplyError::File)
+}

@@ -1,0 +1,187 @@
+//! Small files that are replaced whole, or not at all.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// The largest file that is read, in bytes: far more than any rc.conf.
+const MAX_SIZE: u64 = 1024 * 1024;
+
+/// A file with all that a replacement keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its permissions.
+    pub mode: u32,
+    /// Its owner and group; `None` for those of this process.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// Why a file cannot be read or replaced. A file that could not be replaced is as it was.
+#[derive(Debug)]
+pub struct FileError {
+    doing: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}", self.doing, self.path.display())
+    }
+}
+
+impl std::error::Error for FileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The file at `path`; `None` where there is none.
+///
+/// # Errors
+/// It cannot be read, is no regular file or larger than 1 MiB.
+pub fn load(path: &Path) -> Result<Option<Content>, FileError> {
+    let error = |source| FileError { doing: "read", path: path.to_owned(), source };
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(other) => return Err(error(other)),
+    };
+    let metadata = file.metadata().map_err(error)?;
+    if !metadata.is_file() || metadata.len() > MAX_SIZE {
+        return Err(error(io::Error::other("it is no regular file of at most 1 MiB")));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE).read_to_end(&mut bytes).map_err(error)?;
+    Ok(Some(Content { bytes, mode: metadata.mode() & 0o7777, owner: Some((metadata.uid(), metadata.gid())) }))
+}
+
+/// Makes the file at `path` what `content` says; `None`: there is none. After a power cut it is the old or the new
+/// file, whole. A symbolic link stays one, and the file that it leads to is replaced. The directory is made if it is
+/// missing, for root alone.
+///
+/// # Errors
+/// The file is as it was.
+pub fn store(path: &Path, content: Option<&Content>) -> Result<(), FileError> {
+    let error = |source| FileError { doing: "write", path: path.to_owned(), source };
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = real.parent().unwrap_or(Path::new("/"));
+    match content {
+        Some(content) => {
+            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(error)?;
+            replace(&real, content).map_err(error)?;
+        }
+        None => match fs::remove_file(&real) {
+            Err(other) if other.kind() != io::ErrorKind::NotFound => return Err(error(other)),
+            _ => {}
+        },
+    }
+    // The name is on the disk only when the directory is.
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(error)
+}
+
+/// Beside the file, so that it is the same file system, and hidden, because rc(8) sources all other files of a directory
+/// such as rc.conf.d/network.
+fn replace(path: &Path, content: &Content) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.hv_kvp_daemon"));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // One that a crash left behind.
+        _ => {}
+    }
+    let written = write_new(&new, content).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // It was not there before; a failure to remove it would only hide the first one.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+fn write_new(path: &Path, content: &Content) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&content.bytes)?;
+    if let Some((user, group)) = content.owner {
+        fchown(&file, Some(user), Some(group))?;
+    }
+    // After the owner: a change of owner takes set-id bits away.
+    file.set_permissions(fs::Permissions::from_mode(content.mode))?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(text: &str, mode: u32) -> Content {
+        Content { bytes: text.into(), mode, owner: None }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn mode_and_owner_survive_a_replacement() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rc.conf");
+        store(&path, Some(&content("a=1\n", 0o640))).unwrap();
+        let mut held = load(&path).unwrap().unwrap();
+        assert_eq!((held.mode, held.bytes.as_slice()), (0o640, &b"a=1\n"[..]));
+        let before = held.owner;
+        held.bytes = b"a=2\n".to_vec();
+        store(&path, Some(&held)).unwrap();
+        let after = load(&path).unwrap().unwrap();
+        assert_eq!((after.mode, after.owner, after.bytes.as_slice()), (0o640, before, &b"a=2\n"[..]));
+        assert_eq!(names(dir.path()), ["rc.conf"]);
+    }
+
+    #[test]
+    fn a_file_comes_and_goes_with_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/hn0.toml");
+        assert_eq!(load(&path).unwrap(), None);
+        store(&path, Some(&content("x", 0o600))).unwrap();
+        assert_eq!(fs::metadata(dir.path().join("a")).unwrap().mode() & 0o777, 0o700);
+        store(&path, None).unwrap();
+        store(&path, None).unwrap();
+        assert_eq!(load(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        store(&link, Some(&content("new", 0o644))).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_a_crash_left_behind_is_cleared_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rc.conf");
+        fs::write(dir.path().join(".rc.conf.hv_kvp_daemon"), "half").unwrap();
+        store(&path, Some(&content("whole", 0o644))).unwrap();
+        assert_eq!(names(dir.path()), ["rc.conf"]);
+    }
+
+    #[test]
+    fn a_failure_leaves_the_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rc.conf");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), "x").unwrap();
+        let error = store(&path, Some(&content("new", 0o644))).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot write {}", path.display()));
+        assert_eq!(names(dir.path()), ["rc.conf"]);
+        assert!(load(&path).is_err());
+    }
+}

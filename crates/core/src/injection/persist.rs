@@ -1,0 +1,333 @@
+//! What goes into rc.conf(5), and whether rc(8) will make of it what the host wants.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::rc_file::{RcFile, Value, Variable};
+use super::record::Record;
+use crate::kvp::ip_info::request::{Method, StaticAddresses};
+use crate::net::{InterfaceAddress, InterfaceName, ParseError};
+use crate::vf::rc_conf::{RcConf, RcConfError};
+
+/// A new rc.conf and the record that goes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Persisted {
+    /// The file.
+    pub file: RcFile,
+    /// What was changed in it, ever.
+    pub record: Record,
+}
+
+/// The file and the record after an injection into `hn`.
+///
+/// Words of `ifconfig_IF` that set no address, such as an MTU, stay. IPv6 autoconfiguration stays where the host gives no
+/// IPv6 address.
+///
+/// # Errors
+/// A value that does not consist of safe characters; it cannot come from typed ones.
+pub fn persist(
+    hn: &InterfaceName,
+    method: &Method,
+    before: &RcFile,
+    record: &Record,
+) -> Result<Persisted, ParseError> {
+    let mut editor = Editor { hn, before, record, file: before.clone(), names: Vec::new() };
+    match method {
+        Method::Static(given) => editor.write_static(given)?,
+        Method::Dhcp => editor.write_dhcp()?,
+    }
+    let record = record.updated(before, &editor.file, &editor.names, method);
+    Ok(Persisted { file: editor.file, record })
+}
+
+struct Editor<'a> {
+    hn: &'a InterfaceName,
+    before: &'a RcFile,
+    record: &'a Record,
+    file: RcFile,
+    /// The variables that were looked at.
+    names: Vec<Variable>,
+}
+
+impl Editor<'_> {
+    fn write_static(&mut self, given: &StaticAddresses) -> Result<(), ParseError> {
+        let mut words = self.other_words()?;
+        let mut aliases = Vec::new();
+        let mut first = [None, None];
+        for address in &given.addresses {
+            let text = words_of(self.hn, *address);
+            match &mut first[usize::from(address.address.is_ipv6())] {
+                place @ None => *place = Some(text),
+                Some(_) => aliases.push(text),
+            }
+        }
+        let [ipv4, ipv6] = first;
+        // Without an IPv4 address too it is set, or `ifconfig_DEFAULT` would count.
+        words.insert(0, ipv4.unwrap_or_else(|| "up".to_owned()));
+        self.set("", &words.join(" "))?;
+        match ipv6 {
+            Some(text) => self.set("_ipv6", &text)?,
+            None => self.remove_static_ipv6()?,
+        }
+        self.replace_aliases(&aliases)?;
+        for ipv4 in [true, false] {
+            self.write_router(ipv4, given.gateway(ipv4))?;
+        }
+        Ok(())
+    }
+
+    fn write_dhcp(&mut self) -> Result<(), ParseError> {
+        let words = self.other_words()?;
+        let keyword = self.dhcp_keyword()?;
+        self.set("", &std::iter::once(keyword).chain(words).collect::<Vec<_>>().join(" "))?;
+        self.remove_static_ipv6()?;
+        let gone = self.static_addresses();
+        self.replace_aliases(&[])?;
+        for ipv4 in [true, false] {
+            // The server names a router; one that led through the addresses that go would shadow it.
+            let name = router(ipv4)?;
+            let value = self.before.value(&name).unwrap_or_default();
+            let address = value.split('%').next().and_then(|text| text.trim().parse::<IpAddr>().ok());
+            let scoped = value.ends_with(&format!("%{}", self.hn));
+            if scoped || address.is_some_and(|router| gone.iter().any(|address| address.reaches(router))) {
+                self.file.remove(&name);
+            }
+            self.forget_router(ipv4)?;
+        }
+        Ok(())
+    }
+
+    fn variable(&self, suffix: &str) -> Result<Variable, ParseError> {
+        Variable::new(&format!("ifconfig_{}{suffix}", self.hn))
+    }
+
+    fn set(&mut self, suffix: &str, value: &str) -> Result<(), ParseError> {
+        let name = self.variable(suffix)?;
+        self.file.set(&name, &Value::new(value)?);
+        self.names.push(name);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: Variable) {
+        self.file.remove(&name);
+        self.names.push(name);
+    }
+
+    /// The words of `ifconfig_IF` that are neither keywords for DHCP nor an address, if they are plain words.
+    fn other_words(&self) -> Result<Vec<String>, ParseError> {
+        let value = self.before.value(&self.variable("")?).unwrap_or_default();
+        let mut words = value.split_whitespace().filter(|word| Value::new(word).is_ok()).peekable();
+        let mut kept = Vec::new();
+        while let Some(word) = words.next() {
+            match word {
+                "inet" | "inet6" | "alias" | "add" | "up" => {}
+                "netmask" | "broadcast" | "prefixlen" => drop(words.next()),
+                _ if is_dhcp(word) || is_address(word) => {}
+                _ => kept.push(word.to_owned()),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The keyword that is there, or was there before the first injection: SYNCDHCP makes the boot wait.
+    fn dhcp_keyword(&self) -> Result<String, ParseError> {
+        let name = self.variable("")?;
+        let mut texts = vec![self.before.value(&name).unwrap_or_default()];
+        for change in self.record.variables.iter().filter(|change| change.name == name) {
+            let old = change.old.iter().map(|line| RcFile::new(line.text.clone().into_bytes()));
+            texts.extend(old.filter_map(|old| old.value(&name)));
+        }
+        let mut words = texts.iter().flat_map(|text| text.split_whitespace());
+        Ok(words.find(|word| is_dhcp(word)).unwrap_or("DHCP").to_owned())
+    }
+
+    /// Autoconfiguration is not what the host gave, so it is not the host's to take.
+    fn remove_static_ipv6(&mut self) -> Result<(), ParseError> {
+        let name = self.variable("_ipv6")?;
+        let value = self.before.value(&name).unwrap_or_default();
+        let autoconfigures = value.split_whitespace().any(|word| word == "accept_rtadv");
+        if autoconfigures && !value.split_whitespace().any(is_address) {
+            return Ok(());
+        }
+        if autoconfigures {
+            return self.set("_ipv6", "inet6 accept_rtadv");
+        }
+        self.remove(name);
+        Ok(())
+    }
+
+    /// The aliases from 0 on without a gap, because rc(8) may stop at one; none of the others stays.
+    fn replace_aliases(&mut self, aliases: &[String]) -> Result<(), ParseError> {
+        for (number, alias) in aliases.iter().enumerate() {
+            self.set(&format!("_alias{number}"), alias)?;
+        }
+        let keep: Vec<Variable> = (0..aliases.len())
+            .map(|number| self.variable(&format!("_alias{number}")))
+            .collect::<Result<_, _>>()?;
+        let prefix = format!("ifconfig_{}_alias", self.hn);
+        for name in self.before.variables() {
+            let rest = name.as_str().strip_prefix(&prefix);
+            let numbered = rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+            if (numbered || rest == Some("es")) && !keep.contains(&name) {
+                self.remove(name);
+            }
+        }
+        self.remove(Variable::new(&format!("ipv4_addrs_{}", self.hn))?);
+        Ok(())
+    }
+
+    /// A router is only replaced by another one, but one that an earlier injection wrote does not outlive it.
+    fn write_router(&mut self, ipv4: bool, gateway: Option<IpAddr>) -> Result<(), ParseError> {
+        let Some(gateway) = gateway else { return self.forget_router(ipv4) };
+        let name = router(ipv4)?;
+        self.file.set(&name, &Value::new(&persisted_router(self.hn, gateway))?);
+        self.names.push(name);
+        Ok(())
+    }
+
+    fn forget_router(&mut self, ipv4: bool) -> Result<(), ParseError> {
+        let name = router(ipv4)?;
+        if self.record.still_written(self.before, &name).is_some() {
+            self.file.remove(&name);
+        }
+        self.names.push(name);
+        Ok(())
+    }
+
+    /// The addresses that the file gives the interface.
+    fn static_addresses(&self) -> Vec<InterfaceAddress> {
+        let prefix = format!("ifconfig_{}", self.hn);
+        let own = |name: &Variable| {
+            name.as_str().strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
+        let values =
+            self.before.variables().into_iter().filter(own).filter_map(|name| self.before.value(&name));
+        values.flat_map(|value| addresses_in(&value)).collect()
+    }
+}
+
+/// The router that rc.conf(5) names; a link-local one needs its interface, which at boot is always hn.
+fn persisted_router(hn: &InterfaceName, gateway: IpAddr) -> String {
+    match gateway {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => format!("{v6}%{hn}"),
+        other => other.to_string(),
+    }
+}
+
+fn router(ipv4: bool) -> Result<Variable, ParseError> {
+    Variable::new(if ipv4 { "defaultrouter" } else { "ipv6_defaultrouter" })
+}
+
+/// The words of ifconfig(8) that set an address.
+fn words_of(hn: &InterfaceName, address: InterfaceAddress) -> String {
+    let family = if address.address.is_ipv4() { "inet" } else { "inet6" };
+    let scope =
+        if address.address.is_ipv6() && address.is_link_local() { format!("%{hn}") } else { String::new() };
+    format!("{family} {}{scope}/{}", address.address, address.prefix)
+}
+
+fn is_dhcp(word: &str) -> bool {
+    ["DHCP", "SYNCDHCP", "NOSYNCDHCP"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
+}
+
+fn is_address(word: &str) -> bool {
+    let address = word.split(['/', '%']).next().unwrap_or_default();
+    address.parse::<IpAddr>().is_ok()
+}
+
+/// Addresses with a prefix length or a mask; one that has neither is left out.
+fn addresses_in(value: &str) -> Vec<InterfaceAddress> {
+    let words: Vec<&str> = value.split_whitespace().collect();
+    let find = |(place, word): (usize, &&str)| {
+        if word.contains('/') {
+            return word.parse().ok();
+        }
+        let address: IpAddr = word.parse().ok()?;
+        let option = words.get(place + 2)?;
+        let prefix = match words.get(place + 1) {
+            Some(&"netmask") => crate::net::ipv4_prefix(option.parse().ok()?)?,
+            Some(&"prefixlen") => option.parse().ok().filter(|prefix| *prefix <= 128)?,
+            _ => return None,
+        };
+        Some(InterfaceAddress { address, prefix })
+    };
+    words.iter().enumerate().filter_map(find).collect()
+}
+
+/// rc(8) would make something else of the configuration than the host wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mismatch {
+    /// A value cannot be read.
+    Value(RcConfError),
+    /// The addresses differ: those that rc(8) would set.
+    Addresses(Vec<InterfaceAddress>),
+    /// Whether dhclient(8) would serve the interface.
+    Dhcp(bool),
+    /// The default router of a family, as rc(8) would set it.
+    Router {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(error) => error.fmt(f),
+            Self::Addresses(found) => {
+                write!(f, "at the next boot the addresses would be other ones:")?;
+                found.iter().try_for_each(|address| write!(f, " {address}"))
+            }
+            Self::Dhcp(true) => write!(f, "at the next boot dhclient would serve the interface"),
+            Self::Dhcp(false) => write!(f, "at the next boot dhclient would not serve the interface"),
+            Self::Router { name, value } => write!(f, "at the next boot {name} would be {value:?}"),
+        }?;
+        write!(f, ", because another file or line of rc.conf overrides what was written")
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+/// Compares what rc(8) read, after all files and conditions, with what the host wants. With a lagg that takes the place
+/// of `hn` the configuration of that lagg counts.
+///
+/// # Errors
+/// [`Mismatch`].
+pub fn check(
+    hn: &InterfaceName,
+    lagg: Option<&InterfaceName>,
+    method: &Method,
+    rc_conf: &RcConf,
+) -> Result<(), Mismatch> {
+    let wanted = match lagg {
+        Some(lagg) => rc_conf.wanted_for_lagg(lagg, hn),
+        None => rc_conf.wanted(hn),
+    };
+    let wanted = wanted.map_err(Mismatch::Value)?;
+    let dhcp = matches!(method, Method::Dhcp);
+    if wanted.dhcp.is_some() != dhcp {
+        return Err(Mismatch::Dhcp(!dhcp));
+    }
+    let found: Vec<InterfaceAddress> =
+        wanted.configure.iter().filter_map(|arguments| arguments.address).collect();
+    let given = match method {
+        Method::Dhcp => &[][..],
+        Method::Static(given) => &given.addresses,
+    };
+    if found.len() != given.len() || !given.iter().all(|address| found.contains(address)) {
+        return Err(Mismatch::Addresses(found));
+    }
+    let Method::Static(given) = method else { return Ok(()) };
+    for (ipv4, name) in [(true, "defaultrouter"), (false, "ipv6_defaultrouter")] {
+        let value = rc_conf.value(name).unwrap_or_default();
+        if given.gateway(ipv4).is_some_and(|gateway| persisted_router(hn, gateway) != value) {
+            return Err(Mismatch::Router { name, value: value.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+use std::path::Path;
+
+use super::*;
+
+fn hn(unit: u32) -> InterfaceName {
+    format!("hn{unit}").parse().unwrap()
+}
+
+fn given(addresses: &[&str], gateways: &[&str]) -> Method {
+    Method::Static(StaticAddresses {
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
+        name_servers: Vec::new(),
+    })
+}
+
+fn file(text: &str) -> RcFile {
+    RcFile::new(text.as_bytes().to_vec())
+}
+
+fn text(persisted: &Persisted) -> &str {
+    std::str::from_utf8(persisted.file.as_bytes()).unwrap()
+}
+
+fn first(before: &str, method: &Method) -> Persisted {
+    let before = file(before);
+    let record = Record::new(hn(1), Path::new("/etc/rc.conf"), &before);
+    persist(&hn(1), method, &before, &record).unwrap()
+}
+
+fn next(earlier: &Persisted, method: &Method) -> Persisted {
+    persist(&hn(1), method, &earlier.file, &earlier.record).unwrap()
+}
+
+const MANY: [&str; 3] = ["10.1.1.5/24", "10.1.1.6/24", "fd00::5/64"];
+
+#[test]
+fn addresses_and_routers_are_written_as_rc_reads_them() {
+    let after = first(
+        "",
+        &given(&["10.1.1.5/24", "fd00::5/64", "10.1.2.5/32", "fd00::6/128"], &["fe80::1", "10.1.1.1"]),
+    );
+    assert_eq!(
+        text(&after),
+        "ifconfig_hn1=\"inet 10.1.1.5/24\"\nifconfig_hn1_ipv6=\"inet6 fd00::5/64\"\n\
+         ifconfig_hn1_alias0=\"inet 10.1.2.5/32\"\nifconfig_hn1_alias1=\"inet6 fd00::6/128\"\n\
+         defaultrouter=\"10.1.1.1\"\nipv6_defaultrouter=\"fe80::1%hn1\"\n"
+    );
+}
+
+#[test]
+fn lines_that_are_not_concerned_stay_byte_for_byte() {
+    let before = "# rc.conf\r\nifconfig_hn10=\"DHCP\"\nifconfig_hn10_alias0=\"inet 10.9.9.9/32\"\n\thostname='x'  \n\
+                  ifconfig_hn1=\"SYNCDHCP mtu 9000 -lro\"  # main\nifconfig_hn1_ipv6=\"inet6 accept_rtadv\"\n\
+                  defaultrouter=\"10.9.9.1\"\nweird line\n\n\n";
+    let after = first(before, &given(&["10.1.1.5/24"], &[]));
+    let wanted = before.replace("SYNCDHCP mtu 9000 -lro", "inet 10.1.1.5/24 mtu 9000 -lro");
+    assert_eq!(text(&after), wanted);
+    assert_eq!(text(&next(&after, &Method::Dhcp)), before);
+}
+
+#[test]
+fn all_other_sources_of_addresses_are_removed() {
+    let before = "ifconfig_hn1_alias0=\"inet 10.0.0.1/32\"\nifconfig_hn1_alias7=\"inet 10.0.0.2/32\"\n\
+                  ifconfig_hn1_aliases=\"inet 10.0.0.3/32\"\nipv4_addrs_hn1=\"10.0.0.4/32\"\n\
+                  ifconfig_hn1_ipv6=\"inet6 fd99::1/64\"\nifconfig_hn1_descr=\"up\"\nifconfig_hn1_aliasx=1\n";
+    let after = first(before, &given(&["10.1.1.5/24"], &[]));
+    assert_eq!(
+        text(&after),
+        "ifconfig_hn1_descr=\"up\"\nifconfig_hn1_aliasx=1\nifconfig_hn1=\"inet 10.1.1.5/24\"\n"
+    );
+    let mut restored = after.file.clone();
+    after.record.restore(&mut restored);
+    assert_eq!(restored, file(before));
+}
+
+#[test]
+fn without_an_ipv4_address_the_interface_is_only_brought_up() {
+    let after = first(
+        "ifconfig_hn1=\"inet 10.0.0.5 netmask 255.255.255.0 mtu 1400\"\n",
+        &given(&["fd00::5/64"], &[]),
+    );
+    assert_eq!(text(&after), "ifconfig_hn1=\"up mtu 1400\"\nifconfig_hn1_ipv6=\"inet6 fd00::5/64\"\n");
+}
+
+#[test]
+fn leftovers_of_an_earlier_injection_go() {
+    let one = first("", &given(&["10.1.1.5/24", "10.1.1.6/24", "10.1.1.7/24", "fd00::5/64"], &["10.1.1.1"]));
+    let two = next(&one, &given(&["10.2.2.5/24", "10.2.2.6/24"], &[]));
+    assert_eq!(text(&two), "ifconfig_hn1=\"inet 10.2.2.5/24\"\nifconfig_hn1_alias0=\"inet 10.2.2.6/24\"\n");
+    let three = next(&two, &Method::Dhcp);
+    assert_eq!(text(&three), "ifconfig_hn1=\"DHCP\"\n");
+    let mut restored = three.file.clone();
+    three.record.restore(&mut restored);
+    assert_eq!(restored, file(""));
+}
+
+#[test]
+fn the_administrators_router_goes_only_with_the_addresses_that_reach_it() {
+    let statics = "ifconfig_hn1=\"inet 10.0.0.5 netmask 255.255.255.0\"\n";
+    for (router, stays) in [("10.0.0.1", false), ("10.9.0.1", true)] {
+        let before = format!("{statics}defaultrouter=\"{router}\"\n");
+        let after = first(&before, &Method::Dhcp);
+        assert_eq!(text(&after).contains(router), stays, "{router}");
+    }
+    let before = "ifconfig_hn1_ipv6=\"inet6 fd00::5 prefixlen 64\"\nipv6_defaultrouter=\"fe80::1%hn1\"\n";
+    assert_eq!(text(&first(before, &Method::Dhcp)), "ifconfig_hn1=\"DHCP\"\n");
+    let other = before.replace("%hn1", "%hn10");
+    assert!(text(&first(&other, &Method::Dhcp)).contains("fe80::1%hn10"));
+}
+
+#[test]
+fn dhcp_comes_back_as_it_was() {
+    let before = "ifconfig_hn1='SYNCDHCP'\n";
+    let there = first(before, &given(&MANY, &["10.1.1.1"]));
+    assert_eq!(text(&next(&there, &Method::Dhcp)), before);
+    assert_eq!(text(&first(before, &Method::Dhcp)), before);
+}
+
+#[test]
+fn the_same_injection_again_changes_nothing() {
+    let one = first("ifconfig_hn1=DHCP\n", &given(&MANY, &["10.1.1.1", "fe80::1"]));
+    assert_eq!(next(&one, &given(&MANY, &["10.1.1.1", "fe80::1"])), one);
+}
+
+fn read(values: &[(&str, &str)]) -> RcConf {
+    let records: String = values.iter().map(|(name, value)| format!("\0{name}={value}")).collect();
+    RcConf::parse(format!("{records}\0").as_bytes())
+}
+
+#[test]
+fn what_rc_would_make_of_it_is_compared() {
+    let method = given(&MANY, &["10.1.1.1"]);
+    let good = [
+        ("ifconfig_hn1", "inet 10.1.1.5/24"),
+        ("ifconfig_hn1_ipv6", "inet6 fd00::5/64"),
+        ("ifconfig_hn1_alias0", "inet 10.1.1.6/24"),
+        ("defaultrouter", "10.1.1.1"),
+    ];
+    check(&hn(1), None, &method, &read(&good)).unwrap();
+    let lagg = "lagg1".parse().unwrap();
+    check(&hn(1), Some(&lagg), &method, &read(&good)).unwrap();
+    for (name, value, said) in [
+        (
+            "ifconfig_hn1",
+            "inet 10.1.1.9/24",
+            "the addresses would be other ones: 10.1.1.9/24 fd00::5/64 10.1.1.6/24",
+        ),
+        ("ifconfig_hn1", "DHCP", "dhclient would serve the interface"),
+        ("ifconfig_hn1", "inet $address", "cannot use ifconfig_hn1"),
+        ("ifconfig_hn1_alias1", "inet 10.1.1.7/32", "the addresses would be other ones"),
+        ("ipv6_network_interfaces", "none", "the addresses would be other ones"),
+        ("defaultrouter", "10.9.9.9", "defaultrouter would be \"10.9.9.9\""),
+    ] {
+        let mut values: Vec<(&str, &str)> = good.into_iter().filter(|(other, _)| *other != name).collect();
+        values.push((name, value));
+        let line = check(&hn(1), None, &method, &read(&values)).unwrap_err().to_string();
+        assert!(line.contains(said), "{line}");
+    }
+    let own = [&good[..], &[("ifconfig_lagg1", "DHCP")]].concat();
+    assert_eq!(check(&hn(1), Some(&lagg), &method, &read(&own)), Err(Mismatch::Dhcp(true)));
+    check(&hn(1), None, &Method::Dhcp, &read(&[("ifconfig_hn1", "DHCP mtu 9000")])).unwrap();
+    assert_eq!(check(&hn(1), None, &Method::Dhcp, &read(&[])), Err(Mismatch::Dhcp(false)));
+}

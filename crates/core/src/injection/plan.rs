@@ -1,0 +1,369 @@
+//! From a request and the facts to steps.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::step::{Expectation, FileChange, ResolvLabel, Step};
+use crate::kvp::ip_info::request::{Method, StaticAddresses};
+use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, NetworkSnapshot};
+use crate::plan::Plan;
+use crate::plan::network::{Ipv6Options, Link, NetworkStep};
+use crate::vf::HnInterface;
+
+/// All that a plan depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Interfaces with their addresses, default routes, DHCP clients.
+    pub network: NetworkSnapshot,
+    /// What ifconfig(8) tells beyond that.
+    pub links: BTreeMap<InterfaceName, Link>,
+    /// What resolvconf(8) holds.
+    pub name_servers: Vec<(ResolvLabel, String)>,
+}
+
+/// Where a configuration goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The interface of hn(4) that the configuration is recorded for.
+    pub hn: InterfaceName,
+    /// The lagg that hyperv_vfup has made of it and its VF, and that holds the addresses then.
+    pub lagg: Option<InterfaceName>,
+}
+
+impl Target {
+    /// The interface that gets the addresses.
+    #[must_use]
+    pub fn live(&self) -> &InterfaceName {
+        self.lagg.as_ref().unwrap_or(&self.hn)
+    }
+}
+
+/// There is no interface for the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoTarget {
+    /// The interface does not exist.
+    Missing(InterfaceName),
+    /// It is a lagg that hyperv_vfup has not made.
+    Foreign(InterfaceName),
+    /// It is a port of a lagg that hyperv_vfup has not made.
+    PortOfForeign(InterfaceName),
+}
+
+impl fmt::Display for NoTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(name) => write!(f, "{name} does not exist"),
+            Self::Foreign(name) => write!(f, "{name} was not made by hyperv_vfup"),
+            Self::PortOfForeign(name) => {
+                write!(f, "{name} is a port of a lagg that hyperv_vfup did not make")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NoTarget {}
+
+/// Finds where a configuration for `name` goes.
+///
+/// # Errors
+/// [`NoTarget`].
+pub fn target(name: &InterfaceName, facts: &Facts) -> Result<Target, NoTarget> {
+    if facts.interface(name).is_none() {
+        return Err(NoTarget::Missing(name.clone()));
+    }
+    let foreign = || NoTarget::Foreign(name.clone());
+    let hn: HnInterface = if name.is_lagg() {
+        let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
+        format!("hn{unit}").parse().map_err(|_| foreign())?
+    } else {
+        name.as_str().parse().map_err(|_| foreign())?
+    };
+    let ports = |link: &Link| link.lagg.as_ref().is_some_and(|lagg| lagg.ports.contains(hn.name()));
+    let own = facts.links.get(hn.lagg()).is_some_and(|link| link.description == hn.mark() && ports(link));
+    match own {
+        true => Ok(Target { hn: hn.name().clone(), lagg: Some(hn.lagg().clone()) }),
+        false if name.is_lagg() => Err(foreign()),
+        false if facts.links.values().any(ports) => Err(NoTarget::PortOfForeign(name.clone())),
+        false => Ok(Target { hn: hn.name().clone(), lagg: None }),
+    }
+}
+
+impl Facts {
+    fn interface(&self, name: &InterfaceName) -> Option<&Interface> {
+        self.network.interfaces.iter().find(|interface| &interface.name == name)
+    }
+
+    fn held_name_servers(&self, label: &ResolvLabel) -> Option<&String> {
+        self.name_servers.iter().find(|(held, _)| held == label).map(|(_, text)| text)
+    }
+
+    fn default_route(&self, ipv4: bool) -> Option<&DefaultRoute> {
+        self.network.default_routes.iter().find(|route| route.gateway.is_ipv4() == ipv4)
+    }
+}
+
+/// Files that keep the configuration over a reboot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The undo file.
+    pub record: FileChange,
+    /// rc.conf.
+    pub rc_conf: FileChange,
+}
+
+/// The plan that makes the target what the host wants. Without `files` it lasts until the next boot.
+#[must_use]
+pub fn plan(target: &Target, method: &Method, facts: &Facts, files: Option<&Files>) -> Plan<Step> {
+    let mut builder = Builder::new(target, facts);
+    // The undo file comes first: what was before is known even after a crash in the middle.
+    if let Some(files) = files {
+        builder.store(&files.record);
+    }
+    match method {
+        Method::Static(given) => builder.set_static(given),
+        Method::Dhcp => builder.set_dhcp(),
+    }
+    if let Some(files) = files {
+        builder.store(&files.rc_conf);
+        let (hn, lagg, method) = (target.hn.clone(), target.lagg.clone(), method.clone());
+        builder.plan.push(Step::Check(Expectation { hn, lagg, method }), Vec::new());
+    }
+    builder.plan
+}
+
+/// The lines of resolv.conf(5) for `servers`. A link-local one is asked through the interface.
+#[must_use]
+pub fn name_server_lines(servers: &[IpAddr], interface: &InterfaceName) -> String {
+    let line = |server: &IpAddr| match is_link_local(*server) {
+        true => format!("nameserver {server}%{interface}\n"),
+        false => format!("nameserver {server}\n"),
+    };
+    servers.iter().map(line).collect()
+}
+
+struct Builder<'a> {
+    target: &'a Target,
+    live: &'a InterfaceName,
+    facts: &'a Facts,
+    /// The addresses that the interface holds, in their order.
+    held: Vec<InterfaceAddress>,
+    ipv6: Ipv6Options,
+    dhcp: bool,
+    plan: Plan<Step>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(target: &'a Target, facts: &'a Facts) -> Self {
+        let live = target.live();
+        Self {
+            target,
+            live,
+            facts,
+            held: facts.interface(live).map(|interface| interface.addresses.clone()).unwrap_or_default(),
+            ipv6: facts.links.get(live).map(|link| link.ipv6).unwrap_or_default(),
+            dhcp: facts.network.dhcp_clients.contains(live),
+            plan: Plan::default(),
+        }
+    }
+
+    fn push(&mut self, step: NetworkStep, undo: Vec<NetworkStep>) {
+        self.plan.push(Step::Network(step), undo.into_iter().map(Step::Network).collect());
+    }
+
+    fn store(&mut self, change: &FileChange) {
+        if change.from.as_ref().map(|from| &from.bytes) != change.to.as_ref().map(|to| &to.bytes) {
+            self.plan.push(Step::Store(change.clone()), vec![Step::Store(change.reversed())]);
+        }
+    }
+
+    fn set_static(&mut self, given: &StaticAddresses) {
+        self.bring_up();
+        self.stop_dhcp();
+        if given.has_family(false) {
+            self.enable_ipv6();
+        }
+        for ipv4 in [true, false] {
+            let changed = self.set_addresses(ipv4, given);
+            self.set_default_route(ipv4, given, changed);
+        }
+        self.set_name_servers(given);
+    }
+
+    fn set_dhcp(&mut self) {
+        let ipv4 = self.held.iter().filter(|held| held.address.is_ipv4()).count();
+        // One address beside a client is its lease: it is as it should be.
+        let leased = self.dhcp && ipv4 <= 1;
+        if !leased {
+            self.stop_dhcp();
+            self.set_addresses(true, &StaticAddresses::default());
+        }
+        self.set_addresses(false, &StaticAddresses::default());
+        self.drop_name_servers(ResolvLabel::of_host(&self.target.hn));
+        if !leased {
+            let interface = self.live.clone();
+            self.push(
+                NetworkStep::StartDhcp { interface: interface.clone(), wait: false },
+                vec![NetworkStep::StopDhcp { interface }],
+            );
+        }
+    }
+
+    fn bring_up(&mut self) {
+        if self.facts.interface(self.live).is_some_and(|interface| !interface.up) {
+            let interface = self.live.clone();
+            self.push(
+                NetworkStep::BringUp { interface: interface.clone() },
+                vec![NetworkStep::BringDown { interface }],
+            );
+        }
+    }
+
+    /// Before its addresses go: a client that loses its address runs its script once more, later. The client takes its
+    /// address with it, so it is given back before a new client looks for it.
+    fn stop_dhcp(&mut self) {
+        if !self.dhcp {
+            return;
+        }
+        let interface = self.live.clone();
+        let ipv4: Vec<InterfaceAddress> =
+            self.held.iter().copied().filter(|held| held.address.is_ipv4()).collect();
+        let mut undo: Vec<NetworkStep> = ipv4.into_iter().map(|address| self.add(address)).collect();
+        undo.extend(self.own_default_route(true));
+        undo.push(NetworkStep::StartDhcp { interface: interface.clone(), wait: false });
+        self.push(NetworkStep::StopDhcp { interface }, undo);
+    }
+
+    fn enable_ipv6(&mut self) {
+        if !self.ipv6.disabled && !self.ipv6.accept_rtadv {
+            return;
+        }
+        let interface = self.live.clone();
+        let step = |accept_rtadv| NetworkStep::EnableIpv6 {
+            interface: interface.clone(),
+            accept_rtadv,
+            link_local: None,
+        };
+        let mut undo = Vec::new();
+        if self.ipv6.disabled {
+            let link_local = self.held.iter().copied().find(is_ipv6_link_local);
+            undo.push(NetworkStep::DisableIpv6 { interface: interface.clone(), link_local });
+            undo.extend(link_local.map(|address| self.add(address)));
+        } else {
+            undo.push(step(true));
+        }
+        self.push(step(false), undo);
+    }
+
+    /// Makes the addresses of a family exactly those given, in their order, and says whether any changes. A link-local
+    /// one of IPv6 belongs to the interface and stays. Addresses from router advertisements stay where none are given.
+    fn set_addresses(&mut self, ipv4: bool, given: &StaticAddresses) -> bool {
+        let of_family = |address: &&InterfaceAddress| address.address.is_ipv4() == ipv4;
+        let held: Vec<InterfaceAddress> =
+            self.held.iter().filter(of_family).filter(|held| !is_ipv6_link_local(held)).copied().collect();
+        let wanted: Vec<InterfaceAddress> =
+            given.addresses.iter().filter(of_family).filter(|a| !self.holds_link_local(a)).copied().collect();
+        if !ipv4 && wanted.is_empty() && self.ipv6.accept_rtadv && !self.ipv6.disabled {
+            return false;
+        }
+        // A client that is stopped takes its address with it.
+        let stay = if ipv4 && self.dhcp {
+            0
+        } else {
+            held.iter().zip(&wanted).take_while(|(held, wanted)| held == wanted).count()
+        };
+        let mut route = self.own_default_route(ipv4);
+        // The last one first, so that they come back in their order. The kernel drops the default route with the
+        // address that reaches its gateway; it comes back behind the address that comes back last.
+        for address in held[stay..].iter().rev() {
+            let mut undo = vec![self.add(*address)];
+            undo.extend(route.take());
+            let remove = self.remove(*address);
+            self.push(remove, undo);
+        }
+        for address in &wanted[stay..] {
+            let (add, remove) = (self.add(*address), self.remove(*address));
+            self.push(add, vec![remove]);
+        }
+        held.len() > stay || wanted.len() > stay
+    }
+
+    /// Only a gateway replaces the default route; without one it stays where an address still reaches it.
+    fn set_default_route(&mut self, ipv4: bool, given: &StaticAddresses, changed: bool) {
+        let old = self.facts.default_route(ipv4).cloned();
+        let own = old.as_ref().is_some_and(|route| &route.interface == self.live);
+        let wanted = given.gateway(ipv4).or_else(|| {
+            let gateway = old.as_ref().filter(|_| own)?.gateway;
+            given.addresses.iter().any(|address| address.reaches(gateway)).then_some(gateway)
+        });
+        let Some(gateway) = wanted else { return };
+        let interface = self.live.clone();
+        if !changed && old == Some(DefaultRoute { gateway, interface: interface.clone() }) {
+            return;
+        }
+        let mut undo = vec![NetworkStep::RemoveDefaultRoute { gateway, interface: interface.clone() }];
+        if let Some(old) = old {
+            let back = NetworkStep::SetDefaultRoute { gateway: old.gateway, interface: old.interface };
+            // Through addresses that come back later, it comes back with them.
+            let reached = !own || !changed || is_link_local(old.gateway);
+            undo.extend(reached.then_some(back));
+        }
+        self.push(NetworkStep::SetDefaultRoute { gateway, interface }, undo);
+    }
+
+    fn set_name_servers(&mut self, given: &StaticAddresses) {
+        let label = ResolvLabel::of_host(&self.target.hn);
+        if given.name_servers.is_empty() {
+            self.drop_name_servers(label);
+            return;
+        }
+        let text = name_server_lines(&given.name_servers, self.live);
+        let held = self.facts.held_name_servers(&label);
+        if held != Some(&text) {
+            let undo = match held {
+                Some(held) => Step::SetNameServers { label: label.clone(), text: held.clone() },
+                None => Step::DropNameServers(label.clone()),
+            };
+            self.plan.push(Step::SetNameServers { label, text }, vec![undo]);
+        }
+        if self.dhcp {
+            self.drop_name_servers(ResolvLabel::of_dhclient(self.live));
+        }
+    }
+
+    fn drop_name_servers(&mut self, label: ResolvLabel) {
+        if let Some(held) = self.facts.held_name_servers(&label) {
+            let undo = Step::SetNameServers { label: label.clone(), text: held.clone() };
+            self.plan.push(Step::DropNameServers(label), vec![undo]);
+        }
+    }
+
+    fn own_default_route(&self, ipv4: bool) -> Option<NetworkStep> {
+        let route = self.facts.default_route(ipv4).filter(|route| &route.interface == self.live)?;
+        Some(NetworkStep::SetDefaultRoute { gateway: route.gateway, interface: self.live.clone() })
+    }
+
+    fn holds_link_local(&self, address: &InterfaceAddress) -> bool {
+        is_ipv6_link_local(address) && self.held.iter().any(|held| held.address == address.address)
+    }
+
+    fn add(&self, address: InterfaceAddress) -> NetworkStep {
+        NetworkStep::AddAddress { interface: self.live.clone(), address }
+    }
+
+    fn remove(&self, address: InterfaceAddress) -> NetworkStep {
+        NetworkStep::RemoveAddress { interface: self.live.clone(), address }
+    }
+}
+
+/// fe80::/10; 169.254/16 is a network as any other here.
+fn is_ipv6_link_local(address: &InterfaceAddress) -> bool {
+    is_link_local(address.address)
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests;

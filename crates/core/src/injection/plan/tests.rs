@@ -1,0 +1,231 @@
+use super::*;
+use crate::plan::network::Lagg;
+
+fn name(text: &str) -> InterfaceName {
+    text.parse().unwrap()
+}
+
+fn interface(text: &str, up: bool, addresses: &[&str]) -> Interface {
+    Interface {
+        name: name(text),
+        index: 1,
+        up,
+        loopback: false,
+        mac: None,
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+    }
+}
+
+/// hn0 with addresses, hn10 and em0 with others, a default route through hn0.
+fn facts(addresses: &[&str]) -> Facts {
+    Facts {
+        network: NetworkSnapshot {
+            interfaces: vec![
+                interface("hn0", true, addresses),
+                interface("hn10", true, &["10.10.0.5/24"]),
+                interface("em0", true, &["10.11.0.5/24"]),
+            ],
+            default_routes: vec![route("10.0.0.1", "hn0")],
+            ..NetworkSnapshot::default()
+        },
+        ..Facts::default()
+    }
+}
+
+fn route(gateway: &str, interface: &str) -> DefaultRoute {
+    DefaultRoute { gateway: gateway.parse().unwrap(), interface: name(interface) }
+}
+
+fn add_lagg(facts: &mut Facts, lagg: &str, description: &str, ports: &[&str]) {
+    facts.network.interfaces.push(interface(lagg, true, &["10.0.0.6/24"]));
+    let link = Link {
+        description: description.into(),
+        lagg: Some(Lagg {
+            protocol: "failover".into(),
+            ports: ports.iter().map(|port| name(port)).collect(),
+        }),
+        ..Link::default()
+    };
+    facts.links.insert(name(lagg), link);
+}
+
+fn given(addresses: &[&str], gateways: &[&str], servers: &[&str]) -> Method {
+    let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Method::Static(StaticAddresses {
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        gateways: parse(gateways),
+        name_servers: parse(servers),
+    })
+}
+
+fn lines(method: &Method, facts: &Facts) -> Vec<String> {
+    let target = target(&name("hn0"), facts).unwrap();
+    plan(&target, method, facts, None).to_string().lines().map(str::to_owned).collect()
+}
+
+fn undo_of(method: &Method, facts: &Facts, step: usize) -> Vec<String> {
+    let target = target(&name("hn0"), facts).unwrap();
+    let plan = plan(&target, method, facts, None);
+    plan.steps()[step].undo.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn only_an_hn_or_its_lagg_is_a_target() {
+    let mut known = facts(&[]);
+    let mark = "hyperv_vfup: hn0 and its VF";
+    assert_eq!(target(&name("hn0"), &known), Ok(Target { hn: name("hn0"), lagg: None }));
+    assert_eq!(target(&name("hn1"), &known), Err(NoTarget::Missing(name("hn1"))));
+    assert_eq!(target(&name("em0"), &known), Err(NoTarget::Foreign(name("em0"))));
+    assert_eq!(target(&name("lagg0"), &known), Err(NoTarget::Missing(name("lagg0"))));
+    add_lagg(&mut known, "lagg0", mark, &["hn0", "mce0"]);
+    let wanted = Target { hn: name("hn0"), lagg: Some(name("lagg0")) };
+    assert_eq!(target(&name("hn0"), &known), Ok(wanted.clone()));
+    assert_eq!(target(&name("lagg0"), &known), Ok(wanted));
+    add_lagg(&mut known, "lagg0", "mine", &["hn0", "mce0"]);
+    assert_eq!(target(&name("lagg0"), &known), Err(NoTarget::Foreign(name("lagg0"))));
+    assert_eq!(target(&name("hn0"), &known), Err(NoTarget::PortOfForeign(name("hn0"))));
+    add_lagg(&mut known, "lagg0", mark, &["em0"]);
+    assert_eq!(target(&name("hn0"), &known).unwrap().lagg, None);
+}
+
+#[test]
+fn addresses_become_exactly_those_given() {
+    let held = facts(&["10.0.0.5/24", "fe80::5/64", "10.0.0.6/32", "fd00::5/64"]);
+    let method = given(&["10.0.0.5/24", "10.1.1.5/24", "fd00::6/64"], &[], &[]);
+    let wanted = [
+        "remove 10.0.0.6/32 from hn0",
+        "add 10.1.1.5/24 to hn0",
+        "set the default route to 10.0.0.1 through hn0",
+        "remove fd00::5/64 from hn0",
+        "add fd00::6/64 to hn0",
+    ];
+    assert_eq!(lines(&method, &held), wanted);
+    assert_eq!(
+        undo_of(&method, &held, 0),
+        ["add 10.0.0.6/32 to hn0", "set the default route to 10.0.0.1 through hn0"]
+    );
+}
+
+#[test]
+fn what_is_as_it_should_be_needs_no_step() {
+    let mut held = facts(&["10.0.0.5/24", "fe80::5/64", "fd00::5/64"]);
+    let label = ResolvLabel::of_host(&name("hn0"));
+    held.name_servers.push((label, "nameserver 10.0.0.2\nnameserver fe80::1%hn0\n".into()));
+    let method = given(&["10.0.0.5/24", "fd00::5/64", "fe80::5/64"], &["10.0.0.1"], &["10.0.0.2", "fe80::1"]);
+    assert_eq!(lines(&method, &held), [""; 0]);
+}
+
+#[test]
+fn a_client_is_stopped_first_and_its_lease_given_back_before_a_new_one_starts() {
+    let mut held = facts(&["10.0.0.5/24"]);
+    held.network.dhcp_clients = vec![name("hn0")];
+    held.name_servers.push((ResolvLabel::of_dhclient(&name("hn0")), "nameserver 10.0.0.9\n".into()));
+    let method = given(&["10.0.0.5/24"], &["10.0.0.1"], &["10.0.0.2"]);
+    let wanted = [
+        "stop dhclient on hn0",
+        "remove 10.0.0.5/24 from hn0",
+        "add 10.0.0.5/24 to hn0",
+        "set the default route to 10.0.0.1 through hn0",
+        "set the name servers of hn0.hyperv to 10.0.0.2",
+        "drop the name servers of hn0",
+    ];
+    assert_eq!(lines(&method, &held), wanted);
+    let undo =
+        ["add 10.0.0.5/24 to hn0", "set the default route to 10.0.0.1 through hn0", "start dhclient on hn0"];
+    assert_eq!(undo_of(&method, &held, 0), undo);
+    assert_eq!(undo_of(&method, &held, 5), ["set the name servers of hn0 to 10.0.0.9"]);
+}
+
+#[test]
+fn dhcp_takes_static_addresses_away_and_starts_a_client() {
+    let mut held = facts(&["10.0.0.5/24", "10.0.0.6/24", "fd00::5/64"]);
+    held.name_servers.push((ResolvLabel::of_host(&name("hn0")), "nameserver 10.0.0.2\n".into()));
+    let wanted = [
+        "remove 10.0.0.6/24 from hn0",
+        "remove 10.0.0.5/24 from hn0",
+        "remove fd00::5/64 from hn0",
+        "drop the name servers of hn0.hyperv",
+        "start dhclient on hn0",
+    ];
+    assert_eq!(lines(&Method::Dhcp, &held), wanted);
+    held.network.dhcp_clients = vec![name("hn0")];
+    assert_eq!(lines(&Method::Dhcp, &held)[0], "stop dhclient on hn0");
+    let mut leased = facts(&["10.0.0.5/24"]);
+    leased.network.dhcp_clients = vec![name("hn0"), name("hn10")];
+    assert_eq!(lines(&Method::Dhcp, &leased), [""; 0]);
+    leased.network.dhcp_clients = vec![name("hn10")];
+    assert_eq!(lines(&Method::Dhcp, &leased), ["remove 10.0.0.5/24 from hn0", "start dhclient on hn0"]);
+}
+
+#[test]
+fn router_advertisements_are_the_hosts_only_when_it_gives_ipv6_addresses() {
+    let mut held = facts(&["10.0.0.5/24", "fe80::5/64", "2001:db8::5/64"]);
+    let ipv6 = Ipv6Options { accept_rtadv: true, ..Ipv6Options::default() };
+    held.links.insert(name("hn0"), Link { ipv6, ..Link::default() });
+    assert_eq!(lines(&given(&["10.0.0.5/24"], &[], &[]), &held), [""; 0]);
+    assert_eq!(lines(&Method::Dhcp, &held), ["remove 10.0.0.5/24 from hn0", "start dhclient on hn0"]);
+    let method = given(&["10.0.0.5/24", "fd00::5/64"], &["fe80::1"], &[]);
+    let wanted = [
+        "enable IPv6 on hn0",
+        "remove 2001:db8::5/64 from hn0",
+        "add fd00::5/64 to hn0",
+        "set the default route to fe80::1 through hn0",
+    ];
+    assert_eq!(lines(&method, &held), wanted);
+    assert_eq!(undo_of(&method, &held, 0), ["enable IPv6 and autoconfiguration on hn0"]);
+    let ipv6 = Ipv6Options { disabled: true, ..Ipv6Options::default() };
+    held.links.insert(name("hn0"), Link { ipv6, ..Link::default() });
+    assert_eq!(undo_of(&method, &held, 0)[0], "disable IPv6 on hn0");
+}
+
+#[test]
+fn only_a_gateway_replaces_the_default_route() {
+    let mut held = facts(&["10.1.1.5/24"]);
+    held.network.default_routes = vec![route("10.11.0.1", "em0")];
+    assert_eq!(lines(&given(&["10.1.1.5/24"], &[], &[]), &held), [""; 0]);
+    let method = given(&["10.1.1.5/24"], &["10.1.1.1", "10.1.1.2"], &[]);
+    assert_eq!(lines(&method, &held), ["set the default route to 10.1.1.1 through hn0"]);
+    let undo = [
+        "remove the default route to 10.1.1.1 through hn0",
+        "set the default route to 10.11.0.1 through em0",
+    ];
+    assert_eq!(undo_of(&method, &held, 0), undo);
+}
+
+#[test]
+fn with_a_lagg_of_ours_all_goes_there_and_the_name_servers_are_those_of_hn() {
+    let mut held = facts(&[]);
+    add_lagg(&mut held, "lagg0", "hyperv_vfup: hn0 and its VF", &["hn0", "mce0"]);
+    let method = given(&["10.1.1.5/24"], &["10.1.1.1"], &["10.1.1.2"]);
+    let wanted = [
+        "remove 10.0.0.6/24 from lagg0",
+        "add 10.1.1.5/24 to lagg0",
+        "set the default route to 10.1.1.1 through lagg0",
+        "set the name servers of hn0.hyperv to 10.1.1.2",
+    ];
+    assert_eq!(lines(&method, &held), wanted);
+}
+
+#[test]
+fn the_undo_file_is_written_first_and_rc_conf_checked_last() {
+    let held = facts(&["10.0.0.5/24"]);
+    let content =
+        |text: &str| Some(crate::injection::file::Content { bytes: text.into(), mode: 0o644, owner: None });
+    let change =
+        |path: &str, from: &str| FileChange { path: path.into(), from: content(from), to: content("new") };
+    let files = Files { record: change("/db/hn0.toml", ""), rc_conf: change("/etc/rc.conf", "old") };
+    let target = target(&name("hn0"), &held).unwrap();
+    let plan = plan(&target, &given(&["10.1.1.5/24"], &[], &[]), &held, Some(&files));
+    let wanted = "write /db/hn0.toml\nremove 10.0.0.5/24 from hn0\nadd 10.1.1.5/24 to hn0\nwrite /etc/rc.conf\n\
+                  check what the next boot makes of hn0\n";
+    assert_eq!(plan.to_string(), wanted);
+}
+
+#[test]
+fn an_interface_that_is_down_is_brought_up() {
+    let mut held = facts(&[]);
+    held.network.interfaces[0].up = false;
+    let method = given(&["10.1.1.5/24"], &[], &[]);
+    assert_eq!(lines(&method, &held), ["bring hn0 up", "add 10.1.1.5/24 to hn0"]);
+    assert_eq!(undo_of(&method, &held, 0), ["bring hn0 down"]);
+}

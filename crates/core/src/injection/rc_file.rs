@@ -1,0 +1,359 @@
+//! One file of rc.conf(5), edited in place: what sysrc(8) does, without its gaps.
+//!
+//! As with sysrc(8) (usr.sbin/bsdconfig/share/sysrc.subr) an assignment is a line that begins with `name=`, of several
+//! the last one counts and is rewritten where it stands, its kind of quotes and the rest of its line kept, a new one goes
+//! to the end, and removal takes all. In addition a value may span lines, values hold nothing that the shell would
+//! evaluate, and what is more than an assignment with at most a comment behind it is never edited: another assignment at
+//! the end of the file overrides it. All other bytes stay as they are.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::net::ParseError;
+
+/// The name of a variable: what the shell takes for one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Variable(String);
+
+/// A value of letters, digits, blanks and `.:/%_-`: nothing that any quoting of the shell would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value(String);
+
+impl Variable {
+    /// `text` as a name.
+    ///
+    /// # Errors
+    /// It is no identifier of the shell.
+    pub fn new(text: &str) -> Result<Self, ParseError> {
+        let good = !text.is_empty() && identifier_length(text.as_bytes()) == text.len();
+        if good { Ok(Self(text.to_owned())) } else { Err(ParseError::new("name of a variable", text)) }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Value {
+    /// `text` as a value.
+    ///
+    /// # Errors
+    /// It has a character outside the alphabet.
+    pub fn new(text: &str) -> Result<Self, ParseError> {
+        let safe = |byte: u8| byte.is_ascii_alphanumeric() || b" .:/%_-".contains(&byte);
+        if text.bytes().all(safe) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseError::new("value without a meaning for the shell", text))
+        }
+    }
+
+    /// The value as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A line, or several where the value spans them, that holds an assignment and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Which line of the file it is, from 1.
+    pub number: usize,
+    /// Its text with the newline at its end, if there is one.
+    pub text: String,
+}
+
+/// The text of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RcFile {
+    bytes: Vec<u8>,
+}
+
+/// An assignment that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Assignment {
+    /// From the beginning of its first line to the end of its last, newline included.
+    lines: Range<usize>,
+    name: Range<usize>,
+    /// The word behind `=`, with its quotes.
+    word: Range<usize>,
+    /// The value, if the shell would evaluate nothing in it.
+    value: Option<String>,
+    /// Whether the lines hold nothing else that matters, so that they may be edited.
+    plain: bool,
+}
+
+impl RcFile {
+    /// A file that holds `bytes`, which can be anything.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether the last line has its newline; an empty file counts as complete.
+    #[must_use]
+    pub fn has_final_newline(&self) -> bool {
+        matches!(self.bytes.last(), None | Some(b'\n'))
+    }
+
+    /// The names of all variables that are assigned, each once, in the order of the file.
+    #[must_use]
+    pub fn variables(&self) -> Vec<Variable> {
+        let mut names = Vec::new();
+        for assignment in self.assignments() {
+            let name = Variable(String::from_utf8_lossy(&self.bytes[assignment.name]).into_owned());
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Whether the variable is assigned at all.
+    #[must_use]
+    pub fn assigns(&self, name: &Variable) -> bool {
+        self.assignments_of(name).next().is_some()
+    }
+
+    /// What the last assignment sets; `None` where there is none, or the shell has to evaluate it.
+    #[must_use]
+    pub fn value(&self, name: &Variable) -> Option<String> {
+        self.assignments_of(name).last()?.value
+    }
+
+    /// The lines that assign the variable and may be edited.
+    #[must_use]
+    pub fn lines_of(&self, name: &Variable) -> Vec<Line> {
+        self.assignments_of(name)
+            .filter(|assignment| assignment.plain)
+            .map(|assignment| Line {
+                number: count_newlines(&self.bytes[..assignment.lines.start]) + 1,
+                text: String::from_utf8_lossy(&self.bytes[assignment.lines]).into_owned(),
+            })
+            .collect()
+    }
+
+    /// Assigns `value`: in place of the last assignment, or at the end of the file. A file in which the variable has
+    /// this value already stays as it is.
+    pub fn set(&mut self, name: &Variable, value: &Value) {
+        match self.assignments_of(name).last() {
+            Some(last) if last.value.as_deref() == Some(value.as_str()) => {}
+            Some(last) if last.plain => {
+                let quote = if self.bytes[last.word.clone()].first() == Some(&b'\'') { '\'' } else { '"' };
+                self.bytes.splice(last.word, format!("{quote}{value}{quote}").into_bytes());
+            }
+            _ => {
+                self.end_last_line();
+                self.bytes.extend(format!("{name}=\"{value}\"\n").into_bytes());
+            }
+        }
+    }
+
+    /// Removes all assignments. One that may not be edited is overridden with the empty value.
+    pub fn remove(&mut self, name: &Variable) {
+        let all: Vec<Assignment> = self.assignments_of(name).collect();
+        self.remove_lines_of(name);
+        let last = all.iter().rfind(|assignment| !assignment.plain);
+        if last.is_some_and(|last| last.value.as_deref() != Some("")) {
+            self.end_last_line();
+            self.bytes.extend(format!("{name}=\"\"\n").into_bytes());
+        }
+    }
+
+    /// Removes the assignments that may be edited and overrides nothing.
+    pub fn remove_lines_of(&mut self, name: &Variable) {
+        let all: Vec<Assignment> = self.assignments_of(name).collect();
+        for assignment in all.iter().rev().filter(|assignment| assignment.plain) {
+            self.bytes.drain(assignment.lines.clone());
+        }
+    }
+
+    /// Puts a line back to its place, or to the end of a file that has become too short. Lines that belong together are
+    /// put back in the order of their numbers.
+    pub fn put_back(&mut self, line: &Line) {
+        let starts = std::iter::once(0).chain(
+            self.bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index + 1),
+        );
+        let place = starts.into_iter().nth(line.number.saturating_sub(1));
+        match place {
+            Some(place) if place < self.bytes.len() => {
+                let newline = if line.text.ends_with('\n') { "" } else { "\n" };
+                self.bytes.splice(place..place, format!("{}{newline}", line.text).into_bytes());
+            }
+            _ => {
+                self.end_last_line();
+                self.bytes.extend(line.text.bytes());
+            }
+        }
+    }
+
+    /// Takes the newline off the last line, for a file that had none.
+    pub fn drop_final_newline(&mut self) {
+        if self.bytes.last() == Some(&b'\n') {
+            self.bytes.pop();
+        }
+    }
+
+    /// A backslash would join the last line with what comes behind it.
+    fn end_last_line(&mut self) {
+        if !self.has_final_newline() {
+            self.bytes.push(b'\n');
+        }
+        if self.bytes.ends_with(b"\\\n") {
+            self.bytes.push(b'\n');
+        }
+    }
+
+    fn assignments_of<'a>(&'a self, name: &'a Variable) -> impl Iterator<Item = Assignment> + 'a {
+        self.assignments().filter(|assignment| &self.bytes[assignment.name.clone()] == name.0.as_bytes())
+    }
+
+    /// All assignments. Lines inside a value that spans lines are no assignments of their own.
+    fn assignments(&self) -> impl Iterator<Item = Assignment> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while at < self.bytes.len() {
+                let found = assignment_at(&self.bytes, at);
+                at = found.as_ref().map_or_else(|| line_end(&self.bytes, at), |found| found.lines.end);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            None
+        })
+    }
+}
+
+fn count_newlines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// Behind the newline of the line that holds `at`.
+fn line_end(bytes: &[u8], at: usize) -> usize {
+    let newline = bytes.iter().skip(at).position(|byte| *byte == b'\n');
+    newline.map_or(bytes.len(), |distance| at + distance + 1)
+}
+
+fn identifier_length(bytes: &[u8]) -> usize {
+    let rest = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    match bytes.first() {
+        Some(first) if first.is_ascii_alphabetic() || *first == b'_' => {
+            bytes.iter().position(|byte| !rest(byte)).unwrap_or(bytes.len())
+        }
+        _ => 0,
+    }
+}
+
+/// The assignment with which the line at `start` begins.
+fn assignment_at(bytes: &[u8], start: usize) -> Option<Assignment> {
+    let line = bytes.get(start..)?;
+    let indent = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    let name = start + indent..start + indent + identifier_length(&line[indent..]);
+    if name.is_empty() || bytes.get(name.end) != Some(&b'=') {
+        return None;
+    }
+    let word = read_word(bytes, name.end + 1);
+    let end = line_end(bytes, word.end);
+    let behind = bytes[word.end..end].trim_ascii();
+    // A comment begins at a blank; directly behind a word `#` belongs to it.
+    let only = behind.is_empty() || behind.starts_with(b"#");
+    let plain = only && word.value != Unread::Endless && std::str::from_utf8(&bytes[start..end]).is_ok();
+    let value = match word.value {
+        Unread::No(value) => String::from_utf8(value).ok(),
+        Unread::Evaluated | Unread::Endless => None,
+    };
+    Some(Assignment { lines: start..end, name: name.clone(), word: name.end + 1..word.end, value, plain })
+}
+
+struct Word {
+    end: usize,
+    value: Unread,
+}
+
+/// What a word of the shell stands for.
+#[derive(PartialEq, Eq)]
+enum Unread {
+    /// These bytes.
+    No(Vec<u8>),
+    /// What the shell makes of it, which is not known here.
+    Evaluated,
+    /// The same, and its end cannot be told without the shell either.
+    Endless,
+}
+
+/// Reads one word of the shell from `start` on (sh(1), quoting).
+fn read_word(bytes: &[u8], start: usize) -> Word {
+    let (mut value, mut quote, mut evaluated) = (Vec::new(), None, false);
+    let mut at = start;
+    // Counted as ending with its line, as sysrc(8) does it.
+    let endless = |start: usize| {
+        let rest = bytes.get(start..).unwrap_or_default();
+        let newline = rest.iter().position(|byte| *byte == b'\n');
+        Word { end: start + newline.unwrap_or(rest.len()), value: Unread::Endless }
+    };
+    while let Some(byte) = bytes.get(at).copied() {
+        match (quote, byte) {
+            (Some(open), _) if byte == open => quote = None,
+            (Some(b'\''), _) => value.push(byte),
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (None, b' ' | b'\t' | b'\r' | b'\n' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')') => break,
+            (_, b'`') => return endless(start),
+            (_, b'$') => {
+                if matches!(bytes.get(at + 1), Some(b'(' | b'{')) && !is_simple_expansion(&bytes[at + 1..]) {
+                    return endless(start);
+                }
+                evaluated = true;
+            }
+            (_, b'\\') => {
+                at += 1;
+                match (quote, bytes.get(at)) {
+                    (_, None) => return endless(start),
+                    (_, Some(b'\n')) => {}
+                    (Some(_), Some(next)) if !b"$`\"\\".contains(next) => value.extend([b'\\', *next]),
+                    (_, Some(next)) => value.push(*next),
+                }
+            }
+            (None, b'*' | b'?' | b'[' | b'~') => {
+                evaluated = true;
+                value.push(byte);
+            }
+            _ => value.push(byte),
+        }
+        at += 1;
+    }
+    if quote.is_some() {
+        return endless(start);
+    }
+    Word { end: at, value: if evaluated { Unread::Evaluated } else { Unread::No(value) } }
+}
+
+/// `{name}`.
+fn is_simple_expansion(rest: &[u8]) -> bool {
+    let Some(inside) = rest.strip_prefix(b"{") else { return false };
+    let length = identifier_length(inside);
+    length > 0 && inside.get(length) == Some(&b'}')
+}
+
+#[cfg(test)]
+mod tests;

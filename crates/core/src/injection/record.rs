@@ -1,0 +1,338 @@
+//! What an injection changed in rc.conf(5), and what was there before: the undo file of one interface.
+//!
+//! The file is TOML, `IF.toml` in the directory `kvp.ip-injection-dir`, for root alone:
+//!
+//! ```toml
+//! format = 1
+//! interface = "hn0"
+//! rc-conf = "/etc/rc.conf"
+//! final-newline = true
+//! addresses = ["10.1.1.5/24"]
+//! gateways = ["10.1.1.1"]
+//! name-servers = ["10.1.1.2"]
+//!
+//! [[variable]]
+//! name = "ifconfig_hn0"
+//! written = "inet 10.1.1.5/24"
+//!
+//! [[variable.old]]
+//! number = 3
+//! text = "ifconfig_hn0=\"DHCP\"\n"
+//! ```
+//!
+//! `addresses`, `gateways` and `name-servers` are what the host gave last, empty after DHCP. Each `variable` was written
+//! with the value `written`, or removed where that is missing. Its `old` are the lines that assigned it before the first
+//! injection; none: it was not set. A variable that somebody changed since an injection has the lines of that change as
+//! its `old` after the next one.
+
+mod read;
+
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::rc_file::{Line, RcFile, Variable};
+use crate::kvp::ip_info::request::{Method, StaticAddresses};
+use crate::net::InterfaceName;
+
+/// The only format so far.
+const FORMAT: usize = 1;
+
+/// The contents of an undo file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The interface of hn(4) whose variables these are.
+    pub interface: InterfaceName,
+    /// The file that holds them.
+    pub rc_conf: PathBuf,
+    /// Whether that file's last line had its newline before the first injection.
+    pub final_newline: bool,
+    /// What the host gave last.
+    pub given: StaticAddresses,
+    /// The variables that differ from what they were.
+    pub variables: Vec<Change>,
+}
+
+/// What happened to a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its name.
+    pub name: Variable,
+    /// The value that was written; `None`: it was removed.
+    pub written: Option<String>,
+    /// The lines that assigned it before.
+    pub old: Vec<Line>,
+}
+
+/// A text that is no undo file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordError(String);
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+impl Record {
+    /// The undo file of `interface` in `directory`.
+    #[must_use]
+    pub fn path(directory: &Path, interface: &InterfaceName) -> PathBuf {
+        directory.join(format!("{interface}.toml"))
+    }
+
+    /// A record before the first injection: nothing is written.
+    #[must_use]
+    pub fn new(interface: InterfaceName, rc_conf: &Path, file: &RcFile) -> Self {
+        Self {
+            interface,
+            rc_conf: rc_conf.to_owned(),
+            final_newline: file.has_final_newline(),
+            given: StaticAddresses::default(),
+            variables: Vec::new(),
+        }
+    }
+
+    /// Reads an undo file.
+    ///
+    /// # Errors
+    /// It is none, or of a later format.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| RecordError("it is no UTF-8".to_owned()))?;
+        let table = DeTable::parse(text).map_err(|error| RecordError(error.message().replace('\n', " ")))?;
+        read::record(table.get_ref())
+    }
+
+    /// The record as the text of an undo file.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::from("# What hv_kvp_daemon changed for its host. \"hv_kvp_daemon -R ");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}\" takes it back.\nformat = {FORMAT}", self.interface);
+        let _ = writeln!(text, "interface = {}", quoted(self.interface.as_str()));
+        let _ = writeln!(text, "rc-conf = {}", quoted(&self.rc_conf.to_string_lossy()));
+        let _ = writeln!(text, "final-newline = {}", self.final_newline);
+        let _ = writeln!(text, "addresses = {}", list(&self.given.addresses));
+        let _ = writeln!(text, "gateways = {}", list(&self.given.gateways));
+        let _ = writeln!(text, "name-servers = {}", list(&self.given.name_servers));
+        for change in &self.variables {
+            let _ = writeln!(text, "\n[[variable]]\nname = {}", quoted(change.name.as_str()));
+            if let Some(written) = &change.written {
+                let _ = writeln!(text, "written = {}", quoted(written));
+            }
+            for line in &change.old {
+                let _ = writeln!(text, "\n[[variable.old]]\nnumber = {}", line.number);
+                let _ = writeln!(text, "text = {}", quoted(&line.text));
+            }
+        }
+        text
+    }
+
+    /// What was written to the variable last, if it was written and nobody has changed it since.
+    #[must_use]
+    pub fn still_written(&self, file: &RcFile, name: &Variable) -> Option<&str> {
+        let change = self.variables.iter().find(|change| &change.name == name)?;
+        change.written.as_deref().filter(|written| file.value(name).as_deref() == Some(written))
+    }
+
+    /// The record after an injection that made `after` of `before`, where it looked at the variables `names`.
+    #[must_use]
+    pub fn updated(&self, before: &RcFile, after: &RcFile, names: &[Variable], method: &Method) -> Self {
+        let untouched = self.variables.is_empty();
+        let mut variables: Vec<Change> = Vec::new();
+        for name in self.variables.iter().map(|change| &change.name).chain(names) {
+            let old = self.old_lines(before, name);
+            let known = variables.iter().any(|change| &change.name == name);
+            if !known && !same_text(&old, &after.lines_of(name)) {
+                variables.push(Change { name: name.clone(), written: after.value(name), old });
+            }
+        }
+        let given = match method {
+            Method::Dhcp => StaticAddresses::default(),
+            Method::Static(given) => given.clone(),
+        };
+        let final_newline = if untouched { before.has_final_newline() } else { self.final_newline };
+        Self { given, variables, final_newline, ..self.clone() }
+    }
+
+    /// The lines that count as those before the first injection.
+    fn old_lines(&self, before: &RcFile, name: &Variable) -> Vec<Line> {
+        match self.variables.iter().find(|change| &change.name == name) {
+            Some(change) if change.is_as_written(before) => change.old.clone(),
+            _ => before.lines_of(name),
+        }
+    }
+
+    /// Takes all changes back; returns the variables that somebody has changed since, which are left alone.
+    pub fn restore(&self, file: &mut RcFile) -> Vec<Variable> {
+        let (ours, foreign): (Vec<&Change>, Vec<&Change>) =
+            self.variables.iter().partition(|change| change.is_as_written(file));
+        ours.iter().for_each(|change| file.remove_lines_of(&change.name));
+        // By their places, so that each finds the lines in front of it there already.
+        let mut lines: Vec<&Line> = Vec::new();
+        for line in ours.iter().flat_map(|change| &change.old) {
+            let place = lines.partition_point(|other| other.number <= line.number);
+            lines.insert(place, line);
+        }
+        lines.into_iter().for_each(|line| file.put_back(line));
+        if !self.final_newline && foreign.is_empty() {
+            file.drop_final_newline();
+        }
+        foreign.into_iter().map(|change| change.name.clone()).collect()
+    }
+}
+
+impl Change {
+    fn is_as_written(&self, file: &RcFile) -> bool {
+        match &self.written {
+            Some(written) => file.value(&self.name).as_ref() == Some(written),
+            None => file.lines_of(&self.name).is_empty(),
+        }
+    }
+}
+
+fn same_text(one: &[Line], other: &[Line]) -> bool {
+    one.iter().map(|line| &line.text).eq(other.iter().map(|line| &line.text))
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quoted(&item.to_string())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            _ if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            _ => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::injection::rc_file::Value;
+
+    const BEFORE: &str = "hostname=\"x\"\nifconfig_hn0=\"DHCP\" # old \\ way\nmoused=NO\nifconfig_hn0_alias0='inet \
+                          10.0.0.6/32'\nlast=1";
+
+    fn file(text: &str) -> RcFile {
+        RcFile::new(text.as_bytes().to_vec())
+    }
+
+    fn names() -> Vec<Variable> {
+        ["defaultrouter", "ifconfig_hn0", "ifconfig_hn0_alias0"]
+            .map(|name| Variable::new(name).unwrap())
+            .into()
+    }
+
+    fn given() -> Method {
+        Method::Static(StaticAddresses {
+            addresses: vec!["10.1.1.5/24".parse().unwrap(), "fd00::5/64".parse().unwrap()],
+            gateways: vec!["10.1.1.1".parse().unwrap()],
+            name_servers: vec!["fd00::53".parse().unwrap()],
+        })
+    }
+
+    fn inject(text: &str, record: Option<Record>, values: [Option<&str>; 3]) -> (RcFile, Record) {
+        let before = file(text);
+        let mut after = before.clone();
+        for (name, value) in names().iter().zip(values) {
+            match value {
+                Some(value) => after.set(name, &Value::new(value).unwrap()),
+                None => after.remove(name),
+            }
+        }
+        let start = || Record::new("hn0".parse().unwrap(), Path::new("/etc/rc.conf"), &before);
+        let record = record.unwrap_or_else(start).updated(&before, &after, &names(), &given());
+        (after, record)
+    }
+
+    fn text(file: &RcFile) -> &str {
+        std::str::from_utf8(file.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let (_, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
+        assert_eq!(Record::parse(record.to_text().as_bytes()).unwrap(), record);
+        let odd = Change {
+            name: names()[0].clone(),
+            written: None,
+            old: vec![Line { number: 1, text: "a=\"\\\"\t\u{1}\u{e9}\u{7f}\n".into() }],
+        };
+        let record = Record { variables: vec![odd], ..record };
+        assert_eq!(Record::parse(record.to_text().as_bytes()).unwrap(), record);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_there_again_byte_for_byte() {
+        let (mut after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
+        assert_ne!(text(&after), BEFORE);
+        assert!(record.restore(&mut after).is_empty());
+        assert_eq!(text(&after), BEFORE);
+    }
+
+    #[test]
+    fn several_injections_are_taken_back_to_what_was_before_the_first() {
+        let (after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
+        let (after, record) = inject(text(&after), Some(record), [None, Some("DHCP"), None]);
+        let (mut after, record) = inject(
+            text(&after),
+            Some(record),
+            [Some("10.2.2.1"), Some("inet 10.2.2.5/24"), Some("inet 10.2.2.6/24")],
+        );
+        record.restore(&mut after);
+        assert_eq!(text(&after), BEFORE);
+    }
+
+    #[test]
+    fn what_somebody_changed_since_is_left_alone_and_named() {
+        let (after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
+        let edited = text(&after).replace("inet 10.1.1.5/24", "inet 10.7.7.7/24");
+        let mut restored = file(&edited);
+        assert_eq!(record.restore(&mut restored), [names()[1].clone()]);
+        assert!(text(&restored).contains("10.7.7.7") && !text(&restored).contains("defaultrouter"));
+        let (mut after, record) = inject(&edited, Some(record), [None, Some("inet 10.1.1.9/24"), None]);
+        record.restore(&mut after);
+        assert!(text(&after).contains("ifconfig_hn0=\"inet 10.7.7.7/24\" # old"), "the later change counts");
+    }
+
+    #[test]
+    fn a_variable_that_is_as_it_was_is_not_recorded() {
+        let (_, record) = inject(BEFORE, None, [None, Some("DHCP"), Some("inet 10.0.0.6/32")]);
+        assert_eq!(record.variables, []);
+    }
+
+    #[test]
+    fn texts_that_are_no_undo_file() {
+        let good = inject(BEFORE, None, [None, None, None]).1.to_text();
+        assert!(Record::parse(good.as_bytes()).is_ok());
+        for (old, new) in [
+            ("format = 1", "format = 2"),
+            ("\"hn0\"", "\"hn0; reboot\""),
+            ("\"10.1.1.5/24\"", "\"10.1.1.5/99\""),
+            ("\"10.1.1.1\"", "\"x\""),
+            ("name = \"ifconfig_hn0\"", "name = \"x;y\""),
+            ("number = ", "nummer = "),
+            ("final-newline", "newline"),
+        ] {
+            assert!(good.contains(old), "{old}");
+            assert!(Record::parse(good.replace(old, new).as_bytes()).is_err(), "{new}");
+        }
+        assert!(Record::parse(b"\xff").is_err() && Record::parse(b"").is_err());
+    }
+}

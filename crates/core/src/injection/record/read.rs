@@ -1,0 +1,96 @@
+//! From TOML to a [`Record`].
+//!
+//! By hand, over the parser that the configuration uses: derived deserializers of these tables would make the daemon some
+//! 60 KiB larger.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Change, FORMAT, Line, Record, RecordError, Variable};
+use crate::kvp::ip_info::request::StaticAddresses;
+
+type Result<T> = std::result::Result<T, RecordError>;
+
+pub(super) fn record(table: &DeTable<'_>) -> Result<Record> {
+    let keys = [
+        "format",
+        "interface",
+        "rc-conf",
+        "final-newline",
+        "addresses",
+        "gateways",
+        "name-servers",
+        "variable",
+    ];
+    only(table, &keys)?;
+    let format = number(table, "format")?;
+    if format != FORMAT {
+        return Err(RecordError(format!("its format {format} is unknown")));
+    }
+    Ok(Record {
+        interface: parse(text(table, "interface")?)?,
+        rc_conf: PathBuf::from(text(table, "rc-conf")?),
+        final_newline: value(table, "final-newline")?.as_bool().ok_or_else(|| wrong("final-newline"))?,
+        given: StaticAddresses {
+            addresses: list(table, "addresses")?,
+            gateways: list(table, "gateways")?,
+            name_servers: list(table, "name-servers")?,
+        },
+        variables: tables(table, "variable")?.into_iter().map(change).collect::<Result<_>>()?,
+    })
+}
+
+fn change(table: &DeTable<'_>) -> Result<Change> {
+    only(table, &["name", "written", "old"])?;
+    let name = Variable::new(text(table, "name")?).map_err(|error| RecordError(error.to_string()))?;
+    let written = if table.contains_key("written") { Some(text(table, "written")?.to_owned()) } else { None };
+    let old = tables(table, "old")?.into_iter().map(line).collect::<Result<_>>()?;
+    Ok(Change { name, written, old })
+}
+
+fn line(table: &DeTable<'_>) -> Result<Line> {
+    only(table, &["number", "text"])?;
+    Ok(Line { number: number(table, "number")?, text: text(table, "text")?.to_owned() })
+}
+
+fn wrong(key: impl Display) -> RecordError {
+    RecordError(format!("{key} is missing, unknown or of the wrong kind"))
+}
+
+fn only(table: &DeTable<'_>, keys: &[&str]) -> Result<()> {
+    match table.keys().find(|key| !keys.contains(&key.get_ref().as_ref())) {
+        Some(key) => Err(wrong(key.get_ref())),
+        None => Ok(()),
+    }
+}
+
+fn value<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Result<&'t DeValue<'i>> {
+    table.get(key).map(|value| value.get_ref()).ok_or_else(|| wrong(key))
+}
+
+fn text<'t>(table: &'t DeTable<'_>, key: &str) -> Result<&'t str> {
+    value(table, key)?.as_str().ok_or_else(|| wrong(key))
+}
+
+fn number(table: &DeTable<'_>, key: &str) -> Result<usize> {
+    value(table, key)?.as_integer().and_then(|number| number.as_str().parse().ok()).ok_or_else(|| wrong(key))
+}
+
+fn list<T: FromStr<Err: Display>>(table: &DeTable<'_>, key: &str) -> Result<Vec<T>> {
+    let items = value(table, key)?.as_array().ok_or_else(|| wrong(key))?;
+    items.iter().map(|item| parse(item.get_ref().as_str().ok_or_else(|| wrong(key))?)).collect()
+}
+
+fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T> {
+    text.parse().map_err(|error: T::Err| RecordError(error.to_string()))
+}
+
+/// A missing one is an empty one.
+fn tables<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Result<Vec<&'t DeTable<'i>>> {
+    let Some(items) = table.get(key) else { return Ok(Vec::new()) };
+    let items = items.get_ref().as_array().ok_or_else(|| wrong(key))?;
+    items.iter().map(|item| item.get_ref().as_table().ok_or_else(|| wrong(key))).collect()
+}

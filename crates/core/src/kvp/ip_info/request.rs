@@ -1,0 +1,337 @@
+//! SET_IP_INFO: what the host wants an adapter to become.
+//!
+//! Everything that the host sent as text ends here. Whatever is not exactly a list of addresses is refused, with the
+//! item that is wrong, before anything is touched; what comes out is typed and goes into files and command lines.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{FAMILY_IPV4, FAMILY_IPV6};
+use crate::abi::kvp::Code;
+use crate::kvp::exchange::NetworkRequest;
+use crate::net::{InterfaceAddress, InterfaceName, ipv4_mask, ipv4_prefix};
+
+/// A request that can be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injection {
+    /// The interface that the host means: of hn(4) or lagg(4). Whether it exists is not known here.
+    pub interface: InterfaceName,
+    /// What it is to become.
+    pub method: Method,
+}
+
+/// How an interface gets its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Method {
+    /// From a DHCP server.
+    Dhcp,
+    /// From the host.
+    Static(StaticAddresses),
+}
+
+/// Addresses that the host gives. All lists are free of duplicates and in the host's order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StaticAddresses {
+    /// At least one; unicast, neither loopback nor unspecified, with a prefix of at least one bit.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Routers that an address reaches, or link-local ones of IPv6.
+    pub gateways: Vec<IpAddr>,
+    /// Name servers.
+    pub name_servers: Vec<IpAddr>,
+}
+
+impl StaticAddresses {
+    /// The first gateway of the family, the one that becomes the default route.
+    #[must_use]
+    pub fn gateway(&self, ipv4: bool) -> Option<IpAddr> {
+        self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == ipv4)
+    }
+
+    /// Whether there is an address of the family.
+    #[must_use]
+    pub fn has_family(&self, ipv4: bool) -> bool {
+        self.addresses.iter().any(|address| address.address.is_ipv4() == ipv4)
+    }
+}
+
+/// A list of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// The addresses.
+    Addresses,
+    /// Their masks.
+    Masks,
+    /// The gateways.
+    Gateways,
+    /// The name servers.
+    NameServers,
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Addresses => "address",
+            Self::Masks => "mask",
+            Self::Gateways => "gateway",
+            Self::NameServers => "name server",
+        })
+    }
+}
+
+/// Why a request is refused. Nothing has been touched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestError {
+    /// The adapter is not the name of an interface that can be configured. The kernel leaves the GUID where it knows
+    /// no interface for it.
+    Adapter(String),
+    /// An item of a list.
+    Item {
+        /// The list.
+        list: List,
+        /// Its place in the list, from 1.
+        place: usize,
+        /// Its text, cut at 64 characters.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// There are not as many masks as addresses.
+    MaskCount {
+        /// How many addresses there are.
+        addresses: usize,
+        /// How many masks there are.
+        masks: usize,
+    },
+    /// The family bits are not those of the addresses.
+    Family(u8),
+    /// A static configuration without any address.
+    NoAddress,
+}
+
+impl RequestError {
+    /// What the host is told.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Adapter(_) => Code::GuidNotFound,
+            _ => Code::InvalidArgument,
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adapter(text) => write!(f, "{text:?} is no interface of hn(4) or its lagg(4)"),
+            Self::Item { list, place, text, reason } => write!(f, "{list} {place} {text:?} {reason}"),
+            Self::MaskCount { addresses, masks } => write!(f, "{addresses} addresses have {masks} masks"),
+            Self::Family(bits) => write!(f, "the address families {bits:#x} are not those of the addresses"),
+            Self::NoAddress => f.write_str("there is no address"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// Reads a request.
+///
+/// A list is joined with `;` and may have one more at its end; an item may have blanks and tabs around it. With DHCP the
+/// lists are not looked at.
+///
+/// # Errors
+/// [`RequestError`], with the first item that is wrong.
+pub fn parse(request: &NetworkRequest) -> Result<Injection, RequestError> {
+    let interface = adapter(&request.adapter)?;
+    if request.address_family & !(FAMILY_IPV4 | FAMILY_IPV6) != 0 {
+        return Err(RequestError::Family(request.address_family));
+    }
+    let method = if request.dhcp { Method::Dhcp } else { Method::Static(static_addresses(request)?) };
+    Ok(Injection { interface, method })
+}
+
+/// Exactly the name, because that is what the kernel puts there.
+fn adapter(text: &str) -> Result<InterfaceName, RequestError> {
+    let name = text.parse::<InterfaceName>().ok().filter(|name| name.is_hn() || name.is_lagg());
+    name.ok_or_else(|| RequestError::Adapter(shortened(text)))
+}
+
+fn static_addresses(request: &NetworkRequest) -> Result<StaticAddresses, RequestError> {
+    let texts = Items::of(List::Addresses, &request.addresses)?;
+    let masks = Items::of(List::Masks, &request.masks)?;
+    let mut addresses = Vec::new();
+    for (place, text) in texts.numbered() {
+        let address = unicast(List::Addresses, place, text)?;
+        if address.is_loopback() {
+            return Err(item(List::Addresses, place, text, "is a loopback address"));
+        }
+        refuse_duplicate(List::Addresses, place, text, addresses.contains(&address))?;
+        addresses.push(address);
+    }
+    if addresses.is_empty() {
+        return Err(RequestError::NoAddress);
+    }
+    if masks.texts.len() != addresses.len() {
+        return Err(RequestError::MaskCount { addresses: addresses.len(), masks: masks.texts.len() });
+    }
+    let mut with_prefix = Vec::new();
+    for ((place, mask), address) in masks.numbered().zip(addresses) {
+        let prefix = prefix_of(address, place, mask)?;
+        let address = InterfaceAddress { address, prefix };
+        if is_end_of_network(address) {
+            let reason = "is the first or the last address of its network";
+            return Err(item(List::Addresses, place, &address.address.to_string(), reason));
+        }
+        with_prefix.push(address);
+    }
+    check_families(request.address_family, &with_prefix)?;
+    let gateways = gateways(&request.gateways, &with_prefix)?;
+    let name_servers = name_servers(&request.name_servers)?;
+    Ok(StaticAddresses { addresses: with_prefix, gateways, name_servers })
+}
+
+fn check_families(bits: u8, addresses: &[InterfaceAddress]) -> Result<(), RequestError> {
+    let has = |ipv4: bool| addresses.iter().any(|address| address.address.is_ipv4() == ipv4);
+    let held = (u8::from(has(true)) * FAMILY_IPV4) | (u8::from(has(false)) * FAMILY_IPV6);
+    if bits == held { Ok(()) } else { Err(RequestError::Family(bits)) }
+}
+
+fn gateways(text: &str, addresses: &[InterfaceAddress]) -> Result<Vec<IpAddr>, RequestError> {
+    let list = List::Gateways;
+    let mut gateways = Vec::new();
+    for (place, text) in Items::of(list, text)?.numbered() {
+        let gateway = unicast(list, place, text)?;
+        if gateway.is_loopback() || addresses.iter().any(|own| own.address == gateway) {
+            return Err(item(list, place, text, "is an address of this guest"));
+        }
+        if !is_reachable(gateway, addresses) {
+            return Err(item(list, place, text, "is in the network of none of the addresses"));
+        }
+        refuse_duplicate(list, place, text, gateways.contains(&gateway))?;
+        gateways.push(gateway);
+    }
+    Ok(gateways)
+}
+
+/// A link-local router of IPv6 is reached by every interface that takes part in IPv6.
+fn is_reachable(gateway: IpAddr, addresses: &[InterfaceAddress]) -> bool {
+    let of_family = |address: &&InterfaceAddress| address.address.is_ipv4() == gateway.is_ipv4();
+    let mut same = addresses.iter().filter(of_family);
+    match gateway {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => same.next().is_some(),
+        _ => same.any(|address| {
+            let end = is_end_of_network(InterfaceAddress { address: gateway, prefix: address.prefix });
+            address.reaches(gateway) && !end
+        }),
+    }
+}
+
+/// The loopback address is fine: a resolver of the guest's own listens there.
+fn name_servers(text: &str) -> Result<Vec<IpAddr>, RequestError> {
+    let list = List::NameServers;
+    let mut servers = Vec::new();
+    for (place, text) in Items::of(list, text)?.numbered() {
+        let server = unicast(list, place, text)?;
+        refuse_duplicate(list, place, text, servers.contains(&server))?;
+        servers.push(server);
+    }
+    Ok(servers)
+}
+
+fn refuse_duplicate(list: List, place: usize, text: &str, known: bool) -> Result<(), RequestError> {
+    if known { Err(item(list, place, text, "is there twice")) } else { Ok(()) }
+}
+
+/// An address that one host can have.
+fn unicast(list: List, place: usize, text: &str) -> Result<IpAddr, RequestError> {
+    let error = |reason| item(list, place, text, reason);
+    let address: IpAddr = text.parse().map_err(|_| error("is no IP address"))?;
+    let reason = match address {
+        IpAddr::V4(v4) => unusable_ipv4(v4),
+        IpAddr::V6(v6) => unusable_ipv6(v6),
+    };
+    reason.map_or(Ok(address), |reason| Err(error(reason)))
+}
+
+fn unusable_ipv4(address: Ipv4Addr) -> Option<&'static str> {
+    match address.octets()[0] {
+        0 => Some("is in the network 0, which means this network"),
+        224..=239 => Some("is a multicast address"),
+        240.. => Some("is in the reserved range 240.0.0.0/4"),
+        _ => None,
+    }
+}
+
+fn unusable_ipv6(address: Ipv6Addr) -> Option<&'static str> {
+    if address.is_unspecified() {
+        Some("is the unspecified address")
+    } else if address.is_multicast() {
+        Some("is a multicast address")
+    } else if address.to_ipv4().is_some() && !address.is_loopback() {
+        Some("is an IPv4 address in the form of IPv6")
+    } else {
+        None
+    }
+}
+
+fn prefix_of(address: IpAddr, place: usize, mask: &str) -> Result<u8, RequestError> {
+    let error = |reason| item(List::Masks, place, mask, reason);
+    let prefix = match address {
+        IpAddr::V4(_) => {
+            let dotted: Ipv4Addr = mask.parse().map_err(|_| error("is no IPv4 mask"))?;
+            ipv4_prefix(dotted).ok_or_else(|| error("has ones behind a zero"))?
+        }
+        IpAddr::V6(_) => ipv6_prefix(mask).ok_or_else(|| error("is no IPv6 prefix length"))?,
+    };
+    if prefix == 0 { Err(error("leaves no bit for the network")) } else { Ok(prefix) }
+}
+
+/// `64` or `/64`.
+fn ipv6_prefix(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix('/').unwrap_or(text);
+    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|prefix| *prefix <= 128)
+}
+
+/// The network itself or its broadcast address. Networks of one or two IPv4 addresses (RFC 3021) and those of IPv6 have
+/// no such addresses.
+fn is_end_of_network(address: InterfaceAddress) -> bool {
+    let IpAddr::V4(v4) = address.address else { return false };
+    let host = u32::from(v4) & !u32::from(ipv4_mask(address.prefix));
+    address.prefix <= 30 && (host == 0 || host == !u32::from(ipv4_mask(address.prefix)))
+}
+
+/// The items of a list.
+struct Items<'a> {
+    texts: Vec<&'a str>,
+}
+
+impl<'a> Items<'a> {
+    fn of(list: List, text: &'a str) -> Result<Self, RequestError> {
+        if text.is_empty() {
+            return Ok(Self { texts: Vec::new() });
+        }
+        let text = text.strip_suffix(';').unwrap_or(text);
+        let texts: Vec<&str> = text.split(';').map(|item| item.trim_matches([' ', '\t'])).collect();
+        match texts.iter().position(|text| text.is_empty()) {
+            Some(empty) => Err(item(list, empty + 1, "", "is empty")),
+            None => Ok(Self { texts }),
+        }
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (usize, &'a str)> {
+        self.texts.iter().enumerate().map(|(index, text)| (index + 1, *text))
+    }
+}
+
+fn item(list: List, place: usize, text: &str, reason: &'static str) -> RequestError {
+    RequestError::Item { list, place, text: shortened(text), reason }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests;

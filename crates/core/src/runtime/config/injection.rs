@@ -1,0 +1,31 @@
+//! The keys of `[kvp]` about addresses that the host sets.
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::net::InterfaceName;
+
+/// What happens to the addresses that the host sets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpInjection {
+    /// They take effect and survive a reboot.
+    #[default]
+    Persist,
+    /// They take effect until the next boot.
+    Runtime,
+    /// They are refused.
+    Off,
+}
+
+/// The names as interfaces, of which only those of hn(4) and lagg(4) can be configured.
+pub(super) fn validate_interfaces(names: &[String]) -> Result<(), ConfigError> {
+    let good = |name: &String| name.parse::<InterfaceName>().is_ok_and(|name| name.is_hn() || name.is_lagg());
+    if names.iter().all(good) {
+        return Ok(());
+    }
+    Err(ConfigError::Value {
+        key: "kvp.ip-injection-interfaces",
+        expected: "a list of names such as \"hn0\" or \"lagg0\"",
+    })
+}

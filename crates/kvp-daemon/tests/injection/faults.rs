@@ -1,0 +1,177 @@
+//! An injection that fails leaves nothing behind, and the host has its answer in time.
+
+use std::time::Duration;
+
+use hvsim::kvp::IpInfo;
+use hvsim::network::faults::{Action, Fault};
+use hvsim::network::guest::static_rc_conf;
+
+use crate::support::*;
+
+fn fault(tool: &str, call: u32, action: Action) -> Fault {
+    Fault { tool: tool.into(), call, action }
+}
+
+fn request() -> IpInfo {
+    info("hn0", &["10.1.1.5/24", "10.1.2.5/24", "fd01::5/64"], "10.1.1.1;fd01::1", "10.1.1.2")
+}
+
+fn static_scene() -> Scene {
+    let mut state = static_state();
+    state.name_servers.insert("hn0.hyperv".into(), "nameserver 10.0.0.9\n".into());
+    state.name_servers.insert("em0".into(), "nameserver 192.0.2.1\n".into());
+    Scene::new(state, &format!("# first\n{}last=1", static_rc_conf(0)))
+}
+
+/// Makes each call go wrong in turn, until an injection needs fewer calls than that. Returns how many calls there are,
+/// and how many of them may go wrong all the same.
+fn spoil_each_call(new: impl Fn() -> Scene, request: &IpInfo, action: Action) -> (usize, usize) {
+    let mut scene = new();
+    let mut before = scene.world();
+    let mut forgiven = 0;
+    for call in 1..200 {
+        scene.plan_faults(&[fault("*", call, action)]);
+        let answer = scene.set(request.clone());
+        let calls = scene.spawns().len();
+        scene.plan_faults(&[]);
+        if !answer.is_ok() {
+            assert_eq!(answer.code, E_FAIL, "call {call}");
+            scene.await_world(&before, &format!("a fault at call {call}"));
+            continue;
+        }
+        if calls < usize::try_from(call).unwrap() {
+            return (calls, forgiven);
+        }
+        forgiven += 1;
+        scene = new();
+        before = scene.world();
+    }
+    panic!("no injection needs so many calls");
+}
+
+#[test]
+fn a_program_that_fails_at_any_step_ends_in_the_starting_state() {
+    // ifconfig and resolvconf for the facts, three removals, three additions, two routes, the name servers.
+    assert_eq!(spoil_each_call(static_scene, &request(), Action::Fail), (11, 0));
+}
+
+#[test]
+fn a_program_that_fails_after_its_work_ends_in_the_starting_state_or_is_forgiven() {
+    let (calls, forgiven) = spoil_each_call(static_scene, &request(), Action::FailLate);
+    assert!(calls == 11 && forgiven >= 5, "{calls} {forgiven}");
+}
+
+#[test]
+fn dhcp_that_fails_at_any_step_ends_in_the_starting_state() {
+    // Facts, three removals, the name servers, dhclient.
+    assert_eq!(spoil_each_call(static_scene, &dhcp("hn0"), Action::Fail), (7, 0));
+}
+
+#[test]
+fn a_guest_with_a_lease_has_it_again_after_a_failure_at_any_step() {
+    let leased = || Scene::leased("ifconfig_hn0=DHCP\n");
+    let (calls, forgiven) = spoil_each_call(leased, &request(), Action::Fail);
+    assert!(calls >= 8 && forgiven == 0, "{calls} {forgiven}");
+}
+
+#[test]
+fn a_program_that_does_not_end_is_killed_and_the_answer_comes_in_time() {
+    let mut scene = static_scene();
+    let before = scene.world();
+    for (tool, call, action) in [
+        ("ifconfig", 1, Action::Hang),
+        ("ifconfig", 2, Action::HangLate),
+        ("ifconfig", 6, Action::Hang),
+        ("route", 1, Action::HangLate),
+        ("resolvconf", 1, Action::Hang),
+        ("resolvconf", 2, Action::HangLate),
+    ] {
+        scene.plan_faults(&[fault(tool, call, action)]);
+        assert_eq!(scene.set(request()).code, E_FAIL, "{tool} {call}");
+        scene.plan_faults(&[]);
+        scene.await_world(&before, &format!("{tool} {call} {action:?}"));
+    }
+}
+
+#[test]
+fn all_programs_being_slow_does_not_make_the_answer_late() {
+    for delay in [300, 700, 5000] {
+        let mut scene = static_scene();
+        let before = scene.world();
+        let delay = Action::Delay(Duration::from_millis(delay));
+        let faults: Vec<Fault> = (1..60).map(|call| fault("*", call, delay)).collect();
+        scene.plan_faults(&faults);
+        assert_eq!(scene.set(request()).code, E_FAIL);
+        scene.plan_faults(&[]);
+        // What could not be taken back in time is taken back after the answer.
+        scene.await_world(&before, "slow programs");
+        assert!(scene.session.host().set(0, "still", "alive").unwrap().is_ok());
+    }
+}
+
+#[test]
+fn a_step_and_its_undo_that_hang_leave_time_for_the_rest() {
+    let mut scene = static_scene();
+    let before = scene.world().unordered();
+    // The fifth ifconfig is the first addition; the sixth takes back the removal before it.
+    scene.plan_faults(&[fault("ifconfig", 4, Action::Hang), fault("ifconfig", 5, Action::Hang)]);
+    assert_eq!(scene.set(request()).code, E_FAIL);
+    scene.plan_faults(&[]);
+    eventually("the state before", || scene.world().unordered() == before);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_ends_in_the_starting_state() {
+    // A directory where the new file is prepared fails for root too.
+    for blocked in ["guest/etc/.rc.conf.hv_kvp_daemon", "var/hyperv/injection/.hn0.toml.hv_kvp_daemon"] {
+        let mut scene = static_scene();
+        std::fs::create_dir_all(scene.path(blocked)).unwrap();
+        let before = scene.world();
+        assert_eq!(scene.set(request()).code, E_FAIL, "{blocked}");
+        assert_eq!(scene.world(), before, "{blocked}");
+        std::fs::remove_dir(scene.path(blocked)).unwrap();
+        scene.succeed(request());
+    }
+}
+
+#[test]
+fn an_rc_conf_that_would_boot_into_something_else_is_not_left_behind() {
+    for (name, text) in [
+        ("guest/etc/rc.conf.d/network", "ifconfig_hn0=\"DHCP\"\n"),
+        ("guest/etc/rc.conf.local", "defaultrouter=\"10.9.9.9\"\n"),
+        ("guest/etc/rc.conf.local", "if then broken\n"),
+    ] {
+        let mut scene = static_scene();
+        std::fs::write(scene.path(name), text).unwrap();
+        let before = scene.world();
+        assert_eq!(scene.set(request()).code, E_FAIL, "{text}");
+        assert_eq!(scene.world(), before, "{text}");
+    }
+}
+
+#[test]
+fn hostile_requests_touch_nothing() {
+    let mut scene = static_scene();
+    let before = scene.world();
+    scene.plan_faults(&[]);
+    let good = request();
+    let cases: Vec<(IpInfo, u32)> = vec![
+        (IpInfo { addresses: "$(reboot);10.1.1.6;fd00::5".into(), ..good.clone() }, INVALIDARG),
+        (IpInfo { masks: "255.255.255.0\n;255.0.0.0;64".into(), ..good.clone() }, INVALIDARG),
+        (IpInfo { gateways: "10.1.1.1;`id`".into(), ..good.clone() }, INVALIDARG),
+        (IpInfo { name_servers: "10.1.1.2\"; reboot #".into(), ..good.clone() }, INVALIDARG),
+        (IpInfo { family: 1, ..good.clone() }, INVALIDARG),
+        (IpInfo { addresses: "a".repeat(1023), ..good.clone() }, INVALIDARG),
+        (IpInfo { adapter: "{12345678-0000-0000-0000-000000000000}".into(), ..good.clone() }, GUID_NOTFOUND),
+        (IpInfo { adapter: "hn0;id".into(), ..good.clone() }, GUID_NOTFOUND),
+        (IpInfo { adapter: "lo0".into(), ..good.clone() }, GUID_NOTFOUND),
+    ];
+    for (request, code) in cases {
+        assert_eq!(scene.set(request.clone()).code, code, "{request:?}");
+    }
+    assert_eq!(scene.spawns(), [""; 0], "no program is started for them");
+    for adapter in ["hn1", "hn00", "lagg0"] {
+        assert_eq!(scene.set(IpInfo { adapter: adapter.into(), ..good.clone() }).code, GUID_NOTFOUND);
+    }
+    assert_eq!(scene.world(), before);
+}

@@ -1,0 +1,8 @@
+//! SET_IP_INFO as the host sees it, on a simulated network: the daemon's answers, the network, the files.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+mod faults;
+mod policy;
+mod restore;
+mod round_trip;
+mod support;

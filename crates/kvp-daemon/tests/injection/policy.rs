@@ -1,0 +1,108 @@
+//! What the administrator allows.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use hvsim::network::guest::static_rc_conf;
+use hvsim::network::state::State;
+
+use crate::support::*;
+
+fn two() -> State {
+    let mut state = static_state();
+    state.add_static_hn(1);
+    state
+}
+
+#[test]
+fn off_refuses_everything() {
+    let mut scene = Scene::with_settings(two(), "", "ip-injection = \"off\"\n");
+    let before = scene.world();
+    assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, NOT_SUPPORTED);
+    assert_eq!(scene.set(dhcp("{x}")).code, NOT_SUPPORTED);
+    assert_eq!(scene.world(), before);
+}
+
+#[test]
+fn runtime_changes_the_network_and_no_file() {
+    let mut scene = Scene::with_settings(two(), &static_rc_conf(0), "ip-injection = \"runtime\"\n");
+    scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1;10.1.1.2", ""));
+    assert_eq!(scene.seen(0), "10.1.1.5 255.255.255.0 | 10.1.1.1;10.1.1.2 |  | static");
+    assert_eq!(scene.rc_conf(), static_rc_conf(0));
+    assert!(!scene.path("var/hyperv/injection").exists());
+    scene.reboot();
+    let wanted = "10.0.0.5 255.255.255.0;10.1.0.5 255.255.255.255;fd00::5 /64";
+    eventually("the old addresses", || scene.seen(0).starts_with(wanted));
+}
+
+#[test]
+fn only_interfaces_of_the_list_are_configured() {
+    let mut scene = Scene::with_settings(two(), "", "ip-injection-interfaces = [\"hn1\", \"lagg7\"]\n");
+    assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, NOT_SUPPORTED);
+    assert_eq!(scene.set(info("hn10", &["10.1.1.5/24"], "", "")).code, NOT_SUPPORTED);
+    scene.succeed(info("hn1", &["10.1.1.5/24"], "", ""));
+}
+
+/// A program that keeps its input and ends as it is told.
+fn appliance(directory: &std::path::Path, end: &str) -> String {
+    let program = directory.join("apply");
+    let log = directory.join("applied");
+    let script = format!(
+        "#!/bin/sh\ncat >> '{}'\necho \"$# $(env | wc -l)\" >> '{}'\n{end}\n",
+        log.display(),
+        log.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    format!("ip-injection-apply = {:?}\n", program.display().to_string())
+}
+
+#[test]
+fn an_external_program_gets_typed_values_and_its_exit_status_decides() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings =
+        appliance(directory.path(), "[ ! -e \"${0%/*}/fail\" ] || { echo 'no room' >&2; exit 3; }");
+    let mut scene = Scene::with_settings(static_state(), &static_rc_conf(0), &settings);
+    let before = scene.world();
+    let request = info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1", "10.1.1.2");
+    scene.succeed(request.clone());
+    let applied = fs::read_to_string(directory.path().join("applied")).unwrap();
+    let line = applied.lines().next().unwrap();
+    assert_eq!(
+        line,
+        "{\"version\":1,\"interface\":\"hn0\",\"lagg\":null,\"persist\":true,\"method\":\"static\",\"addresses\":[{\"address\":\
+         \"10.1.1.5\",\"prefix\":24},{\"address\":\"fd01::5\",\"prefix\":64}],\"gateways\":[\"10.1.1.1\"],\
+         \"name-servers\":[\"10.1.1.2\"]}"
+    );
+    assert!(applied.lines().nth(1).unwrap().starts_with("0 "), "no arguments");
+    assert_eq!(scene.world(), before, "the daemon itself changes nothing");
+    scene.succeed(dhcp("hn0"));
+
+    fs::write(directory.path().join("fail"), "").unwrap();
+    assert_eq!(scene.set(request.clone()).code, E_FAIL);
+    assert_eq!(scene.set(info("hn5", &["10.1.1.5/24"], "", "")).code, GUID_NOTFOUND);
+    let hostile = hvsim::kvp::IpInfo { addresses: "10.1.1.5;$(id)".into(), ..request };
+    assert_eq!(scene.set(hostile).code, INVALIDARG);
+    assert_eq!(fs::read_to_string(directory.path().join("applied")).unwrap().lines().count(), 6);
+}
+
+#[test]
+fn an_external_program_that_does_not_end_is_killed_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = appliance(directory.path(), "sleep 1000");
+    let mut scene = Scene::with_settings(static_state(), "", &settings);
+    assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, E_FAIL);
+}
+
+#[test]
+fn another_program_at_work_on_the_interface_is_not_disturbed() {
+    let mut scene = Scene::new(two(), "");
+    let file = fs::File::create(scene.path("guest/var/run/hyperv_vfup.hn0.lock")).unwrap();
+    file.lock().unwrap();
+    let before = scene.world();
+    assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, E_FAIL);
+    assert_eq!(scene.world(), before);
+    scene.succeed(info("hn1", &["10.1.1.5/24"], "", ""));
+    file.unlock().unwrap();
+    scene.succeed(info("hn0", &["10.2.1.5/24"], "", ""));
+}

@@ -1,0 +1,224 @@
+//! A guest with a simulated network under a host.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hvsim::kvp::{HostAnswer, IpInfo};
+use hvsim::network::faults::{self, Fault};
+use hvsim::network::guest::mac_of;
+use hvsim::network::state::{Address, State};
+use hvsim::session::{NetworkSetup, Session, Setup};
+use hvsim::testing::PATIENCE;
+
+pub(crate) const E_FAIL: u32 = 0x8000_4005;
+pub(crate) const NOT_SUPPORTED: u32 = 0x8007_0032;
+pub(crate) const INVALIDARG: u32 = 0x8007_0057;
+pub(crate) const GUID_NOTFOUND: u32 = 0x8004_1002;
+
+/// The host must have its answer by then.
+pub(crate) const IN_TIME: Duration = Duration::from_secs(4);
+
+pub(crate) struct Scene {
+    pub(crate) session: Session,
+}
+
+/// What belongs to the simulation and what nobody writes to.
+const STAND_INS: [&str; 6] =
+    ["rc.subr", "network.subr", "netif", "devd.conf", "defaults/rc.conf", "hyperv.toml"];
+
+/// Everything that must be as before when an injection fails.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct World {
+    network: State,
+    files: BTreeMap<PathBuf, String>,
+    dhcp: Vec<String>,
+}
+
+/// hn0 with addresses of both families and both default routes.
+pub(crate) fn static_state() -> State {
+    let mut state = State::default();
+    state.add_static_hn(0);
+    state
+}
+
+/// hn0 without addresses, and a DHCP server.
+pub(crate) fn dhcp_state() -> State {
+    let mut state = State::default();
+    state.add_hn(0);
+    state.add_dhcp_server();
+    state
+}
+
+pub(crate) fn mac(unit: u8) -> String {
+    mac_of(unit).to_string().to_uppercase()
+}
+
+pub(crate) fn info(adapter: &str, addresses: &[&str], gateways: &str, name_servers: &str) -> IpInfo {
+    IpInfo {
+        gateways: gateways.into(),
+        name_servers: name_servers.into(),
+        ..IpInfo::with_addresses(adapter, addresses).unwrap()
+    }
+}
+
+pub(crate) fn dhcp(adapter: &str) -> IpInfo {
+    IpInfo { adapter: adapter.into(), family: 1, dhcp: true, ..IpInfo::default() }
+}
+
+impl World {
+    /// The same without the order of addresses.
+    pub(crate) fn unordered(mut self) -> Self {
+        for interface in self.network.interfaces.values_mut() {
+            interface.addresses.sort_by_key(|address| address.ip);
+        }
+        self
+    }
+}
+
+impl Scene {
+    pub(crate) fn new(state: State, rc_conf: &str) -> Self {
+        Self::with_settings(state, rc_conf, "")
+    }
+
+    pub(crate) fn with_settings(state: State, rc_conf: &str, kvp_settings: &str) -> Self {
+        let network = Some(NetworkSetup { state, rc_conf: rc_conf.into() });
+        let setup = Setup { network, kvp_settings: kvp_settings.into(), ..Setup::default() };
+        let scene = Self { session: Session::start(&setup) };
+        // As after a boot: resolv.conf is what resolvconf makes of what it holds.
+        assert!(Command::new(scene.path("guest/sbin/resolvconf")).arg("-u").status().unwrap().success());
+        scene
+    }
+
+    /// hn0 with a lease.
+    pub(crate) fn leased(rc_conf: &str) -> Self {
+        let scene = Self::new(dhcp_state(), rc_conf);
+        let client = scene.path("guest/sbin/dhclient");
+        assert!(Command::new(client).arg("hn0").output().unwrap().status.success());
+        scene
+    }
+
+    /// Sends the request; the answer must come in time.
+    pub(crate) fn set(&mut self, info: IpInfo) -> HostAnswer {
+        let start = Instant::now();
+        let answer = self.session.host().set_ip_info(info).unwrap();
+        assert!(start.elapsed() < IN_TIME && !answer.timed_out, "answer after {:?}", start.elapsed());
+        answer
+    }
+
+    pub(crate) fn succeed(&mut self, info: IpInfo) {
+        let answer = self.set(info);
+        assert!(answer.is_ok(), "{:#010x}\n{}", answer.code, self.log());
+    }
+
+    pub(crate) fn get(&mut self, unit: u8) -> IpInfo {
+        self.session.host().ip_info(&mac(unit)).unwrap().ip.unwrap()
+    }
+
+    /// The lists of GET_IP_INFO as one text, without link-local addresses.
+    pub(crate) fn seen(&mut self, unit: u8) -> String {
+        let ip = self.get(unit);
+        let pairs = ip.addresses.split(';').zip(ip.masks.split(';'));
+        let pairs: Vec<String> = pairs
+            .filter(|(address, _)| !address.starts_with("fe80"))
+            .map(|(address, mask)| format!("{address} {mask}"))
+            .collect();
+        format!(
+            "{} | {} | {} | {}",
+            pairs.join(";"),
+            ip.gateways,
+            ip.name_servers,
+            if ip.dhcp { "dhcp" } else { "static" }
+        )
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.session.guest().root().read().unwrap()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.session.path(name)
+    }
+
+    pub(crate) fn rc_conf(&self) -> String {
+        fs::read_to_string(self.path("guest/etc/rc.conf")).unwrap()
+    }
+
+    pub(crate) fn plan_faults(&self, faults: &[Fault]) {
+        faults::plan_faults(self.session.guest().root(), faults).unwrap();
+        faults::forget_spawns(self.session.guest().root()).unwrap();
+    }
+
+    pub(crate) fn spawns(&self) -> Vec<String> {
+        faults::spawns(self.session.guest().root()).unwrap()
+    }
+
+    pub(crate) fn world(&self) -> World {
+        let mut network = State { events: Vec::new(), ..self.state() };
+        // The kernel's list has both families, and their order among each other means nothing.
+        for interface in network.interfaces.values_mut() {
+            interface
+                .addresses
+                .sort_by_key(|address| (address.ip.is_ipv6(), Address::is_link_local(address)));
+        }
+        network.routes.sort_by_key(|route| route.gateway);
+        let mut files = BTreeMap::new();
+        collect(&self.path("guest/etc"), &mut files);
+        files.retain(|path, _| !STAND_INS.iter().any(|name| path.ends_with(name)));
+        collect(&self.path("var/hyperv/injection"), &mut files);
+        World { network, files, dhcp: self.clients() }
+    }
+
+    /// The interfaces that a pid file of dhclient names.
+    pub(crate) fn clients(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("guest/var/run/dhclient")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until everything is as it was.
+    pub(crate) fn await_world(&mut self, before: &World, after: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while &self.world() != before {
+            if Instant::now() >= deadline {
+                assert_eq!(&self.world(), before, "after {after}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn log(&mut self) -> String {
+        self.session.daemon().map_or_else(String::new, |daemon| daemon.output())
+    }
+
+    pub(crate) fn reboot(&mut self) {
+        self.session.guest().reboot().unwrap();
+    }
+}
+
+fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            files.insert(path.clone(), format!("{mode:o}\n{}", fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// Waits for something that another process brings about.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
