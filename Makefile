@@ -2,7 +2,7 @@
 # is in scripts/. All of cargo's output is below target/, FreeBSD's in target/freebsd.
 
 CARGO ?= cargo
-# Arguments for "hvsim bench", e.g. make bench ARGS=vss
+# Arguments for one bench, e.g. make bench-kvp ARGS='--idle 0'
 ARGS ?=
 # A folder that makes root directories in which FreeBSD's executables run on Linux, for test-freebsd.
 FBSD_ABI ?=
@@ -17,18 +17,19 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall dist port pkg test test-freebsd freebsd-vm bench freebsd freebsd-build freebsd-clippy freebsd-abi \
-	lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
+.PHONY: help demo build install uninstall dist port pkg deny test test-freebsd freebsd-vm bench bench-kvp bench-vss bench-vf \
+	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
 	@echo 'make demo      a simulated Hyper-V host talks to the guest daemons, step by step'
 	@echo 'make test      all tests'
 	@echo 'make test-freebsd  the tests of whole programs and the demo with the FreeBSD executables (needs FBSD_ABI)'
 	@echo 'make freebsd-vm     what needs a FreeBSD kernel, in QEMU (IMAGE=...)'
-	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit (ARGS=...)'
+	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit'
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
 	@echo 'make build, make install, make uninstall   (PREFIX=/usr/local or /usr, DESTDIR=)'
 	@echo 'make dist, make port, make pkg   source with vendored crates, directory for the ports tree, package for amd64'
+	@echo 'make deny      what deny.toml says of the crates (needs cargo-deny)'
 	@echo 'make lint      format, clippy, documentation, manual pages and shell scripts, each without a warning'
 	@echo 'make doc       the API documentation, private items included'
 	@echo 'make clean     removes everything that was built'
@@ -64,13 +65,28 @@ port: dist
 pkg:
 	@sh scripts/pkg.sh
 
+# Licences, sources and duplicates of the crates: everything in deny.toml that needs no network.
+deny:
+	@sh scripts/need.sh cargo-deny
+	cargo-deny --offline check bans licenses sources
+
 # On a FreeBSD kernel, in QEMU; IMAGE is a disk image that lets root in, see tests/freebsd/README.md.
 freebsd-vm:
 	@sh scripts/freebsd-vm.sh '$(IMAGE)'
 
-bench: need-cargo
+bench: bench-kvp bench-vss bench-vf
+
+bench-kvp: need-cargo
 	$(NATIVE) --release
 	$(HVSIM) bench $(ARGS)
+
+bench-vss: need-cargo
+	$(NATIVE) --release
+	$(HVSIM) bench vss $(ARGS)
+
+bench-vf: need-cargo
+	$(NATIVE) --release
+	$(HVSIM) bench vf $(ARGS)
 
 freebsd: freebsd-build freebsd-clippy freebsd-abi
 

@@ -10,9 +10,17 @@ use crate::bench::{self, Plan};
 use crate::testing::program;
 
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
-    if parser.try_raw_args().is_some_and(|words| words.peek().is_some_and(|word| word == "vss")) {
-        parser.next()?;
-        return run_vss(parser);
+    let subject = parser.try_raw_args().and_then(|words| words.peek().map(ToOwned::to_owned));
+    match subject.as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("vss") => {
+            parser.next()?;
+            return run_vss(parser);
+        }
+        Some("vf") => {
+            parser.next()?;
+            return crate::network::cli::bench(parser);
+        }
+        _ => {}
     }
     let (plan, json) = parse(parser)?;
     let report = bench::run(&plan).map_err(Failure::Unavailable)?;

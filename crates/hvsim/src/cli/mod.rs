@@ -66,7 +66,7 @@ usage:
       --exchanges  requests in a burst (60; a third of it for SET)
       --idle       how long to watch for wake-ups (30; 0: not at all)
       --spread     use all processors; everything runs on one without it
-  hvsim bench-vf [--json]
+  hvsim bench vf [--json]
       Count the processes that a hand-over between hnN and its VF starts.
   hvsim network create --dir DIR [--dhcp] [--rules FILE]
       Make a guest with a simulated network: stand-ins for ifconfig(8) and others in DIR/sbin,
@@ -141,7 +141,6 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "host" => host::run(parser),
         "demo" => demo::run(parser),
         "bench" => bench::run(parser),
-        "bench-vf" => crate::network::cli::bench(parser),
         "network" => crate::network::cli::run(parser),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }

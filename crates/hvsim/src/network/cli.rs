@@ -38,7 +38,7 @@ pub(crate) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
     }
 }
 
-/// `hvsim bench-vf [--json]`.
+/// `hvsim bench vf [--json]`.
 pub(crate) fn bench(mut parser: lexopt::Parser) -> Result<(), Failure> {
     let mut json = false;
     while let Some(argument) = parser.next()? {
