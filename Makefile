@@ -4,21 +4,33 @@
 CARGO ?= cargo
 # Arguments for one bench, e.g. make bench-kvp ARGS='--idle 0'
 ARGS ?=
+# A folder that makes root directories in which FreeBSD's executables run on Linux, for test-freebsd.
+FBSD_ABI ?=
+# /usr replaces the programs of the base system, anything else is the layout of a port.
+PREFIX ?= /usr/local
+DESTDIR ?=
+# For freebsd-vm.
+IMAGE ?=
 
 NATIVE = $(CARGO) build --locked --workspace --bins
 # Selected by the name of the program, not of its crate, so that the features are those of NATIVE
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo test bench bench-kvp bench-vss bench-vf freebsd freebsd-build freebsd-clippy freebsd-abi \
-	lint fmt-check clippy doc shellcheck programs-check need-cargo clean
+.PHONY: help demo build install uninstall dist port pkg deny test test-freebsd freebsd-vm bench bench-kvp bench-vss bench-vf \
+	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
 	@echo 'make demo      a simulated Hyper-V host talks to the guest daemons, step by step'
 	@echo 'make test      all tests'
+	@echo 'make test-freebsd  the tests of whole programs and the demo with the FreeBSD executables (needs FBSD_ABI)'
+	@echo 'make freebsd-vm     what needs a FreeBSD kernel, in QEMU (IMAGE=...)'
 	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit'
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
-	@echo 'make lint      format, clippy, documentation and shell scripts, each without a warning'
+	@echo 'make build, make install, make uninstall   (PREFIX=/usr/local or /usr, DESTDIR=)'
+	@echo 'make dist, make port, make pkg   source with vendored crates, directory for the ports tree, package for amd64'
+	@echo 'make deny      what deny.toml says of the crates (needs cargo-deny)'
+	@echo 'make lint      format, clippy, documentation, manual pages and shell scripts, each without a warning'
 	@echo 'make doc       the API documentation, private items included'
 	@echo 'make clean     removes everything that was built'
 
@@ -31,6 +43,36 @@ demo: need-cargo
 test: need-cargo
 	$(NATIVE)
 	$(CARGO) test --locked --workspace
+
+test-freebsd:
+	@FBSD_ABI='$(FBSD_ABI)' sh scripts/freebsd-test.sh
+
+# The configuration's place is built in, so PREFIX matters here already.
+build: need-cargo
+	@PREFIX='$(PREFIX)' CARGO='$(CARGO)' sh scripts/install.sh build
+
+# As root, after "make build" with the same PREFIX as an ordinary user.
+install uninstall:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh scripts/install.sh $@
+
+# What is given to others, each checked and the same bytes for the same commit; everything goes below dist.
+dist:
+	@sh scripts/dist.sh --check
+
+port: dist
+	@sh scripts/port.sh --check
+
+pkg:
+	@sh scripts/pkg.sh
+
+# Licences, sources and duplicates of the crates: everything in deny.toml that needs no network.
+deny:
+	@sh scripts/need.sh cargo-deny
+	cargo-deny --offline check bans licenses sources
+
+# On a FreeBSD kernel, in QEMU; IMAGE is a disk image that lets root in, see tests/freebsd/README.md.
+freebsd-vm:
+	@sh scripts/freebsd-vm.sh '$(IMAGE)'
 
 bench: bench-kvp bench-vss bench-vf
 
@@ -57,7 +99,7 @@ freebsd-clippy:
 freebsd-abi: need-cargo
 	@sh scripts/freebsd-abi.sh
 
-lint: fmt-check clippy doc shellcheck programs-check
+lint: fmt-check clippy doc shellcheck man-check programs-check
 
 fmt-check: need-cargo
 	@sh scripts/need.sh cargo-fmt
@@ -72,7 +114,11 @@ doc: need-cargo
 
 shellcheck:
 	@sh scripts/need.sh shellcheck
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh .ci/run crates/hvsim/tests/rc/* tests/freebsd/*.sh
+	@sh scripts/rc.d.sh --check
+
+man-check:
+	@sh scripts/man-check.sh
 
 programs-check:
 	@sh scripts/programs.sh --check

@@ -2,10 +2,11 @@
 # freebsd-cargo.sh ARCHITECTURE COMMAND [ARGUMENT...]: runs cargo for FreeBSD on x86_64 or aarch64,
 # with the standard library built along. Results are in target/freebsd/ARCHITECTURE-unknown-freebsd:
 # two compilers must not share a target directory, and native builds use target itself.
+#   FREEBSD_STD   the crates of the standard library that are built along (std,panic_abort)
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 [ $# -ge 2 ] || {
-	sed -n 2,4p "$0" >&2
+	sed -n 2,5p "$0" >&2
 	exit 64
 }
 architecture=$1 command=$2
@@ -29,7 +30,7 @@ export CARGO_ENCODED_RUSTFLAGS
 cd "$root"
 case $command in
 # Called by its path: cargo would find the one in ~/.cargo/bin first, which belongs to another compiler.
-clippy) set -- "$(dirname "$cargo")/cargo-clippy" clippy -Zbuild-std=std,panic_abort --target "$triple" "$@" ;;
-*) set -- "$cargo" "$command" -Zbuild-std=std,panic_abort --target "$triple" "$@" ;;
+clippy) set -- "$(dirname "$cargo")/cargo-clippy" clippy -Zbuild-std="${FREEBSD_STD:-std,panic_abort}" --target "$triple" "$@" ;;
+*) set -- "$cargo" "$command" -Zbuild-std="${FREEBSD_STD:-std,panic_abort}" --target "$triple" "$@" ;;
 esac
 exec "$@"

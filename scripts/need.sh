@@ -19,6 +19,8 @@ advice() {
 	rustfmt | cargo-fmt) echo "rustup component add rustfmt" ;;
 	cc) echo "rustc links with it; Debian and Ubuntu: apt-get install gcc libc6-dev" ;;
 	readelf) echo "Debian and Ubuntu: apt-get install binutils; FreeBSD has it in base" ;;
+	cargo-deny) echo "cargo install --locked cargo-deny" ;;
+	mandoc) echo "Debian and Ubuntu: apt-get install mandoc; FreeBSD has it in base" ;;
 	shellcheck) echo "Debian and Ubuntu: apt-get install shellcheck; FreeBSD: pkg install hs-ShellCheck" ;;
 	setpriv | unshare) echo "Debian and Ubuntu: apt-get install util-linux" ;;
 	*) echo "install it with the system's packages" ;;

@@ -53,6 +53,7 @@ pub mod in_process;
 pub mod kvp;
 pub mod namespace;
 pub mod network;
+pub mod root;
 pub mod server;
 pub mod session;
 pub mod station;

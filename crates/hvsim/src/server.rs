@@ -15,6 +15,7 @@ use crate::control::{Reply, device_dir, socket_path};
 use crate::host::Host;
 use crate::kvp::{KvpDevice, Settings};
 use crate::namespace::{self, NamespaceError};
+use crate::root::{Root, RootError};
 use crate::station::Station;
 use crate::vss;
 
@@ -27,6 +28,9 @@ pub struct Options {
     pub kvp: Settings,
     /// The settings of the devices of a live backup.
     pub vss: vss::Settings,
+    /// A root directory for FreeBSD's executables, made from this template; the parent of `dir` is seen in it, and it
+    /// serves the guest's facts.
+    pub root: Option<PathBuf>,
     /// End when standard input does, which it does when the process that started the server dies.
     pub while_stdin: bool,
 }
@@ -45,6 +49,8 @@ pub enum ServeError {
     },
     /// FUSE or namespaces cannot be used here.
     Namespace(NamespaceError),
+    /// There is no root for FreeBSD's executables.
+    Root(RootError),
     /// The FUSE connection failed.
     Fuse(io::Error),
 }
@@ -54,6 +60,7 @@ impl fmt::Display for ServeError {
         match self {
             Self::Prepare { step, path, .. } => write!(f, "cannot {step} {}", path.display()),
             Self::Namespace(error) => error.fmt(f),
+            Self::Root(error) => error.fmt(f),
             Self::Fuse(_) => f.write_str("cannot serve FUSE requests"),
         }
     }
@@ -64,6 +71,7 @@ impl std::error::Error for ServeError {
         match self {
             Self::Prepare { source, .. } | Self::Fuse(source) => Some(source),
             Self::Namespace(error) => error.source(),
+            Self::Root(error) => error.source(),
         }
     }
 }
@@ -79,6 +87,9 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     let dir = make_dir(&options.dir)?;
     let devices = make_dir(&device_dir(&dir))?;
     namespace::isolate().map_err(ServeError::Namespace)?;
+    if let Some(template) = &options.root {
+        make_root(template, &dir, options.vss.facts.as_deref()).map_err(ServeError::Root)?;
+    }
     let fuse = namespace::mount_fuse(&devices).map_err(ServeError::Namespace)?;
 
     // Before the first thread, which inherits the mask, so that the signals wait for `wait_for_end`.
@@ -99,6 +110,17 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     // The mount goes with the namespace, the socket would stay.
     let _ = fs::remove_file(socket);
     Ok(())
+}
+
+/// Before the devices are mounted, so that their mount is seen in the root as well.
+fn make_root(template: &Path, dir: &Path, facts: Option<&Path>) -> Result<(), RootError> {
+    let shared = dir.parent().unwrap_or(dir);
+    let root = Root::of_template(template)?;
+    // The simulated tools, which programs run, lie beside this program.
+    let tools = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_owned()));
+    root.assemble(&std::iter::once(shared.to_owned()).chain(tools).collect::<Vec<_>>())?;
+    root.show_devices(&device_dir(dir))?;
+    facts.map_or(Ok(()), |facts| root.serve_facts(facts))
 }
 
 fn make_dir(path: &Path) -> Result<PathBuf, ServeError> {

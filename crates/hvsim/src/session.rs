@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -24,7 +25,7 @@ use crate::network::state::State;
 use crate::testing::{Machine, Options, PATIENCE, Process, program};
 
 /// A small FreeBSD guest with one adapter, as the files of a facts directory.
-const FACTS: [(&str, &str); 3] = [
+pub const FACTS: [(&str, &str); 3] = [
     (
         "sysctl",
         "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE-p2\nkern.osreldate:int=1403000\nkern.version=FreeBSD 14.3-RELEASE-p2 \
@@ -262,6 +263,10 @@ fn prepare(dir: &Path, setup: &Setup, device: &Path) -> (UnixDatagram, Option<Gu
     };
     for (name, text) in FACTS {
         write(&format!("guest/facts/{name}"), text.as_bytes());
+    }
+    // A machine has an empty directory for what its kernel and its root say; theirs are the same facts.
+    if fs::remove_dir(dir.join("facts")).is_ok() {
+        symlink("guest/facts", dir.join("facts")).expect("no scratch link");
     }
     let guest = setup.network.as_ref().map(|network| make_guest(&dir.join("guest"), network));
     for (name, text) in &setup.facts {

@@ -18,7 +18,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -29,6 +30,7 @@ use nix::unistd::Pid;
 
 use crate::client::Client;
 use crate::control::{device_dir, socket_path};
+use crate::root;
 
 /// How long anything may take that is expected to happen; a loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -104,6 +106,9 @@ impl Machine {
         command.arg("--facts").arg(dir.join("facts"));
         if let Some(timeout) = options.timeout {
             command.arg("--timeout").arg(timeout.as_secs_f64().to_string());
+        }
+        if let Some(root) = freebsd_root() {
+            command.arg("--root").arg(root);
         }
         for adapter in &options.adapters {
             command.arg("--adapter").arg(adapter);
@@ -197,11 +202,17 @@ impl Machine {
         Client::connect(&self.dir()).expect("hvsim has gone").with_limit(PATIENCE)
     }
 
-    /// A command that runs `program` in the machine, ready for arguments, environment and redirections.
+    /// A command that runs `program` in the machine, ready for arguments, environment and redirections. One of the
+    /// suite's programs runs in the machine's root directory where it has one.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(self::program("hvsim"));
-        command.arg("run").arg("--dir").arg(self.dir()).arg("--").arg(program).stdin(Stdio::null());
+        command.arg("run").arg("--dir").arg(self.dir());
+        let program = program.as_ref();
+        if let Some(root) = freebsd_root().filter(|_| is_installed(Path::new(program))) {
+            command.arg("--root").arg(root);
+        }
+        command.arg("--").arg(program).stdin(Stdio::null());
         command
     }
 
@@ -247,6 +258,14 @@ impl Machine {
     /// The server has gone.
     pub fn take_violations(&mut self) -> Vec<String> {
         self.host.take_violations().expect("hvsim has gone")
+    }
+
+    /// By what path the test reaches `path` of a program's view, mounts of the machine included.
+    #[must_use]
+    pub fn reach(&self, path: impl AsRef<Path>) -> PathBuf {
+        let view = PathBuf::from(format!("/proc/{}/root", self.server.id()));
+        let outside = outside(path);
+        view.join(outside.strip_prefix("/").unwrap_or(&outside))
     }
 
     /// The processes in the machine's namespaces, the server left out.
@@ -360,12 +379,88 @@ impl Drop for Process {
     }
 }
 
-/// A program of this workspace, found beside the running test: in the directory of its build profile.
+/// The next line that reaches a log socket.
+///
+/// # Panics
+/// None does, within the socket's time limit.
+#[must_use]
+pub fn next_line(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    loop {
+        match socket.recv(&mut buffer) {
+            // A receive with a time limit is never restarted by the kernel.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            size => return String::from_utf8_lossy(&buffer[..size.expect("no line")]).into_owned(),
+        }
+    }
+}
+
+/// The template of the root directories in which FreeBSD's executables run instead of this system's.
+///
+/// # Panics
+/// The variable names what is no directory.
+#[must_use]
+pub fn freebsd_root() -> Option<PathBuf> {
+    let template = std::env::var_os(root::VARIABLE)?;
+    Some(fs::canonicalize(&template).unwrap_or_else(|error| panic!("{}: {error}", template.display())))
+}
+
+/// Where the suite's programs are installed.
+const INSTALLED: [&str; 2] = ["/usr/sbin", "/usr/libexec/hyperv"];
+
+fn is_installed(program: &Path) -> bool {
+    program.parent().is_some_and(|dir| INSTALLED.iter().any(|installed| dir == Path::new(installed)))
+}
+
+/// What `path` of a program's view is called outside: the same, but for one that runs in a root directory.
+#[must_use]
+pub fn outside(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    match freebsd_root() {
+        // A mount that another namespace has is called by where it is mounted there.
+        Some(root) => root.join("tmp").join(path.strip_prefix("/").unwrap_or(path)),
+        None => path.to_owned(),
+    }
+}
+
+/// A command that runs one of the suite's programs outside of any machine; it sees the scratch files in `dir`.
+#[must_use]
+pub fn command(name: &str, dir: &Path) -> Command {
+    let words = words(name, dir);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).stdin(Stdio::null());
+    command
+}
+
+/// The words of [`command`].
+#[must_use]
+pub fn words(name: &str, dir: &Path) -> Vec<PathBuf> {
+    let Some(root) = freebsd_root() else { return vec![program(name)] };
+    let hvsim = program("hvsim");
+    // The simulated tools of this system, which programs run, lie beside it.
+    let tools = hvsim.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut words: Vec<PathBuf> = vec![hvsim, "run".into(), "--root".into(), root];
+    words.extend(["--share".into(), dir.to_owned(), "--share".into(), tools]);
+    if dir.join("facts").is_dir() {
+        words.extend(["--facts".into(), dir.join("facts")]);
+    }
+    words.extend(["--".into(), program(name)]);
+    words
+}
+
+/// A program of this workspace, found beside the running test: in the directory of its build profile. With a root
+/// for FreeBSD's executables an installed program is called by its path there.
 ///
 /// # Panics
 /// It is not there; the text says how to build it.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
+    // Only the simulator itself stays native.
+    if let Some(root) = freebsd_root().filter(|_| !name.starts_with("hvsim")) {
+        let places = INSTALLED.iter().map(|dir| Path::new(dir).join(name));
+        let mut found = places.filter(|path| root.join(path.strip_prefix("/").unwrap_or(path)).is_file());
+        return found.next().unwrap_or_else(|| panic!("{name} is not installed in {}", root.display()));
+    }
     let test = std::env::current_exe().expect("the running program has a path");
     let profile = test.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
     let path = profile.unwrap_or(Path::new("/")).join(name);

@@ -24,7 +24,7 @@ const HELP: &str = "Serves the host's key-value exchange through /dev/hv_kvp_dev
 
   -d       log each message
   -n       stay in the foreground and log to standard output
-  -f file  use this configuration instead of /etc/hyperv.toml
+  -f file  use this configuration instead of CONFIG
   -t       check the configuration and exit
   -R hnN   take back what the host's network configuration of hnN has changed in rc.conf, and exit
   -h       show this help and exit
@@ -40,7 +40,7 @@ const RESTORE: ExtraOption = ExtraOption { letter: 'R', takes_argument: true };
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments, &[RESTORE]) {
         Ok(Command::Help) => {
-            println!("{USAGE}\n\n{HELP}");
+            println!("{USAGE}\n\n{}", HELP.replace("CONFIG", DEFAULT_PATH));
             Exit::Ok.into()
         }
         Ok(Command::Version) => {

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use hvsim::session::{Session, Setup};
-use hvsim::testing::PATIENCE;
+use hvsim::testing::{PATIENCE, command, next_line, outside, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_hv_kvp_daemon");
+const DAEMON: &str = "hv_kvp_daemon";
 const E_FAIL: u32 = 0x8000_4005;
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(DAEMON).args(arguments).stdin(Stdio::null()).output().unwrap()
+    command(DAEMON, &std::env::temp_dir()).args(arguments).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -65,7 +65,7 @@ fn stop(session: &mut Session) {
 fn start_detached(session: &Session) -> (i32, String) {
     let config = session.path("hyperv.toml");
     let machine = session.machine().unwrap();
-    let mut process = machine.spawn(DAEMON, [Path::new("-f"), &config]);
+    let mut process = machine.spawn(program(DAEMON), [Path::new("-f"), &config]);
     (process.exit_code(), process.output())
 }
 
@@ -121,7 +121,7 @@ fn without_the_device_there_is_nothing_to_do() {
     let (device, pools) = (dir.path().join("hv_kvp_dev"), dir.path().join("pool"));
     fs::write(&config, format!("[kvp]\ndevice = {device:?}\npool-dir = {pools:?}\n")).unwrap();
     for mode in [&[][..], &["-n"]] {
-        let output = Command::new(DAEMON).args(mode).arg("-f").arg(&config).output().unwrap();
+        let output = command(DAEMON, dir.path()).args(mode).arg("-f").arg(&config).output().unwrap();
         assert_eq!(output.status.code(), Some(69));
         let message = text(&output.stderr);
         assert!(message.contains("hv_kvp_dev does not exist"), "{message}");
@@ -143,9 +143,9 @@ fn as_devd_starts_it_it_is_one_process_with_one_thread_in_a_session_of_its_own()
     assert_eq!(status_line(pid, "Threads:"), "1");
     assert_eq!(nix::unistd::getsid(Some(pid)).unwrap(), pid);
     let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
-    assert_eq!(link("cwd"), PathBuf::from("/"));
+    assert_eq!(link("cwd"), outside("/"));
     for descriptor in 0..3 {
-        assert_eq!(link(&format!("fd/{descriptor}")), PathBuf::from("/dev/null"));
+        assert_eq!(link(&format!("fd/{descriptor}")), outside("/dev/null"));
     }
     let lines = session.log_lines();
     // Facility user, and NOTICE, below which the stock syslog.conf stores nothing.
@@ -299,18 +299,6 @@ fn a_full_disk_is_a_failed_answer_and_nothing_more() {
     session.start_daemon();
     assert_eq!(session.host().enumerate(0).unwrap().0.len(), kept);
     stop(&mut session);
-}
-
-fn next_line(syslogd: &UnixDatagram) -> String {
-    let mut buffer = [0; 4096];
-    loop {
-        match syslogd.recv(&mut buffer) {
-            Ok(size) => return text(&buffer[..size]),
-            // A receive with a time-out is never restarted by the kernel.
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => panic!("no line came: {error}"),
-        }
-    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod waiter;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use hv_core::runtime::config::{Config, LogLevel};
+use hv_core::runtime::config::{Config, DEFAULT_PATH, LogLevel};
 use hv_core::runtime::daemon::{Detached, Starting, detach};
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::{VERSION, error_chain, log as logging};
@@ -23,7 +23,15 @@ use waiter::{PATIENCE, SHORT_PATIENCE, WaitError, Waiter};
 const NAME: &str = "hyperv_vfattach";
 
 /// What every usage error ends with.
-const USAGE: &str = "usage: hyperv_vfattach [-v] [-f file] interface delay";
+const USAGE: &str = "usage: hyperv_vfattach [-v] [-f file] interface delay\n       hyperv_vfattach -h | -V";
+const HELP: &str = "Brings the VF of a Hyper-V network adapter up after a delay; 0 means that of rc.conf, in the background.
+
+  -v       log details
+  -f file  use this configuration instead of CONFIG
+  -h       show this help and exit
+  -V       show the version and exit
+
+Exit status: 0 when all is as it should be, 1 when it is not, 64 for a wrong command line, 78 for a wrong configuration.";
 
 /// The first descriptor above those that are looked for.
 const DESCRIPTORS: i32 = 1024;
@@ -41,7 +49,7 @@ pub fn close_inherited_descriptors() {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments) {
         Ok(Command::Help) => {
-            println!("{USAGE}");
+            println!("{USAGE}\n\n{}", HELP.replace("CONFIG", DEFAULT_PATH));
             Exit::Ok.into()
         }
         Ok(Command::Version) => {

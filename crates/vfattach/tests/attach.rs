@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use hvsim::network::faults;
 use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::network::{Guest, State};
-use hvsim::testing::program;
+use hvsim::testing::{command, outside, program, words};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
@@ -35,8 +35,8 @@ impl Scratch {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(program("hyperv_vfattach"));
-        command.arg("-f").arg(self.guest.config()).stdin(Stdio::null());
+        let mut command = command("hyperv_vfattach", self.directory.path());
+        command.arg("-f").arg(self.guest.config());
         command
     }
 
@@ -152,9 +152,9 @@ fn delay_of_zero_returns_at_once_and_leaves_one_waiting_process_in_its_own_sessi
     eventually("one waiting process", || scratch.waiters().len() == 1);
     let waiter = scratch.waiters()[0];
     assert_eq!(getsid(Some(waiter)).unwrap(), waiter);
-    let lock = scratch.path("var/run/hyperv_vfattach.mce1.lock");
+    let lock = outside(scratch.path("var/run/hyperv_vfattach.mce1.lock"));
     let is_known = |path: &PathBuf| {
-        path == Path::new("/dev/null") || *path == lock || path.to_string_lossy().starts_with("socket:")
+        *path == outside("/dev/null") || *path == lock || path.to_string_lossy().starts_with("socket:")
     };
     // It reads rc.conf first, through pipes.
     eventually("nothing else open", || open_files(waiter).iter().all(is_known));
@@ -165,11 +165,10 @@ fn delay_of_zero_returns_at_once_and_leaves_one_waiting_process_in_its_own_sessi
 fn descriptors_that_the_caller_leaks_are_closed() {
     let scratch = Scratch::new(|_| {});
     scratch.guest.set_rc_conf("hyperv_vf_delay=60\n").unwrap();
-    let script = format!(
-        "exec 7</etc/passwd; exec '{}' -f '{}' mce1 0",
-        program("hyperv_vfattach").display(),
-        scratch.guest.config().display()
-    );
+    let words = words("hyperv_vfattach", &scratch.path(""));
+    let words: Vec<String> = words.iter().map(|word| format!("'{}'", word.display())).collect();
+    let config = scratch.guest.config();
+    let script = format!("exec 7</etc/passwd; exec {} -f '{}' mce1 0", words.join(" "), config.display());
     assert!(Command::new("/bin/sh").arg("-c").arg(script).status().unwrap().success());
     eventually("one waiting process", || scratch.waiters().len() == 1);
     let open = open_files(scratch.waiters()[0]);

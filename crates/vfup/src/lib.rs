@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use hv_core::plan::network::{ApplyError, NetworkPort, NetworkStep};
 use hv_core::plan::{Event, Failed, Plan};
-use hv_core::runtime::config::{Config, LogLevel};
+use hv_core::runtime::config::{Config, DEFAULT_PATH, LogLevel};
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::{VERSION, error_chain, log as logging};
 use hv_core::sys::network::NetworkSource;
@@ -24,7 +24,18 @@ use options::{Command, Options};
 const NAME: &str = "hyperv_vfup";
 
 /// What every usage error ends with.
-const USAGE: &str = "usage: hyperv_vfup [-dnv] [-f file] hnN";
+const USAGE: &str = "usage: hyperv_vfup [-dnv] [-f file] hnN\n       hyperv_vfup -h | -V";
+const HELP: &str = "Joins a Hyper-V network adapter and its VF in a lagg, or takes the lagg apart.
+
+  -d       take the lagg apart and give hnN its configuration back
+  -n       print the steps and change nothing
+  -v       log details
+  -f file  use this configuration instead of CONFIG
+  -h       show this help and exit
+  -V       show the version and exit
+
+Exit status: 0 when all is as it should be, 1 when it is not, 64 for a wrong command line, 78 for a wrong configuration;
+that of the administrator's own script where there is one.";
 
 /// Why the hand-over failed. Nothing is left half-done unless the text says so.
 #[derive(Debug)]
@@ -73,7 +84,7 @@ impl From<LoadError> for Error {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments) {
         Ok(Command::Help) => {
-            println!("{USAGE}");
+            println!("{USAGE}\n\n{}", HELP.replace("CONFIG", DEFAULT_PATH));
             Exit::Ok.into()
         }
         Ok(Command::Version) => {

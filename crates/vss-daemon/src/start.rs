@@ -27,7 +27,7 @@ const HELP: &str = "Freezes and thaws this guest's file systems for the host's l
   -c       show what a backup would do with each mount and exit
   -d       log each message
   -n       stay in the foreground and log to standard output
-  -f file  use this configuration instead of /etc/hyperv.toml
+  -f file  use this configuration instead of CONFIG
   -t       check the configuration and exit
   -h       show this help and exit
   -V       show the version and exit
@@ -40,7 +40,7 @@ configuration.";
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments, &[ExtraOption { letter: 'c', takes_argument: false }]) {
         Ok(Command::Help) => {
-            println!("{USAGE}\n\n{HELP}");
+            println!("{USAGE}\n\n{}", HELP.replace("CONFIG", DEFAULT_PATH));
             Exit::Ok.into()
         }
         Ok(Command::Version) => {

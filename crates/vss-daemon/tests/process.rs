@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use hvsim::testing::{PATIENCE, program};
+use hvsim::testing::{PATIENCE, command, outside, program};
 use hvsim::vss::session::{Daemon, Session, Setup};
 use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::{Signal, kill};
@@ -30,7 +30,7 @@ fn suspended(session: &mut Session) -> Vec<String> {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(program("hv_vss_daemon")).args(arguments).output().unwrap()
+    command("hv_vss_daemon", &std::env::temp_dir()).args(arguments).output().unwrap()
 }
 
 fn code_and_text(output: &Output) -> (i32, String) {
@@ -128,9 +128,9 @@ fn it_becomes_a_daemon_with_its_own_name_one_thread_and_no_terminal() {
     assert_eq!(fs::read_dir(proc("task")).unwrap().count(), 1);
     for descriptor in 0..3 {
         let target = fs::read_link(proc(&format!("fd/{descriptor}"))).unwrap();
-        assert_eq!(target.to_str(), Some("/dev/null"));
+        assert_eq!(target, outside("/dev/null"));
     }
-    assert_eq!(fs::read_link(proc("cwd")).unwrap().to_str(), Some("/"));
+    assert_eq!(fs::read_link(proc("cwd")).unwrap(), outside("/"));
     let limits = fs::read_to_string(proc("limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
@@ -139,8 +139,9 @@ fn it_becomes_a_daemon_with_its_own_name_one_thread_and_no_terminal() {
 
 #[test]
 fn log_lines_of_a_freeze_leave_the_process_only_after_the_thaw_and_with_their_own_times() {
-    let Some(mut session) = start(&Setup { options: vec!["-d"], mounts: ROOT.into(), ..Setup::default() })
-    else {
+    // With the file system that /dev/null is on.
+    let mounts = format!("{ROOT}devfs /dev devfs local 3 7\n");
+    let Some(mut session) = start(&Setup { options: vec!["-d"], mounts, ..Setup::default() }) else {
         return;
     };
     let socket = UnixDatagram::bind(session.path("log")).unwrap();
@@ -289,14 +290,14 @@ fn descriptors_that_a_careless_parent_left_open_are_closed() {
     let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
     session.daemon().signal(Signal::SIGTERM);
     session.daemon().exit_code();
-    let script = format!(
-        "exec 5>{0:?} 6>>{0:?}; exec {1:?} -n -f {2:?}",
-        session.path("left-open"),
-        program("hv_vss_daemon"),
-        session.path("hyperv.toml")
-    );
-    let mut command = session.machine().command("/bin/sh");
-    command.args(["-c", &script]);
+    let daemon = session.machine().command(program("hv_vss_daemon"));
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec 5>\"$0\" 6>>\"$0\"; exec \"$@\""]).arg(session.path("left-open"));
+    command
+        .arg(daemon.get_program())
+        .args(daemon.get_args())
+        .args(["-n", "-f"])
+        .arg(session.path("hyperv.toml"));
     let _daemon = Daemon::spawn(command);
     assert!(session.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
     assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());

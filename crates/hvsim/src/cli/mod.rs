@@ -23,15 +23,18 @@ hvsim: a simulated Hyper-V host
 
 usage:
   hvsim serve --dir DIR [--timeout SECONDS] [--vss-timeout SECONDS] [--facts DIR]
-              [--adapter hnN=GUID]… [--while-stdin]
+              [--adapter hnN=GUID]… [--root TEMPLATE] [--while-stdin]
       Mount the device files at DIR/dev in a private namespace and serve them until a signal comes.
       --timeout      how long the kernel waits for the key-value daemon (5)
       --vss-timeout  how long it waits for the backup daemons, together (15)
       --facts        the guest's facts; its file `mounts` is the mount table that ufssuspend knows
       --adapter      a network adapter that the kernel knows, for SET_IP_INFO; may be repeated
+      --root         a root directory for FreeBSD's executables, which serves the facts; DIR's parent is in it
       --while-stdin  end when standard input does
-  hvsim run --dir DIR [--] PROGRAM [ARGUMENT]…
-      Run a program that sees DIR/dev.
+  hvsim run --dir DIR [--root TEMPLATE] [--] PROGRAM [ARGUMENT]…
+      Run a program that sees DIR/dev, with --root in the machine's root directory.
+  hvsim run --root TEMPLATE [--share DIR]… [--facts DIR] [--] PROGRAM [ARGUMENT]…
+      Run a program in a root directory of its own, without devices, that sees each DIR at its path.
   hvsim host --dir DIR [--json] [--expect CODE] [--limit SECONDS] COMMAND
       Be the host. Ends with 1 when the guest's answer is not OK, or not the CODE that is expected
       (a name such as S_CONT, or a number). Commands:

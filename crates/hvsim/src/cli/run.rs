@@ -1,4 +1,4 @@
-//! `hvsim run`: a program in the server's namespaces.
+//! `hvsim run`: a program in the server's namespaces, or in a root directory of its own.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -10,14 +10,18 @@ use lexopt::prelude::*;
 use super::{Failure, chain, required_dir};
 use crate::client::Client;
 use crate::namespace;
+use crate::root::Root;
 
 /// Comes back only with an error: the program takes this process over.
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
-    let mut dir = None;
+    let (mut dir, mut root, mut facts, mut shared) = (None, None, None, Vec::new());
     let mut words: Vec<OsString> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
+            Long("root") => root = Some(PathBuf::from(parser.value()?)),
+            Long("share") => shared.push(PathBuf::from(parser.value()?)),
+            Long("facts") => facts = Some(PathBuf::from(parser.value()?)),
             Value(program) => {
                 words.push(program);
                 words.extend(parser.raw_args()?);
@@ -25,14 +29,29 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let dir = required_dir(dir)?;
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failure::Usage("no program".to_owned()));
     };
-    let mut client = Client::connect(&dir)?;
-    let server = client.hello()?;
-    namespace::enter(server.pid).map_err(|error| Failure::Unavailable(chain(&error)))?;
-    client.starting()?;
+    let root = root.as_deref().map(Root::of_template).transpose().map_err(unavailable)?;
+    match &root {
+        Some(root) if dir.is_none() => {
+            namespace::isolate().map_err(unavailable)?;
+            root.assemble(&shared).map_err(unavailable)?;
+            facts.map_or(Ok(()), |facts| root.serve_facts(&facts)).map_err(unavailable)?;
+        }
+        _ => {
+            let mut client = Client::connect(&required_dir(dir)?)?;
+            namespace::enter(client.hello()?.pid).map_err(unavailable)?;
+            client.starting()?;
+        }
+    }
+    if let Some(root) = root {
+        root.enter().map_err(unavailable)?;
+    }
     let error = Command::new(program).args(arguments).exec();
     Err(Failure::Unavailable(format!("cannot run {}: {error}", program.display())))
+}
+
+fn unavailable(error: impl std::error::Error) -> Failure {
+    Failure::Unavailable(chain(&error))
 }

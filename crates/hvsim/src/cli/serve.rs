@@ -25,7 +25,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Options, Failure> {
     let mut dir = None;
     let mut kvp = Settings::default();
     let mut vss = vss::Settings::default();
-    let mut while_stdin = false;
+    let (mut root, mut while_stdin) = (None, false);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
@@ -33,11 +33,12 @@ fn parse(mut parser: lexopt::Parser) -> Result<Options, Failure> {
             Long("vss-timeout") => vss.timeout = seconds(&parser.value()?.string()?)?,
             Long("facts") => vss.facts = Some(absolute(&PathBuf::from(parser.value()?))?),
             Long("adapter") => kvp.adapters.push(adapter(&parser.value()?.string()?)?),
+            Long("root") => root = Some(PathBuf::from(parser.value()?)),
             Long("while-stdin") => while_stdin = true,
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Options { dir: required_dir(dir)?, kvp, vss, while_stdin })
+    Ok(Options { dir: required_dir(dir)?, kvp, vss, root, while_stdin })
 }
 
 /// A positive number of seconds, with or without a fraction.

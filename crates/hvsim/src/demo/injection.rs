@@ -1,14 +1,13 @@
 //! A failover: the host gives the guest the addresses of another site, and the guest keeps them over a reboot.
 
 use std::fs;
-use std::process::Command;
 
 use super::{DemoError, Result, Stage};
 use crate::kvp::{IpInfo, layout};
 use crate::network::State;
 use crate::network::guest::{mac_of, static_rc_conf};
 use crate::session::{NetworkSetup, Session, Setup};
-use crate::testing::program;
+use crate::testing::command;
 
 /// The addresses at the other site.
 const ADDRESSES: [&str; 3] = ["10.1.1.5/24", "10.1.1.6/24", "fd01::5/64"];
@@ -95,7 +94,7 @@ fn refuse(stage: &mut Stage, session: &mut Session) -> Result<()> {
 
 fn restore(stage: &mut Stage, session: &Session, rc_conf: &str) -> Result<()> {
     stage.step("The administrator takes it back: hv_kvp_daemon -R hn0");
-    let mut command = Command::new(program("hv_kvp_daemon"));
+    let mut command = command("hv_kvp_daemon", &session.path(""));
     let output = command.arg("-f").arg(session.path("hyperv.toml")).args(["-R", "hn0"]).output()?;
     stage.check(
         output.status.success() && read_rc_conf(session)? == rc_conf,

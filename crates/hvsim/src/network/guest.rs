@@ -12,6 +12,7 @@ use hv_core::sys::file_lock::holder;
 use super::devd::Devd;
 use super::state::{Address, DhcpServer, Interface, Root, Route, State};
 use super::tools::NAMES;
+use crate::testing::{self, freebsd_root};
 
 /// How long a VF may take from its arrival to the end of what follows from it: a delay of rc.conf and a lease.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -147,11 +148,13 @@ impl Guest {
         let mut devd = Devd::load(&root.path("etc/devd.conf"))?;
         let programs = PathBuf::from(fs::read_to_string(root.path("network/programs"))?);
         for name in ["hyperv_vfup", "hyperv_vfattach"] {
-            let command = format!(
-                "'{}' -f '{}'",
-                programs.join(name).display(),
-                root.path("etc/hyperv.toml").display()
-            );
+            let mut words = match freebsd_root() {
+                Some(_) => testing::words(name, directory),
+                None => vec![programs.join(name)],
+            };
+            words.extend(["-f".into(), root.path("etc/hyperv.toml")]);
+            let words: Vec<String> = words.iter().map(|word| format!("'{}'", word.display())).collect();
+            let command = words.join(" ");
             devd.map_program(&format!("/usr/libexec/hyperv/{name}"), command);
         }
         Ok(Self { root, devd })
@@ -271,8 +274,10 @@ fn configuration(root: &str) -> String {
 /// The sections of the configuration that say where the facts and the programs of the guest in `root` are.
 #[must_use]
 pub fn network_settings(root: &str) -> String {
+    // FreeBSD's executables ask the system, and their root serves the same files.
+    let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = \"{root}/facts\"\n") };
     format!(
-        "[facts]\ndir = \"{root}/facts\"\nresolv-conf = \"{root}/etc/resolv.conf\"\n\
+        "[facts]\n{facts}resolv-conf = \"{root}/etc/resolv.conf\"\n\
          dhclient-pid-dirs = [\"{root}/var/run/dhclient\", \"{root}/var/run\"]\n\
          [network]\nifconfig = \"{root}/sbin/ifconfig\"\nroute = \"{root}/sbin/route\"\n\
          dhclient = \"{root}/sbin/dhclient\"\nrtsol = \"{root}/sbin/rtsol\"\nresolvconf = \"{root}/sbin/resolvconf\"\n\

@@ -23,7 +23,7 @@ use super::node::Devices;
 use super::{Side, driver::KERNEL_TIMEOUT};
 use crate::client::Client;
 use crate::station::lock;
-use crate::testing::{Machine, PATIENCE, program};
+use crate::testing::{Machine, PATIENCE, freebsd_root, program};
 
 /// The mounts of a guest that base's daemon would veto many times over: ZFS, two UFS, the EFI partition, tmpfs and a
 /// jail with nullfs and devfs.
@@ -366,11 +366,12 @@ fn prepare(dir: &Path, setup: &Setup, devices: &Path) {
 fn config(dir: &Path, setup: &Setup, devices: &Path) -> String {
     let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
     let here = |name: &str| quoted(dir.join(name));
+    // FreeBSD's executables ask the system, and their root serves the same files.
+    let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = {}", here("facts")) };
     format!(
-        "[log]\nsockets = [{}]\n[facts]\ndir = {}\n[vss]\ndevice = {}\nsuspend-device = {}\nhook-dir = {}\n\
+        "[log]\nsockets = [{}]\n[facts]\n{facts}\n[vss]\ndevice = {}\nsuspend-device = {}\nhook-dir = {}\n\
          zpool = {}\nsync = {}\nfsync = {}\n{}\n{}\n",
         here("log"),
-        here("facts"),
         quoted(devices.join(Side::FileSystem.node())),
         quoted(devices.join("ufssuspend")),
         here("vss.d"),

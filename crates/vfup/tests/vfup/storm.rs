@@ -1,12 +1,11 @@
 //! Many events at once, in any order.
 
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use crate::support::{Scratch, eventually, text};
 use hvsim::network::State;
 use hvsim::network::guest::static_rc_conf;
-use hvsim::testing::program;
+use hvsim::testing::command;
 
 const UNITS: [u8; 3] = [0, 1, 10];
 
@@ -65,8 +64,8 @@ fn hundred_events_in_random_order_and_in_parallel_end_with_one_right_lagg_for_ea
             scope.spawn(|| {
                 loop {
                     let Some(event) = queue.lock().unwrap().pop() else { break };
-                    let mut command = Command::new(program(&event[0]));
-                    command.arg("-f").arg(scratch.guest.config()).args(&event[1..]).stdin(Stdio::null());
+                    let mut command = command(&event[0], &scratch.path(""));
+                    command.arg("-f").arg(scratch.guest.config()).args(&event[1..]);
                     let output = command.output().unwrap();
                     assert!(output.status.success(), "{event:?}: {}", text(&output.stderr));
                 }

@@ -1,13 +1,13 @@
 //! A guest in a scratch directory, and the programs under test.
 
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use hvsim::network::faults::{self, Fault};
 use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::network::{Guest, State};
-use hvsim::testing::program;
+use hvsim::testing::{command, program};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,8 +27,8 @@ impl Scratch {
     }
 
     pub(crate) fn vfup(&self) -> Command {
-        let mut command = Command::new(program("hyperv_vfup"));
-        command.arg("-f").arg(self.guest.config()).stdin(Stdio::null());
+        let mut command = command("hyperv_vfup", self.directory.path());
+        command.arg("-f").arg(self.guest.config());
         command
     }
 

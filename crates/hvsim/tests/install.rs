@@ -1,0 +1,216 @@
+//! `make install` and `make uninstall` into a scratch directory, held against the lists of files.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hvsim::network::devd::Devd;
+use hvsim::network::guest::SHIPPED_RULES;
+use hvsim::testing::{freebsd_root, program};
+
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// Path from `/` and mode of each file.
+type Files = BTreeMap<String, u32>;
+
+fn script(name: &str) -> PathBuf {
+    Path::new(REPOSITORY).join("scripts").join(name)
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(Path::new(REPOSITORY).join(path)).unwrap()
+}
+
+fn install(verb: &str, prefix: &str, destination: &Path) {
+    let mut command = Command::new("/bin/sh");
+    command.arg(script("install.sh")).arg(verb).env("PREFIX", prefix).env("DESTDIR", destination);
+    // Where cargo put them: the directory of any of them.
+    command.env("PROGRAMS", program("hvsim").parent().unwrap());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn files_below(root: &Path) -> Files {
+    let mut found = Files::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = path.symlink_metadata().unwrap();
+            if metadata.is_dir() {
+                waiting.push(path);
+                continue;
+            }
+            assert!(metadata.is_file(), "{}", path.display());
+            if nix::unistd::geteuid().is_root() {
+                assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{}", path.display());
+            }
+            let name = format!("/{}", path.strip_prefix(root).unwrap().display());
+            found.insert(name, metadata.mode() & 0o7777);
+        }
+    }
+    found
+}
+
+/// What `packaging/plist` says.
+fn base_list() -> Files {
+    let list = text("packaging/plist");
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(mode, path)| (path.to_owned(), octal(mode)))
+        .collect()
+}
+
+fn octal(mode: &str) -> u32 {
+    u32::from_str_radix(mode, 8).unwrap()
+}
+
+/// What the port's list says, and the scripts that the framework adds to it by itself.
+fn port_list() -> Files {
+    let list = text("packaging/port/pkg-plist");
+    let names = list.lines().map(|line| line.trim_start_matches("@sample ").trim_end_matches(".gz"));
+    let scripts = Command::new("/bin/sh").arg(script("rc.d.sh")).output().unwrap();
+    let scripts = String::from_utf8(scripts.stdout).unwrap();
+    let scripts = scripts.lines().map(|name| format!("etc/rc.d/{name}"));
+    let names = names.map(str::to_owned).chain(scripts);
+    names.map(|name| (format!("/usr/local/{name}"), mode_by_place(&name))).collect()
+}
+
+fn mode_by_place(name: &str) -> u32 {
+    let executable = ["sbin/", "libexec/", "etc/rc.d/"];
+    match name {
+        name if executable.iter().any(|place| name.starts_with(place)) => 0o555,
+        name if name.starts_with("share/man/") => 0o444,
+        _ => 0o644,
+    }
+}
+
+fn installed(prefix: &str) -> Option<(tempfile::TempDir, Files)> {
+    if freebsd_root().is_some() {
+        return None;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let destination = scratch.path().join("destination");
+    install("install", prefix, &destination);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "nothing beside the destination");
+    let files = files_below(&destination);
+    Some((scratch, files))
+}
+
+#[test]
+fn the_base_layout_is_what_its_list_says() {
+    let Some((_scratch, files)) = installed("/usr") else { return };
+    assert_eq!(files, base_list());
+}
+
+#[test]
+fn the_port_layout_is_what_its_list_says_and_leaves_base_alone() {
+    let Some((_scratch, files)) = installed("/usr/local") else { return };
+    assert_eq!(files, port_list());
+    assert!(files.keys().all(|path| path.starts_with("/usr/local/")));
+}
+
+#[test]
+fn what_is_installed_names_the_places_of_its_layout() {
+    for (prefix, other) in [("/usr/local", "/usr/"), ("/usr", "/usr/local/")] {
+        let Some((scratch, files)) = installed(prefix) else { return };
+        for path in files.keys().filter(|path| path.contains("/etc/") && !path.ends_with(".sample")) {
+            let text = fs::read_to_string(scratch.path().join(format!("destination{path}"))).unwrap();
+            assert!(!text.contains("%%"), "{path}");
+            let lines = text.lines().filter(|line| line.contains("/sbin/hv_") || line.contains("action"));
+            for line in lines {
+                let wrong = line.contains(other) && !line.contains(&format!("{prefix}/"));
+                assert!(!wrong, "{path}: {line}");
+            }
+        }
+    }
+}
+
+fn installed_rules(prefix: &str, etc: &str, name: &str) -> Option<String> {
+    let (scratch, _) = installed(prefix)?;
+    Some(fs::read_to_string(scratch.path().join(format!("destination{etc}/devd/{name}"))).unwrap())
+}
+
+/// Event, and the action of base's rules; a port has the same below its own prefix.
+const EVENTS: [(&str, Option<&str>); 8] = [
+    ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_kvp_dev", Some("/usr/sbin/hv_kvp_daemon")),
+    ("!system=DEVFS subsystem=CDEV type=DESTROY cdev=hv_kvp_dev", Some("pkill -x hv_kvp_daemon")),
+    ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_fsvss_dev", Some("/usr/sbin/hv_vss_daemon")),
+    ("!system=DEVFS subsystem=CDEV type=DESTROY cdev=hv_fsvss_dev", Some("pkill -x hv_vss_daemon")),
+    ("!system=HYPERV_NIC_VF subsystem=hn0 type=VF_UP", Some("/usr/libexec/hyperv/hyperv_vfup 'hn0'")),
+    ("!system=ETHERNET subsystem=mce0 type=IFATTACH", Some("/usr/libexec/hyperv/hyperv_vfattach 'mce0' 0")),
+    ("!system=HYPERV_NIC_VF subsystem=hn0 type=VF_DOWN", None),
+    ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_kvp_dev2", None),
+];
+
+#[test]
+fn the_rules_of_the_port_win_over_those_of_base_whichever_is_read_first() {
+    let Some(base) = installed_rules("/usr", "/etc", "hyperv.conf") else { return };
+    let port = installed_rules("/usr/local", "/usr/local/etc", "hyperv.conf").unwrap();
+    assert_eq!(base, SHIPPED_RULES);
+    let (alone, base_first) = (Devd::parse(&base).unwrap(), Devd::parse(&format!("{base}\n{port}")).unwrap());
+    let port_first = Devd::parse(&format!("{port}\n{base}")).unwrap();
+    assert_eq!(base_first.rules().len(), 2 * alone.rules().len());
+    for (event, action) in EVENTS {
+        assert_eq!(alone.action(event).as_deref(), action, "{event}");
+        let wanted = action.map(|action| action.replace("/usr/", "/usr/local/"));
+        for both in [&base_first, &port_first] {
+            assert_eq!(both.action(event), wanted, "{event}");
+        }
+    }
+    // No rule of the port has a number that one of base has.
+    let numbers = |text: &str| Devd::parse(text).unwrap().rules().iter().map(|rule| rule.priority).min();
+    assert!(numbers(&port) > alone.rules().iter().map(|rule| rule.priority).max());
+}
+
+#[test]
+fn the_sample_for_a_vf_that_goes_belongs_to_its_layout_and_is_not_read() {
+    let name = "hyperv-vfdown.conf.sample";
+    for (prefix, etc) in [("/usr", "/etc"), ("/usr/local", "/usr/local/etc")] {
+        let Some(text) = installed_rules(prefix, etc, name) else { return };
+        let action = Devd::parse(&text).unwrap().action("!system=HYPERV_NIC_VF subsystem=hn7 type=VF_DOWN");
+        assert_eq!(action.unwrap(), format!("{prefix}/libexec/hyperv/hyperv_vfup -d 'hn7'"));
+    }
+    // devd reads what ends in .conf.
+    assert!(!name.ends_with(".conf"));
+}
+
+#[test]
+fn the_sample_names_the_configuration_of_its_layout() {
+    for (prefix, etc) in [("/usr", "/etc"), ("/usr/local", "/usr/local/etc")] {
+        let Some((scratch, _)) = installed(prefix) else { return };
+        let sample = scratch.path().join(format!("destination{etc}/hyperv.toml.sample"));
+        let wanted = format!("# Copy it to {etc}/hyperv.toml, ");
+        assert!(fs::read_to_string(sample).unwrap().contains(&wanted));
+    }
+}
+
+#[test]
+fn uninstall_leaves_configuration_pools_and_what_others_added() {
+    for prefix in ["/usr", "/usr/local"] {
+        let Some((scratch, _)) = installed(prefix) else { return };
+        let destination = scratch.path().join("destination");
+        let etc = if prefix == "/usr" { "etc".to_owned() } else { "usr/local/etc".to_owned() };
+        let kept = [
+            format!("{etc}/hyperv.toml"),
+            format!("{}/libexec/hyperv/hyperv_vfup.hn0", &prefix[1..]),
+            "var/db/hyperv/pool/.kvp_pool_0".to_owned(),
+        ];
+        for name in &kept {
+            let path = destination.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "mine").unwrap();
+        }
+        install("uninstall", prefix, &destination);
+        let left: Vec<String> = files_below(&destination).into_keys().collect();
+        let mut wanted: Vec<String> = kept.iter().map(|name| format!("/{name}")).collect();
+        wanted.sort();
+        assert_eq!(left, wanted);
+        // Twice does no harm.
+        install("uninstall", prefix, &destination);
+    }
+}

@@ -1,0 +1,78 @@
+#!/bin/sh
+# freebsd-test.sh: runs the tests of whole programs and the demo against the FreeBSD executables for amd64, which lie
+# at their stock places in a root directory with FreeBSD's ABI on Linux. Needs root, FUSE and a folder that makes
+# such root directories:
+#   FBSD_ABI   the folder with mkroot.sh
+# Everything goes below target: the root's template is target/freebsd-root, its libraries target/freebsd-abi-build.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+template=$root/target/freebsd-root
+# What scripts in the tests call, besides the shell.
+host_programs="basename cat chmod cp cut date dd dirname env grep head id ln ls mkdir mv ps rm sed sleep sort stat tail touch tr
+	uname wc"
+
+say() { echo "freebsd-test: $*" >&2; }
+
+if [ ! -x "${FBSD_ABI:-/nonexistent}/mkroot.sh" ]; then
+	say "FBSD_ABI must name a folder with mkroot.sh, which makes root directories for FreeBSD's executables on Linux"
+	say "FBSD_ABI is ${FBSD_ABI:-not set}; without it the native tests (make test) and the cross-build (make freebsd) remain"
+	exit 69
+fi
+if [ "$(id -u)" != 0 ]; then
+	say "a change of the root directory needs root"
+	exit 77
+fi
+if [ ! -c /dev/fuse ]; then
+	say "the simulated devices need /dev/fuse: load the kernel's module fuse, or give the container the device"
+	exit 69
+fi
+sh "$root/scripts/need.sh" cargo cc
+
+programs() { sh "$root/scripts/programs.sh"; }
+
+build() {
+	packages=$(programs | awk '{ printf "-p %s ", $1 }')
+	# shellcheck disable=SC2086 # a list of options
+	sh "$root/scripts/freebsd-cargo.sh" x86_64 build --locked --release --bins $packages
+	cargo build --locked --workspace --bins
+}
+
+make_template() {
+	rm -rf "$template"
+	# shellcheck disable=SC2086 # a list of names
+	FBSD_ABI_BUILD=$root/target/freebsd-abi-build "$FBSD_ABI/mkroot.sh" "$template" $host_programs
+	ln -s ../../bin/env "$template/usr/bin/env"
+	programs | while read -r _ program directory; do
+		install -d "$template/usr/$directory"
+		install -m 555 "$root/target/freebsd/x86_64-unknown-freebsd/release/$program" "$template/usr/$directory/"
+	done
+}
+
+# The unit tests of hv_core, where all that is FreeBSD's own is, as an executable for FreeBSD. Left out is what the
+# root cannot give: kqueue(2), the arguments of a process by sysctl(3), and locks of fcntl(2) and flock(2) that
+# exclude each other.
+unit_tests() {
+	executable=$(FREEBSD_STD=std,test,panic_abort,panic_unwind sh "$root/scripts/freebsd-cargo.sh" x86_64 \
+		test --locked --no-run -p hv_core --lib --message-format=json |
+		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+	target/debug/hvsim run --root "$template" --share "$(dirname "$executable")" -- "$executable" \
+		--skip file_watch --skip a_real_process_must_live --skip a_lock_of_another_program
+}
+
+# Left out: tests whose subject is the end of a real dhclient(8), which need a process's arguments, too; locks of both
+# kinds that exclude each other; a program in a directory that the root does not have; and the cost of a hand-over,
+# which counts processes of this system.
+whole_programs() {
+	packages=$(programs | awk '{ printf "-p %s ", $1 }')
+	# shellcheck disable=SC2086 # a list of options
+	cargo test --locked -p hvsim $packages --test '*' -- --skip dhcp --skip client --skip lease --skip cost:: \
+		--skip another_program_at_work --skip an_external_program
+}
+
+cd "$root"
+build
+make_template
+export HVSIM_FREEBSD_ROOT="$template" HVSIM_REQUIRED=1
+unit_tests
+whole_programs
+cargo run --locked --bin hvsim -- demo

@@ -1,0 +1,124 @@
+#!/bin/sh
+# install.sh install:    puts everything below DESTDIR: PREFIX=/usr for the places of the base system, anything else
+#                        for the layout of a port. Programs come from PROGRAMS (target/release).
+# install.sh uninstall:  removes those files again; configuration, pools and what an administrator added stay.
+# install.sh list:       prints "mode path source" for each file.
+# install.sh build:      builds the programs for this layout: where their configuration is, is built in.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+prefix=${PREFIX:-/usr/local}
+programs=${PROGRAMS:-$root/target/release}
+destdir=${DESTDIR:-}
+
+case $prefix in
+/usr) etc=/etc layout=base ;;
+/*) etc=$prefix/etc layout=port ;;
+*)
+	echo "install: PREFIX must be an absolute path, not \"$prefix\"" >&2
+	exit 64
+	;;
+esac
+
+# Those of programs that are not built stay out.
+pages() {
+	for page in "$root"/docs/man/*.[578]; do
+		page=${page##*/}
+		case $page in
+		*.8) ! sh "$root/scripts/programs.sh" | awk '{ print $2 ".8" }' | grep -qx "$page" || echo "$page" ;;
+		*) echo "$page" ;;
+		esac
+	done
+}
+
+list() {
+	sh "$root/scripts/programs.sh" | while read -r _ program directory; do
+		echo "555 $prefix/$directory/$program $programs/$program"
+	done
+	sh "$root/scripts/rc.d.sh" | while read -r name; do
+		echo "555 $etc/rc.d/$name rc.d"
+	done
+	pages | while read -r page; do
+		echo "444 $prefix/share/man/man${page##*.}/$page $root/docs/man/$page"
+	done
+	echo "644 $etc/hyperv.toml.sample $root/etc/hyperv.toml.sample"
+	for rules in "$root"/etc/devd/*; do
+		[ ! -e "$rules" ] || echo "644 $etc/devd/${rules##*/} $rules"
+	done
+}
+
+# The group of these files is wheel, which has this number on FreeBSD.
+owner() { [ "$(id -u)" != 0 ] || echo "-o 0 -g 0"; }
+
+# The rules of the base layout, or for a port those that win over them: of all rules that match devd(8) runs the one
+# with the highest number only.
+devd_rules() {
+	case $layout in
+	base) cat "$1" ;;
+	port) sed -e "/action/s|\"/usr/|\"$prefix/|" -e 's/^notify \([0-9]\)/notify 1\1/' "$1" ;;
+	esac
+}
+
+# A page or sample names the files of the layout that it is installed for.
+filled_in() {
+	case $layout in
+	base) cat "$1" ;;
+	port) sed -e "s#\\(^\|[^[:alnum:]]\\)/etc/hyperv\.toml#\\1$etc/hyperv.toml#g" "$1" ;;
+	esac
+}
+
+build() {
+	packages=$(sh "$root/scripts/programs.sh" | awk '{ printf "-p %s ", $1 }')
+	cd "$root"
+	# shellcheck disable=SC2086 # a list of options
+	HV_CONFIG_FILE=$etc/hyperv.toml ${CARGO:-cargo} build --locked --release --bins $packages
+}
+
+install_one() {
+	mode=$1 path=$2 source=$3
+	case $source in
+	rc.d) sh "$root/scripts/rc.d.sh" "${path##*/}" "$prefix" > "$temporary" ;;
+	"$programs"/*)
+		[ -x "$source" ] || {
+			echo "install: $source is missing, make build PREFIX=$prefix makes it" >&2
+			exit 66
+		}
+		cp "$source" "$temporary"
+		;;
+	"$root"/etc/devd/*) devd_rules "$source" > "$temporary" ;;
+	*) filled_in "$source" > "$temporary" ;;
+	esac
+	[ -d "$destdir${path%/*}" ] || install -d "$destdir${path%/*}"
+	# shellcheck disable=SC2046 # options or nothing
+	install $(owner) -m "$mode" "$temporary" "$destdir$path"
+}
+
+install_all() {
+	temporary=$(mktemp)
+	trap 'rm -f "$temporary"' EXIT
+	list | while read -r mode path source; do
+		install_one "$mode" "$path" "$source"
+	done
+	if [ -z "$destdir" ]; then
+		echo "Installed below $prefix. $etc/hyperv.toml.sample shows the settings; hv_kvp_daemon(8) and hyperv(7) say more."
+		echo "devd(8) reads its rules at its next start only: service devd restart"
+	fi
+}
+
+uninstall_all() {
+	list | while read -r _ path _; do
+		rm -f "$destdir$path"
+	done
+	# Only if nothing of the administrator's is in it.
+	rmdir "$destdir$prefix/libexec/hyperv" 2>/dev/null || :
+}
+
+case ${1-} in
+install) install_all ;;
+uninstall) uninstall_all ;;
+list) list ;;
+build) build ;;
+*)
+	sed -n 2,6p "$0" >&2
+	exit 64
+	;;
+esac

@@ -1,0 +1,16 @@
+#!/bin/sh
+# build.sh: natively what the cross-build shows from outside. The simulator, and so the tests of whole programs, are
+# for Linux.
+set -eu
+cd "$(dirname "$0")/../.."
+programs=$(sh scripts/programs.sh | awk '{ printf "-p %s ", $1 }')
+make build PREFIX=/usr/local
+if cargo clippy --version > /dev/null 2>&1; then
+	cargo clippy --locked -p hv_core --all-targets -- -D warnings
+	# shellcheck disable=SC2086 # a list of options
+	cargo clippy --locked --lib --bins $programs -- -D warnings
+fi
+cargo test --locked -p hv_core
+for program in $(sh scripts/programs.sh | awk '{ print $2 }'); do
+	"target/release/$program" -V
+done
