@@ -339,7 +339,12 @@ fn a_lock_that_another_program_keeps_costs_a_failed_answer_in_time() {
 
 #[test]
 fn a_lock_that_is_given_up_in_time_is_waited_for() {
-    let mut session = start();
+    let setup = Setup {
+        machine: Options { timeout: Some(Duration::from_secs(20)), ..Options::default() },
+        kvp_settings: "lock-wait-ms = 4000".to_owned(),
+        ..Setup::default()
+    };
+    let mut session = Session::start(&setup);
     assert!(session.host().set(1, "k", "before").unwrap().is_ok());
     let file = File::open(session.pool_file(1)).unwrap();
     file.lock().unwrap();

@@ -10,7 +10,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use hvsim::session::{Session, Setup};
-use hvsim::testing::{PATIENCE, command, next_line, outside, program};
+use hvsim::testing::{Options, PATIENCE, command, next_line, outside, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -52,6 +52,16 @@ fn status_line(pid: Pid, name: &str) -> String {
 fn daemons(session: &Session) -> Vec<Pid> {
     let processes = session.machine().unwrap().processes();
     processes.into_iter().filter(|pid| status_line(*pid, "Name:") == "hv_kvp_daemon").collect()
+}
+
+/// Under a kernel and a daemon that wait for as long as a loaded machine may need to give a lock up.
+fn patient() -> Setup {
+    let timeout = Some(Duration::from_secs(20));
+    Setup {
+        machine: Options { timeout, ..Options::default() },
+        kvp_settings: "lock-wait-ms = 4000".to_owned(),
+        ..Setup::default()
+    }
 }
 
 /// Ends the daemon of the session in the ordinary way.
@@ -170,7 +180,7 @@ fn a_second_instance_says_so_and_leaves_the_first_alone() {
 #[test]
 fn a_signal_ends_it_only_after_the_answer_in_hand() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let Some(mut session) = on_device(&Setup::default()) else { return };
+        let Some(mut session) = on_device(&patient()) else { return };
         assert!(session.host().set(0, "k", "before").unwrap().is_ok());
         let file = File::open(session.pool_file(0)).unwrap();
         file.lock().unwrap();
