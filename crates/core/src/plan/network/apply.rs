@@ -29,7 +29,7 @@ use crate::sys::network::NetworkSource;
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 const CLIENT_PAUSE: Duration = Duration::from_millis(5);
 /// How often a default route is tried again that another process changed meanwhile.
-const ROUTE_ATTEMPTS: u32 = 5;
+const ROUTE_ATTEMPTS: u32 = 20;
 
 /// Where the programs are and how long they may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,8 +191,9 @@ impl NetworkPort {
                 self.run_step(&step)
             };
             match result {
-                Err(ApplyError::Refused { .. })
-                    if self.snapshot()?.default_routes != routes && attempts.next().is_some() => {}
+                Err(ApplyError::Refused { message, .. })
+                    if (contradicts_facts(&message) || self.snapshot()?.default_routes != routes)
+                        && attempts.next().is_some() => {}
                 other => return other,
             }
         }
@@ -357,4 +358,10 @@ fn signal(pid: u32, signal: Signal) -> Result<(), ApplyError> {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(ApplyError::Client { pid, source: errno.into() }),
     }
+}
+
+/// Whether route(8) met a route, or none, where a look just before had seen otherwise (EEXIST, ESRCH): somebody else
+/// changed it in between, perhaps back again since.
+fn contradicts_facts(message: &str) -> bool {
+    message.contains("File exists") || message.contains("not in table")
 }
