@@ -1,8 +1,8 @@
 //! One simulated device file: what the FreeBSD kernel's `cdevsw` is for the real one.
 //!
 //! A device is a state machine that knows no file system and no clock: calls come in with the time, and
-//! what must happen later is told by [`DeviceFile::next_deadline`]. [`crate::fs`] mounts any number of
-//! them as files, [`crate::station::Station`] lets host and guest side share one.
+//! what must happen later is told by [`DeviceFile::next_deadline`]. [`crate::nodes`] makes files of any
+//! number of them, [`crate::station::Station`] lets host and guest side share one.
 
 use std::time::Instant;
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::control::{Command, Hello, KvpCommand, Latencies};
 use crate::device::Opener;
-use crate::fs::SharedDevice;
 use crate::kvp::{HostAnswer, HostRequest, KvpDevice};
+use crate::nodes::SharedDevice;
 use crate::station::{Station, lock};
 use crate::vss;
 
@@ -27,13 +27,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host for these devices, which are mounted at `devices`.
+    /// A host for these devices, which are in the directory `devices`.
     #[must_use]
     pub fn new(devices: PathBuf, kvp: Arc<Station<KvpDevice>>, vss: vss::Devices) -> Self {
         Self { devices, kvp, vss, started: Arc::default() }
     }
 
-    /// Every device, for the file system.
+    /// Every device, to be put in its place.
     #[must_use]
     pub fn shared_devices(&self) -> Vec<SharedDevice> {
         let vss::Devices { file_system, application, suspender } = &self.vss;

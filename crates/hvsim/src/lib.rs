@@ -41,21 +41,29 @@
 //!   memory for the missing bytes.
 //! * When the server ends, calls on the device fail with `ENOTCONN` or `ECONNABORTED`.
 
+#[cfg(target_os = "linux")]
 pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod control;
+#[cfg(target_os = "linux")]
 pub mod demo;
 pub mod device;
-pub mod fs;
 pub mod host;
+#[cfg(target_os = "linux")]
 pub mod in_process;
 pub mod kvp;
+#[cfg(target_os = "linux")]
 pub mod namespace;
+#[cfg(target_os = "linux")]
 pub mod network;
+pub mod nodes;
+#[cfg(target_os = "linux")]
 pub mod root;
 pub mod server;
+#[cfg(target_os = "linux")]
 pub mod session;
 pub mod station;
+#[cfg(target_os = "linux")]
 pub mod testing;
 pub mod vss;

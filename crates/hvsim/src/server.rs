@@ -1,4 +1,4 @@
-//! `hvsim serve`: mounts the devices, then does what clients say until a signal ends it.
+//! `hvsim serve`: puts the devices in their place, then does what clients say until a signal ends it.
 
 use std::fmt;
 use std::fs::{self, DirBuilder};
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::control::{Reply, device_dir, socket_path};
 use crate::host::Host;
 use crate::kvp::{KvpDevice, Settings};
-use crate::namespace::{self, NamespaceError};
-use crate::root::{Root, RootError};
+use crate::nodes::{Place, PlaceError};
 use crate::station::Station;
 use crate::vss;
 
@@ -47,21 +47,18 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
-    /// FUSE or namespaces cannot be used here.
-    Namespace(NamespaceError),
-    /// There is no root for FreeBSD's executables.
-    Root(RootError),
-    /// The FUSE connection failed.
-    Fuse(io::Error),
+    /// There is no place for the devices.
+    Place(PlaceError),
+    /// The signals that end the server cannot be waited for.
+    Signals(Errno),
 }
 
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Prepare { step, path, .. } => write!(f, "cannot {step} {}", path.display()),
-            Self::Namespace(error) => error.fmt(f),
-            Self::Root(error) => error.fmt(f),
-            Self::Fuse(_) => f.write_str("cannot serve FUSE requests"),
+            Self::Place(error) => error.fmt(f),
+            Self::Signals(_) => f.write_str("cannot block signals"),
         }
     }
 }
@@ -69,9 +66,9 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Prepare { source, .. } | Self::Fuse(source) => Some(source),
-            Self::Namespace(error) => error.source(),
-            Self::Root(error) => error.source(),
+            Self::Prepare { source, .. } => Some(source),
+            Self::Place(error) => error.source(),
+            Self::Signals(source) => Some(source),
         }
     }
 }
@@ -85,20 +82,17 @@ impl std::error::Error for ServeError {
 pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeError> {
     // Absolute, because programs that enter come from elsewhere.
     let dir = make_dir(&options.dir)?;
-    let devices = make_dir(&device_dir(&dir))?;
-    namespace::isolate().map_err(ServeError::Namespace)?;
-    if let Some(template) = &options.root {
-        make_root(template, &dir, options.vss.facts.as_deref()).map_err(ServeError::Root)?;
-    }
-    let fuse = namespace::mount_fuse(&devices).map_err(ServeError::Namespace)?;
+    make_dir(&device_dir(&dir))?;
+    let place = Place::prepare(options, &dir).map_err(ServeError::Place)?;
 
     // Before the first thread, which inherits the mask, so that the signals wait for `wait_for_end`.
     let signals = end_signals();
-    signals.thread_block().map_err(|error| ServeError::Fuse(error.into()))?;
+    signals.thread_block().map_err(ServeError::Signals)?;
 
     let kvp = Arc::new(Station::new(KvpDevice::new(options.kvp.clone())));
+    let devices = place.devices().to_owned();
     let host = Host::new(devices, kvp, vss::Devices::new(options.vss.clone()));
-    let _session = crate::fs::serve(host.shared_devices(), fuse).map_err(ServeError::Fuse)?;
+    let _served = place.serve(host.shared_devices()).map_err(ServeError::Place)?;
     let socket = socket_path(&dir);
     let listener = listen(&socket)?;
     thread::spawn(move || accept(&listener, &host));
@@ -110,17 +104,6 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     // The mount goes with the namespace, the socket would stay.
     let _ = fs::remove_file(socket);
     Ok(())
-}
-
-/// Before the devices are mounted, so that their mount is seen in the root as well.
-fn make_root(template: &Path, dir: &Path, facts: Option<&Path>) -> Result<(), RootError> {
-    let shared = dir.parent().unwrap_or(dir);
-    let root = Root::of_template(template)?;
-    // The simulated tools, which programs run, lie beside this program.
-    let tools = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_owned()));
-    root.assemble(&std::iter::once(shared.to_owned()).chain(tools).collect::<Vec<_>>())?;
-    root.show_devices(&device_dir(dir))?;
-    facts.map_or(Ok(()), |facts| root.serve_facts(facts))
 }
 
 fn make_dir(path: &Path) -> Result<PathBuf, ServeError> {
@@ -179,7 +162,7 @@ fn end_signals() -> SigSet {
 }
 
 fn wait_for_end(signals: &SigSet) {
-    while let Err(nix::errno::Errno::EINTR) = signals.wait() {}
+    while let Err(Errno::EINTR) = signals.wait() {}
 }
 
 fn end_with_stdin() {

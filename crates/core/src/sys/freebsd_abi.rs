@@ -220,6 +220,74 @@ abi_table! {
     /// `hw.machine_arch`.
     HW_MACHINE_ARCH: i32 = 11, "HW_MACHINE_ARCH";
 
+    // Character devices served by a program: fs/cuse/cuse_ioctl.h and fs/cuse/cuse_defs.h.
+    /// Waits for the next call of a client.
+    CUSE_GET_COMMAND: u64 = 0x4030_4300, "CUSE_IOCTL_GET_COMMAND";
+    /// Writes into the memory of the client.
+    CUSE_WRITE_DATA: u64 = 0x8018_4301, "CUSE_IOCTL_WRITE_DATA";
+    /// Reads from the memory of the client.
+    CUSE_READ_DATA: u64 = 0x8018_4302, "CUSE_IOCTL_READ_DATA";
+    /// Lets the client's call return.
+    CUSE_SYNC_COMMAND: u64 = 0x8004_4303, "CUSE_IOCTL_SYNC_COMMAND";
+    /// Gives the client's open file a number.
+    CUSE_SET_PFH: u64 = 0x8008_4307, "CUSE_IOCTL_SET_PFH";
+    /// Makes a device.
+    CUSE_CREATE_DEV: u64 = 0x8068_4308, "CUSE_IOCTL_CREATE_DEV";
+    /// Wakes everyone who polls a device of this server.
+    CUSE_SELWAKEUP: u64 = 0x8004_430c, "CUSE_IOCTL_SELWAKEUP";
+    /// Offset of what identifies the device, a pointer that the kernel does not follow.
+    CUSE_COMMAND_DEV: usize = 0, "offsetof(struct cuse_command, dev)";
+    /// Offset of the open file's number.
+    CUSE_COMMAND_HANDLE: usize = 16, "offsetof(struct cuse_command, per_file_handle)";
+    /// Offset of the address of the client's data.
+    CUSE_COMMAND_DATA: usize = 24, "offsetof(struct cuse_command, data_pointer)";
+    /// Offset of the size of a read or write, the number of an ioctl, the events of a poll.
+    CUSE_COMMAND_ARGUMENT: usize = 32, "offsetof(struct cuse_command, argument)";
+    /// Offset of the kind of call.
+    CUSE_COMMAND_KIND: usize = 40, "offsetof(struct cuse_command, command)";
+    /// Offset of the server's address.
+    CUSE_CHUNK_LOCAL: usize = 0, "offsetof(struct cuse_data_chunk, local_ptr)";
+    /// Offset of the client's address.
+    CUSE_CHUNK_PEER: usize = 8, "offsetof(struct cuse_data_chunk, peer_ptr)";
+    /// Offset of the number of bytes.
+    CUSE_CHUNK_LENGTH: usize = 16, "offsetof(struct cuse_data_chunk, length)";
+    /// Offset of the owner of a new device.
+    CUSE_CREATE_USER: usize = 8, "offsetof(struct cuse_create_dev, user_id)";
+    /// Offset of its group.
+    CUSE_CREATE_GROUP: usize = 12, "offsetof(struct cuse_create_dev, group_id)";
+    /// Offset of its mode.
+    CUSE_CREATE_MODE: usize = 16, "offsetof(struct cuse_create_dev, permissions)";
+    /// Offset of its name.
+    CUSE_CREATE_NAME: usize = 20, "offsetof(struct cuse_create_dev, devname)";
+    /// open(2).
+    CUSE_CMD_OPEN: u64 = 1, "CUSE_CMD_OPEN";
+    /// The last close(2) of an open file.
+    CUSE_CMD_CLOSE: u64 = 2, "CUSE_CMD_CLOSE";
+    /// read(2).
+    CUSE_CMD_READ: u64 = 3, "CUSE_CMD_READ";
+    /// write(2).
+    CUSE_CMD_WRITE: u64 = 4, "CUSE_CMD_WRITE";
+    /// ioctl(2).
+    CUSE_CMD_IOCTL: u64 = 5, "CUSE_CMD_IOCTL";
+    /// poll(2).
+    CUSE_CMD_POLL: u64 = 6, "CUSE_CMD_POLL";
+    /// Result of a poll: there is something to read.
+    CUSE_POLL_READ: i32 = 1, "CUSE_POLL_READ";
+    /// Result of a poll: the device is gone.
+    CUSE_POLL_ERROR: i32 = 4, "CUSE_POLL_ERROR";
+    /// The client's call fails with EBUSY.
+    CUSE_ERR_BUSY: i32 = -1, "CUSE_ERR_BUSY";
+    /// It fails with EWOULDBLOCK.
+    CUSE_ERR_WOULDBLOCK: i32 = -2, "CUSE_ERR_WOULDBLOCK";
+    /// It fails with EINVAL.
+    CUSE_ERR_INVALID: i32 = -3, "CUSE_ERR_INVALID";
+    /// It fails with ENOMEM.
+    CUSE_ERR_NO_MEMORY: i32 = -4, "CUSE_ERR_NO_MEMORY";
+    /// It fails with EFAULT.
+    CUSE_ERR_FAULT: i32 = -5, "CUSE_ERR_FAULT";
+    /// It fails with ENXIO.
+    CUSE_ERR_OTHER: i32 = -7, "CUSE_ERR_OTHER";
+
     // errno(2).
     /// Not permitted: a read before registration; UFSSUSPEND in a jail.
     EPERM: i32 = 1, "EPERM";
@@ -264,6 +332,8 @@ pub const HEADERS: &[&str] = &[
     "ufs/ufs/dinode.h",
     "ufs/ffs/fs.h",
     "dev/hyperv/hv_snapshot.h",
+    "fs/cuse/cuse_defs.h",
+    "fs/cuse/cuse_ioctl.h",
     "errno.h",
     "stddef.h",
     "stdint.h",

@@ -7,6 +7,8 @@
 #![expect(unsafe_code, reason = "system calls without a safe wrapper are made here and nowhere else")]
 
 pub mod clock;
+#[cfg(target_os = "freebsd")]
+pub mod cuse;
 pub mod file_lock;
 pub mod file_watch;
 pub mod freebsd_abi;

@@ -1,6 +1,6 @@
 //! `hvsim host`: plays the host against a running server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lexopt::prelude::*;
@@ -34,8 +34,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     if let [kind, verb, rest @ ..] = arguments.words.as_slice()
         && kind == "vf"
     {
-        let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-        return crate::network::cli::host(&dir, verb, &rest);
+        return change_vf(&dir, verb, rest);
     }
     let mut words = arguments.words.iter().map(String::as_str);
     let limit = arguments.limit.unwrap_or(DEFAULT_LIMIT);
@@ -50,6 +49,17 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     };
     let mut client = Client::connect(&dir)?.with_limit(limit);
     perform(action, &mut client, &arguments)
+}
+
+#[cfg(target_os = "linux")]
+fn change_vf(dir: &Path, verb: &str, rest: &[String]) -> Result<(), Failure> {
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    crate::network::cli::host(dir, verb, &rest)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn change_vf(_dir: &Path, _verb: &str, _rest: &[String]) -> Result<(), Failure> {
+    Err(super::only_on_linux("vf"))
 }
 
 enum Action {

@@ -1,8 +1,11 @@
 //! The program `hvsim`: its subcommands, their options and what they print.
 
+#[cfg(target_os = "linux")]
 mod bench;
+#[cfg(target_os = "linux")]
 mod demo;
 mod host;
+#[cfg(target_os = "linux")]
 mod run;
 mod serve;
 mod vss;
@@ -24,7 +27,8 @@ hvsim: a simulated Hyper-V host
 usage:
   hvsim serve --dir DIR [--timeout SECONDS] [--vss-timeout SECONDS] [--facts DIR]
               [--adapter hnN=GUID]… [--root TEMPLATE] [--while-stdin]
-      Mount the device files at DIR/dev in a private namespace and serve them until a signal comes.
+      Mount the device files at DIR/dev in a private namespace and serve them until a signal comes. On FreeBSD
+      they are made in /dev by cuse(3), and /dev/ufssuspend is the kernel's own; only serve and host work there.
       --timeout      how long the kernel waits for the key-value daemon (5)
       --vss-timeout  how long it waits for the backup daemons, together (15)
       --facts        the guest's facts; its file `mounts` is the mount table that ufssuspend knows
@@ -137,13 +141,25 @@ fn dispatch(arguments: Vec<OsString>) -> Result<(), Failure> {
 fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
     match name {
         "serve" => serve::run(parser),
-        "run" => run::run(parser),
         "host" => host::run(parser),
+        #[cfg(target_os = "linux")]
+        "run" => run::run(parser),
+        #[cfg(target_os = "linux")]
         "demo" => demo::run(parser),
+        #[cfg(target_os = "linux")]
         "bench" => bench::run(parser),
+        #[cfg(target_os = "linux")]
         "network" => crate::network::cli::run(parser),
+        #[cfg(not(target_os = "linux"))]
+        "run" | "demo" | "bench" | "network" => Err(only_on_linux(name)),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
+}
+
+/// What needs namespaces, FUSE or the simulated network.
+#[cfg(not(target_os = "linux"))]
+fn only_on_linux(what: &str) -> Failure {
+    Failure::Unavailable(format!("{what} works on Linux only; here the devices of hvsim serve are in /dev"))
 }
 
 /// The option that every subcommand needs.

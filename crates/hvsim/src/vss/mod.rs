@@ -8,11 +8,13 @@ pub mod backup;
 pub mod control;
 mod driver;
 mod host;
+#[cfg(target_os = "linux")]
 pub mod in_process;
 mod machine;
 mod message;
 mod node;
 mod process;
+#[cfg(target_os = "linux")]
 pub mod session;
 mod suspension;
 pub mod timeline;

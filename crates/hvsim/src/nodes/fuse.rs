@@ -19,11 +19,9 @@ use fuser::{
     Session, SessionACL, TimeOrNow, WriteFlags,
 };
 
+use super::SharedDevice;
 use crate::device::{DeviceFile, Handle, Opener, ReadCall, ReadOutcome, Readiness};
 use crate::station::{Station, lock};
-
-/// A device that the guest and the host side share.
-pub type SharedDevice = Arc<Station<dyn DeviceFile>>;
 
 /// A detached node must be gone at the next look.
 const NO_CACHING: Duration = Duration::ZERO;
@@ -35,7 +33,7 @@ const FIRST_NODE: u64 = 2;
 ///
 /// # Errors
 /// The kernel's first message could not be read or is of another age.
-pub fn serve(devices: Vec<SharedDevice>, fuse: OwnedFd) -> io::Result<BackgroundSession> {
+pub(super) fn serve(devices: Vec<SharedDevice>, fuse: OwnedFd) -> io::Result<BackgroundSession> {
     let nodes = devices.into_iter().map(Node::new).collect();
     let directory = Directory { nodes, next_handle: AtomicU64::new(1) };
     Session::from_fd(directory, fuse, SessionACL::All, Config::default())?.spawn()

@@ -1,0 +1,120 @@
+//! The devices at their real names in `/dev`.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use hv_core::sys::cuse::{ClientCall, CuseServer};
+
+use super::SharedDevice;
+use super::cuse::{self, Call, Kernel};
+use crate::server::Options;
+
+/// The kernel's own: what is suspended is real.
+const NOT_SIMULATED: &str = "ufssuspend";
+
+/// Why there is no place for the devices.
+#[derive(Debug)]
+pub enum PlaceError {
+    /// `/dev/cuse` cannot be opened.
+    Open(io::Error),
+    /// A device cannot be made.
+    Create {
+        /// Its name below `/dev`.
+        name: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A root for FreeBSD's executables was asked for.
+    Root,
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(source) => {
+                let advice = match source.kind() {
+                    io::ErrorKind::NotFound => ": load the kernel's module with \"kldload cuse\"",
+                    io::ErrorKind::PermissionDenied => ": only root may",
+                    _ => "",
+                };
+                write!(f, "cannot open /dev/cuse{advice}")
+            }
+            Self::Create { name, .. } => {
+                write!(f, "cannot make /dev/{name}, which another hvsim or Hyper-V itself may have made")
+            }
+            Self::Root => f.write_str("--root is for FreeBSD's executables on Linux"),
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Open(source) | Self::Create { source, .. } => Some(source),
+            Self::Root => None,
+        }
+    }
+}
+
+/// The devices are there.
+#[derive(Debug)]
+pub(crate) struct Served;
+
+/// Where the devices will be.
+#[derive(Debug)]
+pub(crate) struct Place(CuseServer);
+
+impl Place {
+    /// Opens the kernel's side.
+    pub(crate) fn prepare(options: &Options, _dir: &Path) -> Result<Self, PlaceError> {
+        if options.root.is_some() {
+            return Err(PlaceError::Root);
+        }
+        CuseServer::open().map(Self).map_err(PlaceError::Open)
+    }
+
+    /// The directory of the devices.
+    #[expect(clippy::unused_self, reason = "the other platform's is not constant")]
+    pub(crate) fn devices(&self) -> &Path {
+        Path::new("/dev")
+    }
+
+    /// Serves the devices until the process ends.
+    pub(crate) fn serve(self, mut devices: Vec<SharedDevice>) -> Result<Served, PlaceError> {
+        devices.retain(|device| device.peek(|device, _| device.name()) != NOT_SIMULATED);
+        for (number, device) in devices.iter().enumerate() {
+            let (name, mode) = device.peek(|device, _| (device.name(), device.mode()));
+            self.0.create(number, name, mode).map_err(|source| PlaceError::Create { name, source })?;
+        }
+        cuse::serve(devices, self.0);
+        Ok(Served)
+    }
+}
+
+impl Kernel for CuseServer {
+    fn next(&self) -> io::Result<Call> {
+        let ClientCall { device, handle, kind, argument, data } = CuseServer::next(self)?;
+        Ok(Call { device, handle, kind, argument, data })
+    }
+
+    fn set_handle(&self, handle: usize) -> io::Result<()> {
+        CuseServer::set_handle(self, handle)
+    }
+
+    fn copy_in(&self, call: &Call, bytes: &mut [u8]) -> io::Result<()> {
+        CuseServer::copy_in(self, call.data, bytes)
+    }
+
+    fn copy_out(&self, call: &Call, bytes: &[u8]) -> io::Result<()> {
+        CuseServer::copy_out(self, call.data, bytes)
+    }
+
+    fn finish(&self, result: i32) -> io::Result<()> {
+        CuseServer::finish(self, result)
+    }
+
+    fn wake_pollers(&self) -> io::Result<()> {
+        CuseServer::wake_pollers(self)
+    }
+}

@@ -1,0 +1,87 @@
+//! A directory of devices in a mount namespace of its own.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use fuser::BackgroundSession;
+
+use super::{SharedDevice, fuse};
+use crate::control::device_dir;
+use crate::namespace::{self, NamespaceError};
+use crate::root::{Root, RootError};
+use crate::server::Options;
+
+/// Why there is no place for the devices.
+#[derive(Debug)]
+pub enum PlaceError {
+    /// FUSE or namespaces cannot be used here.
+    Namespace(NamespaceError),
+    /// There is no root for FreeBSD's executables.
+    Root(RootError),
+    /// The FUSE connection failed.
+    Fuse(io::Error),
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(error) => error.fmt(f),
+            Self::Root(error) => error.fmt(f),
+            Self::Fuse(_) => f.write_str("cannot serve FUSE requests"),
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Namespace(error) => error.source(),
+            Self::Root(error) => error.source(),
+            Self::Fuse(source) => Some(source),
+        }
+    }
+}
+
+/// Where the devices will be.
+#[derive(Debug)]
+pub(crate) struct Place {
+    devices: PathBuf,
+    fuse: OwnedFd,
+}
+
+impl Place {
+    /// Mounts `DIR/dev`, which exists, in namespaces of this process's own. To be called while it has one thread; after
+    /// an error it may be half moved into a namespace.
+    pub(crate) fn prepare(options: &Options, dir: &Path) -> Result<Self, PlaceError> {
+        let devices = device_dir(dir);
+        namespace::isolate().map_err(PlaceError::Namespace)?;
+        if let Some(template) = &options.root {
+            make_root(template, dir, options.vss.facts.as_deref()).map_err(PlaceError::Root)?;
+        }
+        let fuse = namespace::mount_fuse(&devices).map_err(PlaceError::Namespace)?;
+        Ok(Self { devices, fuse })
+    }
+
+    /// The directory of the devices.
+    pub(crate) fn devices(&self) -> &Path {
+        &self.devices
+    }
+
+    /// Serves the devices until the result is dropped.
+    pub(crate) fn serve(self, devices: Vec<SharedDevice>) -> Result<BackgroundSession, PlaceError> {
+        fuse::serve(devices, self.fuse).map_err(PlaceError::Fuse)
+    }
+}
+
+/// Before the devices are mounted, so that their mount is seen in the root as well.
+fn make_root(template: &Path, dir: &Path, facts: Option<&Path>) -> Result<(), RootError> {
+    let shared = dir.parent().unwrap_or(dir);
+    let root = Root::of_template(template)?;
+    // The simulated tools, which programs run, lie beside this program.
+    let tools = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_owned()));
+    root.assemble(&std::iter::once(shared.to_owned()).chain(tools).collect::<Vec<_>>())?;
+    root.show_devices(&device_dir(dir))?;
+    facts.map_or(Ok(()), |facts| root.serve_facts(facts))
+}
