@@ -48,15 +48,17 @@ make_template() {
 	done
 }
 
-# The unit tests of hv_core, where all that is FreeBSD's own is, as an executable for FreeBSD. Left out is what the
-# root cannot give: kqueue(2), the arguments of a process by sysctl(3), and locks of fcntl(2) and flock(2) that
-# exclude each other.
+# The unit tests of hv_core, where all that is FreeBSD's own is, and of the simulator as far as it runs on FreeBSD, as
+# executables for FreeBSD. Left out is what the root cannot give: kqueue(2), the arguments of a process by sysctl(3), and
+# locks of fcntl(2) and flock(2) that exclude each other.
 unit_tests() {
-	executable=$(FREEBSD_STD=std,test,panic_abort,panic_unwind sh "$root/scripts/freebsd-cargo.sh" x86_64 \
-		test --locked --no-run -p hv_core --lib --message-format=json |
-		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
-	target/debug/hvsim run --root "$template" --share "$(dirname "$executable")" -- "$executable" \
-		--skip file_watch --skip a_real_process_must_live --skip a_lock_of_another_program
+	for package in hv_core hvsim; do
+		executable=$(FREEBSD_STD=std,test,panic_abort,panic_unwind sh "$root/scripts/freebsd-cargo.sh" x86_64 \
+			test --locked --no-run -p $package --lib --message-format=json |
+			sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+		target/debug/hvsim run --root "$template" --share "$(dirname "$executable")" -- "$executable" \
+			--skip file_watch --skip a_real_process_must_live --skip a_lock_of_another_program
+	done
 }
 
 # Left out: tests whose subject is the end of a real dhclient(8), which need a process's arguments, too; locks of both

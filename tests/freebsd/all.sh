@@ -7,12 +7,13 @@ if [ "$(uname -s)" != FreeBSD ] || [ "$(id -u)" != 0 ]; then
 	echo "all.sh: this changes the machine: root on FreeBSD only" >&2
 	exit 69
 fi
-[ $# -gt 0 ] || set -- build install rcd devd
+[ $# -gt 0 ] || set -- build install rcd devd kvp vss lagg
 command -v cargo > /dev/null 2>&1 || env ASSUME_ALWAYS_YES=yes pkg install -y rust
 failed=
 for step; do
 	echo "=== $step ($(uname -r))"
-	if ! sh "$here/$step.sh"; then
+	# Each command is shown: nobody can look at the machine afterwards.
+	if ! sh -x "$here/$step.sh"; then
 		failed="$failed $step"
 	fi
 done

@@ -1,25 +1,25 @@
-//! The simulated Hyper-V host: the guest's device files on Linux, and a host that talks through them.
+//! The simulated Hyper-V host: the guest's device files, and a host that talks through them.
 //!
 //! ```text
 //!  host                                  │ guest
 //!  hvsim host, tests ── control.sock ──> │
 //!        (client)        (server)        │
 //!                            │           │
-//!                     Station<KvpDevice> ── fs (FUSE) ── DIR/dev/hv_kvp_dev ── hv_kvp_daemon
+//!                     Station<KvpDevice> ── nodes (FUSE) ── DIR/dev/hv_kvp_dev ── hv_kvp_daemon
 //!                                        │       or in_process::KvpPort, inside a test
 //! ```
 //!
 //! * [`kvp`] is the driver's state machine, with the driver's conversions and mistakes. It records whatever
-//!   the guest's program does against the contract of the device; [`testing`] makes a test fail for it.
+//!   the guest's program does against the contract of the device; `testing` makes a test fail for it.
 //! * [`device`] is what a device file must offer, [`station`] lets both sides share one. A further device is
 //!   a further [`device::DeviceFile`], named in [`host::Host`].
-//! * [`fs`] makes files of them, [`namespace`] the private mount, [`server`] and [`client`] the host's side.
-//! * [`in_process`] is the fallback where FUSE cannot be used: the same device without the file.
-//! * [`cli`] is the program `hvsim`, [`mod@bench`] its measurements.
+//! * [`nodes`] makes files of them, `namespace` the private mount, [`server`] and [`client`] the host's side.
+//! * `in_process` is the fallback where FUSE cannot be used: the same device without the file.
+//! * [`cli`] is the program `hvsim`, `bench` its measurements.
 //!
 //! # What it needs
 //!
-//! Linux: FUSE and namespaces have no equal elsewhere. `/dev/fuse` must be there (the kernel's module `fuse`; a
+//! Linux; on FreeBSD the two subcommands that make a host, see below. `/dev/fuse` must be there (the kernel's module `fuse`; a
 //! container must be given the device), and
 //!
 //! * as root: the right to mount (`CAP_SYS_ADMIN`), or user namespaces as below;
@@ -32,9 +32,15 @@
 //! programs that `hvsim run` starts see it, nobody else does, and it is gone with the last of them, also after
 //! `kill -9`.
 //!
-//! # Where it differs from FreeBSD
+//! # On FreeBSD
 //!
-//! * The nodes are regular files, not character devices, which Linux would take to its own drivers.
+//! `hvsim serve` makes `/dev/hv_kvp_dev`, `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` by cuse(3), as root, where the kernel
+//! itself has not made them; `/dev/ufssuspend` is the kernel's, so what is frozen is. `hvsim host` works as on Linux. All
+//! that starts processes or plays a network is missing. `tests/freebsd` uses this.
+//!
+//! # Where it differs from the drivers
+//!
+//! * On Linux the nodes are regular files, not character devices, which it would take to its own drivers.
 //! * A second opener gets `EBUSY`, not the negated number that FreeBSD's driver returns.
 //! * An answer before any request ever makes the kernel fault; here it fails with `EFAULT`.
 //! * A registration of a wrong size fails with `EINVAL`. The driver takes it, and reads what happened to be in
