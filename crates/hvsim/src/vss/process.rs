@@ -81,7 +81,8 @@ fn written_file(pid: u32, number: &str, link: &Path, simulators: &[&str]) -> Opt
     fs::metadata(link).is_ok_and(|metadata| metadata.is_file()).then(|| fs::read_link(link).ok()).flatten()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::process::{Command, Stdio};
