@@ -17,7 +17,7 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall dist port pkg deny test test-freebsd freebsd-vm bench bench-kvp bench-vss bench-vf \
+.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm bench bench-kvp bench-vss bench-vf \
 	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
@@ -29,7 +29,7 @@ help:
 	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
 	@echo 'make build, make install, make uninstall   (PREFIX=/usr/local or /usr, DESTDIR=)'
 	@echo 'make dist, make port, make pkg   source with vendored crates, directory for the ports tree, package for amd64'
-	@echo 'make deny      what deny.toml says of the crates (needs cargo-deny)'
+	@echo 'make deny      what deny.toml says of the crates (needs cargo-deny); make deny-advisories asks RustSec as well'
 	@echo 'make lint      format, clippy, documentation, manual pages and shell scripts, each without a warning'
 	@echo 'make doc       the API documentation, private items included'
 	@echo 'make clean     removes everything that was built'
@@ -69,6 +69,11 @@ pkg:
 deny:
 	@sh scripts/need.sh cargo-deny
 	cargo-deny --offline check bans licenses sources
+
+# Fetches the RustSec database.
+deny-advisories:
+	@sh scripts/need.sh cargo-deny
+	cargo-deny check advisories
 
 # On a FreeBSD kernel, in QEMU; IMAGE is a disk image that lets root in, see tests/freebsd/README.md.
 freebsd-vm:

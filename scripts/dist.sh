@@ -2,7 +2,7 @@
 # dist.sh: makes dist/hyperv-guest-VERSION.tar.gz, the source of the commit that is checked out with all crates in
 # vendor/, so that it builds without a network. The same commit gives the same bytes: entries are sorted, belong to
 # nobody and have the time of the commit.
-# dist.sh --check: makes it twice, compares, and lets cargo resolve and check a program from the second one offline.
+# dist.sh --check: makes it twice, compares, and lets cargo resolve and check the programs from the second one offline.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
@@ -51,9 +51,11 @@ case ${1-} in
 	cmp "dist/$name.tar.gz" "$scratch/again.tar.gz"
 	tar -xzf "$scratch/again.tar.gz" -C "$scratch"
 	cd "$scratch/$name"
+	packages=$(sh scripts/programs.sh | awk '{ printf "-p %s ", $1 }')
 	# A home without a cache: what is not in the tarball is not there.
+	# shellcheck disable=SC2086 # a list of options
 	CARGO_HOME=$scratch/home CARGO_TARGET_DIR=$scratch/target RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup} \
-		cargo check --offline --locked --quiet -p kvp-daemon --bins
+		cargo check --offline --locked --quiet $packages --bins
 	echo "dist: $name.tar.gz is reproducible and builds offline"
 	;;
 *)

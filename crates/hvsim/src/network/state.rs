@@ -267,6 +267,12 @@ impl Root {
         Ok(result)
     }
 
+    /// Writes the facts anew, after something else than the state has changed.
+    pub(super) fn refresh_facts(&self) -> io::Result<()> {
+        let _lock = self.lock()?;
+        self.store(&self.load()?)
+    }
+
     /// Holds others off until it is dropped.
     pub(super) fn lock(&self) -> io::Result<File> {
         let file = File::options().create(true).append(true).open(self.path("network/lock"))?;
@@ -289,7 +295,8 @@ impl Root {
         self.replace("network/state.json", &text)?;
         self.replace("facts/ifaddrs", super::facts::ifaddrs(state).as_bytes())?;
         self.replace("facts/routes", super::facts::routes(state).as_bytes())?;
-        self.replace("facts/sysctl", super::facts::sysctls(state).as_bytes())?;
+        let processes = super::facts::processes(&self.path("var/run/dhclient"));
+        self.replace("facts/sysctl", (super::facts::sysctls(state) + &processes).as_bytes())?;
         fs::remove_file(self.path("network/unfinished"))
     }
 

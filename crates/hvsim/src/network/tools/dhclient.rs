@@ -110,6 +110,7 @@ fn keep(root: &Root, interface: &str) -> io::Result<()> {
         std::process::exit(0);
     });
     fs::write(pid_file(root, interface), std::process::id().to_string())?;
+    root.refresh_facts()?;
     tell("serving")?;
     let Some(address) = obtain(root, interface)? else {
         give_up(root, interface);
@@ -199,5 +200,6 @@ fn give_up(root: &Root, interface: &str) {
     let file = pid_file(root, interface);
     if fs::read_to_string(&file).is_ok_and(|text| text == std::process::id().to_string()) {
         let _ = fs::remove_file(file);
+        let _ = root.refresh_facts();
     }
 }
