@@ -16,7 +16,7 @@ use hv_core::sys::network::NetworkSource;
 use hv_core::sys::signals::Signals;
 use hv_core::vf::load::{self, LoadError};
 use hv_core::vf::lock::{Lock, LockError};
-use hv_core::vf::plan::{PlanError, plan_down, plan_up};
+use hv_core::vf::plan::{PlanError, plan_down, plan_up, plan_without_vf};
 
 use options::{Command, Options};
 
@@ -121,6 +121,7 @@ fn start(options: &Options) -> ExitCode {
             let text = format!("{}: {}", options.hn, error_chain(&error));
             eprintln!("{NAME}: {text}");
             log::error!("{text}");
+            job.recover(&error);
             Exit::Failure.into()
         }
     }
@@ -155,7 +156,8 @@ impl Job<'_> {
         let hn = &self.options.hn;
         let settings = &self.config.network;
         if self.options.down {
-            let mut facts = load::load_facts(settings, &self.source, hn, None)?;
+            let vf = load::load_vf(&self.source.facts, hn)?;
+            let mut facts = load::load_facts(settings, &self.source, hn, vf)?;
             facts.interrupted = interrupted;
             return plan_down(hn, &facts).map(Some).map_err(Error::Plan);
         }
@@ -188,13 +190,48 @@ impl Job<'_> {
             log::warn!("cannot defer signals: {error}");
         }
         lock.begin()?;
-        let subject = self.options.hn.to_string();
-        let mut port = NetworkPort::new(self.config.network.clone(), self.source.clone(), &subject);
-        let result = plan.run(&mut port);
+        let result = plan.run(&mut self.port());
         if result.as_ref().err().is_none_or(|failed| failed.left_behind.is_empty()) {
             lock.finish()?;
         }
         result.map_err(|failed| Error::Failed(Box::new(failed)))
+    }
+
+    /// While a VF is up the kernel delivers to it, so after a hand-over that failed hn would be there without traffic. Who
+    /// has the lock will see to that, and taking apart ends with what was there.
+    fn recover(&self, error: &Error) {
+        if self.options.print || self.options.down || matches!(error, Error::Lock(_)) {
+            return;
+        }
+        if let Err(error) = self.leave_to_hn() {
+            self.complain(&format!("cannot leave the network to it: {}", error_chain(&error)));
+        }
+    }
+
+    fn leave_to_hn(&self) -> Result<(), Error> {
+        let vf = load::load_vf(&self.source.facts, &self.options.hn)?;
+        let facts = load::load_network(&self.config.network, &self.source, vf)?;
+        let plan = plan_without_vf(&facts);
+        if plan.is_empty() {
+            return Ok(());
+        }
+        plan.run(&mut self.port()).map_err(|failed| Error::Failed(Box::new(failed)))?;
+        let vf = facts.vf.as_ref().map_or("the VF", |vf| vf.as_str());
+        let hn = &self.options.hn;
+        self.complain(&format!(
+            "{vf} is down now, so that {hn} has the network; \"{NAME} {hn}\" tries again"
+        ));
+        Ok(())
+    }
+
+    fn complain(&self, text: &str) {
+        eprintln!("{NAME}: {}: {text}", self.options.hn);
+        log::warn!("{}: {text}", self.options.hn);
+    }
+
+    fn port(&self) -> NetworkPort {
+        let subject = self.options.hn.to_string();
+        NetworkPort::new(self.config.network.clone(), self.source.clone(), &subject)
     }
 
     /// The lines that the log of a real run shows.

@@ -88,14 +88,30 @@ pub(super) fn separate_keywords(words: Vec<String>) -> (Vec<String>, Vec<String>
     (keywords, others)
 }
 
-/// Finds the address that `words` set.
+/// Finds the address that `words` set: it stands behind the address family, or where none is given in the first word that is an
+/// address and not the value of an option.
 pub(super) fn interpret(words: Vec<String>) -> Result<IfconfigArguments, ArgumentError> {
-    let start = usize::from(words.first().is_some_and(|word| matches!(word.as_str(), "inet" | "inet6")));
-    let address = match words.get(start) {
-        Some(word) => read_address(word, words.get(start + 1..).unwrap_or_default())?,
+    let is_value = |place: usize| {
+        let before = place.checked_sub(1).and_then(|before| words.get(before));
+        before.is_some_and(|word| matches!(word.as_str(), "netmask" | "broadcast" | "dstaddr"))
+    };
+    let place = match words.iter().position(|word| is_address_family(word)) {
+        Some(family) => Some(family + 1),
+        None => (0..words.len()).find(|place| !is_value(*place) && is_address(&words[*place])),
+    };
+    let address = match place.and_then(|place| Some((words.get(place)?, words.get(place + 1..)?))) {
+        Some((word, rest)) => read_address(word, rest)?,
         None => None,
     };
     Ok(IfconfigArguments { words, address })
+}
+
+pub(super) fn is_address_family(word: &str) -> bool {
+    matches!(word, "inet" | "inet6")
+}
+
+fn is_address(word: &str) -> bool {
+    word.split(['/', '%']).next().is_some_and(|text| text.parse::<IpAddr>().is_ok())
 }
 
 /// The address of `word`, whose prefix length may stand in one of the words behind it.
@@ -246,6 +262,11 @@ mod tests {
             ("inet6 fd00::5 prefixlen 48", Some("fd00::5/48")),
             ("inet6 fd00::5", Some("fd00::5/64")),
             ("inet6 fe80::5%hn0/64", Some("fe80::5/64")),
+            ("mtu 1500 10.0.0.5 netmask 255.255.255.0", Some("10.0.0.5/24")),
+            ("mtu 1500 inet 10.0.0.5/24 up", Some("10.0.0.5/24")),
+            ("up netmask 255.255.255.0 10.0.0.5/24", Some("10.0.0.5/24")),
+            ("up inet6 fd00::5/64", Some("fd00::5/64")),
+            ("inet host.example.org netmask 255.255.255.0", None),
             ("mtu 9000", None),
             ("inet6 accept_rtadv", None),
             ("inet", None),

@@ -52,6 +52,11 @@ impl Facts {
         routes.filter(|route| &route.interface == name).map(|route| route.gateway).collect()
     }
 
+    /// The interface that is a vlan(4) over `parent`.
+    pub(super) fn vlan_over(&self, parent: &InterfaceName) -> Option<&InterfaceName> {
+        self.links.iter().find(|(_, link)| link.vlan_parent.as_ref() == Some(parent)).map(|(name, _)| name)
+    }
+
     /// The lagg of which the interface is a port.
     pub(super) fn lagg_of_port(&self, port: &InterfaceName) -> Option<&InterfaceName> {
         let has = |link: &Link| link.lagg.as_ref().is_some_and(|lagg| lagg.ports.contains(port));

@@ -107,10 +107,22 @@ pub fn load_facts(
     vf: Option<InterfaceName>,
 ) -> Result<Facts, LoadError> {
     let rc_conf = load_rc_conf(settings, &[hn.name(), hn.lagg()])?;
+    Ok(Facts { rc_conf, ..load_network(settings, source, vf)? })
+}
+
+/// The facts without rc.conf(5). Starts one process.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load_network(
+    settings: &Network,
+    source: &NetworkSource,
+    vf: Option<InterfaceName>,
+) -> Result<Facts, LoadError> {
     let output = run(Program::new(&settings.ifconfig, settings.command_limit()), "interfaces")?;
     let links = parse_ifconfig(&String::from_utf8_lossy(&output));
     let network = source.snapshot().map_err(LoadError::Network)?;
-    Ok(Facts { vf, network, links, rc_conf, interrupted: false })
+    Ok(Facts { vf, network, links, ..Facts::default() })
 }
 
 /// The variables of rc.conf(5) that configure `interfaces`, whose names consist of letters and digits.

@@ -3,15 +3,18 @@
 //! A plan is the difference between what is and what should be. So it is empty when everything is right, and what a
 //! killed run left half-done is completed by the next one.
 
+mod target;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use super::HnInterface;
 use super::facts::{Facts, is_ipv6_link_local};
-use super::rc_conf::{Lease, RcConfError, Wanted};
+use super::rc_conf::{Lease, RcConfError};
 use crate::net::{InterfaceAddress, InterfaceName};
 use crate::plan::Plan;
 use crate::plan::network::{IfconfigArguments, Ipv6Options, Lagg, NetworkStep as Step};
+use target::{Target, decided};
 
 /// Why there can be no plan. Nothing has been touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,13 @@ pub enum PlanError {
     BadVf(InterfaceName),
     /// hnN itself does not exist.
     Missing(InterfaceName),
+    /// hnN carries a vlan(4), which receives nothing any more once hnN is a port.
+    HasVlan {
+        /// hnN.
+        hn: InterfaceName,
+        /// The vlan.
+        vlan: InterfaceName,
+    },
     /// A value of rc.conf.
     RcConf(RcConfError),
 }
@@ -42,6 +52,9 @@ impl fmt::Display for PlanError {
             Self::PortOfOther { port, lagg } => write!(f, "{port} is a port of {lagg} already"),
             Self::BadVf(vf) => write!(f, "{vf} cannot be used as VF"),
             Self::Missing(hn) => write!(f, "{hn} does not exist"),
+            Self::HasVlan { hn, vlan } => {
+                write!(f, "{hn} carries {vlan}, which would receive nothing with {hn} in a lagg")
+            }
             Self::RcConf(error) => error.fmt(f),
         }
     }
@@ -67,14 +80,25 @@ pub fn plan_up(hn: &HnInterface, facts: &Facts) -> Result<Option<Plan<Step>>, Pl
     if facts.interface(hn.name()).is_none() {
         return Err(PlanError::Missing(hn.name().clone()));
     }
-    let existing = own_lagg(hn, facts)?;
+    let existing = match (own_lagg(hn, facts), failover_over(hn, vf, facts)) {
+        (Err(PlanError::ForeignLagg(_)), Some(lagg)) => {
+            return Ok(Some(
+                Up { hn, vf, facts, target: Target::default(), existing: Some(lagg) }.complete(),
+            ));
+        }
+        (existing, _) => existing?,
+    };
     for port in [hn.name(), vf] {
         if let Some(lagg) = facts.lagg_of_port(port).filter(|lagg| *lagg != hn.lagg()) {
             return Err(PlanError::PortOfOther { port: port.clone(), lagg: lagg.clone() });
         }
     }
+    if let (None, Some(vlan)) = (&existing, facts.vlan_over(hn.name())) {
+        return Err(PlanError::HasVlan { hn: hn.name().clone(), vlan: vlan.clone() });
+    }
     let wanted = facts.rc_conf.wanted_for_lagg(hn.lagg(), hn.name())?;
-    Ok(Some(Up { hn, vf, facts, wanted, existing }.plan()))
+    let target = Target::with_live(wanted, facts, (hn.name(), hn.lagg()), decided(hn, facts)?);
+    Ok(Some(Up { hn, vf, facts, target, existing }.plan()))
 }
 
 /// The plan that takes the lagg of `hn` apart and gives `hn` its configuration back. Empty if there is no lagg, unless a
@@ -88,7 +112,28 @@ pub fn plan_down(hn: &HnInterface, facts: &Facts) -> Result<Plan<Step>, PlanErro
         return Ok(Plan::default());
     }
     let wanted = facts.rc_conf.wanted(hn.name())?;
-    Ok(Down { hn, facts, wanted, existing }.plan())
+    let target = Target::with_live(wanted, facts, (hn.lagg(), hn.name()), decided(hn, facts)?);
+    Ok(Down { hn, facts, target, existing }.plan())
+}
+
+/// The plan that leaves the network to `hn` where joining it and its VF has failed: while a VF is up, `hn` has no carrier.
+/// Empty where the VF is down or serves for something: as a port, or with addresses of its own.
+#[must_use]
+pub fn plan_without_vf(facts: &Facts) -> Plan<Step> {
+    let mut plan = Plan::default();
+    let idle = |vf: &&InterfaceName| {
+        facts.lagg_of_port(vf).is_none() && facts.addresses(vf).iter().all(is_ipv6_link_local)
+    };
+    if let Some(vf) = facts.vf.as_ref().filter(idle) {
+        bring_down(vf, facts, &mut plan);
+    }
+    plan
+}
+
+fn bring_down(vf: &InterfaceName, facts: &Facts, plan: &mut Plan<Step>) {
+    if facts.interface(vf).is_some_and(|interface| interface.up) {
+        plan.push(Step::BringDown { interface: vf.clone() }, vec![Step::BringUp { interface: vf.clone() }]);
+    }
 }
 
 /// The lagg of `hn`, if it exists and is ours.
@@ -102,18 +147,41 @@ fn own_lagg(hn: &HnInterface, facts: &Facts) -> Result<Option<Lagg>, PlanError> 
     }
 }
 
+/// The lagg of `hn` whoever made it, if it can only be meant for `hn` and this VF: the script of the base system makes such
+/// a one, and so does rc.conf(5).
+fn failover_over(hn: &HnInterface, vf: &InterfaceName, facts: &Facts) -> Option<Lagg> {
+    let lagg = facts.link(hn.lagg()).lagg?;
+    let is_meant = lagg.protocol == "failover"
+        && lagg.ports.contains(hn.name())
+        && lagg.ports.iter().all(|port| port == hn.name() || port == vf);
+    is_meant.then_some(lagg)
+}
+
 struct Up<'a> {
     hn: &'a HnInterface,
     vf: &'a InterfaceName,
     facts: &'a Facts,
-    wanted: Wanted,
+    target: Target,
     existing: Option<Lagg>,
 }
 
 impl Up<'_> {
+    /// For a lagg that somebody else has made: the VF becomes its port, all else is theirs.
+    fn complete(&self) -> Plan<Step> {
+        let mut plan = Plan::default();
+        self.join_ports(&mut plan);
+        self.strip(self.vf, &mut plan);
+        plan
+    }
+
     fn plan(&self) -> Plan<Step> {
         let mut plan = Plan::default();
         self.join_ports(&mut plan);
+        if self.existing.is_some() && self.facts.interface(self.hn.lagg()).is_some_and(|lagg| !lagg.up) {
+            let interface = self.lagg();
+            let undo = vec![Step::BringDown { interface: interface.clone() }];
+            plan.push(Step::BringUp { interface }, undo);
+        }
         for member in [self.hn.name(), self.vf] {
             self.strip(member, &mut plan);
         }
@@ -159,9 +227,9 @@ impl Up<'_> {
         // while the VF carries the data.
         let ports = vec![self.hn.name().clone(), self.vf.clone()];
         let ipv6 = Ipv6Options {
-            disabled: !self.wanted.ipv6,
-            accept_rtadv: self.wanted.accept_rtadv,
-            auto_linklocal: self.wanted.ipv6,
+            disabled: !self.target.wanted.ipv6,
+            accept_rtadv: self.target.wanted.accept_rtadv,
+            auto_linklocal: self.target.wanted.ipv6,
             no_dad: true,
         };
         Step::CreateLagg { lagg: self.lagg(), ports, description: self.hn.mark(), ipv6 }
@@ -169,12 +237,6 @@ impl Up<'_> {
 
     /// A VF can come back under another name; then its old name may still be a port, if something else has it now.
     fn repair_ports(&self, lagg: &Lagg, plan: &mut Plan<Step>) {
-        if self.facts.interface(self.hn.lagg()).is_some_and(|interface| !interface.up) {
-            plan.push(
-                Step::BringUp { interface: self.lagg() },
-                vec![Step::BringDown { interface: self.lagg() }],
-            );
-        }
         let add = |port: &InterfaceName| Step::AddPort { lagg: self.lagg(), port: port.clone() };
         let remove = |port: &InterfaceName| Step::RemovePort { lagg: self.lagg(), port: port.clone() };
         for member in [self.hn.name(), self.vf] {
@@ -206,12 +268,13 @@ impl Up<'_> {
     }
 
     fn configure_lagg(&self, plan: &mut Plan<Step>) {
-        for arguments in self.wanted.configure.iter().filter(|arguments| self.is_missing(arguments)) {
+        for arguments in self.target.wanted.configure.iter().filter(|arguments| self.is_missing(arguments)) {
             push_configure(self.hn.lagg(), arguments, plan);
         }
+        self.target.push_carried(self.hn.lagg(), plan);
         self.enable_autoconfiguration(plan);
         self.move_routes(plan);
-        if let Some(lease) = self.wanted.dhcp.filter(|_| self.needs_client()) {
+        if let Some(lease) = self.target.wanted.dhcp.filter(|_| self.needs_client()) {
             let wait = lease == Lease::Awaited;
             plan.push(
                 Step::StartDhcp { interface: self.lagg(), wait },
@@ -249,11 +312,11 @@ impl Up<'_> {
 
     fn enable_autoconfiguration(&self, plan: &mut Plan<Step>) {
         let lagg = self.facts.link(self.hn.lagg()).ipv6;
-        if self.existing.is_some() && self.wanted.ipv6 && lagg.disabled {
-            enable_ipv6(self.hn.lagg(), self.wanted.accept_rtadv, None, plan);
+        if self.existing.is_some() && self.target.wanted.ipv6 && lagg.disabled {
+            enable_ipv6(self.hn.lagg(), self.target.wanted.accept_rtadv, None, plan);
         }
         let new = self.existing.is_none() || lagg.disabled;
-        if self.wanted.accept_rtadv && new {
+        if self.target.wanted.accept_rtadv && new {
             plan.push(Step::SolicitRouters { interface: self.lagg() }, Vec::new());
         }
     }
@@ -274,14 +337,14 @@ impl Up<'_> {
     }
 
     fn can_lead_to(&self, gateway: &IpAddr) -> bool {
-        is_wanted_route(&self.wanted, self.facts.addresses(self.hn.lagg()), gateway)
+        is_wanted_route(&self.target, self.facts.addresses(self.hn.lagg()), gateway)
     }
 }
 
 struct Down<'a> {
     hn: &'a HnInterface,
     facts: &'a Facts,
-    wanted: Wanted,
+    target: Target,
     /// `None`: a killed run has destroyed it already.
     existing: Option<Lagg>,
 }
@@ -299,21 +362,28 @@ impl Down<'_> {
         if let Some(parts) = &self.existing {
             plan.push(Step::DestroyLagg { lagg: lagg.clone() }, self.rebuild(parts));
         }
+        // The kernel leaves the network to hn only while the VF is down.
+        if let Some(vf) = &self.facts.vf {
+            bring_down(vf, self.facts, &mut plan);
+        }
         let options = self.facts.link(hn).ipv6;
-        if self.wanted.ipv6 && (options.disabled || options.accept_rtadv != self.wanted.accept_rtadv) {
-            enable_ipv6(hn, self.wanted.accept_rtadv, None, &mut plan);
+        if self.target.wanted.ipv6
+            && (options.disabled || options.accept_rtadv != self.target.wanted.accept_rtadv)
+        {
+            enable_ipv6(hn, self.target.wanted.accept_rtadv, None, &mut plan);
         }
         let held = self.facts.addresses(hn);
         let missing = |arguments: &&IfconfigArguments| {
             arguments.address.is_none_or(|wanted| held.iter().all(|held| held.address != wanted.address))
         };
-        for arguments in self.wanted.configure.iter().filter(missing) {
+        for arguments in self.target.wanted.configure.iter().filter(missing) {
             push_configure(hn, arguments, &mut plan);
         }
-        if self.wanted.accept_rtadv {
+        self.target.push_carried(hn, &mut plan);
+        if self.target.wanted.accept_rtadv {
             plan.push(Step::SolicitRouters { interface: hn.clone() }, Vec::new());
         }
-        let leads = |gateway: &IpAddr| is_wanted_route(&self.wanted, self.facts.addresses(hn), gateway);
+        let leads = |gateway: &IpAddr| is_wanted_route(&self.target, self.facts.addresses(hn), gateway);
         let mut gateways = self.facts.gateways(lagg);
         if self.facts.interrupted {
             gateways.extend(configured_routers(self.facts));
@@ -324,7 +394,7 @@ impl Down<'_> {
                 vec![Step::RemoveDefaultRoute { gateway, interface: hn.clone() }],
             );
         }
-        if let Some(lease) = self.wanted.dhcp.filter(|_| !self.facts.has_dhclient(hn)) {
+        if let Some(lease) = self.target.wanted.dhcp.filter(|_| !self.facts.has_dhclient(hn)) {
             plan.push(
                 Step::StartDhcp { interface: hn.clone(), wait: lease == Lease::Awaited },
                 vec![Step::StopDhcp { interface: hn.clone() }],
@@ -367,13 +437,17 @@ fn default_routes(gateways: Vec<IpAddr>, interface: &InterfaceName) -> impl Iter
 
 /// Whether the route is to be set here: dhclient(8) or a router's advertisement will not, and an address that is held or
 /// wanted reaches the gateway.
-fn is_wanted_route(wanted: &Wanted, held: &[InterfaceAddress], gateway: &IpAddr) -> bool {
+fn is_wanted_route(target: &Target, held: &[InterfaceAddress], gateway: &IpAddr) -> bool {
+    let wanted = &target.wanted;
     let reached = || {
         let set = wanted.configure.iter().filter_map(|arguments| arguments.address.as_ref());
-        held.iter().chain(set).any(|address| reaches(*address, *gateway))
+        held.iter().chain(set).chain(&target.carried).any(|address| reaches(*address, *gateway))
     };
     match gateway {
-        IpAddr::V4(_) => wanted.dhcp.is_none() && reached(),
+        IpAddr::V4(_) => {
+            let is_static = target.carried.iter().any(|address| address.address.is_ipv4());
+            (wanted.dhcp.is_none() || is_static) && reached()
+        }
         IpAddr::V6(_) if is_link_local_gateway(gateway) => wanted.ipv6 && !wanted.accept_rtadv,
         IpAddr::V6(_) => reached(),
     }
@@ -391,7 +465,8 @@ fn remove_addresses(facts: &Facts, member: &InterfaceName, ipv4: bool, plan: &mu
     let held = facts.addresses(member).iter().copied();
     let mut gateways = facts.gateways(member);
     gateways.retain(|gateway| gateway.is_ipv4() == ipv4 && !is_link_local_gateway(gateway));
-    for address in held.filter(|held| held.address.is_ipv4() == ipv4 && !is_ipv6_link_local(held)) {
+    // The last first, so that they come back in their order, which decides about source addresses.
+    for address in held.filter(|held| held.address.is_ipv4() == ipv4 && !is_ipv6_link_local(held)).rev() {
         let interface = member.clone();
         let mut undo = vec![Step::AddAddress { interface: interface.clone(), address }];
         undo.extend(default_routes(std::mem::take(&mut gateways), member));

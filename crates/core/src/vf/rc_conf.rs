@@ -79,6 +79,20 @@ pub struct Wanted {
     pub accept_rtadv: bool,
 }
 
+impl Wanted {
+    /// Whether it sets an IPv4 address or gets one by DHCP.
+    #[must_use]
+    pub fn decides_ipv4(&self) -> bool {
+        self.dhcp.is_some() || self.configure.iter().any(sets_ipv4)
+    }
+}
+
+/// A host name stands for an address, too.
+fn sets_ipv4(arguments: &IfconfigArguments) -> bool {
+    let named = || arguments.words.iter().skip_while(|word| *word != "inet").nth(1).is_some();
+    arguments.address.map_or_else(named, |address| address.address.is_ipv4())
+}
+
 /// Whether the lease is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
@@ -131,14 +145,15 @@ impl RcConf {
         self.value("ipv6_activate_all_interfaces").is_some_and(is_yes)
     }
 
-    /// How the lagg that takes the place of `hn` is to be configured: by its own variables where the administrator set
-    /// them, else by those of `hn`.
+    /// How the lagg that takes the place of `hn` is to be configured: by its own variables where they give it addresses,
+    /// else by those of `hn`, with what the lagg's set besides, such as an MTU.
     ///
     /// # Errors
     /// A value that rc(8) would hand to a shell and that is more than plain words.
     pub fn wanted_for_lagg(&self, lagg: &InterfaceName, hn: &InterfaceName) -> Result<Wanted, RcConfError> {
-        if self.has_own(lagg, "") {
-            return self.wanted(lagg);
+        let own = self.own(lagg)?;
+        if own.as_ref().is_some_and(Wanted::decides_ipv4) {
+            return Ok(own.unwrap_or_default());
         }
         let mut wanted = self.wanted(hn)?;
         if self.has_own(lagg, "_ipv6") {
@@ -147,7 +162,26 @@ impl RcConf {
             wanted.configure.extend(own.configure.into_iter().filter(is_inet6));
             (wanted.ipv6, wanted.accept_rtadv) = (own.ipv6, own.accept_rtadv);
         }
+        if let Some(own) = own {
+            let others =
+                own.configure.into_iter().filter(|own| !wanted.configure.contains(own)).collect::<Vec<_>>();
+            wanted.configure.splice(0..0, others);
+        }
         Ok(wanted)
+    }
+
+    /// Whether the administrator has given the lagg a configuration of its own for a family, so that nothing of hn's counts.
+    ///
+    /// # Errors
+    /// As for [`Self::wanted_for_lagg`].
+    pub fn lagg_decides(&self, lagg: &InterfaceName, ipv4: bool) -> Result<bool, RcConfError> {
+        let decides = self.own(lagg)?.as_ref().is_some_and(Wanted::decides_ipv4);
+        Ok(decides || (!ipv4 && self.has_own(lagg, "_ipv6")))
+    }
+
+    /// What `ifconfig_IF` and its aliases say, where the variable is set.
+    fn own(&self, interface: &InterfaceName) -> Result<Option<Wanted>, RcConfError> {
+        self.has_own(interface, "").then(|| self.wanted(interface)).transpose()
     }
 
     /// How `interface` is to be configured.
@@ -299,7 +333,7 @@ fn is_family(word: &str) -> bool {
 }
 
 fn is_inet6(arguments: &IfconfigArguments) -> bool {
-    arguments.words.first().is_some_and(|word| word == "inet6")
+    arguments.words.iter().find(|word| arguments::is_address_family(word)).is_some_and(|word| word == "inet6")
 }
 
 /// As checkyesno of rc.subr.

@@ -150,7 +150,9 @@ fn autoconfiguration_moves_to_the_lagg() {
     let scratch = Scratch::new(&state, rc_conf);
     scratch.succeed(&["hn0"]);
     eventually("the router's answer", || scratch.routes() == ["fe80::1 lagg0"]);
-    assert_eq!(scratch.addresses("lagg0"), ["10.0.0.5/24", "fd11::215:5dff:fe01:200/64"]);
+    let mut all = STATIC.to_vec();
+    all.push("fd11::215:5dff:fe01:200/64");
+    assert_eq!(scratch.addresses("lagg0"), all);
     assert!(scratch.state().interfaces["lagg0"].nd6.accept_rtadv);
 }
 
@@ -164,7 +166,7 @@ fn every_place_of_rc_conf_is_read() {
     let nested = scratch.path("usr/local/etc/rc.conf.d/netif/x");
     fs::write(nested, "echo noise; last=7; ipv4_addrs_hn0=\"10.0.0.$last-8/32\"\n").unwrap();
     scratch.succeed(&["hn0"]);
-    let all = ["10.0.0.5/24", "10.0.0.6/32", "10.0.0.7/32", "10.0.0.8/32"];
+    let all = ["10.0.0.5/24", "10.0.0.6/32", "10.0.0.7/32", "10.0.0.8/32", "10.1.0.5/32", "fd00::5/64"];
     assert_eq!(scratch.addresses("lagg0"), all);
 }
 
@@ -237,38 +239,84 @@ fn vf_that_returns_under_another_name_takes_the_place_of_the_old_one() {
     assert_eq!(scratch.spawns(), ["ifconfig", "ifconfig lagg0 laggport mce1"]);
 }
 
+fn ifconfig(scratch: &Scratch, arguments: &str) {
+    let status = std::process::Command::new(scratch.path("sbin/ifconfig"))
+        .args(arguments.split(' '))
+        .status()
+        .unwrap();
+    assert!(status.success(), "ifconfig {arguments}");
+}
+
 #[test]
 fn lagg_of_the_administrator_is_never_touched() {
     let scratch = static_guest();
-    let root = scratch.guest.root();
-    let made =
-        std::process::Command::new(scratch.path("sbin/ifconfig")).args(["lagg0", "create", "up"]).status();
-    assert!(made.unwrap().success());
-    let before = root.read().unwrap();
-    for arguments in [&["hn0"][..], &["-d", "hn0"]] {
-        let output = scratch.run(arguments);
-        assert_eq!(output.status.code(), Some(1));
-        let message = "hyperv_vfup: hn0: lagg0 exists and was not made by hyperv_vfup, so it is left alone\n";
-        assert_eq!(text(&output.stderr), message);
+    ifconfig(&scratch, "lagg0 create up");
+    let before = picture(&scratch);
+    let message = "hyperv_vfup: hn0: lagg0 exists and was not made by hyperv_vfup, so it is left alone\n";
+    let output = scratch.run(&["-d", "hn0"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), message.to_owned()));
+    assert_eq!(picture(&scratch), before);
+    let output = scratch.run(&["hn0"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), format!("{message}{LEFT_TO_HN}\n")));
+    assert_eq!(picture(&scratch), left_to_hn(before));
+}
+
+#[test]
+fn failover_that_the_base_system_made_gets_the_vf_back() {
+    let scratch = static_guest();
+    ifconfig(&scratch, "lagg0 create inet6 -ifdisabled laggproto failover laggport hn0 up");
+    for command in ["hn0 inet 10.0.0.5 -alias", "lagg0 inet 10.0.0.5/24"] {
+        ifconfig(&scratch, command);
     }
-    assert_eq!(root.read().unwrap(), before);
+    let before = scratch.network();
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.ports("lagg0"), ["hn0", "mce0"]);
+    let mut after = scratch.network();
+    after.interfaces.get_mut("lagg0").unwrap().lagg.clone_from(&before.interfaces["lagg0"].lagg);
+    assert_eq!(after, before, "nothing but the port");
+    scratch.inject(&[]);
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.spawns(), ["ifconfig"], "the second finds nothing to do");
+}
+
+#[test]
+fn addresses_that_are_in_no_file_go_to_the_lagg_and_come_back() {
+    let scratch = static_guest();
+    scratch.guest.set_rc_conf("").unwrap();
+    let before = picture(&scratch);
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.addresses("lagg0"), STATIC);
+    assert_eq!(scratch.routes(), ["10.0.0.1 lagg0", "fd00::1 lagg0"]);
+    scratch.succeed(&["-d", "hn0"]);
+    assert_eq!(picture(&scratch), left_to_hn(before));
+}
+
+#[test]
+fn client_that_is_in_no_file_goes_to_the_lagg_and_comes_back() {
+    let scratch = dhcp_guest("");
+    scratch.succeed(&["hn0"]);
+    eventually("a lease for the lagg", || !scratch.addresses("lagg0").is_empty());
+    assert_eq!(scratch.clients(), ["lagg0"]);
+    scratch.succeed(&["-d", "hn0"]);
+    eventually("a lease for hn0", || !scratch.addresses("hn0").is_empty());
+    assert_eq!(scratch.clients(), ["hn0"]);
 }
 
 #[test]
 fn down_gives_hn_back_what_it_had() {
     let scratch = static_guest();
-    let before = scratch.network();
+    let before = picture(&scratch);
     scratch.succeed(&["hn0"]);
     scratch.succeed(&["-d", "hn0"]);
-    let mut after = scratch.network();
-    // The VF stays without IPv6, as it came.
-    sort_addresses(&mut after);
-    let mut before = before;
-    sort_addresses(&mut before);
-    assert_eq!(after, before);
+    // The VF stays without IPv6, as it came, and goes down, so that hn0 has the traffic.
+    assert_eq!(picture(&scratch), left_to_hn(before));
     scratch.inject(&[]);
     scratch.succeed(&["-d", "hn0"]);
     assert_eq!(scratch.spawns(), ["ifconfig"]);
+    // And back again, without anybody bringing the VF up.
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.addresses("lagg0"), STATIC);
+    assert!(scratch.state().interfaces["mce0"].up);
 }
 
 #[test]
@@ -296,6 +344,17 @@ fn picture(scratch: &Scratch) -> (State, Vec<String>) {
     (state, scratch.clients())
 }
 
+/// What a hand-over that failed leaves: with the VF down the kernel delivers to hn0 again.
+fn left_to_hn((mut state, clients): (State, Vec<String>)) -> (State, Vec<String>) {
+    state.interfaces.get_mut("mce0").unwrap().up = false;
+    state.interfaces.get_mut("hn0").unwrap().carrier = true;
+    (state, clients)
+}
+
+/// The second line of a hand-over that failed.
+const LEFT_TO_HN: &str =
+    "hyperv_vfup: hn0: mce0 is down now, so that hn0 has the network; \"hyperv_vfup hn0\" tries again";
+
 /// Lets the k-th program fail, for every k, in a guest that `make` makes anew each time.
 fn fail_at_every_step(make: impl Fn() -> Scratch, arguments: &[&str], action: Action) {
     let scratch = make();
@@ -304,14 +363,16 @@ fn fail_at_every_step(make: impl Fn() -> Scratch, arguments: &[&str], action: Ac
     let calls = u32::try_from(scratch.spawns().len()).unwrap();
     for call in 1..=calls {
         let scratch = make();
+        let joins = arguments == ["hn0"];
         let before = picture(&scratch);
+        let expected = if joins { left_to_hn(before) } else { before };
         scratch.inject(&[Fault { tool: "*".into(), call, action }]);
         let output = scratch.run(arguments);
         let spawns = scratch.spawns();
         let injected = &spawns[usize::try_from(call).unwrap() - 1];
         assert_eq!(output.status.code(), Some(1), "{injected}: {spawns:?}");
         let stderr = text(&output.stderr);
-        assert_eq!(stderr.lines().count(), 1, "{injected}: {stderr}");
+        assert_eq!(stderr.lines().nth(1), joins.then_some(LEFT_TO_HN), "{injected}: {stderr}");
         assert!(stderr.contains("injected fault") || stderr.contains("did not end within"), "{stderr}");
         assert!(
             call == 1 || stderr.contains("hn0: cannot ") && stderr.contains(", everything was taken back: "),
@@ -319,10 +380,10 @@ fn fail_at_every_step(make: impl Fn() -> Scratch, arguments: &[&str], action: Ac
         );
         eventually(
             &format!(
-                "{injected} {action:?} {stderr} taking back: {spawns:#?}\n{:#?}\n{before:#?}",
+                "{injected} {action:?} {stderr} taking back: {spawns:#?}\n{:#?}\n{expected:#?}",
                 picture(&scratch)
             ),
-            || picture(&scratch) == before,
+            || picture(&scratch) == expected,
         );
         // And the next event succeeds.
         scratch.inject(&[]);
@@ -363,7 +424,7 @@ fn program_that_hangs_is_ended_and_everything_taken_back() {
             let output = scratch.run(&["hn0"]);
             assert_eq!(output.status.code(), Some(1));
             assert!(text(&output.stderr).contains("did not end within 500ms"), "{}", text(&output.stderr));
-            assert_eq!(picture(&scratch), before);
+            assert_eq!(picture(&scratch), left_to_hn(before));
             assert_eq!(scratch.processes(), [""; 0]);
         }
     }
@@ -378,7 +439,7 @@ fn program_that_did_its_work_and_fails_all_the_same_is_believed_by_its_work_or_t
         scratch.inject(&[Fault { tool: "*".into(), call, action: Action::FailLate }]);
         match scratch.run(&["hn0"]).status.code() {
             Some(0) => assert_eq!(scratch.addresses("lagg0"), STATIC, "call {call}"),
-            code => assert_eq!((code, picture(&scratch)), (Some(1), before), "call {call}"),
+            code => assert_eq!((code, picture(&scratch)), (Some(1), left_to_hn(before)), "call {call}"),
         }
     }
 }
@@ -503,24 +564,24 @@ fn script_of_the_administrator_runs_instead_and_its_status_is_ours() {
 }
 
 #[test]
-fn value_that_only_a_shell_could_use_stops_before_anything_is_touched() {
+fn value_that_only_a_shell_could_use_leaves_the_network_to_hn() {
     let scratch = static_guest();
     scratch.guest.set_rc_conf("ifconfig_hn0='inet 10.0.0.5/24; reboot'\n").unwrap();
-    let before = scratch.state();
+    let before = picture(&scratch);
     let output = scratch.run(&["hn0"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot use ifconfig_hn0 of rc.conf"), "{}", text(&output.stderr));
-    assert_eq!(scratch.state(), before);
+    assert_eq!(picture(&scratch), left_to_hn(before));
 }
 
 #[test]
-fn broken_rc_conf_stops_before_anything_is_touched() {
+fn broken_rc_conf_leaves_the_network_to_hn() {
     let scratch = static_guest();
     scratch.guest.set_rc_conf("ifconfig_hn0=\"inet 10.0.0.5/24\n").unwrap();
     let output = scratch.run(&["hn0"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot read rc.conf"), "{}", text(&output.stderr));
-    assert_eq!(scratch.spawns(), [""; 0]);
+    assert_eq!(scratch.spawns(), ["ifconfig", "ifconfig mce0 down"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! `flags=8843<…>` or `flags=1008843<LOWER_UP,…>`, fields in any order, unknown fields skipped.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::Ipv6Options;
 use crate::net::InterfaceName;
@@ -23,6 +24,10 @@ pub struct Link {
     pub lagg: Option<Lagg>,
     /// Its flags of neighbour discovery.
     pub ipv6: Ipv6Options,
+    /// Those of its addresses that come from router advertisements.
+    pub autoconf: Vec<IpAddr>,
+    /// The interface that carries it, if it is a vlan(4).
+    pub vlan_parent: Option<InterfaceName>,
 }
 
 /// What a lagg(4) consists of.
@@ -77,6 +82,14 @@ fn read_field(link: &mut Link, field: &str) {
             if let Some(port) = words.next().and_then(|word| word.parse().ok()) {
                 link.lagg.get_or_insert_default().ports.push(port);
             }
+        }
+        Some("inet6") => {
+            let address: Option<IpAddr> = words.next().and_then(|word| word.split('%').next()?.parse().ok());
+            link.autoconf.extend(address.filter(|_| words.any(|word| word == "autoconf")));
+        }
+        Some("vlan:") => {
+            let parent = words.skip_while(|word| *word != "interface:").nth(1);
+            link.vlan_parent = parent.and_then(|word| word.parse().ok());
         }
         Some("nd6") => {
             let flags: Vec<&str> = words.next().map(|word| bits(word).collect()).unwrap_or_default();
@@ -136,6 +149,27 @@ lo0: flags=1008049<UP,LOOPBACK,RUNNING,MULTICAST,LOWER_UP> metric 0 mtu 16384
 
     fn name(text: &str) -> InterfaceName {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn addresses_of_routers_and_vlans_are_told_apart() {
+        let text = "\
+hn0: flags=8843<UP> metric 0 mtu 1500
+\tinet6 fe80::215:5dff:fe01:203%hn0 prefixlen 64 scopeid 0x1
+\tinet6 fd00::5 prefixlen 64
+\tinet6 fd00::215:5dff:fe01:203 prefixlen 64 autoconf pltime 604800 vltime 2592000
+hn0.5: flags=8843<UP> metric 0 mtu 1500
+\tgroups: vlan
+\tvlan: 5 vlanproto: 802.1q vlanpcp: 0 parent interface: hn0
+vlan7: flags=8843<UP> metric 0 mtu 1500
+\tvlan: 0 vlanpcp: 0 parent interface: <none>
+";
+        let links = parse_ifconfig(text);
+        let link = |name: &str| &links[&name.parse().unwrap()];
+        assert_eq!(link("hn0").autoconf, ["fd00::215:5dff:fe01:203".parse::<IpAddr>().unwrap()]);
+        assert_eq!(link("hn0").vlan_parent, None);
+        assert_eq!(link("hn0.5").vlan_parent, "hn0".parse().ok());
+        assert_eq!(link("vlan7").vlan_parent, None);
     }
 
     #[test]

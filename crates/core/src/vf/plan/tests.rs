@@ -103,8 +103,8 @@ fn down(facts: &Facts) -> Vec<String> {
 fn static_guest_moves_completely() {
     let steps = [
         "create lagg0 with failover over hn0 mce0",
-        "remove 10.0.0.5/24 from hn0",
         "remove 10.0.1.5/32 from hn0",
+        "remove 10.0.0.5/24 from hn0",
         "remove fd00::5/64 from hn0",
         "disable IPv6 on hn0",
         "configure lagg0 with inet 10.0.0.5/24",
@@ -248,6 +248,7 @@ fn taking_apart_that_was_killed_is_completed() {
     assert_eq!(down(&facts), [""; 0]);
     facts.interrupted = true;
     let steps = [
+        "bring mce0 down",
         "enable IPv6 on hn0",
         "configure hn0 with inet6 fd00::5/64",
         "configure hn0 with inet 10.0.1.5/32 alias",
@@ -260,10 +261,15 @@ fn taking_apart_that_was_killed_is_completed() {
 #[test]
 fn what_is_not_ours_is_left_alone() {
     let mut foreign = joined_guest();
-    foreign.links.get_mut(&name("lagg0")).unwrap().description = "backup link".into();
-    let error = plan_up(&hn(), &foreign).unwrap_err();
+    let link = foreign.links.get_mut(&name("lagg0")).unwrap();
+    link.description = "backup link".into();
+    let error = plan_down(&hn(), &foreign).unwrap_err();
     assert_eq!(error, PlanError::ForeignLagg(name("lagg0")));
-    assert_eq!(plan_down(&hn(), &foreign).unwrap_err(), error);
+    for (protocol, ports) in [("lacp", &["hn0"][..]), ("failover", &["hn0", "em0"]), ("failover", &[])] {
+        let lagg = Lagg { protocol: protocol.into(), ports: ports.iter().map(|port| name(port)).collect() };
+        foreign.links.get_mut(&name("lagg0")).unwrap().lagg = Some(lagg);
+        assert_eq!(plan_up(&hn(), &foreign).unwrap_err(), error, "{protocol} {ports:?}");
+    }
 
     let mut elsewhere = static_guest();
     elsewhere.links.insert(name("lagg7"), own(&["mce0", "em0"]));
@@ -275,9 +281,180 @@ fn what_is_not_ours_is_left_alone() {
 }
 
 #[test]
+fn a_failover_of_hn_that_another_made_gets_the_vf_and_nothing_else() {
+    let mut facts = joined_guest();
+    facts.links.insert(name("lagg0"), Link { description: String::new(), ..own(&["hn0"]) });
+    facts.network.interfaces[1].up = false;
+    facts.network.interfaces[1].addresses = vec!["10.0.0.9/24".parse().unwrap()];
+    facts.rc_conf = rc_conf(&[("ifconfig_hn0", "inet 192.0.2.1/24")]);
+    let steps = ["bring mce0 up", "add port mce0 to lagg0", "remove 10.0.0.9/24 from mce0"];
+    assert_eq!(up(&facts), steps);
+    facts.links.insert(name("lagg0"), Link { description: String::new(), ..own(&["hn0", "mce0"]) });
+    facts.network.interfaces[1] = interface("mce0", 2, &[]);
+    assert_eq!(up(&facts), [""; 0]);
+}
+
+/// Nothing but the steps that give `interface` something.
+fn given(steps: Vec<String>, interface: &str) -> Vec<String> {
+    let gives =
+        ["configure ", "add ", "set the default", "get a DHCP", "start dhclient", "solicit", "enable"];
+    steps
+        .into_iter()
+        .filter(|step| gives.iter().any(|verb| step.starts_with(verb)) && step.contains(interface))
+        .collect()
+}
+
+/// Variables of rc.conf, and what the lagg is given.
+type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+
+#[test]
+fn what_only_the_kernel_knows_goes_along() {
+    let table: &[Case] = &[
+        (
+            &[],
+            &[
+                "add 10.0.0.5/24 to lagg0",
+                "add 10.0.1.5/32 to lagg0",
+                "add fd00::5/64 to lagg0",
+                "set the default route to 10.0.0.1 through lagg0",
+                "set the default route to fd00::1 through lagg0",
+            ],
+        ),
+        // What the lagg's variable says besides is no configuration instead of hn's.
+        (
+            &[("ifconfig_lagg0", "up mtu 1400"), ("ifconfig_hn0", "inet 10.0.0.5/24")],
+            &[
+                "configure lagg0 with up mtu 1400",
+                "configure lagg0 with inet 10.0.0.5/24",
+                "add 10.0.1.5/32 to lagg0",
+                "add fd00::5/64 to lagg0",
+                "set the default route to 10.0.0.1 through lagg0",
+                "set the default route to fd00::1 through lagg0",
+            ],
+        ),
+        (
+            &[("ifconfig_lagg0", "inet 10.9.9.9/24"), ("ifconfig_hn0", "inet 10.0.0.5/24")],
+            &["configure lagg0 with inet 10.9.9.9/24"],
+        ),
+        (
+            &[("ifconfig_lagg0_ipv6", "inet6 fd09::9/64")],
+            &[
+                "configure lagg0 with inet6 fd09::9/64",
+                "add 10.0.0.5/24 to lagg0",
+                "add 10.0.1.5/32 to lagg0",
+                "set the default route to 10.0.0.1 through lagg0",
+            ],
+        ),
+        // The address stands anywhere.
+        (
+            &[
+                ("ifconfig_hn0", "mtu 1500 10.0.0.5 netmask 255.255.255.0"),
+                ("ifconfig_hn0_alias0", "inet 10.0.1.5/32"),
+            ],
+            &[
+                "configure lagg0 with mtu 1500 10.0.0.5 netmask 255.255.255.0",
+                "configure lagg0 with inet 10.0.1.5/32 alias",
+                "add fd00::5/64 to lagg0",
+                "set the default route to 10.0.0.1 through lagg0",
+                "set the default route to fd00::1 through lagg0",
+            ],
+        ),
+        // An address in the place of a lease: both, because nobody knows whether there still is a server.
+        (
+            &[("ifconfig_hn0", "SYNCDHCP")],
+            &[
+                "add 10.0.0.5/24 to lagg0",
+                "add 10.0.1.5/32 to lagg0",
+                "add fd00::5/64 to lagg0",
+                "set the default route to 10.0.0.1 through lagg0",
+                "set the default route to fd00::1 through lagg0",
+                "start dhclient on lagg0",
+            ],
+        ),
+    ];
+    for (values, steps) in table {
+        let facts = Facts { rc_conf: rc_conf(values), ..static_guest() };
+        assert_eq!(given(up(&facts), "lagg0"), *steps, "{values:?}");
+    }
+}
+
+#[test]
+fn a_lease_and_what_routers_gave_do_not_go_along_as_addresses() {
+    let mut facts = dhcp_guest();
+    facts.rc_conf = rc_conf(&[]);
+    // A client that somebody started by hand has another one for the lagg.
+    assert_eq!(given(up(&facts), "lagg0"), ["start dhclient on lagg0"]);
+    facts.network.dhcp_clients.clear();
+    facts.rc_conf = rc_conf(&[("ifconfig_hn0", "DHCP")]);
+    facts.interrupted = true;
+    assert_eq!(given(up(&facts), "lagg0"), ["start dhclient on lagg0"]);
+
+    let mut facts = static_guest();
+    facts.rc_conf =
+        rc_conf(&[("ifconfig_hn0", "inet 10.0.0.5/24"), ("ifconfig_hn0_alias0", "inet 10.0.1.5/32")]);
+    facts.network.default_routes = vec![route("fe80::1", "hn0")];
+    let link = facts.links.get_mut(&name("hn0")).unwrap();
+    link.ipv6.accept_rtadv = true;
+    link.autoconf = vec!["fd00::5".parse().unwrap()];
+    let steps = [
+        "configure lagg0 with inet 10.0.0.5/24",
+        "configure lagg0 with inet 10.0.1.5/32 alias",
+        "solicit routers on lagg0",
+    ];
+    assert_eq!(given(up(&facts), "lagg0"), steps);
+    let Step::CreateLagg { ipv6, .. } = plan_up(&hn(), &facts).unwrap().unwrap().steps()[0].step.clone()
+    else {
+        panic!("the lagg is made first");
+    };
+    assert!(ipv6.accept_rtadv && !ipv6.disabled);
+}
+
+#[test]
+fn what_the_lagg_got_meanwhile_comes_back_with_hn() {
+    let mut facts = joined_guest();
+    facts.network.interfaces[2].addresses.push("10.7.7.7/24".parse().unwrap());
+    facts.network.default_routes[0] = route("10.7.7.1", "lagg0");
+    let steps = given(down(&facts), "hn0");
+    assert!(steps.contains(&"add 10.7.7.7/24 to hn0".to_owned()), "{steps:?}");
+    assert!(steps.contains(&"set the default route to 10.7.7.1 through hn0".to_owned()), "{steps:?}");
+    facts.rc_conf = rc_conf(&[("ifconfig_lagg0", "inet 10.7.7.7/24"), ("ifconfig_hn0", "inet 10.0.0.5/24")]);
+    assert_eq!(given(down(&facts), "hn0"), ["configure hn0 with inet 10.0.0.5/24"]);
+}
+
+#[test]
+fn a_vlan_over_hn_stands_in_the_way_until_hn_is_a_port() {
+    let vlan = Link { vlan_parent: Some(name("hn0")), ..plain() };
+    let mut facts = static_guest();
+    facts.links.insert(name("hn0.5"), vlan.clone());
+    let error = plan_up(&hn(), &facts).unwrap_err();
+    assert_eq!(error.to_string(), "hn0 carries hn0.5, which would receive nothing with hn0 in a lagg");
+    let mut facts = joined_guest();
+    facts.links.insert(name("hn0.5"), vlan);
+    assert_eq!(up(&facts), [""; 0]);
+}
+
+#[test]
+fn a_vf_that_serves_for_nothing_is_brought_down_where_joining_fails() {
+    let without = |facts: &Facts| {
+        plan_without_vf(facts).steps().iter().map(|planned| planned.step.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(without(&static_guest()), ["bring mce0 down"]);
+    assert_eq!(without(&joined_guest()), [""; 0]);
+    let mut facts = static_guest();
+    facts.network.interfaces[1].addresses = vec!["192.0.2.9/24".parse().unwrap()];
+    assert_eq!(without(&facts), [""; 0]);
+    facts.network.interfaces[1].addresses = vec!["fe80::1/64".parse().unwrap()];
+    assert_eq!(without(&facts), ["bring mce0 down"]);
+    facts.network.interfaces[1].up = false;
+    assert_eq!(without(&facts), [""; 0]);
+    assert_eq!(without(&Facts { vf: None, ..static_guest() }), [""; 0]);
+}
+
+#[test]
 fn down_gives_hn_its_configuration_back() {
     let steps = [
         "destroy lagg0",
+        "bring mce0 down",
         "enable IPv6 on hn0",
         "configure hn0 with inet 10.0.0.5/24",
         "configure hn0 with inet6 fd00::5/64",
@@ -314,7 +491,7 @@ fn every_step_that_changes_something_can_be_taken_back() {
 #[test]
 fn a_route_that_the_new_configuration_cannot_reach_is_not_set() {
     let mut facts = static_guest();
-    facts.rc_conf = rc_conf(&[("ifconfig_hn0", "inet 192.0.2.5/24")]);
+    facts.rc_conf = rc_conf(&[("ifconfig_lagg0", "inet 192.0.2.5/24")]);
     let steps = up(&facts);
     assert!(steps.iter().all(|step| !step.contains("default route")), "{steps:?}");
 }

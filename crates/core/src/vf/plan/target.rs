@@ -1,0 +1,84 @@
+//! What an interface is to have: what rc.conf(5) says, and what is in force and in no file.
+
+use std::net::IpAddr;
+
+use crate::net::{InterfaceAddress, InterfaceName};
+use crate::plan::Plan;
+use crate::plan::network::NetworkStep as Step;
+use crate::vf::HnInterface;
+use crate::vf::facts::{Facts, is_ipv6_link_local};
+use crate::vf::rc_conf::{Lease, RcConfError, Wanted};
+
+/// For which family the administrator has configured the lagg itself.
+pub(super) fn decided(hn: &HnInterface, facts: &Facts) -> Result<Decided, RcConfError> {
+    let decides = |ipv4| facts.rc_conf.lagg_decides(hn.lagg(), ipv4);
+    Ok(Decided { ipv4: decides(true)?, ipv6: decides(false)? })
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decided {
+    ipv4: bool,
+    ipv6: bool,
+}
+
+/// What an interface is to have.
+#[derive(Debug, Default)]
+pub(super) struct Target {
+    /// The configuration of rc.conf, as far as it is in force.
+    pub(super) wanted: Wanted,
+    /// What the other interface holds beyond that.
+    pub(super) carried: Vec<InterfaceAddress>,
+}
+
+impl Target {
+    /// Adds to `wanted` what is in force on the interface `from` and in no file: addresses that a host, a cloud agent or an
+    /// administrator has set, and a client of DHCP. Where the lagg has a configuration of its own, nothing is added.
+    pub(super) fn with_live(
+        mut wanted: Wanted,
+        facts: &Facts,
+        (from, to): (&InterfaceName, &InterfaceName),
+        decided: Decided,
+    ) -> Self {
+        let held: Vec<InterfaceAddress> =
+            facts.addresses(from).iter().copied().filter(|held| !is_ipv6_link_local(held)).collect();
+        let (link, leased) = (facts.link(from), facts.has_dhclient(from));
+        // What a killed run left of a lease is none.
+        let was_lease = leased || (facts.interrupted && wanted.dhcp.is_some());
+        let is_static = !was_lease && held.iter().any(|held| held.address.is_ipv4());
+        if !decided.ipv4 {
+            // An address in the place of a lease goes along, too: nobody knows whether there still is a server.
+            let is_replaced = wanted.dhcp.is_some() && is_static;
+            if is_replaced || (leased && !wanted.decides_ipv4()) {
+                wanted.dhcp = Some(Lease::InBackground);
+            }
+        }
+        let uses_ipv6 = link.ipv6.accept_rtadv || held.iter().any(|held| held.address.is_ipv6());
+        if !decided.ipv6 && !wanted.ipv6 && uses_ipv6 && !link.ipv6.disabled {
+            (wanted.ipv6, wanted.accept_rtadv) = (true, link.ipv6.accept_rtadv);
+        }
+        let comes_by_itself = |held: &InterfaceAddress| match held.address {
+            IpAddr::V4(_) => !is_static,
+            IpAddr::V6(_) => link.autoconf.contains(&held.address),
+        };
+        let is_taken = |held: &InterfaceAddress| match held.address {
+            IpAddr::V4(_) => !decided.ipv4,
+            IpAddr::V6(_) => !decided.ipv6 && wanted.ipv6,
+        };
+        let is_set = |held: &InterfaceAddress| {
+            let set = wanted.configure.iter().filter_map(|arguments| arguments.address.as_ref());
+            set.chain(facts.addresses(to)).any(|other| other.address == held.address)
+        };
+        let carried =
+            held.iter().filter(|held| is_taken(held) && !comes_by_itself(held) && !is_set(held)).copied();
+        let carried = carried.collect();
+        Self { wanted, carried }
+    }
+
+    pub(super) fn push_carried(&self, interface: &InterfaceName, plan: &mut Plan<Step>) {
+        for address in self.carried.iter().copied() {
+            let interface = interface.clone();
+            let undo = vec![Step::RemoveAddress { interface: interface.clone(), address }];
+            plan.push(Step::AddAddress { interface, address }, undo);
+        }
+    }
+}
