@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::step::{Expectation, FileChange, ResolvLabel, Step};
 use crate::kvp::ip_info::request::{Method, StaticAddresses};
-use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, NetworkSnapshot};
+use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
 use crate::plan::Plan;
 use crate::plan::network::{Ipv6Options, Link, NetworkStep};
 use crate::vf::HnInterface;
@@ -230,6 +230,7 @@ impl<'a> Builder<'a> {
             self.held.iter().copied().filter(|held| held.address.is_ipv4()).collect();
         let mut undo: Vec<NetworkStep> = ipv4.into_iter().map(|address| self.add(address)).collect();
         undo.extend(self.own_default_route(true));
+        undo.extend(self.own_static_routes(true).map(NetworkStep::AddRoute));
         undo.push(NetworkStep::StartDhcp { interface: interface.clone(), wait: false });
         self.push(NetworkStep::StopDhcp { interface }, undo);
     }
@@ -272,18 +273,26 @@ impl<'a> Builder<'a> {
         } else {
             held.iter().zip(&wanted).take_while(|(held, wanted)| held == wanted).count()
         };
-        let mut route = self.own_default_route(ipv4);
-        // The last one first, so that they come back in their order. The kernel drops the default route with the
-        // address that reaches its gateway; it comes back behind the address that comes back last.
+        let mut routes: Vec<NetworkStep> = self.own_default_route(ipv4).into_iter().collect();
+        routes.extend(self.own_static_routes(ipv4).map(NetworkStep::AddRoute));
+        // The last one first, so that they come back in their order. The kernel drops a route with the address that
+        // reaches its gateway; it comes back behind the address that comes back last.
         for address in held[stay..].iter().rev() {
             let mut undo = vec![self.add(*address)];
-            undo.extend(route.take());
+            undo.append(&mut routes);
             let remove = self.remove(*address);
             self.push(remove, undo);
         }
         for address in &wanted[stay..] {
             let (add, remove) = (self.add(*address), self.remove(*address));
             self.push(add, vec![remove]);
+        }
+        if held.len() > stay {
+            let reached = |route: &StaticRoute| wanted.iter().any(|address| address.reaches(route.gateway));
+            let routes: Vec<StaticRoute> = self.own_static_routes(ipv4).filter(reached).collect();
+            for route in routes {
+                self.push(NetworkStep::AddRoute(route.clone()), vec![NetworkStep::RemoveRoute(route)]);
+            }
         }
         held.len() > stay || wanted.len() > stay
     }
@@ -341,6 +350,17 @@ impl<'a> Builder<'a> {
     fn own_default_route(&self, ipv4: bool) -> Option<NetworkStep> {
         let route = self.facts.default_route(ipv4).filter(|route| &route.interface == self.live)?;
         Some(NetworkStep::SetDefaultRoute { gateway: route.gateway, interface: self.live.clone() })
+    }
+
+    /// Those that go when the addresses of the family do, and can be set again.
+    fn own_static_routes(&self, ipv4: bool) -> impl Iterator<Item = StaticRoute> {
+        let of_family = move |route: &&StaticRoute| {
+            &route.interface == self.live
+                && route.gateway.is_ipv4() == ipv4
+                && !is_link_local(route.gateway)
+                && self.held.iter().any(|held| held.reaches(route.gateway))
+        };
+        self.facts.network.static_routes.iter().filter(of_family).cloned()
     }
 
     fn holds_link_local(&self, address: &InterfaceAddress) -> bool {

@@ -231,6 +231,26 @@ pub struct DefaultRoute {
     pub interface: InterfaceName,
 }
 
+/// A route to one network through a gateway, as rc.conf(5) and administrators set them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// The network, or with the longest prefix the host.
+    pub destination: InterfaceAddress,
+    /// The gateway; a link-local IPv6 gateway is stored without its embedded scope.
+    pub gateway: IpAddr,
+    /// The interface it goes through.
+    pub interface: InterfaceName,
+}
+
+/// The routes through gateways.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// The default routes of both families.
+    pub default: Vec<DefaultRoute>,
+    /// Those to other networks that somebody has set; on Linux none are told.
+    pub statics: Vec<StaticRoute>,
+}
+
 /// What the network looked like at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkSnapshot {
@@ -238,6 +258,8 @@ pub struct NetworkSnapshot {
     pub interfaces: Vec<Interface>,
     /// The default routes of both families.
     pub default_routes: Vec<DefaultRoute>,
+    /// The static routes of both families.
+    pub static_routes: Vec<StaticRoute>,
     /// The name servers of resolv.conf in order; `%scope` kept as text.
     pub name_servers: Vec<String>,
     /// Interfaces that a running dhclient(8) serves.

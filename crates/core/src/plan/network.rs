@@ -7,7 +7,7 @@ mod ifconfig;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::net::{InterfaceAddress, InterfaceName};
+use crate::net::{InterfaceAddress, InterfaceName, StaticRoute};
 
 pub use apply::{ApplyError, NetworkPort, NetworkPrograms};
 pub use command::{Tool, command};
@@ -148,6 +148,10 @@ pub enum NetworkStep {
         /// The interface that it led through.
         interface: InterfaceName,
     },
+    /// There is this route.
+    AddRoute(StaticRoute),
+    /// There is no such route.
+    RemoveRoute(StaticRoute),
     /// Routers are asked to advertise on the interface; nobody waits for their answer.
     SolicitRouters {
         /// The interface.
@@ -187,6 +191,12 @@ impl fmt::Display for NetworkStep {
             }
             Self::RemoveDefaultRoute { gateway, interface } => {
                 write!(f, "remove the default route to {gateway} through {interface}")
+            }
+            Self::AddRoute(StaticRoute { destination, gateway, interface }) => {
+                write!(f, "set the route to {destination} by {gateway} through {interface}")
+            }
+            Self::RemoveRoute(StaticRoute { destination, gateway, interface }) => {
+                write!(f, "remove the route to {destination} by {gateway} through {interface}")
             }
             Self::SolicitRouters { interface } => write!(f, "solicit routers on {interface}"),
         }

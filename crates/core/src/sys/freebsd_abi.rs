@@ -187,6 +187,8 @@ abi_table! {
     RTF_HOST: u32 = 0x4, "RTF_HOST";
     /// The route refuses.
     RTF_REJECT: u32 = 0x8, "RTF_REJECT";
+    /// Somebody has set the route.
+    RTF_STATIC: u32 = 0x800, "RTF_STATIC";
     /// The route swallows.
     RTF_BLACKHOLE: u32 = 0x1000, "RTF_BLACKHOLE";
 

@@ -50,20 +50,26 @@ impl NetworkSource {
     /// # Errors
     /// The list of interfaces or the routes cannot be had.
     pub fn snapshot(&self) -> io::Result<NetworkSnapshot> {
-        let (interfaces, default_routes) = match &self.facts {
+        let (interfaces, routes) = match &self.facts {
             FactsSource::System => {
                 let interfaces = ifaddrs::interfaces()?;
-                let routes = os::routes::default_routes(&interfaces)?;
+                let routes = os::routes::routes(&interfaces)?;
                 (interfaces, routes)
             }
             FactsSource::Directory(directory) => {
                 let interfaces = simulated::interfaces(directory)?;
-                let routes = simulated::default_routes(directory, &interfaces)?;
+                let routes = simulated::routes(directory, &interfaces)?;
                 (interfaces, routes)
             }
         };
         let dhcp_clients = self.dhcp_clients(&interfaces);
-        Ok(NetworkSnapshot { interfaces, default_routes, name_servers: self.name_servers(), dhcp_clients })
+        Ok(NetworkSnapshot {
+            interfaces,
+            default_routes: routes.default,
+            static_routes: routes.statics,
+            name_servers: self.name_servers(),
+            dhcp_clients,
+        })
     }
 
     fn name_servers(&self) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Default routes out of the records that FreeBSD's sysctl NET_RT_DUMP and NET_RT_FLAGS give.
+//! Routes through gateways out of the records that FreeBSD's sysctl NET_RT_DUMP and NET_RT_FLAGS give.
 //!
 //! Pure, so that it is tested where there is no such sysctl. A record is a header with its length, then
 //! the socket addresses whose bits the header has, each rounded up (net/route.h, sys/net/rtsock.c).
@@ -6,24 +6,27 @@
 use std::net::IpAddr;
 
 use super::freebsd_abi as abi;
-use super::socket_address::{family, ip_address, mask_is_zero, u16_at, u32_at};
+use super::socket_address::{family, ip_address, mask_is_zero, prefix_length, u16_at, u32_at};
+use crate::net::InterfaceAddress;
 
-/// The gateway of a default route and the index of the interface that it goes through.
+/// The gateway of a route and the index of the interface that it goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gateway {
+    /// Where the route leads; `None` for a default route.
+    pub destination: Option<InterfaceAddress>,
     /// The gateway; a link-local one without its scope.
     pub address: IpAddr,
     /// The interface's index in the kernel.
     pub index: u32,
 }
 
-/// The default gateways in a dump, in its order.
+/// The gateways of default routes and of static ones in a dump, in its order.
 ///
-/// What is no usable default route through a gateway is passed over; a record that claims to be longer
+/// What is no usable route through a gateway is passed over, and so is what only the kernel or a routing protocol has set; a record that claims to be longer
 /// than the rest, or too short to carry its own length, ends the walk.
 #[must_use]
-pub fn default_gateways(dump: &[u8]) -> Vec<Gateway> {
-    Records { rest: dump }.filter_map(default_gateway).collect()
+pub fn gateways(dump: &[u8]) -> Vec<Gateway> {
+    Records { rest: dump }.filter_map(gateway).collect()
 }
 
 struct Records<'a> {
@@ -44,7 +47,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-fn default_gateway(record: &[u8]) -> Option<Gateway> {
+fn gateway(record: &[u8]) -> Option<Gateway> {
     let addresses = record.get(abi::RT_MSGHDR_SIZE..)?;
     if record.get(abi::RTM_VERSION_OFFSET) != Some(&abi::RTM_VERSION)
         || record.get(abi::RTM_TYPE) != Some(&abi::RTM_GET)
@@ -53,19 +56,31 @@ fn default_gateway(record: &[u8]) -> Option<Gateway> {
     }
     let flags = u32_at(record, abi::RTM_FLAGS)?;
     let wanted = abi::RTF_UP | abi::RTF_GATEWAY;
-    if flags & wanted != wanted || flags & (abi::RTF_HOST | abi::RTF_REJECT | abi::RTF_BLACKHOLE) != 0 {
+    if flags & wanted != wanted || flags & (abi::RTF_REJECT | abi::RTF_BLACKHOLE) != 0 {
         return None;
     }
     let addresses = split_addresses(addresses, u32_at(record, abi::RTM_ADDRS)?)?;
     let destination = addresses[abi::RTAX_DST]?;
     let family = family(destination)?;
-    let is_default = mask_is_zero(destination, family)
-        && addresses[abi::RTAX_NETMASK].is_none_or(|mask| mask_is_zero(mask, family));
-    if !is_default {
-        return None;
-    }
+    let mask = addresses[abi::RTAX_NETMASK];
+    let is_host = flags & abi::RTF_HOST != 0;
+    let is_default =
+        !is_host && mask_is_zero(destination, family) && mask.is_none_or(|mask| mask_is_zero(mask, family));
+    let destination = match is_default {
+        true => None,
+        false if flags & abi::RTF_STATIC == 0 => return None,
+        false => Some(network(destination, mask.filter(|_| !is_host), family)?),
+    };
     let address = ip_address(addresses[abi::RTAX_GATEWAY]?)?;
-    Some(Gateway { address, index: u32::from(u16_at(record, abi::RTM_INDEX)?) })
+    Some(Gateway { destination, address, index: u32::from(u16_at(record, abi::RTM_INDEX)?) })
+}
+
+/// Without a mask it is a host.
+fn network(destination: &[u8], mask: Option<&[u8]>, family: u8) -> Option<InterfaceAddress> {
+    let address = ip_address(destination)?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = mask.map_or(Some(longest), |mask| prefix_length(mask, family))?;
+    Some(InterfaceAddress { address, prefix })
 }
 
 /// The addresses behind a header by their RTAX number; `None` if one reaches past the end.
@@ -113,7 +128,11 @@ mod tests {
     }
 
     fn found(dump: &[u8]) -> Vec<String> {
-        default_gateways(dump).iter().map(|g| format!("{} {}", g.address, g.index)).collect()
+        let text = |found: &Gateway| {
+            let to = found.destination.map_or(String::new(), |network| format!("{network} by "));
+            format!("{to}{} {}", found.address, found.index)
+        };
+        gateways(dump).iter().map(text).collect()
     }
 
     #[test]
@@ -126,6 +145,34 @@ mod tests {
         ]
         .concat();
         assert_eq!(found(&dump), ["10.0.0.1 2", "fe80::1 3"]);
+    }
+
+    #[test]
+    fn what_somebody_has_set_is_told_with_its_network() {
+        let fixed = UP | abi::RTF_STATIC;
+        let dump = [
+            record(2, fixed, DGM, &[inet("10.20.0.0"), inet("10.0.0.254"), inet("255.255.0.0")]),
+            record(2, fixed, DGM, &[inet("10.21.0.0"), inet("10.0.0.254"), vec![6, 0, 0, 0, 255, 255]]),
+            record(2, fixed | 0x4, abi::RTA_DST | abi::RTA_GATEWAY, &[inet("192.0.2.9"), inet("10.0.0.9")]),
+            record(3, fixed, DGM, &[inet("fd20::"), inet("fe80::1"), inet("ffff:ffff::")]),
+            record(2, fixed, DGM, &[inet("0.0.0.0"), inet("10.0.0.1"), inet("0.0.0.0")]),
+            // A redirect.
+            record(
+                2,
+                UP | 0x10 | 0x4,
+                abi::RTA_DST | abi::RTA_GATEWAY,
+                &[inet("192.0.2.8"), inet("10.0.0.9")],
+            ),
+        ]
+        .concat();
+        let expected = [
+            "10.20.0.0/16 by 10.0.0.254 2",
+            "10.21.0.0/16 by 10.0.0.254 2",
+            "192.0.2.9/32 by 10.0.0.9 2",
+            "fd20::/32 by fe80::1 3",
+            "10.0.0.1 2",
+        ];
+        assert_eq!(found(&dump), expected);
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! `default 10.0.0.1 hn0`. Blank lines and lines that begin with `#` do not count. A missing file is what
 //! a machine without any setting has: one loopback, no route, the sysctls of [`sysctl`].
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::{fs, io};
 
 use super::ifaddrs::entry_for;
-use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName};
+use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, Routes, StaticRoute};
 
 const NO_IFADDRS: &str = "lo0 link - up\nlo0 inet 127.0.0.1/8\nlo0 inet6 ::1/128\n";
 
@@ -115,20 +116,33 @@ fn address(word: &str) -> Option<InterfaceAddress> {
     }
 }
 
-/// The default routes through a gateway in the file `routes`, of interfaces that exist.
-pub(super) fn default_routes(directory: &Path, interfaces: &[Interface]) -> io::Result<Vec<DefaultRoute>> {
+/// The routes through a gateway in the file `routes`, of interfaces that exist.
+pub(super) fn routes(directory: &Path, interfaces: &[Interface]) -> io::Result<Routes> {
     let text = read(directory, "routes")?.unwrap_or_default();
-    Ok(lines(&text).filter_map(|line| default_route(line, interfaces)).collect())
+    let mut routes = Routes::default();
+    for line in lines(&text) {
+        match route(line, interfaces) {
+            Some((None, gateway, interface)) => routes.default.push(DefaultRoute { gateway, interface }),
+            Some((Some(destination), gateway, interface)) => {
+                routes.statics.push(StaticRoute { destination, gateway, interface });
+            }
+            None => {}
+        }
+    }
+    Ok(routes)
 }
 
-fn default_route(line: &str, interfaces: &[Interface]) -> Option<DefaultRoute> {
+fn route(line: &str, interfaces: &[Interface]) -> Option<(Option<InterfaceAddress>, IpAddr, InterfaceName)> {
     let mut words = line.split_whitespace();
     let destination = words.next()?;
     let gateway = words.next()?.split('%').next()?.parse().ok()?;
     let name = words.next()?;
     let interface = interfaces.iter().find(|interface| interface.name.as_str() == name)?;
-    matches!(destination, "default" | "0.0.0.0/0" | "::/0")
-        .then(|| DefaultRoute { gateway, interface: interface.name.clone() })
+    let destination = match destination {
+        "default" | "0.0.0.0/0" | "::/0" => None,
+        network => Some(network.parse().ok()?),
+    };
+    Some((destination, gateway, interface.name.clone()))
 }
 
 #[cfg(test)]
@@ -158,12 +172,25 @@ mod tests {
     }
 
     #[test]
+    fn routes_are_default_ones_or_lead_to_a_network() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "default 10.0.0.1 hn0\n10.20.0.0/16 10.0.0.254 hn0\nfd20::/32 fe80::9%hn0 hn0\n\
+                    10.0.0.0/24 - hn0\n10.30.0.0/16 10.0.0.254 em0\n";
+        fs::write(directory.path().join("routes"), text).unwrap();
+        let found = routes(directory.path(), &parse_interfaces("hn0 link - up\n")).unwrap();
+        assert_eq!(found.default.len(), 1);
+        let texts: Vec<String> =
+            found.statics.iter().map(|route| format!("{} {}", route.destination, route.gateway)).collect();
+        assert_eq!(texts, ["10.20.0.0/16 10.0.0.254", "fd20::/32 fe80::9"]);
+    }
+
+    #[test]
     fn missing_files_are_a_machine_with_a_loopback() {
         let directory = tempfile::tempdir().unwrap();
         let interfaces = interfaces(directory.path()).unwrap();
         assert_eq!(interfaces.len(), 1);
         assert!(interfaces[0].loopback);
-        assert!(default_routes(directory.path(), &interfaces).unwrap().is_empty());
+        assert_eq!(routes(directory.path(), &interfaces).unwrap(), Routes::default());
         assert_eq!(sysctl(directory.path(), "kern.ostype").unwrap().as_deref(), Some("FreeBSD"));
         assert_eq!(sysctl(directory.path(), "hw.hn.vflist").unwrap(), None);
     }

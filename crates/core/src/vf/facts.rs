@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::rc_conf::RcConf;
-use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot};
+use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
 use crate::plan::network::Link;
 
 /// The network, the VF and the configuration at one moment.
@@ -50,6 +50,18 @@ impl Facts {
     pub(super) fn gateways(&self, name: &InterfaceName) -> Vec<IpAddr> {
         let routes = self.network.default_routes.iter();
         routes.filter(|route| &route.interface == name).map(|route| route.gateway).collect()
+    }
+
+    /// The static routes through the interface whose gateway `accept` accepts. Those that no address of the interface
+    /// reaches are left out: they could not be set again.
+    pub(super) fn static_routes(
+        &self,
+        name: &InterfaceName,
+        accept: impl Fn(&IpAddr) -> bool,
+    ) -> Vec<StaticRoute> {
+        let own = self.network.static_routes.iter().filter(|route| &route.interface == name);
+        let is_reached = |gateway: &IpAddr| self.addresses(name).iter().any(|held| held.reaches(*gateway));
+        own.filter(|route| accept(&route.gateway) && is_reached(&route.gateway)).cloned().collect()
     }
 
     /// The interface that is a vlan(4) over `parent`.

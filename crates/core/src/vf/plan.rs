@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::HnInterface;
 use super::facts::{Facts, is_ipv6_link_local};
 use super::rc_conf::{Lease, RcConfError};
-use crate::net::{InterfaceAddress, InterfaceName};
+use crate::net::{InterfaceAddress, InterfaceName, StaticRoute};
 use crate::plan::Plan;
 use crate::plan::network::{IfconfigArguments, Ipv6Options, Lagg, NetworkStep as Step};
 use target::{Target, decided};
@@ -281,6 +281,8 @@ impl Up<'_> {
                 vec![Step::StopDhcp { interface: self.lagg() }],
             );
         }
+        // Behind the lease: it can be what reaches the gateway.
+        move_static_routes(&self.target, self.facts, (self.hn.name(), self.hn.lagg()), plan);
     }
 
     /// A new lagg gets all of rc.conf, and so does one that a killed run made. Another one gets what it lacks only while
@@ -400,6 +402,7 @@ impl Down<'_> {
                 vec![Step::StopDhcp { interface: hn.clone() }],
             );
         }
+        move_static_routes(&self.target, self.facts, (lagg, hn), &mut plan);
         plan
     }
 
@@ -415,6 +418,7 @@ impl Down<'_> {
         let addresses = self.facts.addresses(lagg).iter().copied().filter(|held| !is_ipv6_link_local(held));
         steps.extend(addresses.map(|address| Step::AddAddress { interface: lagg.clone(), address }));
         steps.extend(default_routes(self.facts.gateways(lagg), lagg));
+        steps.extend(self.facts.static_routes(lagg, |_| true).into_iter().map(Step::AddRoute));
         steps
     }
 }
@@ -435,14 +439,34 @@ fn default_routes(gateways: Vec<IpAddr>, interface: &InterfaceName) -> impl Iter
     gateways.into_iter().map(|gateway| Step::SetDefaultRoute { gateway, interface: interface.clone() })
 }
 
+/// The static routes through `from` now lead through `to`, as far as their gateways are reached there.
+fn move_static_routes(
+    target: &Target,
+    facts: &Facts,
+    (from, to): (&InterfaceName, &InterfaceName),
+    plan: &mut Plan<Step>,
+) {
+    let held = facts.addresses(to);
+    let leased: &[InterfaceAddress] = match target.wanted.dhcp {
+        // The server gives the same network again.
+        Some(Lease::Awaited) => facts.addresses(from),
+        _ => &[],
+    };
+    let is_reached = |gateway: &IpAddr| match is_link_local_gateway(gateway) {
+        true => target.wanted.ipv6,
+        false => target.reaches(held, gateway) || leased.iter().any(|address| address.reaches(*gateway)),
+    };
+    for route in facts.static_routes(from, is_reached) {
+        let route = StaticRoute { interface: to.clone(), ..route };
+        plan.push(Step::AddRoute(route.clone()), vec![Step::RemoveRoute(route)]);
+    }
+}
+
 /// Whether the route is to be set here: dhclient(8) or a router's advertisement will not, and an address that is held or
 /// wanted reaches the gateway.
 fn is_wanted_route(target: &Target, held: &[InterfaceAddress], gateway: &IpAddr) -> bool {
     let wanted = &target.wanted;
-    let reached = || {
-        let set = wanted.configure.iter().filter_map(|arguments| arguments.address.as_ref());
-        held.iter().chain(set).chain(&target.carried).any(|address| reaches(*address, *gateway))
-    };
+    let reached = || target.reaches(held, gateway);
     match gateway {
         IpAddr::V4(_) => {
             let is_static = target.carried.iter().any(|address| address.address.is_ipv4());
@@ -459,17 +483,20 @@ fn push_configure(interface: &InterfaceName, arguments: &IfconfigArguments, plan
     plan.push(Step::Configure { interface, arguments: arguments.clone() }, undo.into_iter().collect());
 }
 
-/// The kernel drops the default route with the address that reaches its gateway. It comes back behind the address that
+/// The kernel drops a route with the address that reaches its gateway. It comes back behind the address that
 /// is taken back last, when all are there again.
 fn remove_addresses(facts: &Facts, member: &InterfaceName, ipv4: bool, plan: &mut Plan<Step>) {
     let held = facts.addresses(member).iter().copied();
     let mut gateways = facts.gateways(member);
-    gateways.retain(|gateway| gateway.is_ipv4() == ipv4 && !is_link_local_gateway(gateway));
+    let is_global = |gateway: &IpAddr| gateway.is_ipv4() == ipv4 && !is_link_local_gateway(gateway);
+    gateways.retain(is_global);
+    let mut routes = facts.static_routes(member, is_global);
     // The last first, so that they come back in their order, which decides about source addresses.
     for address in held.filter(|held| held.address.is_ipv4() == ipv4 && !is_ipv6_link_local(held)).rev() {
         let interface = member.clone();
         let mut undo = vec![Step::AddAddress { interface: interface.clone(), address }];
         undo.extend(default_routes(std::mem::take(&mut gateways), member));
+        undo.extend(std::mem::take(&mut routes).into_iter().map(Step::AddRoute));
         plan.push(Step::RemoveAddress { interface, address }, undo);
     }
 }
@@ -494,6 +521,7 @@ fn disable_ipv6(facts: &Facts, member: &InterfaceName, plan: &mut Plan<Step>) {
     let mut gateways = facts.gateways(member);
     gateways.retain(is_link_local_gateway);
     undo.extend(default_routes(gateways, member));
+    undo.extend(facts.static_routes(member, is_link_local_gateway).into_iter().map(Step::AddRoute));
     plan.push(Step::DisableIpv6 { interface, link_local }, undo);
 }
 
@@ -508,20 +536,6 @@ fn enable_ipv6(
         Step::EnableIpv6 { interface: interface.clone(), accept_rtadv, link_local },
         vec![Step::DisableIpv6 { interface, link_local }],
     );
-}
-
-/// Whether `router` is in the network of `address`.
-fn reaches(address: InterfaceAddress, router: IpAddr) -> bool {
-    let prefix = u32::from(address.prefix);
-    match (address.address, router) {
-        (IpAddr::V4(own), IpAddr::V4(other)) => {
-            (u32::from(own) ^ u32::from(other)).leading_zeros() >= prefix.min(32)
-        }
-        (IpAddr::V6(own), IpAddr::V6(other)) => {
-            (u128::from(own) ^ u128::from(other)).leading_zeros() >= prefix.min(128)
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

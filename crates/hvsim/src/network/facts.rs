@@ -35,12 +35,14 @@ pub(super) fn ifaddrs(state: &State) -> String {
     text
 }
 
-/// `routes`: the default routes.
+/// `routes`: the default routes and those to other networks.
 pub(super) fn routes(state: &State) -> String {
     let mut text = String::new();
-    for route in &state.routes {
+    let default = state.routes.iter().map(|route| ("default", route));
+    let others = state.static_routes.iter().map(|route| (route.destination.as_str(), &route.by));
+    for (destination, route) in default.chain(others) {
         let scope = if route.is_link_local() { format!("%{}", route.interface) } else { String::new() };
-        let _ = writeln!(text, "default {}{scope} {}", route.gateway, route.interface);
+        let _ = writeln!(text, "{destination} {}{scope} {}", route.gateway, route.interface);
     }
     text
 }

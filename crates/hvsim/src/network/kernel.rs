@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use hv_core::net::MacAddress;
 use nix::errno::Errno;
 
-use super::state::{Address, Interface, Lagg, Nd6, Route, State};
+use super::state::{Address, Interface, Lagg, Nd6, Route, State, StaticRoute};
 
 impl Route {
     /// Whether its gateway is an IPv6 link-local address.
@@ -96,6 +96,7 @@ impl State {
         }
         self.interfaces.remove(name);
         self.routes.retain(|route| route.interface != name);
+        self.static_routes.retain(|route| route.by.interface != name);
     }
 
     fn announce_arrival(&mut self, name: &str) {
@@ -221,16 +222,18 @@ impl State {
         self.set_up(name, true)
     }
 
-    /// SIOCDIFADDR: default routes that the address reached go with it.
+    /// SIOCDIFADDR: routes whose gateway the address reached go with it.
     pub(super) fn remove_address(&mut self, name: &str, ip: IpAddr) -> Result<(), Errno> {
         let interface = self.interface(name)?;
         let place = interface.addresses.iter().position(|held| held.ip == ip).ok_or(Errno::EADDRNOTAVAIL)?;
         let gone = interface.addresses.remove(place);
         let others = interface.addresses.clone();
-        self.routes.retain(|route| {
+        let stays = |route: &Route| {
             let lost = route.interface == name && gone.reaches(route.gateway);
             !lost || others.iter().any(|other| other.reaches(route.gateway))
-        });
+        };
+        self.routes.retain(stays);
+        self.static_routes.retain(|route| stays(&route.by));
         Ok(())
     }
 
@@ -278,6 +281,29 @@ impl State {
         };
         let place = self.routes.iter().position(matches).ok_or(Errno::ESRCH)?;
         self.routes.remove(place);
+        Ok(())
+    }
+
+    /// RTM_ADD of a route to a network.
+    pub(super) fn add_static_route(
+        &mut self,
+        destination: &str,
+        gateway: IpAddr,
+        scope: Option<&str>,
+    ) -> Result<(), Errno> {
+        if self.static_routes.iter().any(|route| route.destination == destination) {
+            return Err(Errno::EEXIST);
+        }
+        let interface = self.way_to(gateway, scope).ok_or(Errno::ENETUNREACH)?;
+        let by = Route { gateway, interface };
+        self.static_routes.push(StaticRoute { destination: destination.to_owned(), by });
+        Ok(())
+    }
+
+    /// RTM_DELETE of a route to a network.
+    pub(super) fn remove_static_route(&mut self, destination: &str) -> Result<(), Errno> {
+        let place = self.static_routes.iter().position(|route| route.destination == destination);
+        self.static_routes.remove(place.ok_or(Errno::ESRCH)?);
         Ok(())
     }
 

@@ -22,6 +22,8 @@ pub struct State {
     pub interfaces: BTreeMap<String, Interface>,
     /// Default routes.
     pub routes: Vec<Route>,
+    /// Routes to other networks.
+    pub static_routes: Vec<StaticRoute>,
     /// hn(4)'s knowledge of VFs: VF name → hn name.
     pub vfs: BTreeMap<String, String>,
     /// `hw.hn.vf_transparent`; `None`: the kernel does not know it.
@@ -110,6 +112,15 @@ pub struct Route {
     pub interface: String,
 }
 
+/// A route to a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticRoute {
+    /// The network with its prefix length, such as `10.20.0.0/16`.
+    pub destination: String,
+    /// How it is reached.
+    pub by: Route,
+}
+
 /// What a DHCP server gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpServer {
@@ -136,6 +147,7 @@ impl Default for State {
             release: 14,
             interfaces: BTreeMap::new(),
             routes: Vec::new(),
+            static_routes: Vec::new(),
             vfs: BTreeMap::new(),
             transparent: Some(0),
             has_vf_list: true,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hvsim::kvp::IpInfo;
 use hvsim::network::faults::{Action, Fault};
 use hvsim::network::guest::static_rc_conf;
+use hvsim::network::state::{Route, StaticRoute};
 
 use crate::support::*;
 
@@ -21,6 +22,28 @@ fn static_scene() -> Scene {
     state.name_servers.insert("hn0.hyperv".into(), "nameserver 10.0.0.9\n".into());
     state.name_servers.insert("em0".into(), "nameserver 192.0.2.1\n".into());
     Scene::new(state, &format!("# first\n{}last=1", static_rc_conf(0)))
+}
+
+/// The host moves hn0 to another address of its network and to another network for IPv6.
+fn routed_scene() -> Scene {
+    let mut state = static_state();
+    for (destination, gateway) in [("10.20.0.0/16", "10.0.0.254"), ("fd20::/32", "fd00::fe")] {
+        let by = Route { gateway: gateway.parse().unwrap(), interface: "hn0".to_owned() };
+        state.static_routes.push(StaticRoute { destination: destination.to_owned(), by });
+    }
+    Scene::new(state, &static_rc_conf(0))
+}
+
+#[test]
+fn static_routes_stay_where_an_address_reaches_their_gateway_and_come_back_after_a_failure() {
+    let request = || info("hn0", &["10.0.0.7/24", "fd01::5/64"], "10.0.0.1;fd01::1", "");
+    let mut scene = routed_scene();
+    scene.succeed(request());
+    let left: Vec<String> =
+        scene.state().static_routes.iter().map(|route| route.destination.clone()).collect();
+    assert_eq!(left, ["10.20.0.0/16"]);
+    let (calls, forgiven) = spoil_each_call(routed_scene, &request(), Action::Fail);
+    assert!(calls >= 9 && forgiven == 0, "{calls} {forgiven}");
 }
 
 /// Makes each call go wrong in turn, until an injection needs fewer calls than that. Returns how many calls there are,

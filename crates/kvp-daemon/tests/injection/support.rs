@@ -165,6 +165,7 @@ impl Scene {
                 .sort_by_key(|address| (address.ip.is_ipv6(), Address::is_link_local(address)));
         }
         network.routes.sort_by_key(|route| route.gateway);
+        network.static_routes.sort_by_key(|route| route.destination.clone());
         let mut files = BTreeMap::new();
         collect(&self.path("guest/etc"), &mut files);
         files.retain(|path, _| !STAND_INS.iter().any(|name| path.ends_with(name)));

@@ -8,7 +8,7 @@ use crate::support::{Scratch, eventually, text};
 use hvsim::network::State;
 use hvsim::network::faults::{Action, Fault};
 use hvsim::network::guest::static_rc_conf;
-use hvsim::network::state::Advertisement;
+use hvsim::network::state::{Advertisement, Route, StaticRoute};
 
 fn static_guest() -> Scratch {
     let mut state = State::default();
@@ -16,6 +16,28 @@ fn static_guest() -> Scratch {
     state.attach_vf("mce0", "hn0");
     state.interface_up("mce0");
     Scratch::new(&state, &static_rc_conf(0))
+}
+
+/// The static guest with a route to another network for each family.
+fn routed_guest() -> Scratch {
+    let scratch = static_guest();
+    for (destination, gateway) in [("10.20.0.0/16", "10.0.0.254"), ("fd20::/32", "fd00::fe")] {
+        let by = Route { gateway: gateway.parse().unwrap(), interface: "hn0".to_owned() };
+        let route = StaticRoute { destination: destination.to_owned(), by };
+        scratch.guest.root().change(|state| state.static_routes.push(route)).unwrap();
+    }
+    scratch
+}
+
+fn static_routes(scratch: &Scratch) -> Vec<String> {
+    let mut all: Vec<String> = scratch
+        .state()
+        .static_routes
+        .iter()
+        .map(|route| format!("{} {} {}", route.destination, route.by.gateway, route.by.interface))
+        .collect();
+    all.sort();
+    all
 }
 
 fn dhcp_guest(rc_conf: &str) -> Scratch {
@@ -335,6 +357,7 @@ fn sort_addresses(state: &mut State) {
         interface.addresses.sort_by_key(|address| address.ip);
     }
     state.routes.sort_by_key(|route| route.gateway);
+    state.static_routes.sort_by_key(|route| route.destination.clone());
 }
 
 /// Everything that a failed run must leave as it was; a lease that comes back takes a moment.
@@ -397,6 +420,23 @@ fn failure_at_every_step_of_a_static_hand_over_ends_in_the_starting_state() {
 }
 
 #[test]
+fn static_routes_lead_through_the_lagg_and_back() {
+    let scratch = routed_guest();
+    scratch.succeed(&["hn0"]);
+    assert_eq!(static_routes(&scratch), ["10.20.0.0/16 10.0.0.254 lagg0", "fd20::/32 fd00::fe lagg0"]);
+    scratch.inject(&[]);
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.spawns(), ["ifconfig"]);
+    scratch.succeed(&["-d", "hn0"]);
+    assert_eq!(static_routes(&scratch), ["10.20.0.0/16 10.0.0.254 hn0", "fd20::/32 fd00::fe hn0"]);
+}
+
+#[test]
+fn failure_at_every_step_of_a_hand_over_with_static_routes_ends_in_the_starting_state() {
+    fail_at_every_step(routed_guest, &["hn0"], Action::Fail);
+}
+
+#[test]
 fn failure_at_every_step_of_a_dhcp_hand_over_ends_in_the_starting_state() {
     fail_at_every_step(|| dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n"), &["hn0"], Action::Fail);
 }
@@ -404,7 +444,7 @@ fn failure_at_every_step_of_a_dhcp_hand_over_ends_in_the_starting_state() {
 #[test]
 fn failure_at_every_step_of_taking_it_apart_ends_in_the_starting_state() {
     let joined = || {
-        let scratch = static_guest();
+        let scratch = routed_guest();
         scratch.succeed(&["hn0"]);
         scratch
     };

@@ -22,6 +22,7 @@ fn network(interfaces: Vec<Interface>, routes: &[(&str, &str)]) -> NetworkSnapsh
     NetworkSnapshot {
         interfaces,
         default_routes: routes.iter().map(route).collect(),
+        static_routes: Vec::new(),
         name_servers: vec!["10.0.0.2".into(), "fd00::53".into(), "fe80::1%hn0".into()],
         dhcp_clients: Vec::new(),
     }

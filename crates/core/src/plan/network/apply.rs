@@ -148,6 +148,8 @@ impl NetworkPort {
             NetworkStep::RemoveAddress { .. }
             | NetworkStep::RemoveDefaultRoute { .. }
             | NetworkStep::SetDefaultRoute { .. }
+            | NetworkStep::AddRoute(_)
+            | NetworkStep::RemoveRoute(_)
             | NetworkStep::StartDhcp { .. } => Ok(is_reached(step, &self.snapshot()?)),
             _ => Ok(false),
         }
@@ -326,6 +328,8 @@ fn is_reached(step: &NetworkStep, network: &NetworkSnapshot) -> bool {
         NetworkStep::RemoveDefaultRoute { gateway, interface } => !network
             .default_routes
             .contains(&DefaultRoute { gateway: *gateway, interface: interface.clone() }),
+        NetworkStep::AddRoute(route) => network.static_routes.contains(route),
+        NetworkStep::RemoveRoute(route) => !network.static_routes.contains(route),
         _ => false,
     }
 }

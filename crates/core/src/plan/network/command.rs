@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Ipv6Options, NetworkStep};
-use crate::net::{InterfaceAddress, InterfaceName};
+use crate::net::{InterfaceAddress, InterfaceName, StaticRoute};
 
 /// A program of the base system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub fn command(step: &NetworkStep) -> Option<(Tool, Vec<String>)> {
         Step::RemoveDefaultRoute { gateway, interface } => {
             (Tool::Route, route("delete", interface, *gateway))
         }
+        Step::AddRoute(route) => (Tool::Route, static_route("add", route)),
+        Step::RemoveRoute(route) => (Tool::Route, static_route("delete", route)),
         Step::SolicitRouters { interface } => (Tool::Rtsol, words([interface.as_str()])),
     };
     Some((tool, words))
@@ -89,6 +91,15 @@ fn scoped(interface: &InterfaceName, address: IpAddr) -> String {
 
 fn with_prefix(interface: &InterfaceName, address: InterfaceAddress) -> String {
     format!("{}/{}", scoped(interface, address.address), address.prefix)
+}
+
+fn static_route(verb: &str, route: &StaticRoute) -> Vec<String> {
+    let InterfaceAddress { address, prefix } = route.destination;
+    let family = if address.is_ipv4() { "-inet" } else { "-inet6" };
+    let is_host = prefix == if address.is_ipv4() { 32 } else { 128 };
+    let destination = if is_host { address.to_string() } else { format!("{address}/{prefix}") };
+    let kind = if is_host { "-host" } else { "-net" };
+    words(["-n", verb, family, kind, &destination, &scoped(&route.interface, route.gateway)])
 }
 
 fn route(verb: &str, interface: &InterfaceName, gateway: IpAddr) -> Vec<String> {
@@ -187,6 +198,24 @@ mod tests {
         let step =
             NetworkStep::SetDefaultRoute { gateway: "fe80::9".parse().unwrap(), interface: name("lagg0") };
         assert_eq!(line(&step), "Route -n add -inet6 default fe80::9%lagg0");
+    }
+
+    #[test]
+    fn static_routes_are_named_by_network_or_host() {
+        for (destination, gateway, expected) in [
+            ("10.20.0.0/16", "10.0.0.254", "-inet -net 10.20.0.0/16 10.0.0.254"),
+            ("192.0.2.9/32", "10.0.0.254", "-inet -host 192.0.2.9 10.0.0.254"),
+            ("fd20::/32", "fe80::9", "-inet6 -net fd20::/32 fe80::9%hn0"),
+            ("fd20::9/128", "fd00::9", "-inet6 -host fd20::9 fd00::9"),
+        ] {
+            let route = StaticRoute {
+                destination: destination.parse().unwrap(),
+                gateway: gateway.parse().unwrap(),
+                interface: name("hn0"),
+            };
+            assert_eq!(line(&NetworkStep::AddRoute(route.clone())), format!("Route -n add {expected}"));
+            assert_eq!(line(&NetworkStep::RemoveRoute(route)), format!("Route -n delete {expected}"));
+        }
     }
 
     #[test]

@@ -64,6 +64,7 @@ equal! {
     abi::RTF_GATEWAY, libc::RTF_GATEWAY;
     abi::RTF_HOST, libc::RTF_HOST;
     abi::RTF_REJECT, libc::RTF_REJECT;
+    abi::RTF_STATIC, libc::RTF_STATIC;
     abi::RTF_BLACKHOLE, libc::RTF_BLACKHOLE;
 
     abi::CTL_NET, libc::CTL_NET;

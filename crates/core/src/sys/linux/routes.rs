@@ -3,17 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::{fs, io};
 
-use crate::net::{DefaultRoute, Interface};
+use crate::net::{DefaultRoute, Interface, Routes};
 
 /// RTF_UP, RTF_GATEWAY and RTF_REJECT of linux/route.h.
 const UP_AND_GATEWAY: u32 = 0x3;
 const REJECT: u32 = 0x200;
 
 /// The default routes of both families; a kernel without one of them has none of it.
-pub(in crate::sys) fn default_routes(_: &[Interface]) -> io::Result<Vec<DefaultRoute>> {
-    let mut routes: Vec<_> = read("/proc/net/route")?.lines().skip(1).filter_map(route).collect();
-    routes.extend(read("/proc/net/ipv6_route")?.lines().filter_map(ipv6_route));
-    Ok(routes)
+pub(in crate::sys) fn routes(_: &[Interface]) -> io::Result<Routes> {
+    let mut default: Vec<_> = read("/proc/net/route")?.lines().skip(1).filter_map(route).collect();
+    default.extend(read("/proc/net/ipv6_route")?.lines().filter_map(ipv6_route));
+    Ok(Routes { default, statics: Vec::new() })
 }
 
 fn read(path: &str) -> io::Result<String> {

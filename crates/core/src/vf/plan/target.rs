@@ -74,6 +74,12 @@ impl Target {
         Self { wanted, carried }
     }
 
+    /// Whether an address reaches the gateway that the interface gets, or one of those that it has.
+    pub(super) fn reaches(&self, held: &[InterfaceAddress], gateway: &IpAddr) -> bool {
+        let set = self.wanted.configure.iter().filter_map(|arguments| arguments.address.as_ref());
+        held.iter().chain(set).chain(&self.carried).any(|address| address.reaches(*gateway))
+    }
+
     pub(super) fn push_carried(&self, interface: &InterfaceName, plan: &mut Plan<Step>) {
         for address in self.carried.iter().copied() {
             let interface = interface.clone();

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::net::{DefaultRoute, Interface};
+use crate::net::{DefaultRoute, Interface, StaticRoute};
 use crate::plan::network::Link;
 use crate::vf::rc_conf::RcConf;
 
@@ -486,6 +486,59 @@ fn every_step_that_changes_something_can_be_taken_back() {
             assert!(!planned.undo.is_empty(), "{}", planned.step);
         }
     }
+}
+
+fn static_route(destination: &str, gateway: &str, through: &str) -> StaticRoute {
+    let (destination, gateway) = (destination.parse().unwrap(), gateway.parse().unwrap());
+    StaticRoute { destination, gateway, interface: name(through) }
+}
+
+/// Two that the addresses reach, one by a link-local gateway, one that nothing reaches, one elsewhere.
+fn static_routes(through: &str) -> Vec<StaticRoute> {
+    vec![
+        static_route("10.20.0.0/16", "10.0.0.254", through),
+        static_route("fd20::/32", "fd00::fe", through),
+        static_route("fd21::/32", "fe80::fe", through),
+        static_route("10.21.0.0/16", "172.16.0.1", through),
+        static_route("10.22.0.0/16", "10.0.0.254", "em0"),
+    ]
+}
+
+#[test]
+fn static_routes_lead_through_the_lagg_and_back() {
+    let mut facts = static_guest();
+    facts.network.static_routes = static_routes("hn0");
+    let moved = |interface: &str| {
+        [
+            format!("set the route to 10.20.0.0/16 by 10.0.0.254 through {interface}"),
+            format!("set the route to fd20::/32 by fd00::fe through {interface}"),
+            format!("set the route to fd21::/32 by fe80::fe through {interface}"),
+        ]
+    };
+    let is_static = |step: &String| step.contains("the route to");
+    assert_eq!(up(&facts).into_iter().filter(is_static).collect::<Vec<_>>(), moved("lagg0"));
+    let plan = plan_up(&hn(), &facts).unwrap().unwrap();
+    let undo = plan.steps().iter().flat_map(|planned| &planned.undo).map(ToString::to_string);
+    let back: Vec<String> = undo.filter(|step| step.starts_with("set the route to")).collect();
+    assert_eq!(back, moved("hn0"), "they come back with the addresses, and the one by link-local with IPv6");
+
+    let mut facts = joined_guest();
+    facts.network.static_routes = static_routes("lagg0");
+    assert_eq!(down(&facts).into_iter().filter(is_static).collect::<Vec<_>>(), moved("hn0"));
+    let plan = plan_down(&hn(), &facts).unwrap();
+    let rebuilt = plan.steps()[0].undo.iter().map(ToString::to_string).filter(is_static).count();
+    assert_eq!(rebuilt, 3);
+}
+
+#[test]
+fn a_static_route_waits_for_the_lease_that_reaches_its_gateway() {
+    let mut facts = dhcp_guest();
+    facts.network.static_routes = static_routes("hn0");
+    let steps = up(&facts);
+    let last = "set the route to 10.20.0.0/16 by 10.0.0.254 through lagg0";
+    assert_eq!(steps[steps.len() - 2..], ["get a DHCP lease on lagg0", last]);
+    facts.rc_conf = rc_conf(&[("ifconfig_hn0", "DHCP")]);
+    assert!(!up(&facts).contains(&last.to_owned()));
 }
 
 #[test]

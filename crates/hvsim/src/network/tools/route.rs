@@ -1,4 +1,4 @@
-//! route(8), as far as default routes go: sbin/route/route.c.
+//! route(8), as far as routes through gateways go: sbin/route/route.c.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let mut words = Vec::new();
     for word in arguments {
         match word.as_str() {
-            "-n" | "-v" | "-net" => {}
+            "-n" | "-v" | "-net" | "-host" => {}
             "-q" => quiet = true,
             "-inet" | "-4" => ipv4 = true,
             "-inet6" | "-6" => ipv4 = false,
@@ -31,12 +31,9 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         [verb, destination, gateway] => (*verb, *destination, Some(*gateway)),
         _ => return Ok(usage("")),
     };
-    if destination != "default" {
-        return Ok(usage(destination));
-    }
-    let Some(change) = Change::parse(verb, gateway, ipv4) else { return Ok(usage(verb)) };
+    let Some(change) = Change::parse(verb, destination, gateway, ipv4) else { return Ok(usage(verb)) };
     let (release, result) = root.change(|state| (state.release, change.apply(state)))?;
-    Ok(report(verb, gateway, release, quiet, result))
+    Ok(report((verb, destination), gateway, release, quiet, result))
 }
 
 fn usage(keyword: &str) -> Outcome {
@@ -50,10 +47,12 @@ enum Change {
     Add(IpAddr, Option<String>),
     Turn(IpAddr, Option<String>),
     Delete(Option<IpAddr>, bool),
+    AddStatic(String, IpAddr, Option<String>),
+    DeleteStatic(String),
 }
 
 impl Change {
-    fn parse(verb: &str, gateway: Option<&str>, ipv4: bool) -> Option<Self> {
+    fn parse(verb: &str, destination: &str, gateway: Option<&str>, ipv4: bool) -> Option<Self> {
         let scope = gateway.and_then(|text| text.split_once('%')).map(|(_, scope)| scope.to_owned());
         let address = match gateway {
             Some(text) => {
@@ -61,6 +60,14 @@ impl Change {
             }
             None => None,
         };
+        if destination != "default" {
+            let network = network(destination, ipv4)?;
+            return match verb {
+                "add" => Some(Self::AddStatic(network, address?, scope)),
+                "delete" | "del" => Some(Self::DeleteStatic(network)),
+                _ => None,
+            };
+        }
         match verb {
             "add" => Some(Self::Add(address?, scope)),
             "change" => Some(Self::Turn(address?, scope)),
@@ -74,20 +81,30 @@ impl Change {
             Self::Add(gateway, scope) => state.add_route(*gateway, scope.as_deref()),
             Self::Turn(gateway, scope) => state.change_route(*gateway, scope.as_deref()),
             Self::Delete(gateway, ipv4) => state.remove_route(*gateway, *ipv4),
+            Self::AddStatic(to, gateway, scope) => state.add_static_route(to, *gateway, scope.as_deref()),
+            Self::DeleteStatic(to) => state.remove_static_route(to),
         }
     }
 }
 
+/// A network with its prefix length; without one it is a host.
+fn network(text: &str, ipv4: bool) -> Option<String> {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, if ipv4 { "32" } else { "128" }));
+    let address: IpAddr = address.parse().ok().filter(|address: &IpAddr| address.is_ipv4() == ipv4)?;
+    let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= if ipv4 { 32 } else { 128 })?;
+    Some(format!("{address}/{prefix}"))
+}
+
 /// The explanation of an error stands on standard output, the system's own words on standard error.
 fn report(
-    verb: &str,
+    (verb, destination): (&str, &str),
     gateway: Option<&str>,
     release: u32,
     quiet: bool,
     result: Result<(), Errno>,
 ) -> Outcome {
     let gateway = gateway.map_or(String::new(), |gateway| format!(": gateway {gateway}"));
-    let line = format!("{verb} net default{gateway}");
+    let line = format!("{verb} net {destination}{gateway}");
     let Err(errno) = result else {
         return Outcome::ok(if quiet { String::new() } else { line + "\n" });
     };
