@@ -19,6 +19,8 @@ use crate::injection::Injector;
 
 /// How long after the last change the pool files are brought up to date, so that a burst costs one synchronisation.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
+/// How often it is tried to make good what an earlier daemon left, where another program's lock or the disk is in the way.
+const RECOVER_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// The host can repeat a request that fails as often as it likes.
 const WARNINGS: u32 = 5;
 const WARNINGS_PER: Duration = Duration::from_secs(60);
@@ -50,7 +52,9 @@ impl<S: Storage> Service<S> {
         }
         let guest = Guest::new(config);
         let injector = Injector::new(config);
-        Self { pools, guest, injector, settle_at: None, warnings: RateLimit::new(WARNINGS, WARNINGS_PER) }
+        let recover_at = clock::monotonic().saturating_add(RECOVER_AGAIN_AFTER);
+        let settle_at = (!pools.is_recovered()).then_some(recover_at);
+        Self { pools, guest, injector, settle_at, warnings: RateLimit::new(WARNINGS, WARNINGS_PER) }
     }
 
     /// Takes over a configuration that was read again. Device and pool directory stay.
@@ -198,7 +202,8 @@ impl<S: Storage> Service<S> {
         self.settle_at = None;
         if let Err(error) = self.pools.settle() {
             self.warn(&format!("pool files are not up to date yet: {}", error_chain(&error)));
-            self.settle_at = Some(clock::monotonic().saturating_add(60 * SETTLE_AFTER));
+            let pause = if self.pools.is_recovered() { 60 * SETTLE_AFTER } else { RECOVER_AGAIN_AFTER };
+            self.settle_at = Some(clock::monotonic().saturating_add(pause));
         }
     }
 }

@@ -19,10 +19,14 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::sys::clock;
+use crate::sys::process::unblock_signals;
 
 /// What a child finds in its environment, and nothing else: the path that rc(8) and devd(8) give theirs.
 const ENVIRONMENT: [(&str, &str); 3] =
     [("PATH", "/sbin:/bin:/usr/sbin:/usr/bin"), ("HOME", "/"), ("LC_ALL", "C")];
+
+/// Bytes that go into an input pipe at once.
+const PIECE: usize = 4096;
 
 /// The most that is kept of each output stream, in bytes; what comes after it is read and dropped.
 pub const OUTPUT_LIMIT: usize = 64 * 1024;
@@ -170,15 +174,13 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let mut child = spawn(&mut command).map_err(start_error)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A program that does not read its input is not an error; its exit status tells.
-            let _ = stdin.write_all(&self.input);
-        }
+        let mut child = spawn(unblock_signals(&mut command)).map_err(start_error)?;
+        let mut input = child.stdin.take().map(|pipe| Input::new(pipe.into(), self.input.clone()));
+        feed(&mut input);
         let stdout = child.stdout.take().map(|pipe| Stream::new(pipe.into()));
         let stderr = child.stderr.take().map(|pipe| Stream::new(pipe.into()));
         let deadline = clock::monotonic().saturating_add(self.limit);
-        Ok(Running { program: self.clone(), child, stdout, stderr, deadline, reaped: false })
+        Ok(Running { program: self.clone(), child, input, stdout, stderr, deadline, reaped: false })
     }
 }
 
@@ -201,6 +203,7 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
 pub struct Running {
     program: Program,
     child: Child,
+    input: Option<Input>,
     stdout: Option<Stream>,
     stderr: Option<Stream>,
     deadline: Duration,
@@ -230,6 +233,7 @@ impl Running {
         // Its end is looked at before its output, so that nothing written before the end is missed. A child that it
         // left behind may hold the pipes open for ever and is not waited for.
         let ended = self.child.try_wait();
+        feed(&mut self.input);
         [&mut self.stdout, &mut self.stderr].into_iter().flatten().for_each(Stream::read_available);
         match ended {
             Ok(Some(status)) => {
@@ -277,6 +281,39 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// The input pipe of a program, and what it has not taken yet.
+#[derive(Debug)]
+struct Input {
+    file: File,
+    rest: Vec<u8>,
+}
+
+impl Input {
+    fn new(pipe: OwnedFd, rest: Vec<u8>) -> Self {
+        let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+        Self { file: File::from(pipe), rest }
+    }
+}
+
+/// Writes what the program takes now; the pipe is closed when it has all. A program that does not read its input is not an
+/// error, its exit status tells.
+fn feed(input: &mut Option<Input>) {
+    while let Some(Input { file, rest }) = input {
+        if rest.is_empty() {
+            *input = None;
+            return;
+        }
+        // In small pieces: FreeBSD takes a large one only when the reader is there.
+        let piece = rest.len().min(PIECE);
+        match file.write(&rest[..piece]) {
+            Ok(count) => drop(rest.drain(..count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => *input = None,
+        }
     }
 }
 
@@ -366,6 +403,31 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(stdout.ended);
+    }
+
+    #[test]
+    fn input_that_is_not_read_does_not_hold_the_caller_and_a_reader_gets_all() {
+        let mut program = shell("exec sleep 1000", Duration::from_millis(200));
+        program.input = vec![b'x'; 1 << 20];
+        assert!(matches!(program.run(), Err(ExecError::TimedOut { .. })));
+        let mut program = shell("exec wc -c", LONG);
+        program.input = vec![b'x'; 1 << 20];
+        let finished = program.run().unwrap();
+        assert_eq!(String::from_utf8(finished.stdout).unwrap().trim(), "1048576");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn no_signal_is_blocked_in_a_program() {
+        use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+        let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD]);
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut before)).unwrap();
+        // Not the shell: it clears the mask itself.
+        let grep = Program::new(Path::new("/bin/grep"), LONG).arg("SigBlk").arg("/proc/self/status");
+        let finished = grep.run().unwrap();
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None).unwrap();
+        assert_eq!(String::from_utf8(finished.stdout).unwrap().trim(), "SigBlk:\t0000000000000000");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe, setsid};
 
 /// The two sides of a fork.
@@ -55,4 +58,15 @@ pub fn silence_standard_streams() -> io::Result<()> {
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     Ok(())
+}
+
+/// Lets the program begin with no signal blocked, as it would under a shell. Without this it inherits the mask of this
+/// process, and dhclient(8), which leaves its mask alone, could not be ended but by SIGKILL.
+pub fn unblock_signals(command: &mut Command) -> &mut Command {
+    let unblock = || {
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call with a value of its own, which is async-signal-safe.
+    unsafe { command.pre_exec(unblock) }
 }

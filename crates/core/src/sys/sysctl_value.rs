@@ -13,7 +13,8 @@ pub const LIMIT: usize = 32 << 20;
 ///
 /// `fetch` fills the buffer and says how much of it, or, without a buffer, how much room it wants now.
 /// The table may grow between the two: the wanted size is only a hint, and each try has at least twice the
-/// room of the one before.
+/// room of the one before. A buffer that is full to the last byte counts as too small: the kernel's dump of routes
+/// fails for want of room without saying so (sys/net/rtsock.c ignores the error of a single record).
 ///
 /// # Errors
 /// What `fetch` gives, where it is not `ENOMEM`, and `ENOMEM` for a value beyond [`LIMIT`].
@@ -25,12 +26,13 @@ pub fn read_growing(
     loop {
         let mut value = vec![0; room];
         match fetch(Some(&mut value)) {
-            Ok(length) => {
+            Ok(length) if length < room => {
                 value.truncate(length);
                 return Ok(value);
             }
+            Ok(_) if room >= LIMIT => return Err(io::Error::from_raw_os_error(ENOMEM)),
             Err(error) if error.raw_os_error() != Some(ENOMEM) || room >= LIMIT => return Err(error),
-            Err(_) => room = (room * 2).max(fetch(None).unwrap_or(0)).min(LIMIT),
+            _ => room = (room * 2).max(fetch(None).unwrap_or(0)).min(LIMIT),
         }
     }
 }
@@ -100,6 +102,22 @@ mod tests {
     #[test]
     fn a_table_that_never_fits_is_an_error_in_the_end() {
         let error = read_growing(128, table(&[usize::MAX])).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(ENOMEM));
+    }
+
+    #[test]
+    fn a_full_buffer_may_lack_the_rest() {
+        let table: Vec<u8> = (0..20_000u32).map(|number| number.to_le_bytes()[0]).collect();
+        for guess in [8192, 19_999, 20_000] {
+            let value = read_growing(guess, |buffer| {
+                let Some(buffer) = buffer else { return Ok(table.len()) };
+                let length = buffer.len().min(table.len());
+                buffer[..length].copy_from_slice(&table[..length]);
+                Ok(length)
+            });
+            assert_eq!(value.unwrap(), table, "{guess}");
+        }
+        let error = read_growing(1 << 20, |buffer| Ok(buffer.map_or(0, |buffer| buffer.len()))).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(ENOMEM));
     }
 

@@ -216,15 +216,26 @@ impl<S: Storage> Pools<S> {
     /// Whether [`Self::settle`] has something to do.
     #[must_use]
     pub fn unsettled(&self) -> bool {
-        self.journal.open && self.journal.base != self.journal.sequence
+        !self.journal.recovered || (self.journal.open && self.journal.base != self.journal.sequence)
+    }
+
+    /// Whether what an earlier daemon left in the journal has been made good. Until then a read can find a torn record.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.journal.recovered
     }
 
     /// Brings all changes home into the pool files and retires their journal entries. A daemon does this when it has
-    /// been idle for a moment and at its end, so that a later crash finds nothing to make good.
+    /// been idle for a moment and at its end, so that a later crash finds nothing to make good. What an earlier daemon
+    /// left is made good first, without waiting for another program's lock; its entries stay until then.
     ///
     /// # Errors
     /// See [`PoolError`]; the journal then still holds the changes.
     pub fn settle(&mut self) -> Result<(), PoolError> {
+        if !self.journal.recovered {
+            self.wait_left = Duration::ZERO;
+            return self.recover();
+        }
         if !self.unsettled() {
             return Ok(());
         }

@@ -24,6 +24,7 @@ use crate::runtime::config;
 use crate::runtime::exec::{ExecError, Finished, Program};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
+use crate::sys::process::unblock_signals;
 
 /// How long a dhclient(8) has to end before it is killed, and how often is looked.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
@@ -221,7 +222,8 @@ impl NetworkPort {
     fn start_unattended(&self, step: &NetworkStep) -> Result<(), ApplyError> {
         let Some((tool, arguments)) = command(step) else { return Ok(()) };
         let path = self.programs.path(tool).to_owned();
-        let started = Command::new(&path)
+        let mut program = Command::new(&path);
+        program
             .args(arguments)
             .env_clear()
             .env("PATH", "/sbin:/bin:/usr/sbin:/usr/bin")
@@ -229,9 +231,11 @@ impl NetworkPort {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .process_group(0)
-            .spawn();
-        started.map(drop).map_err(|source| ExecError::Start { path, source }.into())
+            .process_group(0);
+        unblock_signals(&mut program)
+            .spawn()
+            .map(drop)
+            .map_err(|source| ExecError::Start { path, source }.into())
     }
 
     fn is_reached_now(&self, step: &NetworkStep) -> bool {

@@ -35,6 +35,10 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         }
     }
     let Some(interface) = interface else { return Ok(Outcome::failed(usage())) };
+    // The real one leaves its mask alone, and could then not be ended by a signal.
+    if SigSet::thread_get_mask()?.contains(Signal::SIGTERM) {
+        return Ok(Outcome::failed("dhclient was started with SIGTERM blocked"));
+    }
     if !root.read()?.interfaces.contains_key(interface) {
         return Ok(Outcome::failed(format!("{interface}: not found\nexiting.")));
     }

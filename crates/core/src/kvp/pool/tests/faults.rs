@@ -153,3 +153,39 @@ fn an_error_at_every_step_is_a_failed_answer_that_changes_nothing() {
         }
     }
 }
+
+#[test]
+fn a_recovery_that_another_programs_lock_delays_loses_nothing() {
+    for seed in 1..40 {
+        let disk = Disk::with_pool(&raw(&[("a", "old")]));
+        let mut pools = Pools::open(disk.clone(), limits()).0;
+        pools.set(POOL, &key("a"), &value("acknowledged")).unwrap();
+        disk.lose_power(seed);
+        // The next life begins while another program holds its lock for too long.
+        disk.lock_by_another(true);
+        let (mut pools, problems) = Pools::open(disk.clone(), limits());
+        assert!(!problems.is_empty() && !pools.is_recovered() && pools.unsettled());
+        pools.set(POOL, &key("b"), &value("x")).unwrap_err();
+        // As the daemon does when it is idle, and at its end.
+        pools.settle().unwrap_err();
+        disk.lock_by_another(false);
+        drop(pools);
+        let (mut pools, problems) = Pools::open(disk.clone(), limits());
+        assert!(problems.is_empty() && pools.is_recovered());
+        assert_eq!(items_now(&mut pools).get("a").map(String::as_str), Some("acknowledged"), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_an_earlier_daemon_left_is_made_good_as_soon_as_the_lock_is_free() {
+    let disk = Disk::with_pool(&raw(&[("a", "old")]));
+    let mut pools = Pools::open(disk.clone(), limits()).0;
+    pools.set(POOL, &key("a"), &value("acknowledged")).unwrap();
+    disk.lose_power(7);
+    disk.lock_by_another(true);
+    let mut pools = Pools::open(disk.clone(), limits()).0;
+    disk.lock_by_another(false);
+    pools.settle().unwrap();
+    assert!(pools.is_recovered() && !pools.unsettled());
+    assert_eq!(items_now(&mut pools).get("a").map(String::as_str), Some("acknowledged"));
+}
