@@ -20,7 +20,7 @@ pub struct Persisted {
 
 /// The file and the record after an injection into `hn`.
 ///
-/// Words of `ifconfig_IF` that set no address, such as an MTU, stay. IPv6 autoconfiguration stays where the host gives no
+/// Words of `ifconfig_IF` that mean the same beside any address, such as an MTU, stay. IPv6 autoconfiguration stays where the host gives no
 /// IPv6 address.
 ///
 /// # Errors
@@ -39,6 +39,61 @@ pub fn persist(
     let record = record.updated(before, &editor.file, &editor.names, method);
     Ok(Persisted { file: editor.file, record })
 }
+
+/// Words of ifconfig(8) that stay, with the number behind them.
+const WITH_NUMBER: [&str; 3] = ["mtu", "metric", "fib"];
+/// Words that go, with what is behind them.
+const WITH_ARGUMENT: [&str; 19] = [
+    "netmask",
+    "broadcast",
+    "prefixlen",
+    "description",
+    "descr",
+    "name",
+    "group",
+    "vhid",
+    "advskew",
+    "advbase",
+    "pass",
+    "media",
+    "mediaopt",
+    "mode",
+    "instance",
+    "ether",
+    "lladdr",
+    "link",
+    "tunnelfib",
+];
+/// Capabilities and flags that stay, with and without `-` in front.
+const SWITCHES: [&str; 27] = [
+    "rxcsum",
+    "txcsum",
+    "rxcsum6",
+    "txcsum6",
+    "tso",
+    "tso4",
+    "tso6",
+    "lro",
+    "vlanmtu",
+    "vlanhwtag",
+    "vlanhwfilter",
+    "vlanhwtso",
+    "vlanhwcsum",
+    "wol",
+    "wol_ucast",
+    "wol_mcast",
+    "wol_magic",
+    "polling",
+    "promisc",
+    "arp",
+    "staticarp",
+    "stickyarp",
+    "monitor",
+    "toe",
+    "txrtlmt",
+    "mextpg",
+    "netmap",
+];
 
 struct Editor<'a> {
     hn: &'a InterfaceName,
@@ -113,17 +168,21 @@ impl Editor<'_> {
         self.names.push(name);
     }
 
-    /// The words of `ifconfig_IF` that are neither keywords for DHCP nor an address, if they are plain words.
+    /// The words of `ifconfig_IF` that mean the same beside any address. Of all others some take an argument and some do
+    /// not, and one that lost its argument would make ifconfig(8) refuse the whole line at the next boot.
     fn other_words(&self) -> Result<Vec<String>, ParseError> {
         let value = self.before.value(&self.variable("")?).unwrap_or_default();
-        let mut words = value.split_whitespace().filter(|word| Value::new(word).is_ok()).peekable();
+        let mut words = value.split_whitespace();
         let mut kept = Vec::new();
         while let Some(word) = words.next() {
-            match word {
-                "inet" | "inet6" | "alias" | "add" | "up" => {}
-                "netmask" | "broadcast" | "prefixlen" => drop(words.next()),
-                _ if is_dhcp(word) || is_address(word) => {}
-                _ => kept.push(word.to_owned()),
+            if WITH_NUMBER.contains(&word) {
+                let number = words.next().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+                kept.extend(number.into_iter().flat_map(|number| [word.to_owned(), number.to_owned()]));
+            } else if WITH_ARGUMENT.contains(&word) {
+                // It could look like one of those that stay.
+                words.next();
+            } else if SWITCHES.contains(&word.strip_prefix('-').unwrap_or(word)) {
+                kept.push(word.to_owned());
             }
         }
         Ok(kept)

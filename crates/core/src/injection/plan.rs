@@ -301,13 +301,17 @@ impl<'a> Builder<'a> {
     fn set_default_route(&mut self, ipv4: bool, given: &StaticAddresses, changed: bool) {
         let old = self.facts.default_route(ipv4).cloned();
         let own = old.as_ref().is_some_and(|route| &route.interface == self.live);
+        // A route that came by advertisement would expire when none is heard any more, so it becomes one of its own.
+        let advertised = !ipv4 && given.has_family(false) && self.ipv6.accept_rtadv;
         let wanted = given.gateway(ipv4).or_else(|| {
             let gateway = old.as_ref().filter(|_| own)?.gateway;
-            given.addresses.iter().any(|address| address.reaches(gateway)).then_some(gateway)
+            let stays = given.addresses.iter().any(|address| address.reaches(gateway))
+                || (advertised && is_link_local(gateway));
+            stays.then_some(gateway)
         });
         let Some(gateway) = wanted else { return };
         let interface = self.live.clone();
-        if !changed && old == Some(DefaultRoute { gateway, interface: interface.clone() }) {
+        if !changed && !advertised && old == Some(DefaultRoute { gateway, interface: interface.clone() }) {
             return;
         }
         let mut undo = vec![NetworkStep::RemoveDefaultRoute { gateway, interface: interface.clone() }];

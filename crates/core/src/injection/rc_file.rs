@@ -189,6 +189,21 @@ impl RcFile {
         }
     }
 
+    /// Puts lines in the place of those that assign the variable and may be edited, one for one. `false` where there are
+    /// not as many, and none is changed.
+    pub fn replace_lines_of(&mut self, name: &Variable, lines: &[Line]) -> bool {
+        let held: Vec<Assignment> = self.assignments_of(name).filter(|assignment| assignment.plain).collect();
+        if held.is_empty() || held.len() != lines.len() {
+            return false;
+        }
+        for (assignment, line) in held.iter().zip(lines).rev() {
+            let is_last = assignment.lines.end == self.bytes.len();
+            let newline = if is_last || line.text.ends_with('\n') { "" } else { "\n" };
+            self.bytes.splice(assignment.lines.clone(), format!("{}{newline}", line.text).into_bytes());
+        }
+        true
+    }
+
     /// Puts a line back to its place, or to the end of a file that has become too short. Lines that belong together are
     /// put back in the order of their numbers.
     pub fn put_back(&mut self, line: &Line) {

@@ -166,10 +166,15 @@ impl Record {
         }
     }
 
-    /// Takes all changes back; returns the variables that somebody has changed since, which are left alone.
-    pub fn restore(&self, file: &mut RcFile) -> Vec<Variable> {
-        let (ours, foreign): (Vec<&Change>, Vec<&Change>) =
+    /// Takes all changes back; returns the variables that were changed by somebody else since, which are left alone. Where
+    /// somebody has edited the file since, an old line can come into the middle of something: the caller lets the shell
+    /// read the result.
+    pub fn restore(&self, file: &mut RcFile, places: Places) -> Vec<Variable> {
+        let (mut ours, foreign): (Vec<&Change>, Vec<&Change>) =
             self.variables.iter().partition(|change| change.is_as_written(file));
+        if places == Places::OfTheHost {
+            ours.retain(|change| !file.replace_lines_of(&change.name, &change.old));
+        }
         ours.iter().for_each(|change| file.remove_lines_of(&change.name));
         // By their places, so that each finds the lines in front of it there already.
         let mut lines: Vec<&Line> = Vec::new();
@@ -183,9 +188,40 @@ impl Record {
         }
         foreign.into_iter().map(|change| change.name.clone()).collect()
     }
+
+    /// Takes over what `other` leaves behind: where that wrote what counts as old here, what was before it counts now.
+    /// Whether anything does.
+    pub fn inherit(&mut self, other: &Self) -> bool {
+        let mut any = false;
+        for change in &mut self.variables {
+            let earlier = other.variables.iter().find(|earlier| earlier.name == change.name);
+            let old = change.old_value();
+            if let Some(earlier) = earlier.filter(|earlier| earlier.written == old) {
+                change.old.clone_from(&earlier.old);
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+/// Where old lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// To the numbers that they had: byte for byte what it was, where nobody has edited the file since.
+    OfOld,
+    /// To where the host's lines are now, and to their numbers only where there are none.
+    OfTheHost,
 }
 
 impl Change {
+    /// What the old lines set; `None` where there were none, or only the shell can tell.
+    #[must_use]
+    pub fn old_value(&self) -> Option<String> {
+        let text: String = self.old.iter().map(|line| line.text.as_str()).collect();
+        RcFile::new(text.into_bytes()).value(&self.name)
+    }
+
     fn is_as_written(&self, file: &RcFile) -> bool {
         match &self.written {
             Some(written) => file.value(&self.name).as_ref() == Some(written),
@@ -282,7 +318,7 @@ mod tests {
     fn what_is_taken_back_is_there_again_byte_for_byte() {
         let (mut after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
         assert_ne!(text(&after), BEFORE);
-        assert!(record.restore(&mut after).is_empty());
+        assert!(record.restore(&mut after, Places::OfOld).is_empty());
         assert_eq!(text(&after), BEFORE);
     }
 
@@ -295,7 +331,7 @@ mod tests {
             Some(record),
             [Some("10.2.2.1"), Some("inet 10.2.2.5/24"), Some("inet 10.2.2.6/24")],
         );
-        record.restore(&mut after);
+        record.restore(&mut after, Places::OfOld);
         assert_eq!(text(&after), BEFORE);
     }
 
@@ -304,10 +340,10 @@ mod tests {
         let (after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
         let edited = text(&after).replace("inet 10.1.1.5/24", "inet 10.7.7.7/24");
         let mut restored = file(&edited);
-        assert_eq!(record.restore(&mut restored), [names()[1].clone()]);
+        assert_eq!(record.restore(&mut restored, Places::OfOld), [names()[1].clone()]);
         assert!(text(&restored).contains("10.7.7.7") && !text(&restored).contains("defaultrouter"));
         let (mut after, record) = inject(&edited, Some(record), [None, Some("inet 10.1.1.9/24"), None]);
-        record.restore(&mut after);
+        record.restore(&mut after, Places::OfOld);
         assert!(text(&after).contains("ifconfig_hn0=\"inet 10.7.7.7/24\" # old"), "the later change counts");
     }
 

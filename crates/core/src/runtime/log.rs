@@ -74,10 +74,14 @@ pub fn init(ident: &'static str, target: Target, level: LogLevel) {
             retry_pause: FIRST_RETRY,
         }),
     });
-    logger.lock().output = match target {
+    let mut state = logger.lock();
+    state.output = match target {
         Target::Stdout => Output::Stdout,
         Target::Syslog(paths) => Output::Syslog { paths, socket: None },
     };
+    // A new target has not refused anything yet.
+    (state.retry_at, state.retry_pause) = (None, FIRST_RETRY);
+    drop(state);
     log::set_max_level(match level {
         LogLevel::Error => LevelFilter::Error,
         LogLevel::Warning => LevelFilter::Warn,
@@ -96,7 +100,7 @@ pub fn reopen() {
         if let Output::Syslog { socket, .. } = &mut state.output {
             *socket = None;
         }
-        state.retry_at = None;
+        (state.retry_at, state.retry_pause) = (None, FIRST_RETRY);
         state.drain(logger.ident);
     }
 }

@@ -74,7 +74,11 @@ pub fn parse(
         match argument {
             Arg::Short('d') => options.debug = true,
             Arg::Short('n') => options.foreground = true,
-            Arg::Short('f') => options.config = Some(parser.value()?.into()),
+            Arg::Short('f') => {
+                // A daemon leaves the directory that it is started in and reads the file again later.
+                let path = PathBuf::from(parser.value()?);
+                options.config = Some(std::path::absolute(&path).unwrap_or(path));
+            }
             Arg::Short('t') => check = true,
             Arg::Short('h') | Arg::Long("help") => help = true,
             Arg::Short('V') | Arg::Long("version") => version = true,
@@ -113,6 +117,12 @@ mod tests {
         let wanted = Options { debug: true, foreground: true, config: Some("/x.toml".into()) };
         assert_eq!(read(&["-dnf", "/x.toml"]).unwrap(), Command::Serve(wanted.clone()));
         assert_eq!(read(&["-d", "-n", "-f/x.toml", "-t"]).unwrap(), Command::CheckConfig(wanted));
+    }
+
+    #[test]
+    fn the_configuration_is_named_by_its_whole_path() {
+        let Command::Serve(options) = read(&["-f", "x/y.toml"]).unwrap() else { panic!("it serves") };
+        assert_eq!(options.config, Some(std::env::current_dir().unwrap().join("x/y.toml")));
     }
 
     #[test]

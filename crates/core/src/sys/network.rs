@@ -50,7 +50,7 @@ impl NetworkSource {
     /// # Errors
     /// The list of interfaces or the routes cannot be had.
     pub fn snapshot(&self) -> io::Result<NetworkSnapshot> {
-        let (interfaces, routes) = match &self.facts {
+        let (mut interfaces, routes) = match &self.facts {
             FactsSource::System => {
                 let interfaces = ifaddrs::interfaces()?;
                 let routes = os::routes::routes(&interfaces)?;
@@ -62,6 +62,10 @@ impl NetworkSource {
                 (interfaces, routes)
             }
         };
+        for interface in &mut interfaces {
+            // dhclient-script(8) sets 0.0.0.0 while it has no lease: that is nobody's address.
+            interface.addresses.retain(|address| !address.address.is_unspecified());
+        }
         let dhcp_clients = self.dhcp_clients(&interfaces);
         Ok(NetworkSnapshot {
             interfaces,

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::HnInterface;
 use super::attach::VfFacts;
 use super::facts::Facts;
-use super::rc_conf::{DELAY_SNIPPET, RcConf, SNIPPET};
+use super::rc_conf::{DELAY_SNIPPET, FILE_SNIPPET, RcConf, SNIPPET};
 use crate::net::InterfaceName;
 use crate::plan::network::parse_ifconfig;
 use crate::runtime::config::{Config, Network};
@@ -133,6 +133,21 @@ pub fn load_rc_conf(settings: &Network, interfaces: &[&InterfaceName]) -> Result
     let mut program = shell(settings, SNIPPET).arg(&settings.network_subr);
     program.arguments.extend(interfaces.iter().map(|name| name.as_str().into()));
     Ok(RcConf::parse(&run(program, "rc.conf")?))
+}
+
+/// What a file alone sets the variables to, whose names are identifiers.
+///
+/// # Errors
+/// See [`LoadError`]; above all, the shell does not understand the file.
+pub fn load_variables<'a>(
+    settings: &Network,
+    file: &Path,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<RcConf, LoadError> {
+    let program = Program::new(&settings.sh, settings.command_limit());
+    let mut program = program.arg("-c").arg(FILE_SNIPPET).arg("sh").arg(file);
+    program.arguments.extend(names.into_iter().map(Into::into));
+    Ok(RcConf::parse(&run(program, "the new rc.conf")?))
 }
 
 /// `hyperv_vf_delay` of rc.conf(5), in seconds.

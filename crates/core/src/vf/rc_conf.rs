@@ -54,6 +54,16 @@ load_rc_config hyperv
 printf '\0hyperv_vf_delay=%s\0' "${hyperv_vf_delay-}"
 "#;
 
+/// What `sh -c` runs to learn what one file sets. Arguments: the name of the shell, the file, variables.
+pub const FILE_SNIPPET: &str = r#"
+. "$1"; shift
+printf '\0'
+for name
+do
+    eval "[ -z \"\${$name+set}\" ] || printf '%s=%s\\0' \"\$name\" \"\${$name}\""
+done
+"#;
+
 /// Seconds that a VF is left alone at least, and where rc.conf(5) says nothing.
 pub const SHORTEST_VF_DELAY: u32 = 2;
 

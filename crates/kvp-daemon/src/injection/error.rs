@@ -8,6 +8,7 @@ use hv_core::injection::apply::ApplyError;
 use hv_core::injection::file::FileError;
 use hv_core::injection::load::LoadError;
 use hv_core::injection::plan::NoTarget;
+use hv_core::injection::rc_file::Variable;
 use hv_core::injection::record::RecordError;
 use hv_core::injection::step::Step;
 use hv_core::kvp::ip_info::request::RequestError;
@@ -47,6 +48,15 @@ pub(crate) enum InjectionError {
         /// That rc.conf.
         rc_conf: PathBuf,
     },
+    /// The shell would read something else from the restored rc.conf.
+    NotRestored {
+        /// The file.
+        rc_conf: PathBuf,
+        /// The variable.
+        name: Variable,
+    },
+    /// rc.conf(5) could not be read by the shell.
+    RcConf(hv_core::vf::load::LoadError),
     /// There is nothing to take back.
     NoRecord(PathBuf),
     /// A value cannot be written.
@@ -78,11 +88,17 @@ impl fmt::Display for InjectionError {
             Self::NoTarget(error) => error.fmt(f),
             Self::Lock(error) => error.fmt(f),
             Self::Facts(error) => error.fmt(f),
+            Self::RcConf(error) => error.fmt(f),
             Self::File(error) => error.fmt(f),
             Self::Record { path, .. } => write!(f, "{} is no undo file", path.display()),
             Self::OtherRcConf { path, rc_conf } => {
                 write!(f, "{} is about {}, take that back first", path.display(), rc_conf.display())
             }
+            Self::NotRestored { rc_conf, name } => write!(
+                f,
+                "{} was edited since: with its old line back, {name} would not be what it was; put it right by hand",
+                rc_conf.display()
+            ),
             Self::NoRecord(path) => write!(f, "there is nothing to take back, {} is missing", path.display()),
             Self::Value(error) => error.fmt(f),
             Self::Failed { failed, pending: 0 } => failed.fmt(f),
@@ -100,6 +116,7 @@ impl Error for InjectionError {
         match self {
             Self::Lock(error) => error.source(),
             Self::Facts(error) => error.source(),
+            Self::RcConf(error) => error.source(),
             Self::File(error) => error.source(),
             Self::Record { source, .. } => Some(source),
             Self::Failed { failed, .. } => failed.source(),

@@ -6,11 +6,12 @@ use std::time::Duration;
 use hv_core::injection::apply::drop_name_servers;
 use hv_core::injection::file;
 use hv_core::injection::rc_file::{RcFile, Variable};
-use hv_core::injection::record::Record;
+use hv_core::injection::record::{Change, Places, Record};
 use hv_core::injection::step::ResolvLabel;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
 use hv_core::vf::HnInterface;
+use hv_core::vf::load::load_variables;
 use hv_core::vf::lock::Lock;
 
 use super::InjectionError;
@@ -34,14 +35,28 @@ pub(super) fn load_record(path: &Path) -> Result<Option<Record>, InjectionError>
 /// [`InjectionError`]; rc.conf is as it was.
 pub(crate) fn restore(config: &Config, hn: &HnInterface) -> Result<String, InjectionError> {
     let _lock = Lock::take(&config.vf.lock_dir, hn, LOCK).map_err(InjectionError::Lock)?;
-    let path = Record::path(&config.kvp.ip_injection_dir, hn.name());
+    let directory = &config.kvp.ip_injection_dir;
+    let path = Record::path(directory, hn.name());
     let record = load_record(&path)?.ok_or_else(|| InjectionError::NoRecord(path.clone()))?;
     let held = file::load(&record.rc_conf).map_err(InjectionError::File)?;
     let mut left_alone = Vec::new();
     if let Some(mut content) = held {
-        let mut rc_conf = RcFile::new(content.bytes);
-        left_alone = record.restore(&mut rc_conf);
-        content.bytes = rc_conf.as_bytes().to_vec();
+        let before = RcFile::new(content.bytes);
+        let attempt = |places| {
+            let mut rc_conf = before.clone();
+            let left_alone = record.restore(&mut rc_conf, places);
+            read_with_shell(config, &path, &rc_conf, &record, &left_alone)?;
+            Ok((rc_conf, left_alone))
+        };
+        let restored = match attempt(Places::OfOld) {
+            Err(InjectionError::NotRestored { .. } | InjectionError::RcConf(_)) => {
+                attempt(Places::OfTheHost)?
+            }
+            result => result?,
+        };
+        bequeath(directory, hn, &record)?;
+        content.bytes = restored.0.as_bytes().to_vec();
+        left_alone = restored.1;
         file::store(&record.rc_conf, Some(&content)).map_err(InjectionError::File)?;
     }
     file::store(&path, None).map_err(InjectionError::File)?;
@@ -53,10 +68,67 @@ pub(crate) fn restore(config: &Config, hn: &HnInterface) -> Result<String, Injec
     Ok(text)
 }
 
+/// Somebody can have edited rc.conf since, and an old line that came into the middle of something would take the guest off
+/// the network at the next boot. So a copy beside the undo file is read as rc(8) would.
+fn read_with_shell(
+    config: &Config,
+    undo: &Path,
+    rc_conf: &RcFile,
+    record: &Record,
+    left_alone: &[Variable],
+) -> Result<(), InjectionError> {
+    let copy = undo.with_extension("check");
+    let content = file::Content { bytes: rc_conf.as_bytes().to_vec(), mode: 0o600, owner: None };
+    file::store(&copy, Some(&content)).map_err(InjectionError::File)?;
+    let changes: Vec<&Change> =
+        record.variables.iter().filter(|change| !left_alone.contains(&change.name)).collect();
+    let names = changes.iter().map(|change| change.name.as_str());
+    let read = load_variables(&config.network, &copy, names);
+    file::store(&copy, None).map_err(InjectionError::File)?;
+    let read = read.map_err(InjectionError::RcConf)?;
+    let differs = |change: &&&Change| match change.old_value() {
+        Some(value) => read.value(change.name.as_str()) != Some(value.as_str()),
+        // Lines that the shell has to evaluate, or that cannot be edited, stay what they were.
+        None => {
+            change.old.is_empty()
+                && !rc_conf.assigns(&change.name)
+                && read.value(change.name.as_str()).is_some()
+        }
+    };
+    match changes.iter().find(differs) {
+        Some(change) => {
+            let (rc_conf, name) = (record.rc_conf.clone(), change.name.clone());
+            Err(InjectionError::NotRestored { rc_conf, name })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The default routers belong to all interfaces: what an injection into another one found there can be what the one that
+/// is taken back wrote, and must not come back with that.
+fn bequeath(directory: &Path, hn: &HnInterface, record: &Record) -> Result<(), InjectionError> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
+    let own = Record::path(directory, hn.name());
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path == own || path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let Ok(Some(mut other)) = load_record(&path) else { continue };
+        if other.rc_conf == record.rc_conf && other.inherit(record) {
+            let held = file::load(&path).map_err(InjectionError::File)?;
+            let content = held.map(|held| file::Content { bytes: other.to_text().into_bytes(), ..held });
+            file::store(&path, content.as_ref()).map_err(InjectionError::File)?;
+        }
+    }
+    Ok(())
+}
+
 fn report(hn: &HnInterface, record: &Record, left_alone: &[Variable]) -> String {
-    let mut text = format!("{hn}: {} is as it was before the host's configuration", record.rc_conf.display());
+    let except = if left_alone.is_empty() { "" } else { ", except" };
+    let mut text =
+        format!("{hn}: {} is as it was before the host's configuration{except}", record.rc_conf.display());
     for name in left_alone {
-        text.push_str(&format!("\n{name} was changed by somebody else since then and is left alone"));
+        text.push_str(&format!("\n{name}, which was changed since then and is left alone"));
     }
     text.push_str(&format!(
         "\n\"service netif restart {hn}\" and \"service routing restart\" put it into effect"

@@ -51,8 +51,59 @@ fn what_the_administrator_changed_since_is_left_alone_and_named() {
     let edited = scene.rc_conf().replace("10.1.1.1\"", "10.1.1.254\"");
     fs::write(scene.path("guest/etc/rc.conf"), &edited).unwrap();
     let output = restore(&scene, "hn0");
-    assert!(text(&output.stdout).contains("defaultrouter was changed by somebody else"));
+    let said = text(&output.stdout);
+    assert!(said.contains(", except\ndefaultrouter, which was changed since"), "{said}");
     assert_eq!(scene.rc_conf(), "ifconfig_hn0=DHCP\ndefaultrouter=\"10.1.1.254\"\n");
+}
+
+#[test]
+fn lines_that_were_inserted_since_do_not_take_an_old_line_in() {
+    for inserted in
+        ["cloned_interfaces=\"lo1\nlo2\nlo3\"\n", "if [ -e /nonexistent ]; then\n  moused_enable=YES\nfi\n"]
+    {
+        let before = "hostname=x\nifconfig_hn0=\"DHCP\"\nsshd_enable=YES\n";
+        let mut scene = Scene::new(static_state(), before);
+        scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1", ""));
+        let edited = format!("{inserted}{}", scene.rc_conf());
+        fs::write(scene.path("guest/etc/rc.conf"), &edited).unwrap();
+        let output = restore(&scene, "hn0");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(scene.rc_conf(), format!("{inserted}{before}"));
+    }
+}
+
+#[test]
+fn an_old_line_that_the_shell_would_not_see_is_refused() {
+    let before = "hostname=x\nifconfig_hn0=DHCP\nifconfig_hn0_alias0=\"inet 10.9.9.9/32\"\nsshd_enable=YES\n";
+    let mut scene = Scene::new(static_state(), before);
+    scene.succeed(info("hn0", &["10.1.1.5/24"], "", ""));
+    let edited = format!("cloned_interfaces=\"lo1\nlo2\nlo3\nlo4\"\n{}", scene.rc_conf());
+    fs::write(scene.path("guest/etc/rc.conf"), &edited).unwrap();
+    let output = restore(&scene, "hn0");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("ifconfig_hn0_alias0 would not be what it was"), "{said}");
+    assert_eq!(scene.rc_conf(), edited);
+    let mut left = fs::read_dir(scene.path("var/hyperv/injection")).unwrap();
+    assert_eq!(left.next().unwrap().unwrap().file_name(), "hn0.toml");
+    assert!(left.next().is_none());
+}
+
+#[test]
+fn the_router_that_the_host_gave_one_interface_does_not_come_back_with_another() {
+    for order in [["hn0", "hn1"], ["hn1", "hn0"]] {
+        let mut state = static_state();
+        state.add_static_hn(1);
+        let before = "ifconfig_hn0=\"DHCP\"\ndefaultrouter=\"10.0.0.1\"\nifconfig_hn1=\"DHCP\"\n";
+        let mut scene = Scene::new(state, before);
+        scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1", ""));
+        scene.succeed(info("hn1", &["10.2.2.5/24"], "10.2.2.1", ""));
+        for interface in order {
+            let output = restore(&scene, interface);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+        assert_eq!(scene.rc_conf(), before, "{order:?}");
+    }
 }
 
 #[test]

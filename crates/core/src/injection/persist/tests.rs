@@ -35,6 +35,25 @@ fn next(earlier: &Persisted, method: &Method) -> Persisted {
 const MANY: [&str; 3] = ["10.1.1.5/24", "10.1.1.6/24", "fd00::5/64"];
 
 #[test]
+fn words_stay_only_where_they_mean_the_same_beside_any_address() {
+    for (words, kept) in [
+        ("inet 10.0.0.5/24 mtu 9000 -lro", " mtu 9000 -lro"),
+        ("inet 10.0.0.5/24 description 'web net' mtu 9000", " mtu 9000"),
+        ("inet 10.0.0.5/24 vhid 1 advskew 100 pass s3cret!", ""),
+        ("inet 10.0.0.5/24 media autoselect mediaopt full-duplex,txpause", ""),
+        ("inet web1.example.org netmask 255.255.255.0", ""),
+        ("inet6 fd00::9/64 no_dad", ""),
+        ("inet 10.0.0.5/24 mtu", ""),
+        ("inet 10.0.0.5/24 name -lro fib 2", " fib 2"),
+    ] {
+        let before = file(&format!("ifconfig_hn1=\"{words}\"\n"));
+        let record = Record::new(hn(1), Path::new("/etc/rc.conf"), &before);
+        let after = persist(&hn(1), &given(&["10.1.1.5/24"], &[]), &before, &record).unwrap();
+        assert_eq!(text(&after), format!("ifconfig_hn1=\"inet 10.1.1.5/24{kept}\"\n"), "{words}");
+    }
+}
+
+#[test]
 fn addresses_and_routers_are_written_as_rc_reads_them() {
     let after = first(
         "",
@@ -70,7 +89,7 @@ fn all_other_sources_of_addresses_are_removed() {
         "ifconfig_hn1_descr=\"up\"\nifconfig_hn1_aliasx=1\nifconfig_hn1=\"inet 10.1.1.5/24\"\n"
     );
     let mut restored = after.file.clone();
-    after.record.restore(&mut restored);
+    after.record.restore(&mut restored, crate::injection::record::Places::OfOld);
     assert_eq!(restored, file(before));
 }
 
@@ -91,7 +110,7 @@ fn leftovers_of_an_earlier_injection_go() {
     let three = next(&two, &Method::Dhcp);
     assert_eq!(text(&three), "ifconfig_hn1=\"DHCP\"\n");
     let mut restored = three.file.clone();
-    three.record.restore(&mut restored);
+    three.record.restore(&mut restored, crate::injection::record::Places::OfOld);
     assert_eq!(restored, file(""));
 }
 

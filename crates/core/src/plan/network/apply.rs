@@ -146,6 +146,11 @@ impl NetworkPort {
     /// takes its address with it.
     fn is_there_already(&self, step: &NetworkStep) -> Result<bool, ApplyError> {
         match step {
+            // One that came by advertisement would expire. Said again it is the administrator's: the kernel's list of
+            // routers follows the changes of the routing table (nd6_subscription_cb of sys/netinet6).
+            NetworkStep::SetDefaultRoute { gateway: IpAddr::V6(v6), .. } if v6.is_unicast_link_local() => {
+                Ok(false)
+            }
             NetworkStep::RemoveAddress { .. }
             | NetworkStep::RemoveDefaultRoute { .. }
             | NetworkStep::SetDefaultRoute { .. }

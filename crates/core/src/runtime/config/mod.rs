@@ -195,10 +195,48 @@ impl Config {
         if self.log.sockets.is_empty() {
             return Err(ConfigError::Value { key: "log.sockets", expected: "a list of at least one path" });
         }
+        self.validate_paths()?;
         self.kvp.validate()?;
         self.network.validate()?;
         self.vf.validate()?;
         self.vss.validate()
+    }
+}
+
+impl Config {
+    /// Every path but `facts.dir`, which only tests have. A daemon is at home in `/`, and runs programs by their path only.
+    fn validate_paths(&self) -> Result<(), ConfigError> {
+        let (kvp, network, vf, vss) = (&self.kvp, &self.network, &self.vf, &self.vss);
+        let single = [
+            ("facts.resolv-conf", &self.facts.resolv_conf),
+            ("kvp.device", &kvp.device),
+            ("kvp.pool-dir", &kvp.pool_dir),
+            ("kvp.getent", &kvp.getent),
+            ("kvp.ip-injection-dir", &kvp.ip_injection_dir),
+            ("kvp.rc-conf", &kvp.rc_conf),
+            ("network.ifconfig", &network.ifconfig),
+            ("network.route", &network.route),
+            ("network.dhclient", &network.dhclient),
+            ("network.rtsol", &network.rtsol),
+            ("network.resolvconf", &network.resolvconf),
+            ("network.sh", &network.sh),
+            ("network.rc-subr", &network.rc_subr),
+            ("network.network-subr", &network.network_subr),
+            ("vf.override-dir", &vf.override_dir),
+            ("vf.lock-dir", &vf.lock_dir),
+            ("vss.device", &vss.device),
+            ("vss.suspend-device", &vss.suspend_device),
+            ("vss.hook-dir", &vss.hook_dir),
+            ("vss.zpool", &vss.zpool),
+            ("vss.sync", &vss.sync),
+            ("vss.fsync", &vss.fsync),
+        ];
+        let sockets = self.log.sockets.iter().map(|path| ("log.sockets", path));
+        let directories = self.facts.dhclient_pid_dirs.iter().map(|path| ("facts.dhclient-pid-dirs", path));
+        match single.into_iter().chain(sockets).chain(directories).find(|(_, path)| !path.is_absolute()) {
+            Some((key, _)) => Err(ConfigError::Value { key, expected: "an absolute path" }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -240,6 +278,21 @@ mod tests {
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(text, Path::new("x.toml"))
+    }
+
+    #[test]
+    fn relative_paths_are_refused() {
+        for text in [
+            "[kvp]\npool-dir = \"pool\"\n",
+            "[kvp]\ngetent = \"\"\n",
+            "[network]\nsh = \"sh\"\n",
+            "[vss]\nzpool = \"./zpool\"\n",
+            "[log]\nsockets = [\"/var/run/log\", \"log\"]\n",
+            "[facts]\ndhclient-pid-dirs = [\"run\"]\n",
+        ] {
+            let error = Config::parse(text, Path::new("x.toml")).unwrap_err().to_string();
+            assert!(error.contains("an absolute path"), "{text}: {error}");
+        }
     }
 
     #[test]
