@@ -53,7 +53,7 @@ make_template() {
 # locks of fcntl(2) and flock(2) that exclude each other.
 unit_tests() {
 	for package in hv_core hvsim; do
-		executable=$(FREEBSD_STD=std,test,panic_abort,panic_unwind sh "$root/scripts/freebsd-cargo.sh" x86_64 \
+		executable=$(FREEBSD_STD=std,test,panic_abort,panic_unwind FREEBSD_STD_FEATURES=panic-unwind,backtrace sh "$root/scripts/freebsd-cargo.sh" x86_64 \
 			test --locked --no-run -p $package --lib --message-format=json |
 			sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 		target/debug/hvsim run --root "$template" --share "$(dirname "$executable")" -- "$executable" \
