@@ -30,12 +30,13 @@ use hv_core::runtime::exec::{Program, Running};
 use hv_core::sys::clock;
 use hv_core::sys::network::NetworkSource;
 use hv_core::vf::HnInterface;
-use hv_core::vf::load::network_source;
+use hv_core::vf::load::{load_facts, load_vf, network_source};
 use hv_core::vf::lock::Lock;
+use hv_core::vf::plan::{plan_down, plan_up};
 
 pub(crate) use error::InjectionError;
 use lease::LeaseWatch;
-use leftovers::Leftovers;
+use leftovers::{Leftovers, Progress};
 pub(crate) use restore::restore;
 
 /// The host gets its answer within four seconds; the kernel waits for five. All of these count from the request on.
@@ -51,6 +52,8 @@ const LOCK: Duration = Duration::from_millis(300);
 const FACTS: Duration = Duration::from_millis(900);
 /// How long one program of the undo may take, so that one that hangs leaves time for the others.
 const UNDO_SHARE: Duration = Duration::from_millis(400);
+/// How long the daemon goes on after a signal that ends it, to take back what is half-done.
+const LAST: Duration = Duration::from_secs(3);
 /// How long resolvconf(8) may take when nobody waits for it.
 const SUPPLY: Duration = Duration::from_secs(10);
 
@@ -64,6 +67,8 @@ pub(crate) struct Injector {
     gateways: GivenGateways,
     lease: Option<LeaseWatch>,
     leftovers: Vec<Leftovers>,
+    /// Interfaces on which an earlier daemon was at work when it was killed.
+    unfinished: Vec<HnInterface>,
     /// What resolvconf(8) is to be told after a boot, by the interface that holds the addresses.
     supplies: Vec<(InterfaceName, Record)>,
     supplying: Option<Running>,
@@ -80,6 +85,7 @@ impl Injector {
             gateways: GivenGateways::new(),
             lease: None,
             leftovers: Vec::new(),
+            unfinished: unfinished(&config.vf.lock_dir),
             supplies: Vec::new(),
             supplying: None,
         };
@@ -114,13 +120,13 @@ impl Injector {
         let injection = request::parse(request).map_err(InjectionError::Request)?;
         let hn = hn_of(&injection.interface)?;
         self.check_allowed(&injection.interface, &hn)?;
-        let _lock = Lock::take(&self.lock_dir, &hn, LOCK).map_err(InjectionError::Lock)?;
+        let mut lock = Lock::take(&self.lock_dir, &hn, LOCK).map_err(InjectionError::Lock)?;
         let facts = load::load_facts(&self.network, &self.source, &injection.interface, FACTS)
             .map_err(InjectionError::Facts)?;
         let target = plan::target(&injection.interface, &facts).map_err(InjectionError::NoTarget)?;
         match &self.kvp.ip_injection_apply {
             Some(program) => self.run_external(program, &target, &injection, start)?,
-            None => self.run_plan(&target, &injection, &facts, start)?,
+            None => self.run_plan(&hn, &target, &injection, &facts, &mut lock, start)?,
         }
         let given = match injection.method {
             Method::Static(given) => given.gateways,
@@ -173,11 +179,15 @@ impl Injector {
         Err(InjectionError::Refused { program: program.to_owned(), message })
     }
 
+    /// The lock is marked until nothing is half-done any more, so that the next daemon, or hyperv_vfup, makes good what a
+    /// killed one leaves.
     fn run_plan(
         &mut self,
+        hn: &HnInterface,
         target: &Target,
         injection: &Injection,
         facts: &plan::Facts,
+        lock: &mut Lock,
         start: Duration,
     ) -> Result<(), InjectionError> {
         let files = match self.kvp.ip_injection {
@@ -187,18 +197,18 @@ impl Injector {
         let plan = plan::plan(target, &injection.method, facts, files.as_ref());
         let deadlines = Deadlines { steps: start + STEPS, undo: start + UNDO, share: UNDO_SHARE };
         let mut port = self.port(&target.hn, deadlines);
+        lock.begin().map_err(InjectionError::Lock)?;
         if let Err(mut failed) = plan.run(&mut port) {
-            let leftovers = std::mem::take(&mut failed.left_behind);
-            let pending = leftovers.len();
-            if pending > 0 {
-                let steps = leftovers.into_iter().map(|(step, _)| step).collect();
-                self.leftovers.push(Leftovers::new(target.hn.clone(), steps));
-            }
+            let left: Vec<Step> =
+                std::mem::take(&mut failed.left_behind).into_iter().map(|(step, _)| step).collect();
+            let pending = left.len();
+            self.leave_behind(hn, left, lock);
             return Err(InjectionError::Failed { failed: Box::new(failed), pending });
         }
         log::info!("{}: configured as its host wants", target.hn);
         // They belong to a state that nobody wants any more.
-        self.leftovers.retain(|leftovers| leftovers.hn != target.hn);
+        self.leftovers.retain(|leftovers| &leftovers.hn != hn);
+        finish(lock);
         let starts_client = |step: &Step| matches!(step, Step::Network(NetworkStep::StartDhcp { .. }));
         self.lease = None;
         if plan.steps().iter().any(|planned| starts_client(&planned.step)) {
@@ -238,18 +248,91 @@ impl Injector {
 
     /// What is done when nobody waits: the name servers after a boot.
     pub(crate) fn at_leisure(&mut self) {
+        self.make_good();
         self.supply_next();
     }
 
-    fn take_back_leftovers(&mut self) {
-        let mut all = std::mem::take(&mut self.leftovers);
-        all.retain_mut(|leftovers| {
-            leftovers.due() > clock::monotonic() || {
-                let mut port = self.port(&leftovers.hn, Leftovers::deadlines());
-                !leftovers.attempt(&mut port)
+    /// Steps of a failed injection that are still to be taken back, if there are any here or from an earlier one.
+    fn leave_behind(&mut self, hn: &HnInterface, steps: Vec<Step>, lock: &mut Lock) {
+        match self.leftovers.iter_mut().find(|leftovers| &leftovers.hn == hn) {
+            Some(leftovers) => leftovers.put_in_front(steps),
+            None if steps.is_empty() => finish(lock),
+            None => self.leftovers.push(Leftovers::new(hn.clone(), steps)),
+        }
+    }
+
+    /// One step of one interface: requests must be answered in between.
+    fn work_on_leftovers(&mut self) {
+        let now = clock::monotonic();
+        let Some(place) = self.leftovers.iter().position(|leftovers| leftovers.due() <= now) else { return };
+        let mut leftovers = self.leftovers.remove(place);
+        let Ok(mut lock) = Lock::take(&self.lock_dir, &leftovers.hn, Duration::ZERO) else {
+            leftovers.postpone();
+            return self.leftovers.push(leftovers);
+        };
+        if !lock.is_interrupted().unwrap_or(true) {
+            // hyperv_vfup has made the interface what it should be meanwhile.
+            return;
+        }
+        let mut port = self.port(leftovers.hn.name(), Leftovers::deadlines());
+        match leftovers.attempt(&mut port) {
+            Progress::Going => self.leftovers.push(leftovers),
+            Progress::Done => finish(&mut lock),
+            Progress::GivenUp => {}
+        }
+    }
+
+    /// The last thing that the daemon does. What is still half-done then is made good by the next one.
+    pub(crate) fn finish(&mut self) {
+        let until = clock::monotonic() + LAST;
+        for mut leftovers in std::mem::take(&mut self.leftovers) {
+            let Ok(mut lock) = Lock::take(&self.lock_dir, &leftovers.hn, LOCK) else { continue };
+            let deadlines = Deadlines { steps: until, undo: until, share: UNDO_SHARE };
+            let mut port = self.port(leftovers.hn.name(), deadlines);
+            if leftovers.attempt_all(&mut port) == Progress::Done {
+                finish(&mut lock);
             }
+        }
+    }
+
+    /// What an earlier daemon left half-done when it was killed: then rc.conf(5) decides, which is what it was before or
+    /// already what the host wants.
+    fn make_good(&mut self) {
+        for hn in self.unfinished.split_off(0) {
+            match self.completion(&hn) {
+                Ok(steps) => {
+                    log::warn!("{hn}: an earlier change was not finished; it is made what rc.conf says");
+                    self.leftovers.push(Leftovers::new(hn, steps));
+                }
+                Err(error) => log::error!("{hn}: an earlier change was not finished: {error}"),
+            }
+        }
+    }
+
+    /// The steps that make an interface, or its lagg, what rc.conf(5) says.
+    fn completion(&self, hn: &HnInterface) -> Result<Vec<Step>, String> {
+        let mut network = self.network.clone();
+        network.set_command_limit(FACTS);
+        let text = |error: &dyn std::error::Error| error_chain(error);
+        let vf = load_vf(&self.source.facts, hn).map_err(|error| text(&error))?;
+        let mut facts = load_facts(&network, &self.source, hn, vf).map_err(|error| text(&error))?;
+        facts.interrupted = true;
+        let joined = facts.is_joined(hn).then(|| plan_up(hn, &facts)).transpose().map_err(|e| text(&e))?;
+        let plan = match joined.flatten() {
+            Some(plan) => plan,
+            None => {
+                // The VF is none of this program's business.
+                facts.vf = None;
+                plan_down(hn, &facts).map_err(|error| text(&error))?
+            }
+        };
+        let steps = plan.steps().iter().map(|planned| match &planned.step {
+            NetworkStep::StartDhcp { interface, .. } => {
+                Step::Network(NetworkStep::StartDhcp { interface: interface.clone(), wait: false })
+            }
+            step => Step::Network(step.clone()),
         });
-        self.leftovers = all;
+        Ok(steps.collect())
     }
 
     /// What resolvconf(8) holds is gone after a boot.
@@ -294,7 +377,7 @@ impl Injector {
     /// Does what is due.
     pub(crate) fn advance(&mut self) {
         self.advance_supply();
-        self.take_back_leftovers();
+        self.work_on_leftovers();
         let now = clock::monotonic();
         let Some(watch) = self.lease.as_mut().filter(|watch| watch.next_look() <= now) else { return };
         match self.source.snapshot() {
@@ -317,6 +400,23 @@ impl Injector {
         }
         self.supply_next();
     }
+}
+
+/// Nothing is half-done any more. A mark that stays makes the next one look once more, which does no harm.
+fn finish(lock: &mut Lock) {
+    if let Err(error) = lock.finish() {
+        log::warn!("{}", error_chain(&error));
+    }
+}
+
+/// The interfaces whose lock is marked and free.
+fn unfinished(lock_dir: &Path) -> Vec<HnInterface> {
+    let entries = fs::read_dir(lock_dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let marked = |hn: &HnInterface| {
+        Lock::take(lock_dir, hn, Duration::ZERO).and_then(|lock| lock.is_interrupted()).unwrap_or(false)
+    };
+    names.filter_map(|name| Lock::interface(&name)).filter(marked).collect()
 }
 
 /// The hn of a name of hn(4) or lagg(4).

@@ -197,8 +197,14 @@ impl<S: Storage> Service<S> {
         }
     }
 
+    /// What is done at the end.
+    pub(crate) fn finish(&mut self) {
+        self.settle();
+        self.injector.finish();
+    }
+
     /// Brings the pool files up to date. What cannot be done now is safe in the journal and done later.
-    pub(crate) fn settle(&mut self) {
+    fn settle(&mut self) {
         self.settle_at = None;
         if let Err(error) = self.pools.settle() {
             self.warn(&format!("pool files are not up to date yet: {}", error_chain(&error)));

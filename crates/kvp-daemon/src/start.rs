@@ -148,7 +148,7 @@ fn serve_device(options: &Options, config: &Config, starting: Option<Starting>) 
     log::info!("started version={VERSION} device={}", config.kvp.device.display());
     service.at_leisure();
     let exit = serve_until_end(options, config, &mut port, &mut service, &signals);
-    service.settle();
+    service.finish();
     exit
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::HnInterface;
 use super::rc_conf::RcConf;
 use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
 use crate::plan::network::Link;
@@ -27,6 +28,13 @@ impl Facts {
     #[must_use]
     pub fn interface(&self, name: &InterfaceName) -> Option<&Interface> {
         self.network.interfaces.iter().find(|interface| &interface.name == name)
+    }
+
+    /// Whether hyperv_vfup has made a lagg of `hn`.
+    #[must_use]
+    pub fn is_joined(&self, hn: &HnInterface) -> bool {
+        let link = self.link(hn.lagg());
+        link.description == hn.mark() && link.lagg.is_some()
     }
 
     pub(super) fn link(&self, name: &InterfaceName) -> Link {

@@ -13,6 +13,9 @@ use crate::sys::clock;
 use crate::sys::file_lock::try_lock;
 
 const PAUSE: Duration = Duration::from_millis(20);
+/// What stands around the interface in the name of a lock file.
+const PREFIX: &str = "hyperv_vfup.";
+const SUFFIX: &str = ".lock";
 /// What the file holds while a plan is at work. The next start of the system empties /var/run, and the network is new then
 /// too.
 const MARK: &[u8] = b"at work\n";
@@ -68,7 +71,7 @@ impl Lock {
     /// # Errors
     /// See [`LockError`].
     pub fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<Self, LockError> {
-        let path = directory.join(format!("hyperv_vfup.{hn}.lock"));
+        let path = directory.join(format!("{PREFIX}{hn}{SUFFIX}"));
         let error = |source| LockError::File { path: path.clone(), source };
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -81,6 +84,12 @@ impl Lock {
             std::thread::sleep(PAUSE);
         }
         Ok(Self { file, path })
+    }
+
+    /// The interface whose lock file has this name.
+    #[must_use]
+    pub fn interface(file_name: &str) -> Option<HnInterface> {
+        file_name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
     }
 
     /// Whether the last run began to work and never said that it had finished.

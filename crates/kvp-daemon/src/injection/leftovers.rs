@@ -1,39 +1,70 @@
-//! Steps that could not be taken back before the answer was due, tried again after it.
+//! Steps that are done behind the answer: what could not be taken back before it was due, and what makes good an injection in
+//! whose middle an earlier daemon was killed.
+//!
+//! One step at a time, so that requests are answered in between.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use hv_core::injection::apply::{Deadlines, InjectionPort};
 use hv_core::injection::step::Step;
-use hv_core::net::InterfaceName;
 use hv_core::plan::{Event, Port};
 use hv_core::runtime::error_chain;
 use hv_core::sys::clock;
+use hv_core::vf::HnInterface;
 
-/// How often it is tried, and the time from one try to the next.
-const ATTEMPTS: u32 = 5;
+/// How often all steps are tried, and the time from one round to the next.
+const ROUNDS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long one try may hold up the daemon: a request that comes meanwhile is still answered in time.
-const LIMIT: Duration = Duration::from_millis(1500);
+/// How long one step may hold up the daemon: an injection that comes meanwhile takes 3.6 seconds at most, and the kernel
+/// waits for five.
+const LIMIT: Duration = Duration::from_millis(900);
 
-/// What is left of a failed injection.
+/// The steps for one interface.
 #[derive(Debug)]
 pub(super) struct Leftovers {
-    /// The interface that it was for.
-    pub(super) hn: InterfaceName,
-    steps: Vec<Step>,
-    attempts: u32,
+    /// The interface that they are for.
+    pub(super) hn: HnInterface,
+    steps: VecDeque<Step>,
+    /// Those of this round that did not succeed.
+    failed: VecDeque<Step>,
+    rounds: u32,
     next: Duration,
 }
 
+/// What became of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is more to do.
+    Going,
+    /// All is done.
+    Done,
+    /// Nothing more is tried; what was not done has been logged.
+    GivenUp,
+}
+
 impl Leftovers {
-    /// Leftovers that are due at once.
-    pub(super) fn new(hn: InterfaceName, steps: Vec<Step>) -> Self {
-        Self { hn, steps, attempts: 0, next: clock::monotonic() }
+    /// Steps that are due at once.
+    pub(super) fn new(hn: HnInterface, steps: Vec<Step>) -> Self {
+        let next = clock::monotonic();
+        Self { hn, steps: steps.into(), failed: VecDeque::new(), rounds: 0, next }
+    }
+
+    /// Puts the steps of a later failure in front: they lead back to where these begin.
+    pub(super) fn put_in_front(&mut self, steps: Vec<Step>) {
+        let earlier = std::mem::take(&mut self.failed).into_iter().chain(std::mem::take(&mut self.steps));
+        self.steps = steps.into_iter().chain(earlier).collect();
+        (self.rounds, self.next) = (0, clock::monotonic());
     }
 
     /// When the next try is due.
     pub(super) fn due(&self) -> Duration {
         self.next
+    }
+
+    /// Puts the next try off.
+    pub(super) fn postpone(&mut self) {
+        self.next = clock::monotonic() + PAUSE;
     }
 
     /// Until when a try that begins now goes on.
@@ -42,20 +73,39 @@ impl Leftovers {
         Deadlines { steps: until, undo: until, share: LIMIT }
     }
 
-    /// Tries all steps, in their order; says whether nothing more is to be done.
-    pub(super) fn attempt(&mut self, port: &mut InjectionPort) -> bool {
-        self.attempts += 1;
-        let last = self.attempts >= ATTEMPTS;
-        let hn = &self.hn;
-        self.steps.retain(|step| {
-            port.announce(Event::Undoing(step));
-            let Err(error) = port.perform(step) else { return false };
-            if last {
-                log::error!("{hn}: could not {step}, it is left behind: {}", error_chain(&error));
+    /// Tries one step.
+    pub(super) fn attempt(&mut self, port: &mut InjectionPort) -> Progress {
+        if let Some(step) = self.steps.pop_front() {
+            port.announce(Event::Undoing(&step));
+            if let Err(error) = port.perform(&step) {
+                if self.rounds + 1 >= ROUNDS {
+                    let hn = &self.hn;
+                    log::error!("{hn}: could not {step}, it is left behind: {}", error_chain(&error));
+                }
+                self.failed.push_back(step);
             }
-            true
-        });
-        self.next = clock::monotonic() + PAUSE;
-        last || self.steps.is_empty()
+        }
+        if !self.steps.is_empty() {
+            return Progress::Going;
+        }
+        self.rounds += 1;
+        self.steps = std::mem::take(&mut self.failed);
+        self.postpone();
+        match self.steps.is_empty() {
+            true => Progress::Done,
+            false if self.rounds >= ROUNDS => Progress::GivenUp,
+            false => Progress::Going,
+        }
+    }
+
+    /// Tries all steps once more, at the end of the daemon; the caller's port says for how long.
+    pub(super) fn attempt_all(&mut self, port: &mut InjectionPort) -> Progress {
+        self.rounds = ROUNDS - 1;
+        loop {
+            match self.attempt(port) {
+                Progress::Going => {}
+                end => return end,
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use hvsim::kvp::IpInfo;
 use hvsim::network::faults::{Action, Fault};
 use hvsim::network::guest::static_rc_conf;
 use hvsim::network::state::{Route, StaticRoute};
+use nix::sys::signal::Signal;
 
 use crate::support::*;
 
@@ -141,6 +142,70 @@ fn a_step_and_its_undo_that_hang_leave_time_for_the_rest() {
     assert_eq!(scene.set(request()).code, E_FAIL);
     scene.plan_faults(&[]);
     eventually("the state before", || scene.world().unordered() == before);
+}
+
+/// Every ifconfig from the given one on hangs.
+fn hang_from(call: u32) -> Vec<Fault> {
+    (call..400).map(|call| fault("ifconfig", call, Action::Hang)).collect()
+}
+
+#[test]
+fn what_is_left_of_failures_does_not_make_later_answers_late() {
+    let mut state = static_state();
+    state.add_static_hn(1);
+    let mut scene = Scene::new(state, &format!("{}{}", static_rc_conf(0), static_rc_conf(1)));
+    let before = scene.world().unordered();
+    for adapter in ["hn0", "hn1", "hn0"] {
+        // The facts can be read, and nothing else works.
+        scene.plan_faults(&hang_from(2));
+        assert_eq!(scene.set(info(adapter, &["10.1.1.5/24"], "10.1.1.1", "")).code, E_FAIL);
+        scene.plan_faults(&hang_from(1));
+        let asked = std::time::Instant::now();
+        assert!(scene.session.host().set(0, "key", "value").unwrap().is_ok());
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    }
+    scene.plan_faults(&[]);
+    eventually("the state before", || scene.world().unordered() == before);
+}
+
+/// Ends the daemon by a signal while an injection hangs behind its removals, and starts it again when all works.
+fn interrupt(scene: &mut Scene, signal: Signal) {
+    scene.plan_faults(&hang_from(4));
+    let mut host = scene.session.another_host();
+    let asked = std::thread::spawn(move || host.set_ip_info(request()));
+    eventually("the removals", || {
+        scene.state().interfaces["hn0"].addresses.iter().all(|address| address.ip.is_ipv6())
+    });
+    scene.session.daemon().unwrap().signal(signal);
+    assert!(scene.session.daemon().unwrap().wait_for(Duration::from_secs(20)).is_some());
+    assert!(!asked.join().unwrap().unwrap().is_ok());
+    scene.plan_faults(&[]);
+    scene.session.start_daemon();
+}
+
+fn mark(scene: &Scene) -> String {
+    std::fs::read_to_string(scene.path("guest/var/run/hyperv_vfup.hn0.lock")).unwrap()
+}
+
+#[test]
+fn a_daemon_that_is_ended_in_the_middle_leaves_the_network_to_the_next() {
+    let mut scene = static_scene();
+    let before = scene.world().unordered();
+    interrupt(&mut scene, Signal::SIGTERM);
+    eventually("the state before", || scene.world().unordered() == before);
+    eventually("the mark to go", || mark(&scene).is_empty());
+}
+
+#[test]
+fn a_daemon_that_is_killed_in_the_middle_leaves_a_network_as_rc_conf_says() {
+    let mut scene = static_scene();
+    let (seen, rc_conf) = (scene.seen(0), scene.rc_conf());
+    interrupt(&mut scene, Signal::SIGKILL);
+    // The new rc.conf is written when all else is done.
+    assert_eq!(scene.rc_conf(), rc_conf);
+    eventually("what rc.conf says", || scene.seen(0) == seen);
+    eventually("the mark to go", || mark(&scene).is_empty());
+    scene.succeed(request());
 }
 
 #[test]
