@@ -1,13 +1,13 @@
 //! Where requests come from and answers go to.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hv_core::abi::kvp::{MESSAGE_SIZE, Message};
+use hv_core::runtime::device::OpenError;
 
 /// The kernel's end of the exchange. For each request it wants exactly one read and then exactly one answer.
 pub trait KvpPort {
@@ -37,59 +37,14 @@ pub trait KvpPort {
 #[derive(Debug)]
 pub struct DeviceFile(File);
 
-/// Why the device cannot be had.
-#[derive(Debug)]
-pub enum OpenError {
-    /// It does not exist: this is no guest of Hyper-V, or its driver is not there yet.
-    Missing(PathBuf),
-    /// Another process has it.
-    Taken(PathBuf),
-    /// Anything else.
-    Refused(PathBuf, io::Error),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(path) => {
-                write!(
-                    f,
-                    "{} does not exist: no Hyper-V key-value exchange here, nothing to do",
-                    path.display()
-                )
-            }
-            Self::Taken(path) => {
-                write!(f, "{} is in use: another key-value daemon is running", path.display())
-            }
-            Self::Refused(path, _) => write!(f, "cannot open {}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Refused(_, source) => Some(source),
-            Self::Missing(_) | Self::Taken(_) => None,
-        }
-    }
-}
-
 impl DeviceFile {
     /// Opens the device, which lets one opener in at a time.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => Ok(Self(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::Missing(path.to_owned())),
-            // FreeBSD's driver returns a negated EBUSY to a second opener.
-            Err(error) if error.raw_os_error().is_some_and(|errno| errno.abs() == libc::EBUSY) => {
-                Err(OpenError::Taken(path.to_owned()))
-            }
-            Err(error) => Err(OpenError::Refused(path.to_owned(), error)),
-        }
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        file.map(Self).map_err(|error| OpenError::new(path, "key-value exchange", "key-value", error))
     }
 
     // The driver takes the file offset for a position in its message: always zero, so never plain read and write.

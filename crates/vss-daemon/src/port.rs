@@ -1,11 +1,11 @@
 //! The devices as the daemon sees them.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use hv_core::abi::vss::{Answer, Request};
+use hv_core::runtime::device::OpenError;
 use hv_core::sys::system_facts::FactsSource;
 use hv_core::sys::vss_device::{SuspendDevice, VssDevice};
 use hv_core::vss::HeldOpen;
@@ -102,46 +102,10 @@ impl SuspendPort for SuspendPath {
     }
 }
 
-/// Why the device cannot be had.
-#[derive(Debug)]
-pub enum OpenError {
-    /// It does not exist: this is no guest of Hyper-V, or its driver is not there yet.
-    Missing(PathBuf),
-    /// Another process has it.
-    Taken(PathBuf),
-    /// Anything else.
-    Refused(PathBuf, io::Error),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(path) => {
-                write!(f, "{} does not exist: no Hyper-V live backup here, nothing to do", path.display())
-            }
-            Self::Taken(path) => write!(f, "{} is in use: another backup daemon is running", path.display()),
-            Self::Refused(path, _) => write!(f, "cannot open {}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Refused(_, source) => Some(source),
-            Self::Missing(_) | Self::Taken(_) => None,
-        }
-    }
-}
-
 /// Opens the device, which lets one opener in at a time.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn open_device(path: &Path) -> Result<VssDevice, OpenError> {
-    VssDevice::open(path).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT) => OpenError::Missing(path.to_owned()),
-        Some(libc::EBUSY) => OpenError::Taken(path.to_owned()),
-        _ => OpenError::Refused(path.to_owned(), error),
-    })
+    VssDevice::open(path).map_err(|error| OpenError::new(path, "live backup", "backup", error))
 }

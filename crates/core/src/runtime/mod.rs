@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod daemon;
+pub mod device;
 pub mod exec;
 pub mod exit;
 pub mod log;
