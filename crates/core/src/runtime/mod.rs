@@ -9,6 +9,7 @@ pub mod exit;
 pub mod log;
 pub mod options;
 pub mod rate_limit;
+pub mod start;
 pub mod wait;
 
 /// The version of the suite, as every program reports it.
