@@ -174,9 +174,7 @@ impl Injector {
         if finished.status.success() {
             return Ok(());
         }
-        let complaint = finished.complaint();
-        let message = if complaint.is_empty() { finished.status.to_string() } else { complaint };
-        Err(InjectionError::Refused { program: program.to_owned(), message })
+        Err(InjectionError::Refused { program: program.to_owned(), message: finished.complaint_or_status() })
     }
 
     /// The lock is marked until nothing is half-done any more, so that the next daemon, or hyperv_vfup, makes good what a

@@ -188,9 +188,7 @@ fn succeed(program: &Program) -> Result<(), ApplyError> {
     if finished.status.success() {
         return Ok(());
     }
-    let complaint = finished.complaint();
-    let message = if complaint.is_empty() { finished.status.to_string() } else { complaint };
-    Err(ApplyError::Refused { program: program.path.clone(), message })
+    Err(ApplyError::Refused { program: program.path.clone(), message: finished.complaint_or_status() })
 }
 
 fn resolvconf(settings: &config::Network, arguments: &[&str], limit: Duration) -> Program {

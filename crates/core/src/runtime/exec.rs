@@ -73,6 +73,13 @@ impl Finished {
         let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
         line.trim().chars().filter(|c| !c.is_control()).take(200).collect()
     }
+
+    /// The same, or of a program that failed without a word its exit status.
+    #[must_use]
+    pub fn complaint_or_status(&self) -> String {
+        let complaint = self.complaint();
+        if complaint.is_empty() { self.status.to_string() } else { complaint }
+    }
 }
 
 /// Why a program gave no result.
@@ -365,6 +372,16 @@ mod tests {
         assert_eq!(finished.status.code(), Some(3));
         assert_eq!(finished.stdout, b"out\n\n");
         assert_eq!(finished.complaint(), "oh no");
+        assert_eq!(finished.complaint_or_status(), "oh no");
+    }
+
+    #[test]
+    fn a_failure_without_a_word_is_named_by_its_status() {
+        let finished = shell("echo out; echo >&2; exit 3", LONG).run().unwrap();
+        assert_eq!(
+            (finished.complaint(), finished.complaint_or_status()),
+            (String::new(), "exit status: 3".into())
+        );
     }
 
     #[test]

@@ -168,7 +168,5 @@ fn run(program: Program, what: &'static str) -> Result<Vec<u8>, LoadError> {
     if finished.status.success() {
         return Ok(finished.stdout);
     }
-    let complaint = finished.complaint();
-    let message = if complaint.is_empty() { finished.status.to_string() } else { complaint };
-    Err(LoadError::Refused { what, program: program.path, message })
+    Err(LoadError::Refused { what, program: program.path, message: finished.complaint_or_status() })
 }
