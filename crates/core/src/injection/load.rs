@@ -1,8 +1,5 @@
 //! Reads the facts: one run of ifconfig(8), one of resolvconf(8), the rest from the kernel.
 
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::plan::Facts;
@@ -10,48 +7,9 @@ use super::step::ResolvLabel;
 use crate::net::InterfaceName;
 use crate::plan::network::parse_ifconfig;
 use crate::runtime::config::Network;
-use crate::runtime::exec::{ExecError, Program};
+use crate::runtime::exec::Program;
 use crate::sys::network::NetworkSource;
-
-/// Why the facts cannot be had.
-#[derive(Debug)]
-pub enum LoadError {
-    /// Interfaces or routes.
-    Network(io::Error),
-    /// A program could not be run or was late.
-    Exec(ExecError),
-    /// A program failed.
-    Refused {
-        /// What it was to read.
-        what: &'static str,
-        /// Its path.
-        program: PathBuf,
-        /// What it said.
-        message: String,
-    },
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Network(_) => write!(f, "cannot read interfaces and routes"),
-            Self::Exec(error) => error.fmt(f),
-            Self::Refused { what, program, message } => {
-                write!(f, "cannot read {what} with {}: {message}", program.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for LoadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Network(source) => Some(source),
-            Self::Exec(error) => std::error::Error::source(error),
-            Self::Refused { .. } => None,
-        }
-    }
-}
+use crate::vf::load::LoadError;
 
 /// Reads the facts that a plan for `name` needs, in at most twice `limit`.
 ///

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use hv_core::injection::apply::ApplyError;
 use hv_core::injection::file::FileError;
-use hv_core::injection::load::LoadError;
 use hv_core::injection::plan::NoTarget;
 use hv_core::injection::rc_file::Variable;
 use hv_core::injection::record::RecordError;
@@ -15,6 +14,7 @@ use hv_core::kvp::ip_info::request::RequestError;
 use hv_core::net::{InterfaceName, ParseError};
 use hv_core::plan::Failed;
 use hv_core::runtime::exec::ExecError;
+use hv_core::vf::load::LoadError;
 use hv_core::vf::lock::LockError;
 
 /// Why a configuration was not carried out or taken back. Nothing of it is left unless the log says so.
