@@ -23,7 +23,7 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
     stage.show("the network is simulated; hv_kvp_daemon is the real one");
 
     stage.step("The guest at the first site");
-    show_interface(stage, &session)?;
+    stage.ifconfig(session.guest(), "hn0")?;
     inject(stage, &mut session)?;
     stage.step("What has changed in rc.conf; all other lines are as they were");
     show_difference(stage, &rc_conf, &read_rc_conf(&session)?);
@@ -46,8 +46,7 @@ fn inject(stage: &mut Stage, session: &mut Session) -> Result<()> {
     let answer = session.host().set_ip_info(info)?;
     let name = layout::status_name(answer.code).unwrap_or("unknown");
     stage.check(answer.is_ok(), format_args!("the guest answers {name}"));
-    show_interface(stage, session)?;
-    let text = session.guest().ifconfig("hn0")?;
+    let text = stage.ifconfig(session.guest(), "hn0")?;
     stage.check(has_addresses(&text) && !text.contains("10.0.0.5"), "exactly the given addresses");
     let resolv_conf = fs::read_to_string(session.guest().root().path("etc/resolv.conf"))?;
     stage.check(
@@ -63,13 +62,7 @@ fn report(stage: &mut Stage, session: &mut Session) -> Result<()> {
     let Some(ip) = session.host().ip_info(&mac)?.ip else {
         return Err(DemoError::Step("no answer about the network".to_owned()));
     };
-    let rows = [
-        ("addresses", &ip.addresses),
-        ("masks", &ip.masks),
-        ("gateways", &ip.gateways),
-        ("name servers", &ip.name_servers),
-    ];
-    stage.table(["WHAT", "VALUE"], &rows.map(|(what, value)| [what.to_owned(), value.clone()]));
+    stage.ip_info(&ip);
     stage.check(ip.addresses.starts_with("10.1.1.5;10.1.1.6;fd01::5"), "it finds what it set");
     stage.check(ip.gateways == "10.1.1.1;fe80::1", "both gateways");
     Ok(())
@@ -100,13 +93,6 @@ fn restore(stage: &mut Stage, session: &Session, rc_conf: &str) -> Result<()> {
         output.status.success() && read_rc_conf(session)? == rc_conf,
         "rc.conf is as it was, byte for byte",
     );
-    Ok(())
-}
-
-fn show_interface(stage: &mut Stage, session: &Session) -> Result<()> {
-    stage.show("# ifconfig hn0");
-    let text = session.guest().ifconfig("hn0")?;
-    text.lines().for_each(|line| stage.show(line.replace('\t', "        ")));
     Ok(())
 }
 

@@ -101,13 +101,7 @@ fn network(stage: &mut Stage, session: &mut Session) -> Result<()> {
     let Some(ip) = &answer.ip else {
         return Err(DemoError::Step(format!("no answer about the network: {}", code(&answer))));
     };
-    let rows = [
-        ("addresses", &ip.addresses),
-        ("masks", &ip.masks),
-        ("gateways", &ip.gateways),
-        ("name servers", &ip.name_servers),
-    ];
-    stage.table(["WHAT", "VALUE"], &rows.map(|(what, value)| [what.to_owned(), value.clone()]));
+    stage.ip_info(ip);
     stage.check(ip.addresses.starts_with("10.0.0.5;fd00::5;"), "both families, link-local last");
     stage.check(ip.gateways == "10.0.0.1;fe80::1", "both gateways");
     Ok(())

@@ -9,6 +9,8 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 use crate::client::ClientError;
+use crate::kvp::IpInfo;
+use crate::network::Guest;
 
 /// Why the demo stops in the middle.
 #[derive(Debug)]
@@ -86,6 +88,28 @@ impl Stage {
         for row in rows {
             self.show(line(std::array::from_fn(|column| row[column].as_str())));
         }
+    }
+
+    /// What the host is told about an adapter.
+    pub fn ip_info(&mut self, ip: &IpInfo) {
+        let rows = [
+            ("addresses", &ip.addresses),
+            ("masks", &ip.masks),
+            ("gateways", &ip.gateways),
+            ("name servers", &ip.name_servers),
+        ];
+        self.table(["WHAT", "VALUE"], &rows.map(|(what, value)| [what.to_owned(), value.clone()]));
+    }
+
+    /// What ifconfig(8) of the guest prints about an interface, which is returned.
+    ///
+    /// # Errors
+    /// The simulated network cannot be read.
+    pub fn ifconfig(&mut self, guest: &Guest, name: &str) -> Result<String> {
+        let text = guest.ifconfig(name)?;
+        self.show(format_args!("# ifconfig {name}"));
+        text.lines().for_each(|line| self.show(line.replace('\t', "        ")));
+        Ok(text)
     }
 
     /// Something that must hold: said with a mark, and counted when it does not.

@@ -52,9 +52,7 @@ fn make_guest(directory: &Path) -> Result<Guest> {
 
 /// Shows the interface, and whether it has all addresses and just these ports.
 fn look(stage: &mut Stage, guest: &Guest, name: &str, ports: &[&str]) -> Result<()> {
-    let text = guest.ifconfig(name)?;
-    stage.show(format_args!("# ifconfig {name}"));
-    text.lines().for_each(|line| stage.show(line.replace('\t', "        ")));
+    let text = stage.ifconfig(guest, name)?;
     stage.check(
         ADDRESSES.iter().all(|address| text.contains(address)),
         format_args!("{name} has all three addresses"),
