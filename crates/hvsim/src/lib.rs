@@ -66,6 +66,8 @@ pub mod network;
 pub mod nodes;
 #[cfg(target_os = "linux")]
 pub mod root;
+#[cfg(target_os = "linux")]
+mod scratch;
 pub mod server;
 #[cfg(target_os = "linux")]
 pub mod session;

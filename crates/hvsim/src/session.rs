@@ -22,6 +22,7 @@ use crate::in_process;
 use crate::kvp::Settings;
 use crate::network::guest::{Guest, SHIPPED_RULES, network_settings};
 use crate::network::state::State;
+use crate::scratch::{Scratch, quoted};
 use crate::testing::{Machine, Options, PATIENCE, Process, program};
 
 /// A small FreeBSD guest with one adapter, as the files of a facts directory.
@@ -44,7 +45,8 @@ pub const FACTS: [(&str, &str); 3] = [
 pub struct Setup {
     /// How long the kernel waits for the daemon, instead of 5 seconds.
     pub machine: Options,
-    /// Keys of `[kvp]` besides those that say where things are.
+    /// Keys of `[kvp]` besides those that say where things are; `{dir}` in them stands for the scratch directory,
+    /// see [`Session::path`].
     pub kvp_settings: String,
     /// Files of the facts directory, in place of those of the usual guest.
     pub facts: Vec<(&'static str, String)>,
@@ -74,7 +76,7 @@ pub struct Session {
     place: Option<Place>,
     reason: Option<String>,
     log: UnixDatagram,
-    dir: PathBuf,
+    scratch: Scratch,
     guest: Option<Guest>,
 }
 
@@ -82,7 +84,7 @@ pub struct Session {
 enum Place {
     // Dropped in this order: the daemon before the machine.
     Device { daemon: Option<Process>, machine: Box<Machine> },
-    InProcess { machine: in_process::Machine, daemon: JoinHandle<ServeError>, _scratch: tempfile::TempDir },
+    InProcess { machine: in_process::Machine, daemon: JoinHandle<ServeError>, _directory: tempfile::TempDir },
 }
 
 impl Session {
@@ -99,30 +101,29 @@ impl Session {
     }
 
     fn on_device(setup: &Setup, machine: Machine) -> Self {
-        let dir = machine.path("");
-        let (log, guest) = prepare(&dir, setup, &machine.kvp_device());
+        let scratch = Scratch(machine.path(""));
+        let (log, guest) = prepare(&scratch, setup, &machine.kvp_device());
         let host = machine.client();
         let machine = Box::new(machine);
         let place = Some(Place::Device { daemon: None, machine });
-        let mut session = Self { host, place, reason: None, log, dir, guest };
+        let mut session = Self { host, place, reason: None, log, scratch, guest };
         session.start_daemon();
         session
     }
 
     fn in_process(setup: &Setup, reason: String) -> Self {
-        let scratch = tempfile::tempdir().expect("no scratch directory");
-        let (log, guest) = prepare(scratch.path(), setup, Path::new("/dev/hv_kvp_dev"));
+        let directory = tempfile::tempdir().expect("no scratch directory");
+        let scratch = Scratch(directory.path().to_owned());
+        let (log, guest) = prepare(&scratch, setup, Path::new("/dev/hv_kvp_dev"));
         let timeout = setup.machine.timeout.unwrap_or(Settings::default().timeout);
         let machine = in_process::Machine::new(Settings { timeout, adapters: Vec::new() });
-        let text = fs::read_to_string(scratch.path().join("hyperv.toml")).expect("it was just written");
-        let config = Config::parse(&text, Path::new("hyperv.toml")).expect("the configuration is good");
+        let config = scratch.config();
         let port = machine.open_kvp().expect("nobody else has it");
         let daemon = thread::spawn(move || serve_in_process(&config, Port(port)));
         let mut host = machine.client().expect("no socket pair").with_limit(PATIENCE);
         assert!(host.wait_registered(PATIENCE).expect("the host is in this process"), "nobody registered");
-        let dir = scratch.path().to_owned();
-        let place = Some(Place::InProcess { machine, daemon, _scratch: scratch });
-        Self { host, place, reason: Some(reason), log, dir, guest }
+        let place = Some(Place::InProcess { machine, daemon, _directory: directory });
+        Self { host, place, reason: Some(reason), log, scratch, guest }
     }
 
     /// Why there is no device file in this session; `None` when there is one.
@@ -181,7 +182,7 @@ impl Session {
     /// # Panics
     /// It does not register.
     pub fn start_daemon(&mut self) {
-        let config = self.dir.join("hyperv.toml");
+        let config = self.scratch.config_file();
         if let Some(Place::Device { daemon, machine }) = self.place.as_mut() {
             // The old one must be gone before the new one can have the device.
             *daemon = None;
@@ -194,7 +195,7 @@ impl Session {
     /// A file of the scratch directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.scratch.path(name)
     }
 
     /// A pool file.
@@ -206,7 +207,7 @@ impl Session {
     /// The directory of the pool files.
     #[must_use]
     pub fn pool_dir(&self) -> PathBuf {
-        self.dir.join("var/hyperv/pool")
+        self.scratch.path("var/hyperv/pool")
     }
 
     /// Puts another file into the facts directory, whole at once.
@@ -214,9 +215,7 @@ impl Session {
     /// # Panics
     /// It cannot be written.
     pub fn set_fact(&self, name: &str, text: &str) {
-        let new = self.dir.join("guest/facts").join(format!(".{name}"));
-        fs::write(&new, text).expect("no scratch file");
-        fs::rename(&new, self.dir.join("guest/facts").join(name)).expect("no scratch file");
+        self.scratch.replace("guest/facts", name, text);
     }
 
     /// The lines that reached the log socket so far: those of daemons that detached.
@@ -241,7 +240,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(Place::InProcess { machine, daemon, _scratch }) = self.place.take() else { return };
+        let Some(Place::InProcess { machine, daemon, _directory }) = self.place.take() else { return };
         let violations = self.host.take_violations();
         let detached = machine.client().map(|mut client| client.detach());
         if thread::panicking() {
@@ -255,33 +254,26 @@ impl Drop for Session {
 }
 
 /// Writes everything that the daemon reads, and listens where it logs.
-fn prepare(dir: &Path, setup: &Setup, device: &Path) -> (UnixDatagram, Option<Guest>) {
-    let write = |name: &str, text: &[u8]| {
-        let path = dir.join(name);
-        fs::create_dir_all(path.parent().expect("below dir")).expect("no scratch directory");
-        fs::write(path, text).expect("no scratch file");
-    };
+fn prepare(scratch: &Scratch, setup: &Setup, device: &Path) -> (UnixDatagram, Option<Guest>) {
     for (name, text) in FACTS {
-        write(&format!("guest/facts/{name}"), text.as_bytes());
+        scratch.write(&format!("guest/facts/{name}"), text.as_bytes());
     }
     // A machine has an empty directory for what its kernel and its root say; theirs are the same facts.
-    if fs::remove_dir(dir.join("facts")).is_ok() {
-        symlink("guest/facts", dir.join("facts")).expect("no scratch link");
+    if fs::remove_dir(scratch.path("facts")).is_ok() {
+        symlink("guest/facts", scratch.path("facts")).expect("no scratch link");
     }
-    let guest = setup.network.as_ref().map(|network| make_guest(&dir.join("guest"), network));
+    let guest = setup.network.as_ref().map(|network| make_guest(&scratch.path("guest"), network));
     for (name, text) in &setup.facts {
-        write(&format!("guest/facts/{name}"), text.as_bytes());
+        scratch.write(&format!("guest/facts/{name}"), text.as_bytes());
     }
     for (pool, bytes) in &setup.pools {
-        write(&format!("var/hyperv/pool/.kvp_pool_{pool}"), bytes);
+        scratch.write(&format!("var/hyperv/pool/.kvp_pool_{pool}"), bytes);
     }
-    write("guest/etc/resolv.conf", setup.resolv_conf.as_bytes());
+    scratch.write("guest/etc/resolv.conf", setup.resolv_conf.as_bytes());
     let script = setup.getent.as_deref().unwrap_or("#!/bin/sh\nexit 2\n");
-    write("getent", script.as_bytes());
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(dir.join("getent"), executable).expect("no scratch file");
-    write("hyperv.toml", config(dir, setup, device).as_bytes());
-    let log = UnixDatagram::bind(dir.join("log")).expect("no scratch socket");
+    scratch.write_program("getent", script);
+    scratch.write("hyperv.toml", config(scratch, setup, device).as_bytes());
+    let log = UnixDatagram::bind(scratch.path("log")).expect("no scratch socket");
     log.set_nonblocking(true).expect("a fresh socket");
     (log, guest)
 }
@@ -299,19 +291,18 @@ fn make_guest(dir: &Path, network: &NetworkSetup) -> Guest {
 }
 
 /// The guest's programs are named even where there is no network: those of this machine must not be reached.
-fn config(dir: &Path, setup: &Setup, device: &Path) -> String {
-    let quoted = |name: &str| format!("{:?}", dir.join(name).display().to_string());
+fn config(scratch: &Scratch, setup: &Setup, device: &Path) -> String {
     format!(
-        "[log]\nsockets = [{}]\n{}[kvp]\ndevice = {:?}\npool-dir = {}\ngetent = {}\nrc-conf = {}\nip-injection-dir = {}\n\
+        "[log]\nsockets = [{}]\n{}[kvp]\ndevice = {}\npool-dir = {}\ngetent = {}\nrc-conf = {}\nip-injection-dir = {}\n\
          {}\n",
-        quoted("log"),
-        network_settings(&dir.join("guest").display().to_string()),
-        device.display().to_string(),
-        quoted("var/hyperv/pool"),
-        quoted("getent"),
-        quoted("guest/etc/rc.conf"),
-        quoted("var/hyperv/injection"),
-        setup.kvp_settings,
+        scratch.quoted("log"),
+        network_settings(&scratch.path("guest").display().to_string()),
+        quoted(device),
+        scratch.quoted("var/hyperv/pool"),
+        scratch.quoted("getent"),
+        scratch.quoted("guest/etc/rc.conf"),
+        scratch.quoted("var/hyperv/injection"),
+        setup.kvp_settings.replace("{dir}", &scratch.0.display().to_string()),
     )
 }
 

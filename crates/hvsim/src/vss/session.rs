@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -11,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use hv_core::runtime::config::Config;
 use hv_core::sys::signals::Signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -22,6 +20,7 @@ use super::machine::Settings;
 use super::node::Devices;
 use super::{Side, driver::KERNEL_TIMEOUT};
 use crate::client::Client;
+use crate::scratch::{Scratch, quoted};
 use crate::station::lock;
 use crate::testing::{Machine, PATIENCE, freebsd_root, program};
 
@@ -75,7 +74,7 @@ pub struct Session {
     host: Client,
     place: Option<Place>,
     reason: Option<String>,
-    dir: PathBuf,
+    scratch: Scratch,
     options: Vec<&'static str>,
 }
 
@@ -83,7 +82,7 @@ pub struct Session {
 enum Place {
     // Dropped in this order: the daemon before the machine.
     Device { daemon: Option<Daemon>, machine: Box<Machine> },
-    InProcess { daemon: JoinHandle<End>, _scratch: tempfile::TempDir },
+    InProcess { daemon: JoinHandle<End>, _directory: tempfile::TempDir },
 }
 
 impl Session {
@@ -111,33 +110,32 @@ impl Session {
     }
 
     fn on_device(setup: &Setup, machine: Machine) -> Self {
-        let dir = machine.path("");
-        prepare(&dir, setup, &machine.device_dir());
+        let scratch = Scratch(machine.path(""));
+        prepare(&scratch, setup, &machine.device_dir());
         let mut host = machine.client();
         host.vss_set_timeout(setup.timeout).expect("hvsim is there");
         let place = Some(Place::Device { daemon: None, machine: Box::new(machine) });
-        let mut session = Self { host, place, reason: None, dir, options: setup.options.clone() };
+        let mut session = Self { host, place, reason: None, scratch, options: setup.options.clone() };
         session.start_daemon();
         session
     }
 
     fn in_process(setup: &Setup, reason: String) -> Self {
-        let scratch = tempfile::tempdir().expect("no scratch directory");
-        let dir = scratch.path().to_owned();
-        prepare(&dir, setup, Path::new("/dev"));
-        let facts = Some(dir.join("facts"));
+        let directory = tempfile::tempdir().expect("no scratch directory");
+        let scratch = Scratch(directory.path().to_owned());
+        prepare(&scratch, setup, Path::new("/dev"));
+        let facts = Some(scratch.path("facts"));
         let devices = Devices::new(Settings { timeout: setup.timeout, facts });
         let host = in_process::client(&devices).expect("no socket pair").with_limit(PATIENCE);
-        let text = fs::read_to_string(dir.join("hyperv.toml")).expect("it was just written");
-        let config = Config::parse(&text, Path::new("hyperv.toml")).expect("the configuration is good");
+        let config = scratch.config();
         let port = Port::open(&devices).expect("nobody else has it");
         let daemon = thread::spawn(move || {
             let signals = Signals::unhandled().expect("the mask can be read");
             let mut driver = Driver::new(&config, port, SuspendDevices(devices));
             driver.serve(&signals).expect("the loop waits")
         });
-        let place = Some(Place::InProcess { daemon, _scratch: scratch });
-        Self { host, place, reason: Some(reason), dir, options: Vec::new() }
+        let place = Some(Place::InProcess { daemon, _directory: directory });
+        Self { host, place, reason: Some(reason), scratch, options: Vec::new() }
     }
 
     /// Why there is no device file in this session; `None` when there is one.
@@ -185,7 +183,7 @@ impl Session {
         let closed = self.host.vss_wait_closed(Side::FileSystem, PATIENCE).expect("hvsim is there");
         assert!(closed, "somebody else has the device open");
         let mut command = machine.command(program("hv_vss_daemon"));
-        command.args(&self.options).arg("-f").arg(self.dir.join("hyperv.toml"));
+        command.args(&self.options).arg("-f").arg(self.scratch.config_file());
         *daemon = Some(Daemon::spawn(command));
         let open = self.host.vss_wait_open(Side::FileSystem, PATIENCE).expect("hvsim is there");
         assert!(open, "the daemon does not open its device");
@@ -194,7 +192,7 @@ impl Session {
     /// A file of the scratch directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.scratch.path(name)
     }
 
     /// Puts another mount table into the facts directory, whole at once.
@@ -202,15 +200,13 @@ impl Session {
     /// # Panics
     /// It cannot be written.
     pub fn set_mounts(&self, text: &str) {
-        let new = self.dir.join("facts/.mounts");
-        fs::write(&new, text).expect("no scratch file");
-        fs::rename(&new, self.dir.join("facts/mounts")).expect("no scratch file");
+        self.scratch.replace("facts", "mounts", text);
     }
 
     /// The programs that were run so far: hooks with their phase, and what brings file systems to disk.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.dir.join("calls")).unwrap_or_default();
+        let text = fs::read_to_string(self.scratch.path("calls")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -234,7 +230,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(Place::InProcess { daemon, _scratch }) = self.place.take() else { return };
+        let Some(Place::InProcess { daemon, _directory }) = self.place.take() else { return };
         let violations = self.host.take_violations();
         let detached = self.host.vss_detach();
         if thread::panicking() {
@@ -341,39 +337,33 @@ fn collect(mut reader: impl Read, output: &Mutex<String>) {
 }
 
 /// Writes everything that the daemon reads.
-fn prepare(dir: &Path, setup: &Setup, devices: &Path) {
-    let calls = dir.join("calls");
+fn prepare(scratch: &Scratch, setup: &Setup, devices: &Path) {
+    let calls = scratch.path("calls");
     let script = |name: &str, text: &str| {
-        let path = dir.join(name);
-        fs::create_dir_all(path.parent().expect("below dir")).expect("no scratch directory");
-        fs::write(&path, format!("#!/bin/sh\nCALLS='{}'\n{text}\n", calls.display()))
-            .expect("no scratch file");
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("no scratch file");
+        scratch.write_program(name, &format!("#!/bin/sh\nCALLS='{}'\n{text}\n", calls.display()));
     };
     for name in ["zpool", "sync", "fsync"] {
         script(&format!("bin/{name}"), &format!("echo {name} \"$@\" >>\"$CALLS\""));
     }
-    fs::create_dir_all(dir.join("vss.d")).expect("no scratch directory");
-    fs::set_permissions(dir.join("vss.d"), PermissionsExt::from_mode(0o755)).expect("no scratch file");
+    scratch.make_directory("vss.d");
+    scratch.make_accessible("vss.d");
     for (name, text) in &setup.hooks {
         script(&format!("vss.d/{name}"), text);
     }
-    fs::create_dir_all(dir.join("facts")).expect("no scratch directory");
-    fs::write(dir.join("facts/mounts"), &setup.mounts).expect("no scratch file");
-    fs::write(dir.join("hyperv.toml"), config(dir, setup, devices)).expect("no scratch file");
+    scratch.write("facts/mounts", setup.mounts.as_bytes());
+    scratch.write("hyperv.toml", config(scratch, setup, devices).as_bytes());
 }
 
-fn config(dir: &Path, setup: &Setup, devices: &Path) -> String {
-    let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
-    let here = |name: &str| quoted(dir.join(name));
+fn config(scratch: &Scratch, setup: &Setup, devices: &Path) -> String {
+    let here = |name: &str| scratch.quoted(name);
     // FreeBSD's executables ask the system, and their root serves the same files.
     let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = {}", here("facts")) };
     format!(
         "[log]\nsockets = [{}]\n[facts]\n{facts}\n[vss]\ndevice = {}\nsuspend-device = {}\nhook-dir = {}\n\
          zpool = {}\nsync = {}\nfsync = {}\n{}\n{}\n",
         here("log"),
-        quoted(devices.join(Side::FileSystem.node())),
-        quoted(devices.join("ufssuspend")),
+        quoted(&devices.join(Side::FileSystem.node())),
+        quoted(&devices.join("ufssuspend")),
         here("vss.d"),
         here("bin/zpool"),
         here("bin/sync"),
