@@ -61,13 +61,13 @@ unit_tests() {
 	done
 }
 
-# Left out: locks of flock(2) that hold off those of fcntl(2), a program in a directory that the root does not have, and
-# the cost of a hand-over, which counts processes of this system.
+# Left out: locks of flock(2) that hold off those of fcntl(2), and the cost of a hand-over, which counts processes of this
+# system.
 whole_programs() {
 	packages=$(programs | awk '{ printf "-p %s ", $1 }')
 	# shellcheck disable=SC2086 # a list of options
 	cargo test --locked -p hvsim $packages --test '*' -- --skip cost:: \
-		--skip another_program_at_work --skip an_external_program
+		--skip another_program_at_work
 }
 
 cd "$root"

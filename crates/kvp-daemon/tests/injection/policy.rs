@@ -43,10 +43,10 @@ fn only_interfaces_of_the_list_are_configured() {
     scene.succeed(info("hn1", &["10.1.1.5/24"], "", ""));
 }
 
-/// A program that keeps its input and ends as it is told.
-fn appliance(directory: &std::path::Path, end: &str) -> String {
-    let program = directory.join("apply");
-    let log = directory.join("applied");
+/// A scene with a program that keeps its input and ends as it is told. It lies where the daemon's machine has it too.
+fn appliance(rc_conf: &str, end: &str) -> Scene {
+    let scene = Scene::with_settings(static_state(), rc_conf, "ip-injection-apply = \"{dir}/apply\"\n");
+    let (program, log) = (scene.path("apply"), scene.path("applied"));
     let script = format!(
         "#!/bin/sh\ncat >> '{}'\necho \"$# $(env | wc -l)\" >> '{}'\n{end}\n",
         log.display(),
@@ -54,19 +54,17 @@ fn appliance(directory: &std::path::Path, end: &str) -> String {
     );
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    format!("ip-injection-apply = {:?}\n", program.display().to_string())
+    scene
 }
 
 #[test]
 fn an_external_program_gets_typed_values_and_its_exit_status_decides() {
-    let directory = tempfile::tempdir().unwrap();
-    let settings =
-        appliance(directory.path(), "[ ! -e \"${0%/*}/fail\" ] || { echo 'no room' >&2; exit 3; }");
-    let mut scene = Scene::with_settings(static_state(), &static_rc_conf(0), &settings);
+    let end = "[ ! -e \"${0%/*}/fail\" ] || { echo 'no room' >&2; exit 3; }";
+    let mut scene = appliance(&static_rc_conf(0), end);
     let before = scene.world();
     let request = info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1", "10.1.1.2");
     scene.succeed(request.clone());
-    let applied = fs::read_to_string(directory.path().join("applied")).unwrap();
+    let applied = fs::read_to_string(scene.path("applied")).unwrap();
     let line = applied.lines().next().unwrap();
     assert_eq!(
         line,
@@ -78,19 +76,17 @@ fn an_external_program_gets_typed_values_and_its_exit_status_decides() {
     assert_eq!(scene.world(), before, "the daemon itself changes nothing");
     scene.succeed(dhcp("hn0"));
 
-    fs::write(directory.path().join("fail"), "").unwrap();
+    fs::write(scene.path("fail"), "").unwrap();
     assert_eq!(scene.set(request.clone()).code, E_FAIL);
     assert_eq!(scene.set(info("hn5", &["10.1.1.5/24"], "", "")).code, GUID_NOTFOUND);
     let hostile = hvsim::kvp::IpInfo { addresses: "10.1.1.5;$(id)".into(), ..request };
     assert_eq!(scene.set(hostile).code, INVALIDARG);
-    assert_eq!(fs::read_to_string(directory.path().join("applied")).unwrap().lines().count(), 6);
+    assert_eq!(fs::read_to_string(scene.path("applied")).unwrap().lines().count(), 6);
 }
 
 #[test]
 fn an_external_program_that_does_not_end_is_killed_in_time() {
-    let directory = tempfile::tempdir().unwrap();
-    let settings = appliance(directory.path(), "sleep 1000");
-    let mut scene = Scene::with_settings(static_state(), "", &settings);
+    let mut scene = appliance("", "sleep 1000");
     assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, E_FAIL);
 }
 
