@@ -16,6 +16,8 @@
 //! # drop(daemon);
 //! ```
 
+mod patience;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -23,7 +25,7 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -32,11 +34,7 @@ use crate::client::Client;
 use crate::control::{device_dir, socket_path};
 use crate::root;
 
-/// How long anything may take that is expected to happen; a loaded machine is slow.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Between two looks at something that nobody announces, such as a process's end.
-const PAUSE: Duration = Duration::from_millis(2);
+pub use patience::{PATIENCE, eventually, look_for};
 
 /// How long a killed program may take to be gone. One that sleeps in a read is not before the machine is:
 /// as on FreeBSD, no signal wakes it.
@@ -343,14 +341,7 @@ impl Process {
     /// # Panics
     /// The system cannot tell.
     pub fn wait_for(&mut self, limit: Duration) -> Option<ExitStatus> {
-        let end = Instant::now() + limit;
-        loop {
-            let status = self.child.try_wait().expect("cannot wait for a child");
-            if status.is_some() || Instant::now() >= end {
-                return status;
-            }
-            std::thread::sleep(PAUSE);
-        }
+        look_for(limit, || self.child.try_wait().expect("cannot wait for a child"))
     }
 
     /// Its exit code, after waiting for its end.
@@ -372,10 +363,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let end = Instant::now() + DEATH;
-        while Instant::now() < end && !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-            std::thread::sleep(PAUSE);
-        }
+        let _ = look_for(DEATH, || self.child.try_wait().transpose());
     }
 }
 

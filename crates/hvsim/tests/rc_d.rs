@@ -7,10 +7,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use hvsim::session::FACTS;
-use hvsim::testing::{Machine, PATIENCE, freebsd_root, program};
+use hvsim::testing::{Machine, eventually, freebsd_root, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -142,14 +141,6 @@ impl Service {
     }
 }
 
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !reached() {
-        assert!(Instant::now() < end, "{what} did not come");
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-}
-
 fn each(check: impl Fn(Service)) {
     for name in services() {
         if let Some(service) = Service::new(&name) {
@@ -247,14 +238,14 @@ fn a_supervised_daemon_comes_back_until_it_is_stopped() {
     each(|service| {
         service.set("YES", "NAME_supervise=YES\nNAME_restart_delay=0\n");
         assert_eq!(service.run("start"), (0, service.said("", "Starting NAME.\n")));
-        until("the daemon", || service.daemons().len() == 1);
+        eventually("the daemon", || service.daemons().len() == 1);
         let first = service.pid();
         // It must have the device before it is killed, as at any later time.
         let log = service.path("run").join(format!("{}.supervisor.pid.log", service.name));
         let starts = || fs::read_to_string(&log).unwrap_or_default().matches("started version=").count();
-        until("the start", || starts() == 1);
+        eventually("the start", || starts() == 1);
         kill(first, Signal::SIGKILL).unwrap();
-        until("the second start", || starts() == 2);
+        eventually("the second start", || starts() == 2);
         assert_ne!(service.pid(), first);
         assert_eq!(service.run("status").0, 0);
         // Also when the setting is gone by then.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hv_core::sys::file_lock;
 use hvsim::kvp::{HostAnswer, HostValue};
 use hvsim::session::{Session, Setup};
-use hvsim::testing::{Options, PATIENCE};
+use hvsim::testing::{Options, eventually};
 
 const E_FAIL: u32 = 0x8000_4005;
 const S_CONT: u32 = 0x8007_0103;
@@ -187,15 +187,6 @@ fn a_guest_without_addresses_still_answers_every_index() {
     }
 }
 
-/// Asks until the daemon has taken notice of something outside of it.
-fn until(session: &mut Session, what: &str, mut reached: impl FnMut(&mut Session) -> bool) {
-    let end = std::time::Instant::now() + PATIENCE;
-    while !reached(session) {
-        assert!(std::time::Instant::now() < end, "{what} did not come");
-        std::thread::yield_now();
-    }
-}
-
 fn sysctl(host_name: &str) -> String {
     format!("kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE\nkern.hostname={host_name}\nhw.machine=amd64\n")
 }
@@ -213,8 +204,8 @@ fn a_short_host_name_is_completed_by_the_resolver() {
         ..Setup::default()
     };
     let mut session = Session::start(&setup);
-    until(&mut session, "the domain", |session| {
-        let name = domain_name(session);
+    eventually("the domain", || {
+        let name = domain_name(&mut session);
         assert!(["web1", "web1.example.org"].contains(&name.as_str()), "{name}");
         name == "web1.example.org"
     });
@@ -350,7 +341,7 @@ fn a_lock_that_is_given_up_in_time_is_waited_for() {
     file.lock().unwrap();
     let mut host = session.another_host();
     let waiting = std::thread::spawn(move || host.set(1, "k", "after").unwrap());
-    until(&mut session, "the request", |session| session.host().statistics().unwrap().reads >= 2);
+    eventually("the request", || session.host().statistics().unwrap().reads >= 2);
     file.unlock().unwrap();
     assert!(waiting.join().unwrap().is_ok());
     assert_eq!(value(&session.host().get(1, "k").unwrap()), Some("after"));

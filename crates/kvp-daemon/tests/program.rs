@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hvsim::session::{Session, Setup};
-use hvsim::testing::{Options, PATIENCE, command, next_line, outside, program};
+use hvsim::testing::{Options, PATIENCE, command, eventually, next_line, outside, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -33,14 +33,6 @@ fn on_device(setup: &Setup) -> Option<Session> {
         return None;
     }
     Some(session)
-}
-
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !reached() {
-        assert!(Instant::now() < end, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn status_line(pid: Pid, name: &str) -> String {
@@ -162,7 +154,7 @@ fn as_devd_starts_it_it_is_one_process_with_one_thread_in_a_session_of_its_own()
     assert!(lines[0].starts_with("<13>1 ") && lines[0].contains(" HV_KVP "), "{lines:?}");
     assert!(lines[0].contains("started version="), "{lines:?}");
     kill(pid, Signal::SIGTERM).unwrap();
-    until("the end of the daemon", || daemons(&session).is_empty());
+    eventually("the end of the daemon", || daemons(&session).is_empty());
     assert!(session.log_lines().iter().any(|line| line.ends_with("stopped by a signal")));
 }
 
@@ -186,7 +178,7 @@ fn a_signal_ends_it_only_after_the_answer_in_hand() {
         file.lock().unwrap();
         let mut host = session.another_host();
         let waiting = std::thread::spawn(move || host.set(0, "k", "after").unwrap());
-        until("the request", || session.host().statistics().unwrap().reads == 2);
+        eventually("the request", || session.host().statistics().unwrap().reads == 2);
         session.daemon().unwrap().signal(signal);
         file.unlock().unwrap();
         assert!(waiting.join().unwrap().is_ok());
@@ -205,7 +197,7 @@ fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
         fs::write(&path, config).unwrap();
         let before = session.daemon().unwrap().output().matches(said).count();
         session.daemon().unwrap().signal(Signal::SIGHUP);
-        until(said, || session.daemon().unwrap().output().matches(said).count() > before);
+        eventually(said, || session.daemon().unwrap().output().matches(said).count() > before);
     };
     reload(&mut session, &format!("{config}max-records = 1\n"), "configuration read again");
     assert!(session.host().set(0, "a", "1").unwrap().is_ok());
@@ -246,7 +238,9 @@ fn a_kill_at_any_instant_loses_nothing_that_was_acknowledged() {
             (done, under_way)
         });
         let reads = session.host().statistics().unwrap().reads;
-        until("some requests", || session.host().statistics().unwrap().reads > reads + u64::from(round % 7));
+        eventually("some requests", || {
+            session.host().statistics().unwrap().reads > reads + u64::from(round % 7)
+        });
         // Whatever the daemon is doing now.
         session.daemon().unwrap().signal(Signal::SIGKILL);
         session.daemon().unwrap().wait();
@@ -328,5 +322,5 @@ fn log_lines_reach_a_syslogd_that_comes_later() {
     assert!(line.starts_with("<12>1 ") && line.contains("a\\nforged"), "{line}");
     let Some(pid) = daemons(&session).pop() else { panic!("no daemon") };
     kill(pid, Signal::SIGTERM).unwrap();
-    until("the end of the daemon", || daemons(&session).is_empty());
+    eventually("the end of the daemon", || daemons(&session).is_empty());
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use hvsim::testing::{PATIENCE, command, outside, program};
+use hvsim::testing::{PATIENCE, command, eventually, look_for, outside, program};
 use hvsim::vss::session::{Daemon, Session, Setup};
 use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::{Signal, kill};
@@ -272,12 +272,9 @@ fn output_into_a_file_that_would_be_frozen_is_told_and_vetoes() {
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
     let sentence =
         "/ (ufs): this daemon itself holds descriptor 1 open for writing there; send its output elsewhere";
-    let until = Instant::now() + PATIENCE;
     for prefix in ["no backup can be made: ", "check refused: ", "freeze failed, nothing is frozen: "] {
-        while !daemon.output().contains(&format!("{prefix}{sentence}")) {
-            assert!(Instant::now() < until, "{}", daemon.output());
-            std::thread::yield_now();
-        }
+        let said = || daemon.output().contains(&format!("{prefix}{sentence}")).then_some(());
+        assert!(look_for(PATIENCE, said).is_some(), "{}", daemon.output());
     }
     // The kernel was never asked.
     let timeline = session.host().vss_timeline(true).unwrap();
@@ -319,10 +316,7 @@ fn a_new_configuration_takes_effect_and_a_wrong_one_does_not() {
     assert_eq!(outcome(&mut session, Check), Outcome::Failure);
     with("");
     session.daemon().signal(Signal::SIGHUP);
-    let until = Instant::now() + PATIENCE;
-    while outcome(&mut session, Check) != Outcome::Success {
-        assert!(Instant::now() < until);
-    }
+    eventually("the old configuration", || outcome(&mut session, Check) == Outcome::Success);
 }
 
 #[test]

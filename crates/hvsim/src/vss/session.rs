@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hv_core::sys::signals::Signals;
 use nix::sys::signal::{Signal, kill};
@@ -22,7 +22,7 @@ use super::{Side, driver::KERNEL_TIMEOUT};
 use crate::client::Client;
 use crate::scratch::{Scratch, quoted};
 use crate::station::lock;
-use crate::testing::{Machine, PATIENCE, freebsd_root, program};
+use crate::testing::{Machine, PATIENCE, freebsd_root, look_for, program};
 
 /// The mounts of a guest that base's daemon would veto many times over: ZFS, two UFS, the EFI partition, tmpfs and a
 /// jail with nullfs and devfs.
@@ -216,15 +216,8 @@ impl Session {
     /// They are not after [`PATIENCE`].
     #[must_use]
     pub fn wait_calls(&self, count: usize) -> Vec<String> {
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            let calls = self.calls();
-            if calls.len() >= count {
-                return calls;
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        panic!("only these programs were run: {:?}", self.calls());
+        look_for(PATIENCE, || Some(self.calls()).filter(|calls| calls.len() >= count))
+            .unwrap_or_else(|| panic!("only these programs were run: {:?}", self.calls()))
     }
 }
 
@@ -289,18 +282,13 @@ impl Daemon {
     /// # Panics
     /// It runs after [`PATIENCE`].
     pub fn exit_code(&mut self) -> i32 {
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait().expect("cannot wait for a child") {
-                // A process that it left behind would hold the pipe open; it has none.
-                if let Some(Err(panic)) = self.collector.take().map(JoinHandle::join) {
-                    std::panic::resume_unwind(panic);
-                }
-                return status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
-            }
-            thread::sleep(Duration::from_millis(2));
+        let status = look_for(PATIENCE, || self.child.try_wait().expect("cannot wait for a child"))
+            .unwrap_or_else(|| panic!("the daemon still runs; it printed:\n{}", self.output()));
+        // A process that it left behind would hold the pipe open; it has none.
+        if let Some(Err(panic)) = self.collector.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
         }
-        panic!("the daemon still runs; it printed:\n{}", self.output());
+        status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
     }
 
     /// What it has printed so far.
@@ -314,11 +302,8 @@ impl Daemon {
     /// # Panics
     /// It has not after [`PATIENCE`].
     pub fn wait_output(&self, text: &str) {
-        let until = Instant::now() + PATIENCE;
-        while !self.output().contains(text) {
-            assert!(Instant::now() < until, "the daemon did not print {text:?}, but:\n{}", self.output());
-            thread::sleep(Duration::from_millis(2));
-        }
+        look_for(PATIENCE, || self.output().contains(text).then_some(()))
+            .unwrap_or_else(|| panic!("the daemon did not print {text:?}, but:\n{}", self.output()));
     }
 }
 

@@ -12,7 +12,9 @@ use hvsim::network::faults::{self, Fault};
 use hvsim::network::guest::mac_of;
 use hvsim::network::state::{Address, State};
 use hvsim::session::{NetworkSetup, Session, Setup};
-use hvsim::testing::PATIENCE;
+use hvsim::testing::look_for;
+
+pub(crate) use hvsim::testing::eventually;
 
 pub(crate) const E_FAIL: u32 = 0x8000_4005;
 pub(crate) const NOT_SUPPORTED: u32 = 0x8007_0032;
@@ -184,12 +186,9 @@ impl Scene {
 
     /// Waits until everything is as it was.
     pub(crate) fn await_world(&mut self, before: &World, after: &str) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while &self.world() != before {
-            if Instant::now() >= deadline {
-                assert_eq!(&self.world(), before, "after {after}\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        let same = || (&self.world() == before).then_some(());
+        if look_for(Duration::from_secs(5), same).is_none() {
+            assert_eq!(&self.world(), before, "after {after}\n{}", self.log());
         }
     }
 
@@ -212,14 +211,5 @@ fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
             let mode = fs::metadata(&path).unwrap().permissions().mode();
             files.insert(path.clone(), format!("{mode:o}\n{}", fs::read_to_string(&path).unwrap()));
         }
-    }
-}
-
-/// Waits for something that another process brings about.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
