@@ -235,7 +235,8 @@ impl Running {
         [&self.stdout, &self.stderr].into_iter().flatten().filter(|s| !s.ended).map(|s| s.file.as_fd())
     }
 
-    /// Reads what is there and looks whether the program ended or its time is up. Never blocks.
+    /// Reads what is there, at most [`OUTPUT_LIMIT`] of each stream, and looks whether the program ended or its time is
+    /// up. Never blocks; what is left to read keeps its descriptor ready.
     pub fn advance(&mut self) -> Option<Result<Finished, ExecError>> {
         // Its end is looked at before its output, so that nothing written before the end is missed. A child that it
         // left behind may hold the pipes open for ever and is not waited for.
@@ -339,12 +340,17 @@ impl Stream {
         Self { file: File::from(pipe), text: Vec::new(), ended: false }
     }
 
+    /// Reads at most [`OUTPUT_LIMIT`], so that a program that writes as fast as this reads cannot hold its caller.
+    /// After the program's end one call still finds all that is kept.
     fn read_available(&mut self) {
         let mut chunk = [0; 4096];
-        while !self.ended {
-            match self.file.read(&mut chunk) {
+        let mut budget = OUTPUT_LIMIT;
+        while !self.ended && budget > 0 {
+            let size = chunk.len().min(budget);
+            match self.file.read(&mut chunk[..size]) {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
+                    budget -= count;
                     let room = OUTPUT_LIMIT.saturating_sub(self.text.len());
                     self.text.extend_from_slice(&chunk[..count.min(room)]);
                 }
@@ -458,6 +464,16 @@ mod tests {
     fn output_beyond_the_limit_is_dropped() {
         let finished = shell("dd if=/dev/zero bs=1024 count=300 2>/dev/null", LONG).run().unwrap();
         assert_eq!(finished.stdout.len(), OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn a_program_that_never_stops_writing_is_still_late() {
+        // /dev/zero is read faster than the budget runs out, as a pipe with a quick writer is.
+        let mut stream = Stream::new(File::open("/dev/zero").unwrap().into());
+        stream.read_available();
+        assert_eq!((stream.text.len(), stream.ended), (OUTPUT_LIMIT, false));
+        let endless = Program::new(Path::new("/bin/cat"), Duration::from_millis(50)).arg("/dev/zero");
+        assert!(matches!(endless.run(), Err(ExecError::TimedOut { .. })));
     }
 
     #[test]
