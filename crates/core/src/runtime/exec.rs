@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::sys::clock;
-use crate::sys::process::unblock_signals;
+use crate::sys::process::with_default_signals;
 
 /// What a child finds in its environment, and nothing else: the path that rc(8) and devd(8) give theirs.
 const ENVIRONMENT: [(&str, &str); 3] =
@@ -181,7 +181,7 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let mut child = spawn(unblock_signals(&mut command)).map_err(start_error)?;
+        let mut child = spawn(with_default_signals(&mut command)).map_err(start_error)?;
         let mut input = child.stdin.take().map(|pipe| Input::new(pipe.into(), self.input.clone()));
         feed(&mut input);
         let stdout = child.stdout.take().map(|pipe| Stream::new(pipe.into()));
@@ -400,6 +400,19 @@ mod tests {
         let mut lines: Vec<&str> = stdout.lines().collect();
         lines.sort_unstable();
         assert_eq!(lines, ["EXTRA=1", "HOME=/", "LC_ALL=C", "PATH=/sbin:/bin:/usr/sbin:/usr/bin"]);
+    }
+
+    #[test]
+    fn a_signal_reaches_a_program_of_a_daemon_that_blocks_it() {
+        use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+        use std::os::unix::process::ExitStatusExt;
+        let blocked = SigSet::from(Signal::SIGTERM);
+        let mut before = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut before)).unwrap();
+        let finished = shell("kill -TERM $$; echo still here", LONG).run();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).unwrap();
+        let finished = finished.unwrap();
+        assert_eq!((finished.status.signal(), finished.stdout), (Some(libc::SIGTERM), Vec::new()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Becoming a daemon.
+//! Becoming a daemon, and starting programs as one that is none.
 
 use std::fs::File;
 use std::io;
@@ -6,8 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe, setsid};
+
+use super::signals::reset_for_exec;
 
 /// The two sides of a fork.
 #[derive(Debug)]
@@ -60,13 +61,9 @@ pub fn silence_standard_streams() -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the program begin with no signal blocked, as it would under a shell. Without this it inherits the mask of this
-/// process, and dhclient(8), which leaves its mask alone, could not be ended but by SIGKILL.
-pub fn unblock_signals(command: &mut Command) -> &mut Command {
-    let unblock = || {
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-        Ok(())
-    };
-    // SAFETY: the closure makes one system call with a value of its own, which is async-signal-safe.
-    unsafe { command.pre_exec(unblock) }
+/// Lets a program begin without the signal mask of a daemon, which would keep SIGTERM from it and from whatever it
+/// starts.
+pub fn with_default_signals(command: &mut Command) -> &mut Command {
+    // SAFETY: the child calls only sigaction(2) and sigprocmask(2), which are async-signal-safe, and allocates nothing.
+    unsafe { command.pre_exec(reset_for_exec) }
 }

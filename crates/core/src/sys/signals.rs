@@ -9,6 +9,9 @@ static TERMINATE: AtomicBool = AtomicBool::new(false);
 static RELOAD: AtomicBool = AtomicBool::new(false);
 static CHILD: AtomicBool = AtomicBool::new(false);
 
+/// What [`Signals::install`] handles.
+const HANDLED: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
+
 /// Which signals came since they were last taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Arrived {
@@ -43,14 +46,13 @@ impl Signals {
     /// # Errors
     /// What sigaction(2) or sigprocmask(2) say.
     pub fn install() -> io::Result<Self> {
-        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
         let mut blocked = SigSet::empty();
-        signals.iter().for_each(|signal| blocked.add(*signal));
+        HANDLED.iter().for_each(|signal| blocked.add(*signal));
         let mut wait_mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut wait_mask))?;
-        signals.iter().for_each(|signal| wait_mask.remove(*signal));
+        HANDLED.iter().for_each(|signal| wait_mask.remove(*signal));
         let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_NOCLDSTOP, SigSet::empty());
-        for signal in signals {
+        for signal in HANDLED {
             // SAFETY: the handler only stores to atomics, which is async-signal-safe.
             unsafe { sigaction(signal, &action) }?;
         }
@@ -89,4 +91,19 @@ impl Signals {
             child: CHILD.swap(false, Ordering::Relaxed),
         }
     }
+}
+
+/// Undoes in a child that is about to become another program what would outlive exec(2): the mask. The handlers go first,
+/// so that a signal that waits has the effect that its sender wants.
+///
+/// # Errors
+/// What sigaction(2) or sigprocmask(2) say.
+pub(super) fn reset_for_exec() -> io::Result<()> {
+    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in HANDLED {
+        // SAFETY: no handler is installed.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
 }

@@ -24,7 +24,7 @@ use crate::runtime::config;
 use crate::runtime::exec::{ExecError, Finished, Program};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
-use crate::sys::process::unblock_signals;
+use crate::sys::process::with_default_signals;
 
 /// How long a dhclient(8) has to end before it is killed, and how often is looked.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
@@ -237,7 +237,7 @@ impl NetworkPort {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0);
-        unblock_signals(&mut program)
+        with_default_signals(&mut program)
             .spawn()
             .map(drop)
             .map_err(|source| ExecError::Start { path, source }.into())
