@@ -11,7 +11,7 @@ use hv_core::runtime::options::{self, Command, ExtraOption, Options};
 use hv_core::runtime::start::{Daemon, give_up};
 use hv_core::sys::memory;
 use hv_core::sys::mount_table::close_inherited_descriptors;
-use hv_core::sys::signals::Signals;
+use hv_core::sys::signals::{Signals, ignore_job_control};
 use hv_core::sys::system_facts::FactsSource;
 use hv_core::sys::vss_device::VssDevice;
 
@@ -76,6 +76,10 @@ fn dry_check(config: &Config) -> ExitCode {
 /// The life of the daemon. The device is opened after the last fork, because the driver kills the process that opened it;
 /// which descriptors are in the way is looked at when standard error is no more what the caller gave.
 fn serve_device(options: &Options, config: &Config, signals: &Signals, starting: Option<Starting>) -> Exit {
+    // Whoever stops the process stops its watchdog, and the guest stays frozen.
+    if let Err(error) = ignore_job_control() {
+        return DAEMON.fail_to_start(&error, Exit::OsError);
+    }
     let device = match open_device(&config.vss.device) {
         Ok(device) => device,
         Err(error) => return DAEMON.fail_to_start(&error, Exit::Unavailable),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -230,6 +231,32 @@ fn a_signal_during_a_hook_fails_the_freeze_at_once() {
     let answer = freeze.join().unwrap();
     assert_eq!(answer.outcome, Outcome::Failure);
     assert!(answer.nanoseconds < 4_000_000_000, "{answer:?}");
+}
+
+#[test]
+fn a_stop_from_the_terminal_does_not_keep_the_guest_frozen() {
+    // A shell cannot trap what it was told to ignore.
+    let script =
+        "trap 'echo \"$1\" stopped >>\"$CALLS\"' TSTP TTIN TTOU\nkill -TSTP $$\nkill -TTIN $$\nkill -TTOU $$";
+    let setup = Setup { mounts: ROOT.into(), hooks: vec![("10-db", script.to_owned())], ..Setup::default() };
+    let Some(mut session) = start(&setup) else { return };
+    session.daemon().signal(Signal::SIGTERM);
+    session.daemon().exit_code();
+    let mut command = session.machine().command(program("hv_vss_daemon"));
+    // A process group of its own with a parent outside is not orphaned, so a stop is not passed over.
+    command.arg("-n").arg("-f").arg(session.path("hyperv.toml")).process_group(0);
+    let daemon = Daemon::spawn(command);
+    assert!(session.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
+    for signal in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
+        daemon.signal(signal);
+    }
+    assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
+    // The programs that it starts can be stopped as ever.
+    assert_eq!(
+        session.wait_calls(6),
+        ["freeze stopped"; 3].into_iter().chain(["thaw stopped"; 3]).collect::<Vec<_>>()
+    );
 }
 
 #[test]

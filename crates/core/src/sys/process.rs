@@ -62,7 +62,7 @@ pub fn silence_standard_streams() -> io::Result<()> {
 }
 
 /// Lets a program begin without the signal mask of a daemon, which would keep SIGTERM from it and from whatever it
-/// starts.
+/// starts, and without ignoring what the daemon ignores.
 pub fn with_default_signals(command: &mut Command) -> &mut Command {
     // SAFETY: the child calls only sigaction(2) and sigprocmask(2), which are async-signal-safe, and allocates nothing.
     unsafe { command.pre_exec(reset_for_exec) }

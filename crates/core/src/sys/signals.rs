@@ -12,6 +12,9 @@ static CHILD: AtomicBool = AtomicBool::new(false);
 /// What [`Signals::install`] handles.
 const HANDLED: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
 
+/// What [`ignore_job_control`] ignores.
+const JOB_CONTROL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+
 /// Which signals came since they were last taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Arrived {
@@ -40,6 +43,15 @@ extern "C" fn note(number: libc::c_int) {
     }
 }
 
+fn set_all(signals: &[Signal], handler: SigHandler) -> io::Result<()> {
+    let action = SigAction::new(handler, SaFlags::SA_NOCLDSTOP, SigSet::empty());
+    for signal in signals {
+        // SAFETY: the only handler there is only stores to atomics, which is async-signal-safe.
+        unsafe { sigaction(*signal, &action) }?;
+    }
+    Ok(())
+}
+
 impl Signals {
     /// Blocks SIGTERM, SIGINT, SIGHUP and SIGCHLD and installs their handlers.
     ///
@@ -51,11 +63,7 @@ impl Signals {
         let mut wait_mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut wait_mask))?;
         HANDLED.iter().for_each(|signal| wait_mask.remove(*signal));
-        let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_NOCLDSTOP, SigSet::empty());
-        for signal in HANDLED {
-            // SAFETY: the handler only stores to atomics, which is async-signal-safe.
-            unsafe { sigaction(signal, &action) }?;
-        }
+        set_all(&HANDLED, SigHandler::Handler(note))?;
         Ok(Self { wait_mask, handled: true })
     }
 
@@ -93,17 +101,23 @@ impl Signals {
     }
 }
 
-/// Undoes in a child that is about to become another program what would outlive exec(2): the mask. The handlers go first,
-/// so that a signal that waits has the effect that its sender wants.
+/// Ignores SIGTSTP, SIGTTIN and SIGTTOU: for a daemon whose deadlines must run even when somebody types ^Z. SIGSTOP stops
+/// every process.
+///
+/// # Errors
+/// What sigaction(2) says.
+pub fn ignore_job_control() -> io::Result<()> {
+    set_all(&JOB_CONTROL, SigHandler::SigIgn)
+}
+
+/// Undoes in a child that is about to become another program what would outlive exec(2): the mask, and what is ignored.
+/// The handlers go first, so that a signal that waits has the effect that its sender wants.
 ///
 /// # Errors
 /// What sigaction(2) or sigprocmask(2) say.
 pub(super) fn reset_for_exec() -> io::Result<()> {
-    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in HANDLED {
-        // SAFETY: no handler is installed.
-        unsafe { sigaction(signal, &action) }?;
-    }
+    set_all(&HANDLED, SigHandler::SigDfl)?;
+    set_all(&JOB_CONTROL, SigHandler::SigDfl)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
 }
