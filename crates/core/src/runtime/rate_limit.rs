@@ -31,6 +31,11 @@ impl RateLimit {
         Self { burst, interval, began: None, passed: 0, suppressed: 0 }
     }
 
+    /// Begins a new window with the next line, which passes.
+    pub fn restart(&mut self) {
+        self.began = None;
+    }
+
     /// Whether a line at monotonic time `now` may be logged.
     pub fn check(&mut self, now: Duration) -> Verdict {
         let fresh = self.began.is_none_or(|began| now.saturating_sub(began) >= self.interval);
@@ -61,5 +66,8 @@ mod tests {
         assert_eq!(limit.check(at(59)), Verdict::Suppress);
         assert_eq!(limit.check(at(60)), Verdict::Log { suppressed: 2 });
         assert_eq!(limit.check(at(61)), Verdict::Log { suppressed: 0 });
+        assert_eq!(limit.check(at(62)), Verdict::Suppress);
+        limit.restart();
+        assert_eq!(limit.check(at(63)), Verdict::Log { suppressed: 1 });
     }
 }

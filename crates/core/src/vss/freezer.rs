@@ -14,6 +14,7 @@ mod after;
 mod events;
 mod freezing;
 mod frozen;
+mod refusals;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use self::after::After;
 pub use self::events::{Action, Ended, Event, Leaving, Outcome, Purpose, Suspended, Task};
 use self::freezing::Freezing;
 use self::frozen::Frozen;
+use self::refusals::Refusals;
 pub use self::rules::{HeldOpen, Limits, Rules};
 use super::hooks::Phase;
 use super::mounts::Mount;
@@ -70,13 +72,14 @@ pub struct Freezer {
     /// A freeze that was answered with success was undone since: the thaw that the host sends must fail.
     void: bool,
     leaving: Option<Leaving>,
+    refusals: Refusals,
 }
 
 impl Freezer {
     /// A freezer of a guest that is not frozen.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules, state: State::Idle, void: false, leaving: None }
+        Self { rules, state: State::Idle, void: false, leaving: None, refusals: Refusals::default() }
     }
 
     /// Replaces the rules; deadlines that run already stay as they are.
@@ -122,59 +125,59 @@ impl Freezer {
     pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
             Event::Request { request, age } => self.request(request, age, now),
-            Event::Surveyed(Purpose::Check(request), table) => self.check(request, table),
+            Event::Surveyed(Purpose::Check(request), table) => self.check(request, table, now),
             Event::Surveyed(Purpose::Freeze, table) => {
-                self.advance(|freezing, rules, out| freezing.surveyed(table, rules, now, out))
+                self.advance(now, |freezing, rules, out| freezing.surveyed(table, rules, now, out))
             }
             Event::Hooks(selection) => {
-                self.advance(|freezing, rules, out| freezing.hooks(selection, rules, now, out))
+                self.advance(now, |freezing, rules, out| freezing.hooks(selection, rules, now, out))
             }
             Event::Ended(ended) => self.ended(ended, now),
-            Event::Opened(result) => self.advance(|freezing, _, out| freezing.opened(result, now, out)),
+            Event::Opened(result) => self.advance(now, |freezing, _, out| freezing.opened(result, now, out)),
             Event::Suspended(outcome) => {
-                self.advance(|freezing, _, out| freezing.mount_suspended(outcome, now, out))
+                self.advance(now, |freezing, _, out| freezing.mount_suspended(outcome, now, out))
             }
             Event::Answered(Ok(())) => self.answered(now),
-            Event::Answered(Err(reason)) | Event::DeviceGone(reason) => self.device_gone(&reason),
+            Event::Answered(Err(reason)) | Event::DeviceGone(reason) => self.device_gone(&reason, now),
             Event::Tick => self.tick(now),
-            Event::Terminate => self.terminate(),
+            Event::Terminate => self.terminate(now),
         }
     }
 
     fn request(&mut self, request: Request, age: Duration, now: Duration) -> Vec<Action> {
         match request.operation {
-            Operation::Check => self.request_check(request),
+            Operation::Check => self.request_check(request, now),
             Operation::Freeze => self.request_freeze(request, age, now),
             Operation::Thaw => self.request_thaw(request, now),
             Operation::Other(_) => {
                 let text = format!("request refused: {} is unknown", request.operation);
-                vec![answer(request, Status::Failure), Action::Log(Level::Warn, text)]
+                refused(request, self.refusals.unknown.repeat(vec![text], now))
             }
         }
     }
 
-    fn request_check(&mut self, request: Request) -> Vec<Action> {
+    fn request_check(&mut self, request: Request, now: Duration) -> Vec<Action> {
         match &self.state {
             State::Freezing(_) | State::Frozen(_) => {
                 let text = "check refused: a backup is going on".to_owned();
-                vec![answer(request, Status::Failure), Action::Log(Level::Warn, text)]
+                refused(request, self.refusals.check_in_backup.report(vec![text], now))
             }
             State::Idle | State::After(_) => vec![Action::Survey(Purpose::Check(request))],
         }
     }
 
-    fn check(&mut self, request: Request, table: Result<Vec<Mount>, String>) -> Vec<Action> {
+    fn check(&mut self, request: Request, table: Result<Vec<Mount>, String>, now: Duration) -> Vec<Action> {
         let refusals = match table {
             Ok(table) => self.rules.refusals(&self.rules.policy.judge(&table)),
             Err(reason) => vec![reason],
         };
         if refusals.is_empty() {
+            self.refusals.check.end();
             let text = "check passed: a backup can be made".to_owned();
             return vec![answer(request, Status::Success), Action::Log(Level::Debug, text)];
         }
-        let lines =
-            refusals.into_iter().map(|reason| Action::Log(Level::Warn, format!("check refused: {reason}")));
-        std::iter::once(answer(request, Status::Failure)).chain(lines).collect()
+        let lines = refusals.into_iter().map(|reason| format!("check refused: {reason}")).collect();
+        refused(request, self.refusals.check.report(lines, now))
     }
 
     fn request_freeze(&mut self, request: Request, age: Duration, now: Duration) -> Vec<Action> {
@@ -190,7 +193,7 @@ impl Freezer {
             }
             State::Freezing(_) | State::Frozen(_) | State::After(_) => {
                 let text = "freeze refused: another one is in force".to_owned();
-                vec![answer(request, Status::Failure), Action::Log(Level::Warn, text)]
+                refused(request, self.refusals.freeze_in_backup.report(vec![text], now))
             }
         }
     }
@@ -213,7 +216,7 @@ impl Freezer {
             }
             State::Freezing(freezing) => {
                 // Only possible when the kernel gave the freeze up.
-                let mut actions = self.fail(freezing, "the host thaws already", true);
+                let mut actions = self.fail(freezing, "the host thaws already", true, now);
                 let answered = actions.iter().position(|a| matches!(a, Action::Answer(_)));
                 actions.insert(answered.map_or(0, |index| index + 1), success);
                 actions
@@ -244,7 +247,7 @@ impl Freezer {
             }
             other => {
                 self.state = other;
-                self.advance(|freezing, rules, out| freezing.ended(ended, rules, now, out))
+                self.advance(now, |freezing, rules, out| freezing.ended(ended, rules, now, out))
             }
         }
     }
@@ -252,13 +255,14 @@ impl Freezer {
     /// Lets the freeze that is being prepared take its next step, which adds its actions to a list; an error ends it.
     fn advance(
         &mut self,
+        now: Duration,
         step: impl FnOnce(&mut Freezing, &Rules, &mut Vec<Action>) -> Result<(), String>,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         match std::mem::take(&mut self.state) {
             State::Freezing(mut freezing) => match step(&mut freezing, &self.rules, &mut actions) {
                 Ok(()) => self.state = State::Freezing(freezing),
-                Err(reason) => actions.extend(self.fail(freezing, &reason, true)),
+                Err(reason) => actions.extend(self.fail(freezing, &reason, true, now)),
             },
             other => self.state = other,
         }
@@ -266,7 +270,7 @@ impl Freezer {
     }
 
     /// Undoes a freeze that was not answered yet; answers it, unless the device is gone.
-    fn fail(&mut self, freezing: Freezing, reason: &str, can_answer: bool) -> Vec<Action> {
+    fn fail(&mut self, freezing: Freezing, reason: &str, can_answer: bool, now: Duration) -> Vec<Action> {
         let request = freezing.job.request;
         let held = freezing.is_suspending();
         let (mut actions, hooks) = freezing.undo();
@@ -276,7 +280,8 @@ impl Freezer {
         if held {
             actions.push(Action::ReleaseLog);
         }
-        actions.push(Action::Log(Level::Warn, format!("freeze failed, nothing is frozen: {reason}")));
+        let text = format!("freeze failed, nothing is frozen: {reason}");
+        actions.extend(self.refusals.freeze.report(vec![text], now));
         self.run_after(Phase::Abort, hooks, actions)
     }
 
@@ -288,6 +293,7 @@ impl Freezer {
                 if doubt {
                     return self.give_up(frozen, "the answer to the freeze came too late");
                 }
+                self.refusals.freeze.end();
                 let text = frozen.report();
                 self.state = State::Frozen(frozen);
                 vec![Action::Log(Level::Info, text)]
@@ -313,7 +319,7 @@ impl Freezer {
             return Vec::new();
         }
         match std::mem::take(&mut self.state) {
-            State::Freezing(freezing) => self.fail(freezing, "it took too long", true),
+            State::Freezing(freezing) => self.fail(freezing, "it took too long", true, now),
             State::Frozen(frozen) => self.give_up(frozen, "no thaw came in time"),
             other => {
                 self.state = other;
@@ -322,11 +328,11 @@ impl Freezer {
         }
     }
 
-    fn terminate(&mut self) -> Vec<Action> {
+    fn terminate(&mut self, now: Duration) -> Vec<Action> {
         let again = self.leaving.replace(Leaving::Terminated).is_some();
         match std::mem::take(&mut self.state) {
             State::Idle => vec![Action::Leave(Leaving::Terminated)],
-            State::Freezing(freezing) => self.fail(freezing, "the daemon was asked to stop", true),
+            State::Freezing(freezing) => self.fail(freezing, "the daemon was asked to stop", true, now),
             State::Frozen(frozen) => self.give_up(frozen, "the daemon was asked to stop"),
             State::After(_) if again => vec![Action::Stop, Action::Leave(Leaving::Terminated)],
             State::After(after) => {
@@ -336,12 +342,12 @@ impl Freezer {
         }
     }
 
-    fn device_gone(&mut self, reason: &str) -> Vec<Action> {
+    fn device_gone(&mut self, reason: &str, now: Duration) -> Vec<Action> {
         self.leaving = Some(Leaving::DeviceGone);
         let log = Action::Log(Level::Error, format!("the device is gone: {reason}"));
         let mut actions = match std::mem::take(&mut self.state) {
             State::Idle => vec![Action::Leave(Leaving::DeviceGone)],
-            State::Freezing(freezing) => self.fail(freezing, "the device is gone", false),
+            State::Freezing(freezing) => self.fail(freezing, "the device is gone", false, now),
             State::Frozen(frozen) => self.give_up(frozen, "the device is gone"),
             State::After(mut after) => {
                 after.waiting = None;
@@ -354,6 +360,10 @@ impl Freezer {
         actions.insert(end, log);
         actions
     }
+}
+
+fn refused(request: Request, lines: Vec<Action>) -> Vec<Action> {
+    std::iter::once(answer(request, Status::Failure)).chain(lines).collect()
 }
 
 fn answer(request: Request, status: Status) -> Action {

@@ -258,6 +258,41 @@ fn check_names_every_mount_that_stands_in_the_way() {
 }
 
 #[test]
+fn a_host_that_asks_in_a_loop_cannot_fill_the_log() {
+    let mut guest = Guest::new(vec![mount("ext2fs", "/dev/da5", "/linux", 5)]);
+    let ask_often = |guest: &mut Guest, operation: fn(u32) -> Operation| -> Vec<String> {
+        guest.trace.clear();
+        (0..1000).for_each(|n| guest.ask(operation(n), 1));
+        guest.trace.iter().filter(|entry| entry.starts_with("log ")).cloned().collect()
+    };
+    for operation in [|_| Check, |_| Freeze, |n| Other(n + 100)] as [fn(u32) -> Operation; 3] {
+        let lines = ask_often(&mut guest, operation);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+    }
+    // Another reason is told at once, and what was not told is counted.
+    guest.table.as_mut().unwrap().push(mount("ext2fs", "/dev/da6", "/more", 6));
+    let lines = ask_often(&mut guest, |_| Check);
+    assert_eq!(lines.len(), 10);
+    assert!(lines[0].starts_with("log check refused: /linux (ext2fs)") && !lines[0].contains("unlogged"));
+    assert!(lines[1].starts_with("log check refused: /more (ext2fs)") && lines[1].ends_with(" unlogged=995"));
+    // So is the same one an hour later, and when all was well between.
+    guest.now += seconds(3600);
+    assert_eq!(ask_often(&mut guest, |_| Check).len(), 10);
+    for operation in [|_| Check, |_| Freeze] as [fn(u32) -> Operation; 2] {
+        let bad = std::mem::replace(&mut guest.table, Ok(ufs(1)));
+        guest.ask(operation(0), 1);
+        guest.ask(Thaw, 2);
+        guest.table = bad;
+        assert_ne!(ask_often(&mut guest, operation), [""; 0]);
+    }
+    // And while a backup is going on.
+    guest.table = Ok(ufs(1));
+    guest.ask(Freeze, 1);
+    assert_eq!(ask_often(&mut guest, |_| Check).len(), 5);
+    assert_eq!(ask_often(&mut guest, |_| Freeze).len(), 5);
+}
+
+#[test]
 fn a_mount_table_that_cannot_be_read_is_a_failed_request() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.table = Err("getfsstat: EIO".into());
