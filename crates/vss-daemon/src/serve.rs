@@ -49,7 +49,7 @@ impl std::error::Error for WaitError {
     }
 }
 
-/// The daemon at work. Dropping it thaws the guest.
+/// The daemon at work. Dropping it thaws the guest and then lets go the log.
 #[derive(Debug)]
 pub struct Driver<P, S: SuspendPort> {
     port: P,
@@ -65,6 +65,18 @@ pub struct Driver<P, S: SuspendPort> {
     device_gone: bool,
     reload: bool,
     end: Option<End>,
+    /// The last one to be dropped, when everything is resumed.
+    _held_lines: ReleaseLog,
+}
+
+/// However the driver comes to its end, the lines that a freeze held back are written.
+#[derive(Debug)]
+struct ReleaseLog;
+
+impl Drop for ReleaseLog {
+    fn drop(&mut self) {
+        logging::release();
+    }
 }
 
 impl<P: VssPort, S: SuspendPort> Driver<P, S> {
@@ -87,6 +99,7 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
             device_gone: false,
             reload: false,
             end: None,
+            _held_lines: ReleaseLog,
         };
         driver.configure(config);
         driver

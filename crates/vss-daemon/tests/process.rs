@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use hvsim::testing::{PATIENCE, command, eventually, look_for, outside, program};
+use hvsim::testing::{PATIENCE, command, eventually, freebsd_root, look_for, outside, program};
 use hvsim::vss::session::{Daemon, Session, Setup};
 use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::{Signal, kill};
@@ -257,6 +257,23 @@ fn a_stop_from_the_terminal_does_not_keep_the_guest_frozen() {
         session.wait_calls(6),
         ["freeze stopped"; 3].into_iter().chain(["thaw stopped"; 3]).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn lines_that_a_freeze_held_back_come_whatever_ends_the_daemon() {
+    if freebsd_root().is_some() {
+        return;
+    }
+    let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
+    // poll(2) refuses more descriptors than a process may have.
+    let pid = session.daemon().pid().to_string();
+    assert!(Command::new("prlimit").args(["--pid", &pid, "--nofile=0"]).status().unwrap().success());
+    session.daemon().signal(Signal::SIGHUP);
+    assert_eq!(session.daemon().exit_code(), 71);
+    assert_eq!(suspended(&mut session), [""; 0]);
+    let output = session.daemon().output();
+    assert!(output.contains("frozen took=") && output.contains("cannot wait for the device"), "{output}");
 }
 
 #[test]
