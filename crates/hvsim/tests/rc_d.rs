@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hvsim::session::FACTS;
-use hvsim::testing::{Machine, eventually, freebsd_root, program};
+use hvsim::testing::{Machine, PATIENCE, eventually, freebsd_root, program};
+use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -47,10 +48,13 @@ impl Service {
         }
         let service = Self { device: machine.device_dir().join(device), name: name.to_owned(), machine };
         service.install();
-        let pools =
-            if key == "kvp" { format!("pool-dir = {:?}\n", service.path("pool")) } else { String::new() };
+        let more = if key == "kvp" {
+            format!("pool-dir = {:?}\n", service.path("pool"))
+        } else {
+            format!("suspend-device = {:?}\n", service.machine.device_dir().join("ufssuspend"))
+        };
         let text = format!(
-            "[log]\nsockets = [{:?}]\n[facts]\ndir = {:?}\n[{key}]\ndevice = {:?}\n{pools}",
+            "[log]\nsockets = [{:?}]\n[facts]\ndir = {:?}\n[{key}]\ndevice = {:?}\n{more}",
             service.path("log"),
             service.machine.facts_dir(),
             service.device,
@@ -254,6 +258,61 @@ fn a_supervised_daemon_comes_back_until_it_is_stopped() {
         assert!(service.daemons().is_empty());
         assert!(!service.path("run").join(format!("{}.supervisor.pid", service.name)).exists());
     });
+}
+
+#[test]
+fn a_daemon_that_devd_started_is_replaced_by_a_supervised_one() {
+    each(|service| {
+        let config = service.machine.config_file();
+        let by_devd = service.path("prefix/sbin").join(&service.name);
+        let supervisor = service.path("run").join(format!("{}.supervisor.pid", service.name));
+        let boot = |service: &Service| service.boot();
+        let by_hand = |service: &Service| service.run("start");
+        for start in [&boot as &dyn Fn(&Service) -> (i32, String), &by_hand] {
+            service.set("YES", "");
+            let mut devd = service.machine.spawn(&by_devd, [Path::new("-f"), &config]);
+            assert_eq!(devd.exit_code(), 0, "{}", devd.output());
+            let first = service.pid().to_string();
+            service.set("NO", "NAME_supervise=YES\n");
+            start(&service);
+            assert_eq!(service.pid().to_string(), first, "one that is switched off touches nothing");
+            service.set("YES", "NAME_supervise=YES\n");
+            let text = fs::read_to_string(&config).unwrap();
+            service.machine.write_config("nonsense\n");
+            let (code, complaint) = start(&service);
+            assert!(code != 0 && complaint.contains("hyperv.toml:1:"), "{complaint}");
+            assert_eq!(service.pid().to_string(), first, "a wrong configuration does not end it");
+            service.machine.write_config(&text);
+            let word = "Replacing NAME, which runs without its supervisor as pid PID.\nStarting NAME.\n";
+            assert_eq!(start(&service), (0, service.said(&first, word)));
+            until("the daemon", || service.daemons().len() == 1);
+            let second = service.pid().to_string();
+            assert_ne!(second, first);
+            // What is supervised is left alone.
+            let word = service.said(&second, "NAME is already running as pid PID.\n");
+            assert_eq!(service.boot(), (0, word));
+            let word = service.said(&second, "NAME already running?  (pid=PID).\n");
+            assert_eq!(service.run("start"), (1, word));
+            assert_eq!(service.pid().to_string(), second);
+            assert!(supervisor.exists());
+            assert_eq!(service.run("stop"), (0, service.said("", "Stopping NAME and its supervisor.\n")));
+            assert!(service.daemons().is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_backup_that_is_going_on_is_thawed_before_the_daemon_is_replaced() {
+    let Some(mut service) = Service::new("hv_vss_daemon") else { return };
+    fs::write(service.machine.facts_dir().join("mounts"), "ufs / /dev/da0 local 1 7\n").unwrap();
+    assert_eq!(service.run("start").0, 0);
+    assert_eq!(service.machine.host().vss_ask(Operation::Freeze).unwrap().outcome, Outcome::Success);
+    service.set("YES", "NAME_supervise=YES\n");
+    let (code, text) = service.boot();
+    assert!(code == 0 && text.starts_with("Replacing hv_vss_daemon, "), "{text}");
+    assert!(service.machine.host().vss_suspended().unwrap().is_empty());
+    assert!(service.machine.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
+    assert_eq!(service.run("stop").0, 0);
 }
 
 #[test]
