@@ -85,13 +85,14 @@ fn a_dry_check_needs_no_device_and_shows_a_table() {
     let mounts = directory.path().join("mounts");
     fs::write(&path, format!("[facts]\ndir = {:?}\n[vss]\nhook-dir = \"/nonexistent\"\n", directory.path()))
         .unwrap();
-    fs::write(&mounts, format!("{ROOT}zfs /tank tank local 2 7\nnullfs /jail /tank local 3 7\n")).unwrap();
+    fs::write(&mounts, format!("{ROOT}zfs /tank tank local 2 7\nnullfs /jail /tank local 3 7\nufs /db /dev/zvol/tank/db local 4 7\n")).unwrap();
     let arguments = ["-c", "-f", path.to_str().unwrap()];
     let wanted = "\
 MOUNT  TYPE    ACTION   WHY
 /      ufs     suspend  writes to it stop during the freeze
 /tank  zfs     sync     always consistent on disk
 /jail  nullfs  ignore   it shows a part of /tank
+/db    ufs     suspend  writes to it stop during the freeze, but it is on a zvol: in the backup as after a power cut
 
 a backup can be made
 ";

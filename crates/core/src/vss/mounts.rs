@@ -80,6 +80,8 @@ pub enum Reason {
     NotSuspendable(usize),
     /// A writable, local UFS.
     Ufs,
+    /// The same on a volume of ZFS, whose pool is synced before the suspension writes the last of it.
+    UfsOnZvol,
     /// ZFS.
     Zfs,
     /// The EFI system partition.
@@ -108,6 +110,9 @@ impl fmt::Display for Reason {
                 write!(f, "rule {number} of vss.mounts wants it suspended, which only ufs can be")
             }
             Self::Ufs => f.write_str("writes to it stop during the freeze"),
+            Self::UfsOnZvol => f.write_str(
+                "writes to it stop during the freeze, but it is on a zvol: in the backup as after a power cut",
+            ),
             Self::Zfs => f.write_str("always consistent on disk"),
             Self::EfiPartition => f.write_str("the EFI system partition, hardly ever written"),
             Self::NothingOnDisk => f.write_str("it has nothing on disk"),
@@ -215,6 +220,7 @@ impl Policy {
 
 fn decide_by_type(mount: &Mount, older: &[Decision]) -> (Treatment, Reason) {
     match mount.fs_type.as_str() {
+        "ufs" if mount.local && is_below(&mount.from, "/dev/zvol") => (Treatment::Suspend, Reason::UfsOnZvol),
         "ufs" if mount.local => (Treatment::Suspend, Reason::Ufs),
         "zfs" => (Treatment::Sync, Reason::Zfs),
         "devfs" | "fdescfs" | "procfs" | "linprocfs" | "linsysfs" | "lindebugfs" | "tmpfs" | "mqueuefs"

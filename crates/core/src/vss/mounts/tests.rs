@@ -218,6 +218,20 @@ fn the_first_rule_that_applies_wins_over_the_defaults() {
 }
 
 #[test]
+fn ufs_on_a_zvol_is_suspended_and_said_to_be_no_better_than_after_a_power_cut() {
+    let verdict =
+        judge(&["ufs /dev/zvol/tank/db /db l", "ufs /dev/zvolume /x l", "ufs /dev/zvol/tank/ro /ro lr"]);
+    let found: Vec<(Treatment, Reason)> =
+        verdict.decisions.iter().map(|d| (d.treatment, d.reason.clone())).collect();
+    let wanted = [
+        (Treatment::Suspend, Reason::UfsOnZvol),
+        (Treatment::Suspend, Reason::Ufs),
+        (Treatment::Ignore, Reason::ReadOnly),
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
 fn a_default_install_of_either_kind_can_be_backed_up() {
     let efi = "msdosfs /dev/gpt/efiboot0 /boot/efi l";
     assert!(judge(&["ufs /dev/da0p2 / l", "devfs devfs /dev l", efi]).allows_backup());
