@@ -6,11 +6,13 @@ use std::process::{Command, ExitCode};
 
 use hv_core::vf::HnInterface;
 use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 /// What sh(1) returns for a file that it cannot execute.
 const CANNOT_EXECUTE: u8 = 126;
 
-/// `hyperv_vfup.hnN` in `directory`, if it is a file.
+/// `hyperv_vfup.hnN` in `directory`, if it is a file: as in base, one that cannot be executed is an error and not passed
+/// over, for its owner does not want the hand-over that he would get instead.
 pub(crate) fn find(directory: &Path, hn: &HnInterface) -> Option<PathBuf> {
     let path = directory.join(format!("hyperv_vfup.{hn}"));
     path.is_file().then_some(path)
@@ -19,6 +21,9 @@ pub(crate) fn find(directory: &Path, hn: &HnInterface) -> Option<PathBuf> {
 /// Becomes the script, which gets no arguments and the environment as it is: its exit status is ours. Returns only if
 /// that fails, or if it is only to be named.
 pub(crate) fn run(script: &Path, sh: &Path, only_name_it: bool) -> ExitCode {
+    if access(script, AccessFlags::X_OK) == Err(Errno::EACCES) {
+        return refuse(&format!("{} is not executable, nothing was done", script.display()));
+    }
     if only_name_it {
         println!("run {}", script.display());
         return ExitCode::SUCCESS;
@@ -29,7 +34,10 @@ pub(crate) fn run(script: &Path, sh: &Path, only_name_it: bool) -> ExitCode {
         // A script without its first line: the shell that ran it until now took it as its own.
         error = Command::new(sh).arg(script).exec();
     }
-    let text = format!("cannot run {}: {error}", script.display());
+    refuse(&format!("cannot run {}: {error}", script.display()))
+}
+
+fn refuse(text: &str) -> ExitCode {
     eprintln!("hyperv_vfup: {text}");
     log::error!("{text}");
     ExitCode::from(CANNOT_EXECUTE)

@@ -597,7 +597,12 @@ fn script_of_the_administrator_runs_instead_and_its_status_is_ours() {
         assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(status), "ran with 0\n"));
     }
     fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(scratch.run(&["hn0"]).status.code(), Some(126));
+    for arguments in [&["hn0"][..], &["-n", "hn0"]] {
+        let output = scratch.run(arguments);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(126), ""));
+        let complaint = text(&output.stderr);
+        assert!(complaint.ends_with("hyperv_vfup.hn0 is not executable, nothing was done\n"), "{complaint}");
+    }
     assert_eq!(scratch.spawns(), [""; 0]);
     // It is for hn0 only.
     assert_eq!(scratch.run(&["hn1"]).status.code(), Some(0));

@@ -11,7 +11,7 @@ use super::ConfigError;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Vf {
-    /// Where an executable `hyperv_vfup.hnN` takes the place of hyperv_vfup for that interface.
+    /// Where a file `hyperv_vfup.hnN` takes the place of hyperv_vfup for that interface.
     pub override_dir: PathBuf,
     /// Where the lock files lie, one for each interface.
     pub lock_dir: PathBuf,
