@@ -285,7 +285,7 @@ fn a_daemon_that_devd_started_is_replaced_by_a_supervised_one() {
             service.machine.write_config(&text);
             let word = "Replacing NAME, which runs without its supervisor as pid PID.\nStarting NAME.\n";
             assert_eq!(start(&service), (0, service.said(&first, word)));
-            until("the daemon", || service.daemons().len() == 1);
+            eventually("the daemon", || service.daemons().len() == 1);
             let second = service.pid().to_string();
             assert_ne!(second, first);
             // What is supervised is left alone.
