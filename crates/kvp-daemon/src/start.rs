@@ -9,7 +9,7 @@ use hv_core::runtime::config::Config;
 use hv_core::runtime::daemon::Starting;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
-use hv_core::runtime::start::{Daemon, give_up};
+use hv_core::runtime::start::{Identity, give_up};
 use hv_core::sys::signals::Signals;
 
 use crate::injection;
@@ -17,7 +17,7 @@ use crate::port::{DeviceFile, KvpPort};
 use crate::serve::{End, serve};
 use crate::service::Service;
 
-const DAEMON: Daemon = Daemon { name: "hv_kvp_daemon", ident: "HV_KVP", usage: USAGE, help: HELP };
+const DAEMON: Identity = Identity { name: "hv_kvp_daemon", ident: "HV_KVP", usage: USAGE, help: HELP };
 const USAGE: &str = "usage: hv_kvp_daemon [-dnt] [-f file]\n       hv_kvp_daemon [-f file] -R hnN\n       hv_kvp_daemon -h | -V";
 const HELP: &str = "Serves the host's key-value exchange through /dev/hv_kvp_dev.
 
@@ -51,7 +51,7 @@ fn restore(options: &Options, argument: Option<&OsStr>) -> ExitCode {
     let Some(hn) = argument.and_then(|argument| argument.to_str()?.parse().ok()) else {
         return DAEMON.usage_error("-R needs the name of an interface of hn(4)");
     };
-    let config = match DAEMON.load(options) {
+    let config = match DAEMON.load(options.config.as_deref()) {
         Ok(config) => config,
         Err(exit) => return exit.into(),
     };

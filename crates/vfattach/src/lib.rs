@@ -8,10 +8,11 @@ mod waiter;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use hv_core::runtime::config::{Config, DEFAULT_PATH, LogLevel};
+use hv_core::runtime::config::Config;
 use hv_core::runtime::daemon::{Detached, Starting, detach};
+use hv_core::runtime::error_chain;
 use hv_core::runtime::exit::Exit;
-use hv_core::runtime::{VERSION, error_chain, log as logging};
+use hv_core::runtime::start::Identity;
 use hv_core::vf::attach::Decision;
 use hv_core::vf::load;
 use hv_core::vf::rc_conf::SHORTEST_VF_DELAY;
@@ -22,7 +23,7 @@ use waiter::{PATIENCE, SHORT_PATIENCE, WaitError, Waiter};
 /// The name in messages and in the log.
 const NAME: &str = "hyperv_vfattach";
 
-/// What every usage error ends with.
+const PROGRAM: Identity = Identity { name: NAME, ident: NAME, usage: USAGE, help: HELP };
 const USAGE: &str = "usage: hyperv_vfattach [-v] [-f file] interface delay\n       hyperv_vfattach -h | -V";
 const HELP: &str = "Brings the VF of a Hyper-V network adapter up after a delay; 0 means that of rc.conf, in the background.
 
@@ -48,32 +49,19 @@ pub fn close_inherited_descriptors() {
 /// Does what the command line asks; returns the exit code of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments) {
-        Ok(Command::Help) => {
-            println!("{USAGE}\n\n{}", HELP.replace("CONFIG", DEFAULT_PATH));
-            Exit::Ok.into()
-        }
-        Ok(Command::Version) => {
-            println!("{NAME} {VERSION}");
-            Exit::Ok.into()
-        }
+        Ok(Command::Help) => PROGRAM.help(),
+        Ok(Command::Version) => PROGRAM.version(),
         Ok(Command::Work(options)) => start(&options),
-        Err(error) => {
-            eprintln!("{NAME}: {error}\n{USAGE}");
-            Exit::Usage.into()
-        }
+        Err(error) => PROGRAM.usage_error(&error.to_string()),
     }
 }
 
 fn start(options: &Options) -> ExitCode {
-    let config = match Config::load(options.config.as_deref()) {
+    let config = match PROGRAM.load(options.config.as_deref()) {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("{NAME}: {}", error_chain(&error));
-            return Exit::Config.into();
-        }
+        Err(exit) => return exit.into(),
     };
-    let level = if options.verbose { LogLevel::Debug } else { config.log.level };
-    logging::init(NAME, logging::Target::Syslog(config.log.sockets.clone()), level);
+    PROGRAM.log_to_syslog(&config, options.verbose);
     let facts = match load::load_vf_facts(&load::network_source(&config).facts) {
         Ok(facts) => facts,
         Err(error) => return fail(options, &error),

@@ -1,10 +1,10 @@
 //! The command line of hyperv_vfattach.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 
 use hv_core::net::InterfaceName;
+use hv_core::runtime::options::UsageError;
 use lexopt::Arg;
 
 /// What the command line asks for.
@@ -31,22 +31,6 @@ pub(crate) struct Options {
     pub(crate) delay: u32,
 }
 
-/// A command line that makes no sense.
-#[derive(Debug)]
-pub(crate) struct UsageError(String);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let (mut verbose, mut config, mut operands) = (false, None, Vec::new());
     let mut parser = lexopt::Parser::from_args(arguments);
@@ -61,11 +45,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         }
     }
     let [interface, delay] = operands.as_slice() else {
-        return Err(UsageError("an interface and a delay are needed".to_owned()));
+        return Err(UsageError::new(&"an interface and a delay are needed"));
     };
-    let interface = interface.parse::<InterfaceName>().map_err(|error| UsageError(error.to_string()))?;
-    let delay =
-        read_delay(delay).ok_or_else(|| UsageError("the delay is no number of seconds".to_owned()))?;
+    let interface = interface.parse::<InterfaceName>().map_err(|error| UsageError::new(&error))?;
+    let delay = read_delay(delay).ok_or_else(|| UsageError::new(&"the delay is no number of seconds"))?;
     Ok(Command::Work(Options { verbose, config, interface, delay }))
 }
 

@@ -9,9 +9,10 @@ use std::process::ExitCode;
 
 use hv_core::plan::network::{ApplyError, NetworkPort, NetworkStep};
 use hv_core::plan::{Event, Failed, Plan};
-use hv_core::runtime::config::{Config, DEFAULT_PATH, LogLevel};
+use hv_core::runtime::config::Config;
+use hv_core::runtime::error_chain;
 use hv_core::runtime::exit::Exit;
-use hv_core::runtime::{VERSION, error_chain, log as logging};
+use hv_core::runtime::start::Identity;
 use hv_core::sys::network::NetworkSource;
 use hv_core::sys::signals::Signals;
 use hv_core::vf::load::{self, LoadError};
@@ -23,7 +24,7 @@ use options::{Command, Options};
 /// The name in messages and in the log.
 const NAME: &str = "hyperv_vfup";
 
-/// What every usage error ends with.
+const PROGRAM: Identity = Identity { name: NAME, ident: NAME, usage: USAGE, help: HELP };
 const USAGE: &str = "usage: hyperv_vfup [-dnv] [-f file] hnN\n       hyperv_vfup -h | -V";
 const HELP: &str = "Joins a Hyper-V network adapter and its VF in a lagg, or takes the lagg apart.
 
@@ -83,32 +84,19 @@ impl From<LoadError> for Error {
 /// Does what the command line asks; returns the exit code of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments) {
-        Ok(Command::Help) => {
-            println!("{USAGE}\n\n{}", HELP.replace("CONFIG", DEFAULT_PATH));
-            Exit::Ok.into()
-        }
-        Ok(Command::Version) => {
-            println!("{NAME} {VERSION}");
-            Exit::Ok.into()
-        }
+        Ok(Command::Help) => PROGRAM.help(),
+        Ok(Command::Version) => PROGRAM.version(),
         Ok(Command::Work(options)) => start(&options),
-        Err(error) => {
-            eprintln!("{NAME}: {error}\n{USAGE}");
-            Exit::Usage.into()
-        }
+        Err(error) => PROGRAM.usage_error(&error.to_string()),
     }
 }
 
 fn start(options: &Options) -> ExitCode {
-    let config = match Config::load(options.config.as_deref()) {
+    let config = match PROGRAM.load(options.config.as_deref()) {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("{NAME}: {}", error_chain(&error));
-            return Exit::Config.into();
-        }
+        Err(exit) => return exit.into(),
     };
-    let level = if options.verbose { LogLevel::Debug } else { config.log.level };
-    logging::init(NAME, logging::Target::Syslog(config.log.sockets.clone()), level);
+    PROGRAM.log_to_syslog(&config, options.verbose);
     if !options.down
         && let Some(script) = replacement::find(&config.vf.override_dir, &options.hn)
     {

@@ -1,9 +1,9 @@
 //! The command line of hyperv_vfup.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 
+use hv_core::runtime::options::UsageError;
 use hv_core::vf::HnInterface;
 use lexopt::Arg;
 
@@ -33,22 +33,6 @@ pub(crate) struct Options {
     pub(crate) hn: HnInterface,
 }
 
-/// A command line that makes no sense.
-#[derive(Debug)]
-pub(crate) struct UsageError(String);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let (mut down, mut print, mut verbose, mut config) = (false, false, false, None);
     let mut interface: Option<OsString> = None;
@@ -65,9 +49,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             _ => return Err(argument.unexpected().into()),
         }
     }
-    let Some(interface) = interface else { return Err(UsageError("no interface is named".to_owned())) };
-    let hn =
-        interface.to_string_lossy().parse::<HnInterface>().map_err(|error| UsageError(error.to_string()))?;
+    let Some(interface) = interface else { return Err(UsageError::new(&"no interface is named")) };
+    let hn = interface.to_string_lossy().parse::<HnInterface>().map_err(|error| UsageError::new(&error))?;
     Ok(Command::Work(Options { down, print, verbose, config, hn }))
 }
 

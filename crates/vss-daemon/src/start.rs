@@ -8,7 +8,7 @@ use hv_core::runtime::config::Config;
 use hv_core::runtime::daemon::Starting;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
-use hv_core::runtime::start::{Daemon, give_up};
+use hv_core::runtime::start::{Identity, give_up};
 use hv_core::sys::memory;
 use hv_core::sys::mount_table::close_inherited_descriptors;
 use hv_core::sys::signals::{Signals, ignore_job_control};
@@ -19,7 +19,7 @@ use crate::port::{SuspendPath, open_device};
 use crate::serve::{Driver, End};
 use crate::{check, hook_dir};
 
-const DAEMON: Daemon = Daemon { name: "hv_vss_daemon", ident: "HV_VSS", usage: USAGE, help: HELP };
+const DAEMON: Identity = Identity { name: "hv_vss_daemon", ident: "HV_VSS", usage: USAGE, help: HELP };
 const USAGE: &str = "usage: hv_vss_daemon [-cdnt] [-f file]\n       hv_vss_daemon -h | -V";
 const HELP: &str = "Freezes and thaws this guest's file systems for the host's live backup, through /dev/hv_fsvss_dev.
 
@@ -49,7 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             close_inherited_descriptors();
             DAEMON.start(&options, serve_device)
         }
-        Ok(Command::Extra(_, _, options)) => match DAEMON.load(&options) {
+        Ok(Command::Extra(_, _, options)) => match DAEMON.load(options.config.as_deref()) {
             Ok(config) => dry_check(&config),
             Err(exit) => exit.into(),
         },

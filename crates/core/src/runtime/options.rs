@@ -32,9 +32,17 @@ pub struct Options {
     pub config: Option<PathBuf>,
 }
 
-/// A command line that no daemon understands.
+/// A command line that makes no sense.
 #[derive(Debug)]
 pub struct UsageError(String);
+
+impl UsageError {
+    /// What is wrong with it, in one line.
+    #[must_use]
+    pub fn new(text: &dyn fmt::Display) -> Self {
+        Self(text.to_string())
+    }
+}
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +54,7 @@ impl std::error::Error for UsageError {}
 
 impl From<lexopt::Error> for UsageError {
     fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
+        Self::new(&error)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What both daemons do between the command line and their loop.
+//! What the programs do between the command line and their work.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,9 +11,9 @@ use super::options::Options;
 use super::{VERSION, error_chain};
 use crate::sys::signals::Signals;
 
-/// A daemon as its messages and its help present it.
+/// A program as its messages and its help present it.
 #[derive(Debug)]
-pub struct Daemon {
+pub struct Identity {
     /// Its name at the terminal.
     pub name: &'static str,
     /// Its name in the log.
@@ -24,10 +24,10 @@ pub struct Daemon {
     pub help: &'static str,
 }
 
-/// The life of a daemon that has its signals: opens the device, calls [`Daemon::ready`], and serves until the end.
+/// The life of a daemon that has its signals: opens the device, calls [`Identity::ready`], and serves until the end.
 pub type Life = fn(&Options, &Config, &Signals, Option<Starting>) -> Exit;
 
-impl Daemon {
+impl Identity {
     /// Prints the help.
     #[must_use]
     pub fn help(&self) -> ExitCode {
@@ -45,7 +45,7 @@ impl Daemon {
     /// Says whether the configuration can be used.
     #[must_use]
     pub fn check_config(&self, options: &Options) -> ExitCode {
-        match self.load(options) {
+        match self.load(options.config.as_deref()) {
             Ok(_) => {
                 let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
                 println!("{}: no error", path.display());
@@ -62,12 +62,12 @@ impl Daemon {
         Exit::Usage.into()
     }
 
-    /// Reads the configuration.
+    /// Reads the configuration, from its usual place if none is named.
     ///
     /// # Errors
     /// [`Exit::Config`] when it cannot be used; why is said at the terminal.
-    pub fn load(&self, options: &Options) -> Result<Config, Exit> {
-        Config::load(options.config.as_deref()).map_err(|error| {
+    pub fn load(&self, path: Option<&Path>) -> Result<Config, Exit> {
+        Config::load(path).map_err(|error| {
             self.complain(&error);
             Exit::Config
         })
@@ -78,11 +78,21 @@ impl Daemon {
         eprintln!("{}: {}", self.name, error_chain(error));
     }
 
-    /// Reads the configuration, opens the log, and lives: in the foreground, or in a process of its own that the caller
-    /// waits for until it is ready.
+    /// Directs the log to syslogd(8); with `details` everything is logged, whatever the configuration says.
+    pub fn log_to_syslog(&self, config: &Config, details: bool) {
+        self.log_to(Target::Syslog(config.log.sockets.clone()), config, details);
+    }
+
+    fn log_to(&self, target: Target, config: &Config, details: bool) {
+        let level = if details { LogLevel::Debug } else { config.log.level };
+        init(self.ident, target, level);
+    }
+
+    /// Reads the configuration, opens the log, and lives as a daemon: in the foreground, or in a process of its own that
+    /// the caller waits for until it is ready.
     #[must_use]
     pub fn start(&self, options: &Options, life: Life) -> ExitCode {
-        let config = match self.load(options) {
+        let config = match self.load(options.config.as_deref()) {
             Ok(config) => config,
             Err(exit) => return exit.into(),
         };
@@ -108,10 +118,11 @@ impl Daemon {
     }
 
     fn set_up_log(&self, options: &Options, config: &Config) {
-        let level = if options.debug { LogLevel::Debug } else { config.log.level };
-        let target =
-            if options.foreground { Target::Stdout } else { Target::Syslog(config.log.sockets.clone()) };
-        init(self.ident, target, level);
+        if options.foreground {
+            self.log_to(Target::Stdout, config, options.debug);
+        } else {
+            self.log_to_syslog(config, options.debug);
+        }
     }
 
     /// Lets the process that started the daemon end with success, where one waits; standard error is closed then.
