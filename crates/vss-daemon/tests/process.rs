@@ -30,6 +30,13 @@ fn suspended(session: &mut Session) -> Vec<String> {
     session.host().vss_suspended().unwrap()
 }
 
+/// Ends the session's own daemon, so that another one can have the device.
+fn end_daemon(session: &mut Session) {
+    session.daemon().signal(Signal::SIGTERM);
+    session.daemon().exit_code();
+    assert!(session.host().vss_wait_closed(Side::FileSystem, PATIENCE).unwrap());
+}
+
 fn run(arguments: &[&str]) -> Output {
     command("hv_vss_daemon", &std::env::temp_dir()).args(arguments).output().unwrap()
 }
@@ -241,8 +248,7 @@ fn a_stop_from_the_terminal_does_not_keep_the_guest_frozen() {
         "trap 'echo \"$1\" stopped >>\"$CALLS\"' TSTP TTIN TTOU\nkill -TSTP $$\nkill -TTIN $$\nkill -TTOU $$";
     let setup = Setup { mounts: ROOT.into(), hooks: vec![("10-db", script.to_owned())], ..Setup::default() };
     let Some(mut session) = start(&setup) else { return };
-    session.daemon().signal(Signal::SIGTERM);
-    session.daemon().exit_code();
+    end_daemon(&mut session);
     let mut command = session.machine().command(program("hv_vss_daemon"));
     // A process group of its own with a parent outside is not orphaned, so a stop is not passed over.
     command.arg("-n").arg("-f").arg(session.path("hyperv.toml")).process_group(0);
@@ -272,7 +278,7 @@ fn lines_that_a_freeze_held_back_come_whatever_ends_the_daemon() {
     assert!(Command::new("prlimit").args(["--pid", &pid, "--nofile=0"]).status().unwrap().success());
     session.daemon().signal(Signal::SIGHUP);
     assert_eq!(session.daemon().exit_code(), 71);
-    assert_eq!(suspended(&mut session), [""; 0]);
+    assert!(session.host().vss_wait_thawed(PATIENCE).unwrap());
     let output = session.daemon().output();
     assert!(output.contains("frozen took=") && output.contains("cannot wait for the device"), "{output}");
 }
@@ -307,8 +313,7 @@ fn a_device_that_goes_away_kills_the_daemon_and_thaws() {
 fn output_into_a_file_that_would_be_frozen_is_told_and_vetoes() {
     let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
     // The machine's own way to start a program gives it a file for its output.
-    session.daemon().signal(Signal::SIGTERM);
-    session.daemon().exit_code();
+    end_daemon(&mut session);
     let config = session.path("hyperv.toml");
     let arguments = ["-n".as_ref(), "-f".as_ref(), config.as_os_str()];
     let mut daemon = session.machine().spawn(program("hv_vss_daemon"), arguments);
@@ -330,8 +335,7 @@ fn output_into_a_file_that_would_be_frozen_is_told_and_vetoes() {
 #[test]
 fn descriptors_that_a_careless_parent_left_open_are_closed() {
     let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
-    session.daemon().signal(Signal::SIGTERM);
-    session.daemon().exit_code();
+    end_daemon(&mut session);
     let daemon = session.machine().command(program("hv_vss_daemon"));
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "exec 5>\"$0\" 6>>\"$0\"; exec \"$@\""]).arg(session.path("left-open"));
