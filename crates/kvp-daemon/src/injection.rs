@@ -85,7 +85,10 @@ impl Injector {
             gateways: GivenGateways::new(),
             lease: None,
             leftovers: Vec::new(),
-            unfinished: unfinished(&config.vf.lock_dir),
+            unfinished: match config.kvp.ip_injection {
+                IpInjection::Off => Vec::new(),
+                IpInjection::Persist | IpInjection::Runtime => unfinished(&config.vf.lock_dir),
+            },
             supplies: Vec::new(),
             supplying: None,
         };
@@ -307,7 +310,8 @@ impl Injector {
         }
     }
 
-    /// The steps that make an interface, or its lagg, what rc.conf(5) says.
+    /// The steps that make an interface, or its lagg, what rc.conf(5) says. A lagg without its VF is taken apart; the next
+    /// VF joins it again.
     fn completion(&self, hn: &HnInterface) -> Result<Vec<Step>, String> {
         let mut network = self.network.clone();
         network.set_command_limit(FACTS);
