@@ -80,14 +80,7 @@ pub fn plan_up(hn: &HnInterface, facts: &Facts) -> Result<Option<Plan<Step>>, Pl
     if facts.interface(hn.name()).is_none() {
         return Err(PlanError::Missing(hn.name().clone()));
     }
-    let existing = match (own_lagg(hn, facts), failover_over(hn, vf, facts)) {
-        (Err(PlanError::ForeignLagg(_)), Some(lagg)) => {
-            return Ok(Some(
-                Up { hn, vf, facts, target: Target::default(), existing: Some(lagg) }.complete(),
-            ));
-        }
-        (existing, _) => existing?,
-    };
+    let existing = own_lagg(hn, facts)?;
     for port in [hn.name(), vf] {
         if let Some(lagg) = facts.lagg_of_port(port).filter(|lagg| *lagg != hn.lagg()) {
             return Err(PlanError::PortOfOther { port: port.clone(), lagg: lagg.clone() });
@@ -147,16 +140,6 @@ fn own_lagg(hn: &HnInterface, facts: &Facts) -> Result<Option<Lagg>, PlanError> 
     }
 }
 
-/// The lagg of `hn` whoever made it, if it can only be meant for `hn` and this VF: the script of the base system makes such
-/// a one, and so does rc.conf(5).
-fn failover_over(hn: &HnInterface, vf: &InterfaceName, facts: &Facts) -> Option<Lagg> {
-    let lagg = facts.link(hn.lagg()).lagg?;
-    let is_meant = lagg.protocol == "failover"
-        && lagg.ports.contains(hn.name())
-        && lagg.ports.iter().all(|port| port == hn.name() || port == vf);
-    is_meant.then_some(lagg)
-}
-
 struct Up<'a> {
     hn: &'a HnInterface,
     vf: &'a InterfaceName,
@@ -166,22 +149,9 @@ struct Up<'a> {
 }
 
 impl Up<'_> {
-    /// For a lagg that somebody else has made: the VF becomes its port, all else is theirs.
-    fn complete(&self) -> Plan<Step> {
-        let mut plan = Plan::default();
-        self.join_ports(&mut plan);
-        self.strip(self.vf, &mut plan);
-        plan
-    }
-
     fn plan(&self) -> Plan<Step> {
         let mut plan = Plan::default();
         self.join_ports(&mut plan);
-        if self.existing.is_some() && self.facts.interface(self.hn.lagg()).is_some_and(|lagg| !lagg.up) {
-            let interface = self.lagg();
-            let undo = vec![Step::BringDown { interface: interface.clone() }];
-            plan.push(Step::BringUp { interface }, undo);
-        }
         for member in [self.hn.name(), self.vf] {
             self.strip(member, &mut plan);
         }
@@ -237,6 +207,12 @@ impl Up<'_> {
 
     /// A VF can come back under another name; then its old name may still be a port, if something else has it now.
     fn repair_ports(&self, lagg: &Lagg, plan: &mut Plan<Step>) {
+        if self.facts.interface(self.hn.lagg()).is_some_and(|interface| !interface.up) {
+            plan.push(
+                Step::BringUp { interface: self.lagg() },
+                vec![Step::BringDown { interface: self.lagg() }],
+            );
+        }
         let add = |port: &InterfaceName| Step::AddPort { lagg: self.lagg(), port: port.clone() };
         let remove = |port: &InterfaceName| Step::RemovePort { lagg: self.lagg(), port: port.clone() };
         for member in [self.hn.name(), self.vf] {
