@@ -4,7 +4,7 @@
 # two compilers must not share a target directory, and native builds use target itself.
 #   FREEBSD_STD            the crates of the standard library that are built along (std,panic_abort)
 #   FREEBSD_STD_FEATURES   their features (optimize_for_size; not among them is what would print the backtrace of a
-#                          program that has no symbols, a quarter of its size)
+#                          program that has no symbols)
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 [ $# -ge 2 ] || {

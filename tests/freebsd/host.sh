@@ -42,6 +42,6 @@ host() { target/release/hvsim host --dir "$scratch/host" "$@"; }
 end_daemon() {
 	for pid in $(pgrep -x "$1"); do
 		kill -s "${2:-TERM}" "$pid"
-		pwait "$pid" || :
+		pwait -t 20 "$pid" || :
 	done
 }

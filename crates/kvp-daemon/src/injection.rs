@@ -258,7 +258,7 @@ impl Injector {
         match self.leftovers.iter_mut().find(|leftovers| &leftovers.hn == hn) {
             Some(leftovers) => leftovers.put_in_front(steps),
             None if steps.is_empty() => finish(lock),
-            None => self.leftovers.push(Leftovers::new(hn.clone(), steps)),
+            None => self.leftovers.push(Leftovers::undo(hn.clone(), steps)),
         }
     }
 
@@ -299,11 +299,11 @@ impl Injector {
     /// What an earlier daemon left half-done when it was killed: then rc.conf(5) decides, which is what it was before or
     /// already what the host wants.
     fn make_good(&mut self) {
-        for hn in self.unfinished.split_off(0) {
+        for hn in std::mem::take(&mut self.unfinished) {
             match self.completion(&hn) {
                 Ok(steps) => {
                     log::warn!("{hn}: an earlier change was not finished; it is made what rc.conf says");
-                    self.leftovers.push(Leftovers::new(hn, steps));
+                    self.leftovers.push(Leftovers::completion(hn, steps));
                 }
                 Err(error) => log::error!("{hn}: an earlier change was not finished: {error}"),
             }

@@ -452,20 +452,6 @@ mod tests {
         assert_eq!(String::from_utf8(finished.stdout).unwrap().trim(), "1048576");
     }
 
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn no_signal_is_blocked_in_a_program() {
-        use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-        let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD]);
-        let mut before = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut before)).unwrap();
-        // Not the shell: it clears the mask itself.
-        let grep = Program::new(Path::new("/bin/grep"), LONG).arg("SigBlk").arg("/proc/self/status");
-        let finished = grep.run().unwrap();
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None).unwrap();
-        assert_eq!(String::from_utf8(finished.stdout).unwrap().trim(), "SigBlk:\t0000000000000000");
-    }
-
     #[test]
     fn a_child_that_stays_behind_does_not_hold_the_caller() {
         let finished = shell("sleep 1000 >&2 & echo $!", LONG).run().unwrap();

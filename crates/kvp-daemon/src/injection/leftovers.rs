@@ -25,6 +25,8 @@ const LIMIT: Duration = Duration::from_millis(900);
 pub(super) struct Leftovers {
     /// The interface that they are for.
     pub(super) hn: HnInterface,
+    /// Whether they take something back, for the log; else they complete it.
+    undoes: bool,
     steps: VecDeque<Step>,
     /// Those of this round that did not succeed.
     failed: VecDeque<Step>,
@@ -44,17 +46,26 @@ pub(super) enum Progress {
 }
 
 impl Leftovers {
-    /// Steps that are due at once.
-    pub(super) fn new(hn: HnInterface, steps: Vec<Step>) -> Self {
+    /// Steps that take a failed injection back and are due at once.
+    pub(super) fn undo(hn: HnInterface, steps: Vec<Step>) -> Self {
+        Self::new(hn, steps, true)
+    }
+
+    /// Steps that complete what a killed daemon left, due at once.
+    pub(super) fn completion(hn: HnInterface, steps: Vec<Step>) -> Self {
+        Self::new(hn, steps, false)
+    }
+
+    fn new(hn: HnInterface, steps: Vec<Step>, undoes: bool) -> Self {
         let next = clock::monotonic();
-        Self { hn, steps: steps.into(), failed: VecDeque::new(), rounds: 0, next }
+        Self { hn, undoes, steps: steps.into(), failed: VecDeque::new(), rounds: 0, next }
     }
 
     /// Puts the steps of a later failure in front: they lead back to where these begin.
     pub(super) fn put_in_front(&mut self, steps: Vec<Step>) {
         let earlier = std::mem::take(&mut self.failed).into_iter().chain(std::mem::take(&mut self.steps));
         self.steps = steps.into_iter().chain(earlier).collect();
-        (self.rounds, self.next) = (0, clock::monotonic());
+        (self.undoes, self.rounds, self.next) = (true, 0, clock::monotonic());
     }
 
     /// When the next try is due.
@@ -76,7 +87,7 @@ impl Leftovers {
     /// Tries one step.
     pub(super) fn attempt(&mut self, port: &mut InjectionPort) -> Progress {
         if let Some(step) = self.steps.pop_front() {
-            port.announce(Event::Undoing(&step));
+            port.announce(if self.undoes { Event::Undoing(&step) } else { Event::Doing(&step) });
             if let Err(error) = port.perform(&step) {
                 if self.rounds + 1 >= ROUNDS {
                     let hn = &self.hn;

@@ -113,6 +113,7 @@ fn bequeath(directory: &Path, hn: &HnInterface, record: &Record) -> Result<(), I
         if path == own || path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
+        // One that is damaged is told when it is taken back itself.
         let Ok(Some(mut other)) = load_record(&path) else { continue };
         if other.rc_conf == record.rc_conf && other.inherit(record) {
             let held = file::load(&path).map_err(InjectionError::File)?;

@@ -217,6 +217,8 @@ fn a_daemon_that_is_killed_in_the_middle_leaves_a_network_as_rc_conf_says() {
     assert_eq!(scene.rc_conf(), rc_conf);
     eventually("what rc.conf says", || scene.seen(0) == seen);
     eventually("the mark to go", || mark(&scene).is_empty());
+    let log = scene.log();
+    assert!(log.contains("it is made what rc.conf says") && !log.contains("undo: "), "{log}");
     scene.succeed(request());
 }
 
