@@ -57,12 +57,14 @@ pub(super) fn sysctls(state: &State) -> String {
     text
 }
 
-/// The rest of `sysctl`: the arguments of the DHCP clients that live and have a pid file in `directory`, under the numbers by
-/// which a FreeBSD program asks for them.
-pub(super) fn processes(directory: &Path) -> String {
+/// The rest of `sysctl`: the arguments of the DHCP clients that live and have a pid file, at the place of today's releases or
+/// of old ones, under the numbers by which a FreeBSD program asks for them.
+pub(super) fn processes(run: &Path) -> String {
     let mut text = String::new();
-    let files = fs::read_dir(directory).into_iter().flatten().flatten();
-    for pid in files.filter_map(|file| dhclient::parse_pid(&fs::read(file.path()).ok()?)) {
+    let directories = [run.join("dhclient"), run.to_owned()];
+    let files = directories.iter().flat_map(fs::read_dir).flatten().flatten().map(|file| file.path());
+    let clients = files.filter(|file| file.extension().is_some_and(|extension| extension == "pid"));
+    for pid in clients.filter_map(|file| dhclient::parse_pid(&fs::read(file).ok()?)) {
         let arguments = FactsSource::System.process_arguments(pid).unwrap_or_default();
         if arguments.starts_with(b"dhclient: ") {
             let title =

@@ -307,7 +307,7 @@ impl Root {
         self.replace("network/state.json", &text)?;
         self.replace("facts/ifaddrs", super::facts::ifaddrs(state).as_bytes())?;
         self.replace("facts/routes", super::facts::routes(state).as_bytes())?;
-        let processes = super::facts::processes(&self.path("var/run/dhclient"));
+        let processes = super::facts::processes(&self.path("var/run"));
         self.replace("facts/sysctl", (super::facts::sysctls(state) + &processes).as_bytes())?;
         fs::remove_file(self.path("network/unfinished"))
     }
