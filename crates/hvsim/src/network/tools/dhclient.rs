@@ -200,10 +200,12 @@ fn give_up(root: &Root, interface: &str) {
             let _ = state.remove_address(interface, address);
         }
     });
-    // A client that came after this one has the file now.
-    let file = pid_file(root, interface);
-    if fs::read_to_string(&file).is_ok_and(|text| text == std::process::id().to_string()) {
-        let _ = fs::remove_file(file);
-        let _ = root.refresh_facts();
+    // A client that came after this one has the file now. A test can have moved it to the place of old releases.
+    let old = root.path(&format!("var/run/dhclient.{interface}.pid"));
+    for file in [pid_file(root, interface), old] {
+        if fs::read_to_string(&file).is_ok_and(|text| text == std::process::id().to_string()) {
+            let _ = fs::remove_file(file);
+        }
     }
+    let _ = root.refresh_facts();
 }
