@@ -65,9 +65,11 @@ port: dist
 pkg:
 	@sh scripts/pkg.sh
 
-# Licences, sources and duplicates of the crates: everything in deny.toml that needs no network.
-deny:
+# Licences, sources and duplicates of the crates: everything in deny.toml that needs nothing but the registry. It looks at
+# the crates of every target, of which a build fetches only its own.
+deny: need-cargo
 	@sh scripts/need.sh cargo-deny
+	$(CARGO) fetch --locked
 	cargo-deny --offline check bans licenses sources
 
 # Fetches the RustSec database.
