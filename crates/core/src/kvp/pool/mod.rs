@@ -14,6 +14,8 @@
 //! the next one that is appended.
 
 mod apply;
+#[cfg(any(test, feature = "testing"))]
+pub mod disk;
 pub mod files;
 mod index;
 mod journal;

@@ -1,16 +1,13 @@
 //! Pools against a simulated disk that can fail, be killed and lose power at every step, and against real files.
 
-mod disk;
 mod faults;
 mod real_files;
 
 use std::time::Duration;
 
+use super::disk::{Disk, POOL};
 use super::storage::{FileId, Storage};
 use super::*;
-use disk::Disk;
-
-const POOL: PoolId = PoolId::External;
 
 fn limits() -> Limits {
     Limits { max_records: 1024, lock_wait: Duration::from_millis(50) }

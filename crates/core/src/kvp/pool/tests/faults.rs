@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::disk::{Disk, Fault};
+use super::super::disk::Fault;
 use super::*;
 
 type Contents = BTreeMap<String, String>;

@@ -1,13 +1,17 @@
 //! A disk in memory: a page cache in front of sectors that reach the disk whole but in any order.
+//!
+//! For tests, and with the feature `testing` for the fuzz targets: it fails, dies and loses power where it is told to.
 
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::storage::{FileId, LockKind, Moment, Stamp, Storage};
-use super::POOL;
+use super::storage::{FileId, LockKind, Moment, Stamp, Storage};
 use crate::kvp::PoolId;
+
+/// The pool that a new disk holds.
+pub const POOL: PoolId = PoolId::External;
 
 /// Files are stamped with a clock that moves only when a test says so: the worst that a real one can do.
 const TICK: i64 = 10_000_000;
@@ -15,7 +19,7 @@ const SECTOR: usize = 512;
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
     /// It fails once; a write leaves this many of its bytes behind.
     Error(i32, usize),
     /// The process dies in it; a write leaves this many of its bytes behind.
@@ -53,7 +57,7 @@ struct State {
 
 /// A handle on the disk; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Disk(Rc<RefCell<State>>);
+pub struct Disk(Rc<RefCell<State>>);
 
 fn number(file: FileId) -> usize {
     match file {
@@ -129,8 +133,9 @@ impl State {
 }
 
 impl Disk {
-    /// A disk on which the first pool holds these bytes, durably, since long ago.
-    pub(super) fn with_pool(bytes: &[u8]) -> Self {
+    /// A disk on which the pool of [`POOL`] holds these bytes, durably, since long ago.
+    #[must_use]
+    pub fn with_pool(bytes: &[u8]) -> Self {
         let mut state = State { clock: 1_000_000_000_000_000_000, next_inode: 1, ..State::default() };
         let old = (500_000_000, 123);
         state.files[POOL.number()] = Model {
@@ -145,48 +150,61 @@ impl Disk {
     }
 
     /// The same on a system that tells of changes.
-    pub(super) fn watched(self) -> Self {
+    #[must_use]
+    pub fn watched(self) -> Self {
         self.0.borrow_mut().watches = true;
         self
     }
 
-    pub(super) fn pool(&self) -> Vec<u8> {
+    /// What the pool of [`POOL`] holds now, for every program.
+    #[must_use]
+    pub fn pool(&self) -> Vec<u8> {
         self.read(FileId::Pool(POOL))
     }
 
-    pub(super) fn read(&self, file: FileId) -> Vec<u8> {
+    /// What a file holds now, for every program.
+    #[must_use]
+    pub fn read(&self, file: FileId) -> Vec<u8> {
         self.0.borrow().files[number(file)].data.clone()
     }
 
-    pub(super) fn pass(&self, time: Duration) {
-        self.0.borrow_mut().clock += i64::try_from(time.as_nanos()).unwrap();
+    /// Lets time pass on the clock that stamps files.
+    pub fn pass(&self, time: Duration) {
+        self.0.borrow_mut().clock += i64::try_from(time.as_nanos()).unwrap_or_default();
     }
 
-    pub(super) fn operations(&self) -> usize {
+    /// How many operations that can fail there have been.
+    #[must_use]
+    pub fn operations(&self) -> usize {
         self.0.borrow().operations
     }
 
-    pub(super) fn writes(&self) -> usize {
+    /// How many writes there have been.
+    #[must_use]
+    pub fn writes(&self) -> usize {
         self.0.borrow().writes
     }
 
-    pub(super) fn bytes_read(&self) -> usize {
+    /// How many bytes were read.
+    #[must_use]
+    pub fn bytes_read(&self) -> usize {
         self.0.borrow().bytes_read
     }
 
-    pub(super) fn lock_by_another(&self, locked: bool) {
+    /// Another program holds its lock on all pool files from now on, or no longer.
+    pub fn lock_by_another(&self, locked: bool) {
         self.0.borrow_mut().locked = locked;
     }
 
     /// Another program rewrites the pool in place.
-    pub(super) fn write_by_another(&self, bytes: &[u8]) {
+    pub fn write_by_another(&self, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
         state.files[POOL.number()].data = bytes.to_vec();
         state.touch(POOL.number());
     }
 
     /// Another program puts another file in the pool's place, or none.
-    pub(super) fn replace(&self, bytes: Option<&[u8]>) {
+    pub fn replace(&self, bytes: Option<&[u8]>) {
         let mut state = self.0.borrow_mut();
         state.next_inode += 1;
         let inode = state.next_inode;
@@ -197,32 +215,33 @@ impl Disk {
     }
 
     /// The fault comes at the operation with this number, counted from now.
-    pub(super) fn fail_at(&self, operation: usize, fault: Fault) {
+    pub fn fail_at(&self, operation: usize, fault: Fault) {
         let mut state = self.0.borrow_mut();
         state.fault = Some((state.operations + operation, fault));
     }
 
     /// Whether the process died.
-    pub(super) fn is_dead(&self) -> bool {
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
         self.0.borrow().dead
     }
 
     /// A new process finds the page cache as the dead one left it.
-    pub(super) fn restart(&self) {
+    pub fn restart(&self) {
         let mut state = self.0.borrow_mut();
         state.dead = false;
         state.fault = None;
     }
 
     /// Each sector and each size since the last synchronisation may have reached the disk, or not, as `seed` says.
-    pub(super) fn lose_power(&self, seed: u64) {
+    pub fn lose_power(&self, seed: u64) {
         self.restart();
         let mut seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut choose = |count: usize| {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            usize::try_from(seed % u64::try_from(count).unwrap()).unwrap()
+            usize::try_from(seed % (count as u64)).unwrap_or_default()
         };
         for model in &mut self.0.borrow_mut().files {
             if model.states.is_empty() {
@@ -297,7 +316,7 @@ impl Storage for Disk {
         let mut state = self.0.borrow_mut();
         state.step().map_err(|(error, _)| error)?;
         let data = &state.files[number(file)].data;
-        let from = usize::try_from(offset).unwrap().min(data.len());
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
         let count = buffer.len().min(data.len() - from);
         buffer[..count].copy_from_slice(&data[from..from + count]);
         state.bytes_read += count;
@@ -310,14 +329,16 @@ impl Storage for Disk {
             Ok(()) => (Ok(()), bytes.len()),
             Err((error, left)) => (Err(error), left.min(bytes.len())),
         };
-        state.write(number(file), usize::try_from(offset).unwrap(), &bytes[..written]);
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        state.write(number(file), offset, &bytes[..written]);
         outcome
     }
 
     fn set_len(&mut self, file: FileId, len: u64) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         state.step().map_err(|(error, _)| error)?;
-        state.files[number(file)].data.resize(usize::try_from(len).unwrap(), 0);
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        state.files[number(file)].data.resize(len, 0);
         state.touch(number(file));
         Ok(())
     }
