@@ -1,7 +1,9 @@
 #!/bin/sh
 # install.sh install:    puts everything below DESTDIR: PREFIX=/usr for the places of the base system, anything else
 #                        for the layout of a port. Programs come from PROGRAMS (target/release).
-# install.sh uninstall:  removes those files again; configuration, pools and what an administrator added stay.
+#                        PREFIX=/usr keeps a copy of each file of the base system that it replaces.
+# install.sh uninstall:  removes those files again and puts the copies back; configuration, pools and what an
+#                        administrator added stay.
 # install.sh list:       prints "mode path source" for each file.
 # install.sh build:      builds the programs for this layout: where their configuration is, is built in.
 set -eu
@@ -88,8 +90,41 @@ install_one() {
 	*) filled_in "$source" > "$temporary" ;;
 	esac
 	[ -d "$destdir${path%/*}" ] || install -d "$destdir${path%/*}"
+	[ "$layout" = port ] || keep_replaced "$path"
 	# shellcheck disable=SC2046 # options or nothing
 	install $(owner) -m "$mode" "$temporary" "$destdir$path"
+	[ "$layout" = port ] || record_installed "$path"
+}
+
+# The base layout replaces files of the base system: copies of them, and "checksum path" of what was installed.
+kept=$destdir/var/backups/hyperv-guest
+record=$kept/installed
+
+sum_of() { cksum < "$1" | tr ' ' -; }
+
+is_ours() { [ -e "$record" ] && grep -qxF "$(sum_of "$destdir$1") $1" "$record"; }
+
+# What is there and is not ours is the base system's, at first and again when the base system was updated.
+keep_replaced() {
+	if [ -e "$destdir$1" ] && ! is_ours "$1"; then
+		mkdir -p "$kept${1%/*}"
+		cp -p "$destdir$1" "$kept$1"
+	fi
+}
+
+record_installed() {
+	mkdir -p "$kept"
+	touch "$record"
+	awk -v path="$1" '$2 != path' "$record" > "$record.new"
+	echo "$(sum_of "$destdir$1") $1" >> "$record.new"
+	mv "$record.new" "$record"
+}
+
+# Another program's file stays where it replaced ours.
+remove_one() {
+	[ ! -e "$record" ] || [ ! -e "$destdir$1" ] || is_ours "$1" || return 0
+	rm -f "$destdir$1"
+	[ ! -e "$kept$1" ] || mv "$kept$1" "$destdir$1"
 }
 
 install_all() {
@@ -106,8 +141,12 @@ install_all() {
 
 uninstall_all() {
 	list | while read -r _ path _; do
-		rm -f "$destdir$path"
+		remove_one "$path"
 	done
+	if [ -d "$kept" ]; then
+		rm -f "$record"
+		find "$kept" -depth -type d -exec rmdir {} + 2>/dev/null || :
+	fi
 	# Only if nothing of the administrator's is in it.
 	rmdir "$destdir$prefix/libexec/hyperv" 2>/dev/null || :
 }
@@ -118,7 +157,7 @@ uninstall) uninstall_all ;;
 list) list ;;
 build) build ;;
 *)
-	sed -n 2,6p "$0" >&2
+	sed -n 2,8p "$0" >&2
 	exit 64
 	;;
 esac

@@ -1,11 +1,11 @@
 #!/bin/sh
 # readme-demo.sh [--check]: puts the first chapter of the demo, as it is now, into README.md between its marks; with
-# --check it only compares. The demo must have been built: target/release/hvsim.
+# --check it only compares. The demo must have been built: target/debug/hvsim.
 set -eu
 cd "$(dirname "$0")/.."
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
-target/release/hvsim demo | awk '
+target/debug/hvsim demo | awk '
 	/^=+$/ { chapter++ }
 	chapter == 1 { if (have) print last; last = $0; have = 1 }
 	chapter > 1 { exit }

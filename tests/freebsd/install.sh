@@ -18,7 +18,7 @@ wanted_in_port() {
 }
 
 DESTDIR=$scratch/base PREFIX=/usr sh scripts/install.sh install
-found "$scratch/base" > "$scratch/found"
+found "$scratch/base" | grep -v ' /var/backups/hyperv-guest/installed$' > "$scratch/found"
 wanted_in_base | diff - "$scratch/found"
 
 DESTDIR=$scratch/port PREFIX=/usr/local sh scripts/install.sh install
@@ -28,4 +28,14 @@ wanted_in_port | diff - "$scratch/found"
 
 DESTDIR=$scratch/port PREFIX=/usr/local sh scripts/install.sh uninstall
 [ -z "$(find "$scratch/port" ! -type d)" ]
+DESTDIR=$scratch/base PREFIX=/usr sh scripts/install.sh uninstall
+[ -z "$(find "$scratch/base" ! -type d)" ]
+
+# Files of the base system come back as they were.
+cp /etc/devd.conf "$scratch/of-base"
+install -d "$scratch/base/etc/devd"
+cp "$scratch/of-base" "$scratch/base/etc/devd/hyperv.conf"
+DESTDIR=$scratch/base PREFIX=/usr sh scripts/install.sh install
+DESTDIR=$scratch/base PREFIX=/usr sh scripts/install.sh uninstall
+cmp "$scratch/of-base" "$scratch/base/etc/devd/hyperv.conf"
 echo "install: both layouts are what the lists say"

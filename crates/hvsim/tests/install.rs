@@ -11,6 +11,9 @@ use hvsim::network::devd::Devd;
 use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::testing::{freebsd_root, program};
 
+/// What the base layout remembers of its installation.
+const RECORD: &str = "/var/backups/hyperv-guest/installed";
+
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Path from `/` and mode of each file.
@@ -97,7 +100,12 @@ fn installed(prefix: &str) -> Option<(tempfile::TempDir, Files)> {
     let destination = scratch.path().join("destination");
     install("install", prefix, &destination);
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "nothing beside the destination");
-    let files = files_below(&destination);
+    let mut files = files_below(&destination);
+    assert_eq!(
+        files.remove(RECORD).is_some(),
+        prefix == "/usr",
+        "only the base layout replaces files of others"
+    );
     Some((scratch, files))
 }
 
@@ -212,5 +220,69 @@ fn uninstall_leaves_configuration_pools_and_what_others_added() {
         assert_eq!(left, wanted);
         // Twice does no harm.
         install("uninstall", prefix, &destination);
+    }
+}
+
+/// The text of each file below `destination`, by its path from `/`.
+fn texts_below(destination: &Path) -> BTreeMap<String, Vec<u8>> {
+    let read = |path: String| {
+        let text = fs::read(destination.join(&path[1..])).unwrap();
+        (path, text)
+    };
+    files_below(destination).into_keys().map(read).collect()
+}
+
+fn write(destination: &Path, path: &str, text: &str) {
+    let path = destination.join(&path[1..]);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let _ = fs::remove_file(&path);
+    fs::write(path, text).unwrap();
+}
+
+/// What base has at places that the base layout uses, too.
+const OF_BASE: [&str; 4] = [
+    "/usr/sbin/hv_kvp_daemon",
+    "/usr/libexec/hyperv/hyperv_vfup",
+    "/etc/devd/hyperv.conf",
+    "/usr/share/man/man8/hv_kvp_daemon.8",
+];
+
+#[test]
+fn uninstall_puts_back_the_files_of_base_after_any_number_of_installs() {
+    if freebsd_root().is_some() {
+        return;
+    }
+    for installs in 1..=3 {
+        let scratch = tempfile::tempdir().unwrap();
+        let destination = scratch.path().join("destination");
+        OF_BASE.iter().for_each(|path| write(&destination, path, "of base"));
+        let before = texts_below(&destination);
+        for _ in 0..installs {
+            install("install", "/usr", &destination);
+        }
+        install("uninstall", "/usr", &destination);
+        assert_eq!(texts_below(&destination), before, "after {installs} installs");
+    }
+}
+
+#[test]
+fn a_file_that_an_update_of_base_replaced_is_the_one_that_comes_back() {
+    if freebsd_root().is_some() {
+        return;
+    }
+    let newer = "of base, newer";
+    for installed_again in [false, true] {
+        let scratch = tempfile::tempdir().unwrap();
+        let destination = scratch.path().join("destination");
+        OF_BASE.iter().for_each(|path| write(&destination, path, "of base"));
+        install("install", "/usr", &destination);
+        write(&destination, OF_BASE[1], newer);
+        if installed_again {
+            install("install", "/usr", &destination);
+        }
+        install("uninstall", "/usr", &destination);
+        let after = texts_below(&destination);
+        assert_eq!(after[OF_BASE[1]], newer.as_bytes());
+        assert_eq!(after[OF_BASE[0]], b"of base");
     }
 }
