@@ -21,22 +21,27 @@ HVSIM = $(CARGO) run --locked --release --bin hvsim --
 	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
-	@echo 'make demo      a simulated Hyper-V host talks to the guest daemons, step by step'
-	@echo 'make test      all tests'
-	@echo 'make test-freebsd  the tests of whole programs and the demo with the FreeBSD executables (needs FBSD_ABI)'
-	@echo 'make freebsd-vm     what needs a FreeBSD kernel, in QEMU (IMAGE=...)'
-	@echo 'make bench     speed, wake-ups and memory, as ratios to this machine'"'"'s limit'
-	@echo 'make freebsd   cross-build, lint and ABI check of the FreeBSD programs, amd64 and arm64'
-	@echo 'make build, make install, make uninstall   (PREFIX=/usr/local or /usr, DESTDIR=)'
-	@echo 'make dist, make port, make pkg   source with vendored crates, directory for the ports tree, package for amd64'
-	@echo 'make deny      what deny.toml says of the crates (needs cargo-deny); make deny-advisories asks RustSec as well'
-	@echo 'make lint      format, clippy, documentation, manual pages and shell scripts, each without a warning'
-	@echo 'make doc       the API documentation, private items included'
-	@echo 'make clean     removes everything that was built'
+	@echo 'To try and to test:'
+	@echo '  make demo            a simulated Hyper-V host talks to the programs'
+	@echo '  make test            all tests'
+	@echo '  make lint            format, clippy, documentation, manual pages, scripts'
+	@echo '  make bench           speed, wake-ups, memory, as ratios (bench-kvp, -vss, -vf)'
+	@echo '  make doc             the API documentation, private items included'
+	@echo 'FreeBSD programs, on Linux:'
+	@echo '  make freebsd         cross-build, lint and ABI check, amd64 and arm64'
+	@echo '  make test-freebsd    their tests and the demo (FBSD_ABI=folder)'
+	@echo '  make freebsd-vm      what needs a FreeBSD kernel, in QEMU (IMAGE=file)'
+	@echo 'To install and to give away:'
+	@echo '  make build install   PREFIX=/usr/local or /usr, DESTDIR=; uninstall'
+	@echo '  make dist port pkg   source tarball, ports directory, package for amd64'
+	@echo '  make deny            licences, sources of the crates (deny-advisories: RustSec)'
+	@echo '  make clean           removes everything that was built'
 
+# The same build as for the tests: a newcomer sees the first line soon, and nothing is compiled twice.
 demo: need-cargo
-	$(NATIVE) --release
-	$(HVSIM) demo
+	@echo 'Building the programs as "make test" does; the first time takes about a minute.'
+	$(NATIVE)
+	$(CARGO) run --quiet --locked --bin hvsim -- demo
 
 # The programs first: tests start them from the target directory, and cargo only builds those
 # of the crate under test.
