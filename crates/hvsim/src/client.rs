@@ -1,6 +1,5 @@
 //! The control socket's client: one blocking call for each thing that the host can do.
 
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,9 +11,10 @@ use crate::control::{Command, Hello, KvpCommand, Latencies, Reply, socket_path};
 use crate::kvp::{HostAnswer, HostRequest, HostValue, IpInfo, Item, Statistics, layout};
 
 /// Why a call did not get its result.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no server.
+    #[error("no simulated host answers at {path}")]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -22,34 +22,14 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection broke.
-    Talk(io::Error),
+    #[error("the simulated host does not answer any more")]
+    Talk(#[source] io::Error),
     /// What came is no reply.
-    Understand(serde_json::Error),
+    #[error("the simulated host's reply is not understood")]
+    Understand(#[source] serde_json::Error),
     /// The server did not do it.
+    #[error("{0}")]
     Refused(String),
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect { path, .. } => {
-                write!(f, "no simulated host answers at {}", path.display())
-            }
-            Self::Talk(_) => f.write_str("the simulated host does not answer any more"),
-            Self::Understand(_) => f.write_str("the simulated host's reply is not understood"),
-            Self::Refused(reason) => f.write_str(reason),
-        }
-    }
-}
-
-impl std::error::Error for ClientError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Connect { source, .. } | Self::Talk(source) => Some(source),
-            Self::Understand(source) => Some(source),
-            Self::Refused(_) => None,
-        }
-    }
 }
 
 /// The result of a call.

@@ -1,7 +1,6 @@
 //! Private namespaces: the mount is seen by the server and by programs that enter on purpose, needs no
 //! setuid helper and no root, and is gone with the last process in it, however that ended.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,19 +12,26 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{getegid, geteuid};
 
 /// Why there is no private mount.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     /// `/dev/fuse` cannot be opened.
+    #[error("cannot open /dev/fuse{}", fuse_advice(source))]
     OpenFuse {
         /// What the system says.
         source: io::Error,
     },
     /// No new namespace.
+    #[error(
+        "cannot make a private mount namespace: user namespaces are switched off here (see \
+         /proc/sys/user/max_user_namespaces and kernel.unprivileged_userns_clone or \
+         kernel.apparmor_restrict_unprivileged_userns) and this is not root"
+    )]
     Unshare {
         /// What the system says.
         source: Errno,
     },
     /// The user of a new user namespace cannot be mapped, or a mount cannot be made private.
+    #[error("cannot {step}")]
     Prepare {
         /// What was tried.
         step: &'static str,
@@ -33,6 +39,7 @@ pub enum NamespaceError {
         source: io::Error,
     },
     /// The file system cannot be mounted.
+    #[error("cannot mount FUSE at {path}")]
     Mount {
         /// Where.
         path: PathBuf,
@@ -40,6 +47,7 @@ pub enum NamespaceError {
         source: Errno,
     },
     /// Another process's namespaces cannot be entered.
+    #[error("cannot enter the namespaces of process {pid}")]
     Enter {
         /// Its process number.
         pid: i32,
@@ -48,41 +56,13 @@ pub enum NamespaceError {
     },
 }
 
-impl fmt::Display for NamespaceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OpenFuse { source } => {
-                let advice = match source.raw_os_error().map(Errno::from_raw) {
-                    Some(Errno::ENOENT) => {
-                        ": load the kernel's module fuse, or give the container the device"
-                    }
-                    Some(Errno::EACCES | Errno::EPERM) => {
-                        ": an ordinary user needs its mode to be 0666, as distributions set it"
-                    }
-                    _ => "",
-                };
-                write!(f, "cannot open /dev/fuse{advice}")
-            }
-            Self::Unshare { .. } => f.write_str(
-                "cannot make a private mount namespace: user namespaces are switched off here (see \
-                 /proc/sys/user/max_user_namespaces and kernel.unprivileged_userns_clone or \
-                 kernel.apparmor_restrict_unprivileged_userns) and this is not root",
-            ),
-            Self::Prepare { step, .. } => write!(f, "cannot {step}"),
-            Self::Mount { path, .. } => write!(f, "cannot mount FUSE at {}", path.display()),
-            Self::Enter { pid, .. } => write!(f, "cannot enter the namespaces of process {pid}"),
+fn fuse_advice(source: &io::Error) -> &'static str {
+    match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT) => ": load the kernel's module fuse, or give the container the device",
+        Some(Errno::EACCES | Errno::EPERM) => {
+            ": an ordinary user needs its mode to be 0666, as distributions set it"
         }
-    }
-}
-
-impl std::error::Error for NamespaceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::OpenFuse { source } | Self::Prepare { source, .. } | Self::Enter { source, .. } => {
-                Some(source)
-            }
-            Self::Unshare { source } | Self::Mount { source, .. } => Some(source),
-        }
+        _ => "",
     }
 }
 

@@ -3,7 +3,6 @@
 //!
 //! The template is a directory with a loader and a libc for FreeBSD's ABI, made by the folder that `FBSD_ABI` names.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -23,23 +22,12 @@ const SHARED: [&str; 4] = ["bin", "lib", "lib64", "libexec"];
 const DEVICES: [&str; 4] = ["hv_kvp_dev", "hv_fsvss_dev", "hv_appvss_dev", "ufssuspend"];
 
 /// Why there is no root.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {path}")]
 pub struct RootError {
     step: &'static str,
     path: PathBuf,
     source: io::Error,
-}
-
-impl fmt::Display for RootError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}", self.step, self.path.display())
-    }
-}
-
-impl std::error::Error for RootError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 /// A root that is to be made.

@@ -1,6 +1,5 @@
 //! `hvsim serve`: puts the devices in their place, then does what clients say until a signal ends it.
 
-use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -36,9 +35,10 @@ pub struct Options {
 }
 
 /// Why nothing is served.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The directories or the socket cannot be made.
+    #[error("cannot {step} {path}")]
     Prepare {
         /// What was tried.
         step: &'static str,
@@ -48,29 +48,11 @@ pub enum ServeError {
         source: io::Error,
     },
     /// There is no place for the devices.
+    #[error(transparent)]
     Place(PlaceError),
     /// The signals that end the server cannot be waited for.
-    Signals(Errno),
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Prepare { step, path, .. } => write!(f, "cannot {step} {}", path.display()),
-            Self::Place(error) => error.fmt(f),
-            Self::Signals(_) => f.write_str("cannot block signals"),
-        }
-    }
-}
-
-impl std::error::Error for ServeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Prepare { source, .. } => Some(source),
-            Self::Place(error) => error.source(),
-            Self::Signals(source) => Some(source),
-        }
-    }
+    #[error("cannot block signals")]
+    Signals(#[source] Errno),
 }
 
 /// Serves until SIGTERM, SIGINT or SIGHUP. `ready` is called when clients and programs may come.

@@ -1,6 +1,5 @@
 //! The loop: one request, one answer, and sleep in between.
 
-use std::fmt;
 use std::io;
 
 use hv_core::kvp::exchange::Exchange;
@@ -22,33 +21,17 @@ pub enum End {
 }
 
 /// Why the loop cannot go on.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The device is gone.
+    #[error("the device is gone ({0})")]
     DeviceGone(&'static str),
     /// An operation on the device failed.
-    Device(&'static str, io::Error),
+    #[error("cannot {0} the device")]
+    Device(&'static str, #[source] io::Error),
     /// Waiting failed.
-    Wait(io::Error),
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DeviceGone(how) => write!(f, "the device is gone ({how})"),
-            Self::Device(doing, _) => write!(f, "cannot {doing} the device"),
-            Self::Wait(_) => f.write_str("cannot wait for the device"),
-        }
-    }
-}
-
-impl std::error::Error for ServeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::DeviceGone(_) => None,
-            Self::Device(_, source) | Self::Wait(source) => Some(source),
-        }
-    }
+    #[error("cannot wait for the device")]
+    Wait(#[source] io::Error),
 }
 
 /// Serves requests of a registered port until a signal or the end of the device.

@@ -1,6 +1,5 @@
 //! The waiting half: at most one process for each interface, the latest.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,47 +24,29 @@ pub(crate) const SHORT_PATIENCE: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Why the VF was not brought up.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum WaitError {
     /// The lock file cannot be opened or locked.
+    #[error("cannot lock {path}")]
     Lock { path: PathBuf, source: io::Error },
     /// A predecessor does not end.
+    #[error("a process that waits for the same interface does not end")]
     Predecessor,
     /// The standard streams cannot be let go.
-    Detach(io::Error),
+    #[error("cannot go to the background")]
+    Detach(#[source] io::Error),
     /// The kernel cannot be asked.
+    #[error(transparent)]
     Load(LoadError),
     /// The list of interfaces cannot be had.
-    Interfaces(io::Error),
+    #[error("cannot read interfaces")]
+    Interfaces(#[source] io::Error),
     /// ifconfig(8) cannot be run.
+    #[error(transparent)]
     Exec(ExecError),
     /// ifconfig(8) failed.
+    #[error("{message}")]
     Refused { code: u8, message: String },
-}
-
-impl fmt::Display for WaitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lock { path, .. } => write!(f, "cannot lock {}", path.display()),
-            Self::Predecessor => write!(f, "a process that waits for the same interface does not end"),
-            Self::Detach(_) => write!(f, "cannot go to the background"),
-            Self::Load(error) => error.fmt(f),
-            Self::Interfaces(_) => write!(f, "cannot read interfaces"),
-            Self::Exec(error) => error.fmt(f),
-            Self::Refused { message, .. } => f.write_str(message),
-        }
-    }
-}
-
-impl std::error::Error for WaitError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Lock { source, .. } | Self::Detach(source) | Self::Interfaces(source) => Some(source),
-            Self::Load(error) => error.source(),
-            Self::Exec(error) => error.source(),
-            Self::Predecessor | Self::Refused { .. } => None,
-        }
-    }
 }
 
 /// A VF and how to bring it up.

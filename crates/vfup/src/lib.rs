@@ -4,7 +4,6 @@ mod options;
 mod replacement;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::process::ExitCode;
 
 use hv_core::plan::network::{ApplyError, NetworkPort, NetworkStep};
@@ -39,46 +38,16 @@ Exit status: 0 when all is as it should be, 1 when it is not, 64 for a wrong com
 that of the administrator's own script where there is one.";
 
 /// Why the hand-over failed. Nothing is left half-done unless the text says so.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Error {
-    Lock(LockError),
-    Load(LoadError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
     Plan(PlanError),
+    #[error(transparent)]
     Failed(Box<Failed<NetworkStep, ApplyError>>),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lock(error) => error.fmt(f),
-            Self::Load(error) => error.fmt(f),
-            Self::Plan(error) => error.fmt(f),
-            Self::Failed(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Lock(error) => error.source(),
-            Self::Load(error) => error.source(),
-            Self::Plan(error) => error.source(),
-            Self::Failed(error) => error.source(),
-        }
-    }
-}
-
-impl From<LockError> for Error {
-    fn from(error: LockError) -> Self {
-        Self::Lock(error)
-    }
-}
-
-impl From<LoadError> for Error {
-    fn from(error: LoadError) -> Self {
-        Self::Load(error)
-    }
 }
 
 /// Does what the command line asks; returns the exit code of the program.

@@ -1,7 +1,6 @@
 //! The loop: performs what the freezer says, and sleeps in between.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -34,20 +33,9 @@ pub enum End {
 }
 
 /// Waiting failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("cannot wait for the device")]
 pub struct WaitError(io::Error);
-
-impl fmt::Display for WaitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot wait for the device")
-    }
-}
-
-impl std::error::Error for WaitError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
-    }
-}
 
 /// The daemon at work. Dropping it thaws the guest and then lets go the log.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 //! a later one of its own; each program gets what is left at most, and one that takes part in the undo a share only, so
 //! that one that hangs does not use up the time of the others.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,13 +30,16 @@ pub struct Deadlines {
 }
 
 /// Why a step's outcome was not reached.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// A change of the network.
+    #[error(transparent)]
     Network(NetworkError),
     /// resolvconf(8) could not be run or was late.
+    #[error(transparent)]
     Exec(ExecError),
     /// resolvconf(8) failed.
+    #[error("{program} failed: {message}")]
     Refused {
         /// Its path.
         program: PathBuf,
@@ -45,42 +47,20 @@ pub enum ApplyError {
         message: String,
     },
     /// A file could not be read or replaced.
+    #[error(transparent)]
     File(FileError),
     /// Somebody has changed a file since it was read.
+    #[error("{0} was changed by somebody else")]
     Changed(PathBuf),
     /// rc.conf(5) could not be read by the shell.
+    #[error(transparent)]
     RcConf(LoadError),
     /// It says something else than it should.
+    #[error(transparent)]
     Mismatch(Mismatch),
     /// The answer is due.
+    #[error("the host's time for an answer is used up")]
     NoTime,
-}
-
-impl fmt::Display for ApplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Network(error) => error.fmt(f),
-            Self::Exec(error) => error.fmt(f),
-            Self::Refused { program, message } => write!(f, "{} failed: {message}", program.display()),
-            Self::File(error) => error.fmt(f),
-            Self::Changed(path) => write!(f, "{} was changed by somebody else", path.display()),
-            Self::RcConf(error) => error.fmt(f),
-            Self::Mismatch(error) => error.fmt(f),
-            Self::NoTime => write!(f, "the host's time for an answer is used up"),
-        }
-    }
-}
-
-impl std::error::Error for ApplyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Network(error) => std::error::Error::source(error),
-            Self::Exec(error) => std::error::Error::source(error),
-            Self::File(error) => std::error::Error::source(error),
-            Self::RcConf(error) => std::error::Error::source(error),
-            Self::Mismatch(_) | Self::Refused { .. } | Self::Changed(_) | Self::NoTime => None,
-        }
-    }
 }
 
 /// Performs [`Step`]s.

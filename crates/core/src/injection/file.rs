@@ -1,6 +1,5 @@
 //! Small files that are replaced whole, or not at all.
 
-use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -21,23 +20,12 @@ pub struct Content {
 }
 
 /// Why a file cannot be read or replaced. A file that could not be replaced is as it was.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {path}")]
 pub struct FileError {
     doing: &'static str,
     path: PathBuf,
     source: io::Error,
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}", self.doing, self.path.display())
-    }
-}
-
-impl std::error::Error for FileError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 /// The file at `path`; `None` where there is none.

@@ -1,7 +1,6 @@
 //! From a request and the facts to steps.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 
 use super::step::{Expectation, FileChange, ResolvLabel, Step};
@@ -40,29 +39,18 @@ impl Target {
 }
 
 /// There is no interface for the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoTarget {
     /// The interface does not exist.
+    #[error("{0} does not exist")]
     Missing(InterfaceName),
     /// It is a lagg that hyperv_vfup has not made.
+    #[error("{0} was not made by hyperv_vfup")]
     Foreign(InterfaceName),
     /// It is a port of a lagg that hyperv_vfup has not made.
+    #[error("{0} is a port of a lagg that hyperv_vfup did not make")]
     PortOfForeign(InterfaceName),
 }
-
-impl fmt::Display for NoTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(name) => write!(f, "{name} does not exist"),
-            Self::Foreign(name) => write!(f, "{name} was not made by hyperv_vfup"),
-            Self::PortOfForeign(name) => {
-                write!(f, "{name} is a port of a lagg that hyperv_vfup did not make")
-            }
-        }
-    }
-}
-
-impl std::error::Error for NoTarget {}
 
 /// Finds where a configuration for `name` goes.
 ///

@@ -2,7 +2,6 @@
 
 pub mod request;
 
-use std::fmt;
 use std::net::IpAddr;
 
 use super::entry_list::EntryList;
@@ -15,18 +14,11 @@ pub const FAMILY_IPV4: u8 = 1;
 pub const FAMILY_IPV6: u8 = 2;
 
 /// No interface has the MAC address that the host named, or it named none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no interface has the MAC address {adapter:?}")]
 pub struct UnknownAdapter {
     adapter: String,
 }
-
-impl fmt::Display for UnknownAdapter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no interface has the MAC address {:?}", self.adapter)
-    }
-}
-
-impl std::error::Error for UnknownAdapter {}
 
 /// The configuration of the adapter `adapter_id`, a MAC address in any case.
 ///

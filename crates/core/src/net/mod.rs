@@ -10,7 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Why a text is not the name, address or number that it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no {what}")]
 pub struct ParseError {
     what: &'static str,
     text: String,
@@ -23,14 +24,6 @@ impl ParseError {
         Self { what, text: text.chars().take(64).collect() }
     }
 }
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no {}", self.text, self.what)
-    }
-}
-
-impl std::error::Error for ParseError {}
 
 /// The name of a network interface: 1 to 15 bytes (`IFNAMSIZ` less the NUL, net/if.h) of
 /// letters, digits, `_`, `.` and `-`, beginning with a letter.

@@ -1,13 +1,13 @@
 //! Why a daemon cannot have its device, which lets one opener in at a time.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why the device cannot be had.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It does not exist: this is no guest of Hyper-V, or its driver is not there yet.
+    #[error("{path} does not exist: no Hyper-V {service} here, nothing to do")]
     Missing {
         /// The device.
         path: PathBuf,
@@ -15,6 +15,7 @@ pub enum OpenError {
         service: &'static str,
     },
     /// Another process has it.
+    #[error("{path} is in use: another {daemon} daemon is running")]
     Taken {
         /// The device.
         path: PathBuf,
@@ -22,7 +23,8 @@ pub enum OpenError {
         daemon: &'static str,
     },
     /// Anything else.
-    Refused(PathBuf, io::Error),
+    #[error("cannot open {0}")]
+    Refused(PathBuf, #[source] io::Error),
 }
 
 impl OpenError {
@@ -35,29 +37,6 @@ impl OpenError {
             // FreeBSD's hv_kvp driver returns a negated EBUSY to a second opener.
             Some(errno) if errno.abs() == libc::EBUSY => Self::Taken { path, daemon },
             _ => Self::Refused(path, error),
-        }
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { path, service } => {
-                write!(f, "{} does not exist: no Hyper-V {service} here, nothing to do", path.display())
-            }
-            Self::Taken { path, daemon } => {
-                write!(f, "{} is in use: another {daemon} daemon is running", path.display())
-            }
-            Self::Refused(path, _) => write!(f, "cannot open {}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Refused(_, source) => Some(source),
-            Self::Missing { .. } | Self::Taken { .. } => None,
         }
     }
 }

@@ -4,7 +4,6 @@
 //! children.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -83,9 +82,10 @@ impl Finished {
 }
 
 /// Why a program gave no result.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// It could not be started.
+    #[error("cannot run {path}")]
     Start {
         /// Its path.
         path: PathBuf,
@@ -93,6 +93,7 @@ pub enum ExecError {
         source: io::Error,
     },
     /// It was killed, with its process group, because its time was up.
+    #[error("{path} did not end within {limit:?} and was killed")]
     TimedOut {
         /// Its path.
         path: PathBuf,
@@ -100,33 +101,13 @@ pub enum ExecError {
         limit: Duration,
     },
     /// Its end could not be awaited.
+    #[error("cannot wait for {path}")]
     Wait {
         /// Its path.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-}
-
-impl fmt::Display for ExecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start { path, .. } => write!(f, "cannot run {}", path.display()),
-            Self::TimedOut { path, limit } => {
-                write!(f, "{} did not end within {limit:?} and was killed", path.display())
-            }
-            Self::Wait { path, .. } => write!(f, "cannot wait for {}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for ExecError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Start { source, .. } | Self::Wait { source, .. } => Some(source),
-            Self::TimedOut { .. } => None,
-        }
-    }
 }
 
 impl Program {

@@ -33,7 +33,8 @@ pub struct Options {
 }
 
 /// A command line that makes no sense.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct UsageError(String);
 
 impl UsageError {
@@ -43,14 +44,6 @@ impl UsageError {
         Self(text.to_string())
     }
 }
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
 
 impl From<lexopt::Error> for UsageError {
     fn from(error: lexopt::Error) -> Self {

@@ -1,6 +1,5 @@
 //! The words of rc.conf(5) that go to ifconfig(8).
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::net::{InterfaceAddress, ipv4_prefix};
@@ -12,33 +11,24 @@ const LONGEST_RANGE: u32 = 2048;
 const MOST_WORDS: usize = 4096;
 
 /// Why words cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ArgumentError {
     /// rc(8) would evaluate this character; here nothing is evaluated.
+    #[error("the character {0:?} has a meaning for the shell only")]
     ShellCharacter(char),
     /// A quotation that does not end.
+    #[error("a quotation does not end")]
     OpenQuote,
     /// More words than any configuration has.
+    #[error("it has too many words")]
     TooLong,
     /// `10.0.0.9-5/24`, `10.0.0.1-99999/8`.
+    #[error("{0:?} is no range of addresses")]
     Range(String),
     /// A mask or prefix length that is none.
+    #[error("{0:?} is no mask")]
     Mask(String),
 }
-
-impl fmt::Display for ArgumentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ShellCharacter(c) => write!(f, "the character {c:?} has a meaning for the shell only"),
-            Self::OpenQuote => write!(f, "a quotation does not end"),
-            Self::TooLong => write!(f, "it has too many words"),
-            Self::Range(text) => write!(f, "{text:?} is no range of addresses"),
-            Self::Mask(text) => write!(f, "{text:?} is no mask"),
-        }
-    }
-}
-
-impl std::error::Error for ArgumentError {}
 
 /// Splits at blanks. Quotes and backslashes keep words together as in the shell; what would need a shell is refused.
 pub(super) fn split_words(text: &str) -> Result<Vec<String>, ArgumentError> {

@@ -1,6 +1,5 @@
 //! Reads the facts: sysctls and addresses from the kernel, the rest by one run of ifconfig(8) and one of sh(1).
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +15,10 @@ use crate::sys::network::NetworkSource;
 use crate::sys::system_facts::FactsSource;
 
 /// Why the facts cannot be had.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A sysctl.
+    #[error("cannot read sysctl {name}")]
     Sysctl {
         /// Its name.
         name: String,
@@ -26,10 +26,13 @@ pub enum LoadError {
         source: io::Error,
     },
     /// Interfaces or routes.
-    Network(io::Error),
+    #[error("cannot read interfaces and routes")]
+    Network(#[source] io::Error),
     /// A program could not be run or was late.
+    #[error(transparent)]
     Exec(ExecError),
     /// A program failed.
+    #[error("cannot read {what} with {program}: {message}")]
     Refused {
         /// What it was to read.
         what: &'static str,
@@ -38,29 +41,6 @@ pub enum LoadError {
         /// What it said.
         message: String,
     },
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sysctl { name, .. } => write!(f, "cannot read sysctl {name}"),
-            Self::Network(_) => write!(f, "cannot read interfaces and routes"),
-            Self::Exec(error) => error.fmt(f),
-            Self::Refused { what, program, message } => {
-                write!(f, "cannot read {what} with {}: {message}", program.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for LoadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Sysctl { source, .. } | Self::Network(source) => Some(source),
-            Self::Exec(error) => std::error::Error::source(error),
-            Self::Refused { .. } => None,
-        }
-    }
 }
 
 /// The sources that the configuration names.

@@ -5,7 +5,6 @@
 
 mod target;
 
-use std::fmt;
 use std::net::IpAddr;
 
 use super::HnInterface;
@@ -17,11 +16,13 @@ use crate::plan::network::{IfconfigArguments, Ipv6Options, Lagg, NetworkStep as 
 use target::{Target, decided};
 
 /// Why there can be no plan. Nothing has been touched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// An interface of the lagg's name exists that this program did not make.
+    #[error("{0} exists and was not made by hyperv_vfup, so it is left alone")]
     ForeignLagg(InterfaceName),
     /// An interface that should become a port is one of another lagg.
+    #[error("{port} is a port of {lagg} already")]
     PortOfOther {
         /// The interface.
         port: InterfaceName,
@@ -29,10 +30,13 @@ pub enum PlanError {
         lagg: InterfaceName,
     },
     /// The kernel names a VF that does not exist or cannot be one.
+    #[error("{0} cannot be used as VF")]
     BadVf(InterfaceName),
     /// hnN itself does not exist.
+    #[error("{0} does not exist")]
     Missing(InterfaceName),
     /// hnN carries a vlan(4), which receives nothing any more once hnN is a port.
+    #[error("{hn} carries {vlan}, which would receive nothing with {hn} in a lagg")]
     HasVlan {
         /// hnN.
         hn: InterfaceName,
@@ -40,32 +44,8 @@ pub enum PlanError {
         vlan: InterfaceName,
     },
     /// A value of rc.conf.
-    RcConf(RcConfError),
-}
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ForeignLagg(lagg) => {
-                write!(f, "{lagg} exists and was not made by hyperv_vfup, so it is left alone")
-            }
-            Self::PortOfOther { port, lagg } => write!(f, "{port} is a port of {lagg} already"),
-            Self::BadVf(vf) => write!(f, "{vf} cannot be used as VF"),
-            Self::Missing(hn) => write!(f, "{hn} does not exist"),
-            Self::HasVlan { hn, vlan } => {
-                write!(f, "{hn} carries {vlan}, which would receive nothing with {hn} in a lagg")
-            }
-            Self::RcConf(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for PlanError {}
-
-impl From<RcConfError> for PlanError {
-    fn from(error: RcConfError) -> Self {
-        Self::RcConf(error)
-    }
+    #[error(transparent)]
+    RcConf(#[from] RcConfError),
 }
 
 /// The plan that joins `hn` and its VF. `None`: the VF is gone, nothing is to be done.

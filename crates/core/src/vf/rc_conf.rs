@@ -5,7 +5,6 @@
 //! the getters of network.subr would start several each.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::arguments::{self, ArgumentError, split_words};
 use crate::net::InterfaceName;
@@ -113,19 +112,12 @@ pub enum Lease {
 }
 
 /// A value that cannot be applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot use {variable} of rc.conf: {problem}")]
 pub struct RcConfError {
     variable: String,
     problem: ArgumentError,
 }
-
-impl fmt::Display for RcConfError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot use {} of rc.conf: {}", self.variable, self.problem)
-    }
-}
-
-impl std::error::Error for RcConfError {}
 
 impl RcConf {
     /// Reads what a snippet printed.

@@ -13,38 +13,17 @@ use crate::kvp::IpInfo;
 use crate::network::Guest;
 
 /// Why the demo stops in the middle.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// The simulated host does not answer.
-    Host(ClientError),
+    #[error(transparent)]
+    Host(#[from] ClientError),
     /// A file or a process of the demo itself.
-    System(io::Error),
+    #[error(transparent)]
+    System(#[from] io::Error),
     /// Something is not as the step needs it to go on.
+    #[error("{0}")]
     Step(String),
-}
-
-impl Display for DemoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(error) => error.fmt(f),
-            Self::System(error) => error.fmt(f),
-            Self::Step(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for DemoError {}
-
-impl From<ClientError> for DemoError {
-    fn from(error: ClientError) -> Self {
-        Self::Host(error)
-    }
-}
-
-impl From<io::Error> for DemoError {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
-    }
 }
 
 /// The result of a step.

@@ -1,7 +1,6 @@
 //! A small devd(8): reads rules, matches events, runs actions one at a time (sbin/devd/devd.cc).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::iter::Peekable;
 use std::path::Path;
@@ -20,16 +19,9 @@ pub struct Rule {
 }
 
 /// Text that is no rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct SyntaxError(String);
-
-impl fmt::Display for SyntaxError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SyntaxError {}
 
 /// The rules and where the programs of their actions really are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! The devices at their real names in `/dev`.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -14,11 +13,13 @@ use crate::server::Options;
 const NOT_SIMULATED: &str = "ufssuspend";
 
 /// Why there is no place for the devices.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// `/dev/cuse` cannot be opened.
-    Open(io::Error),
+    #[error("cannot open /dev/cuse{}", cuse_advice(.0))]
+    Open(#[source] io::Error),
     /// A device cannot be made.
+    #[error("cannot make /dev/{name}, which another hvsim or Hyper-V itself may have made")]
     Create {
         /// Its name below `/dev`.
         name: &'static str,
@@ -26,34 +27,15 @@ pub enum PlaceError {
         source: io::Error,
     },
     /// A root for FreeBSD's executables was asked for.
+    #[error("--root is for FreeBSD's executables on Linux")]
     Root,
 }
 
-impl fmt::Display for PlaceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open(source) => {
-                let advice = match source.kind() {
-                    io::ErrorKind::NotFound => ": load the kernel's module with \"kldload cuse\"",
-                    io::ErrorKind::PermissionDenied => ": only root may",
-                    _ => "",
-                };
-                write!(f, "cannot open /dev/cuse{advice}")
-            }
-            Self::Create { name, .. } => {
-                write!(f, "cannot make /dev/{name}, which another hvsim or Hyper-V itself may have made")
-            }
-            Self::Root => f.write_str("--root is for FreeBSD's executables on Linux"),
-        }
-    }
-}
-
-impl std::error::Error for PlaceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Open(source) | Self::Create { source, .. } => Some(source),
-            Self::Root => None,
-        }
+fn cuse_advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => ": load the kernel's module with \"kldload cuse\"",
+        io::ErrorKind::PermissionDenied => ": only root may",
+        _ => "",
     }
 }
 

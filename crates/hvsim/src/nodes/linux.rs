@@ -1,6 +1,5 @@
 //! A directory of devices in a mount namespace of its own.
 
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -14,34 +13,17 @@ use crate::root::{Root, RootError};
 use crate::server::Options;
 
 /// Why there is no place for the devices.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// FUSE or namespaces cannot be used here.
+    #[error(transparent)]
     Namespace(NamespaceError),
     /// There is no root for FreeBSD's executables.
+    #[error(transparent)]
     Root(RootError),
     /// The FUSE connection failed.
-    Fuse(io::Error),
-}
-
-impl fmt::Display for PlaceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Namespace(error) => error.fmt(f),
-            Self::Root(error) => error.fmt(f),
-            Self::Fuse(_) => f.write_str("cannot serve FUSE requests"),
-        }
-    }
-}
-
-impl std::error::Error for PlaceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Namespace(error) => error.source(),
-            Self::Root(error) => error.source(),
-            Self::Fuse(source) => Some(source),
-        }
-    }
+    #[error("cannot serve FUSE requests")]
+    Fuse(#[source] io::Error),
 }
 
 /// Where the devices will be.

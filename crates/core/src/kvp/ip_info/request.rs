@@ -79,12 +79,14 @@ impl fmt::Display for List {
 }
 
 /// Why a request is refused. Nothing has been touched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// The adapter is not the name of an interface that can be configured. The kernel leaves the GUID where it knows
     /// no interface for it.
+    #[error("{0:?} is no interface of hn(4) or its lagg(4)")]
     Adapter(String),
     /// An item of a list.
+    #[error("{list} {place} {text:?} {reason}")]
     Item {
         /// The list.
         list: List,
@@ -96,6 +98,7 @@ pub enum RequestError {
         reason: &'static str,
     },
     /// There are not as many masks as addresses.
+    #[error("{addresses} addresses have {masks} masks")]
     MaskCount {
         /// How many addresses there are.
         addresses: usize,
@@ -103,8 +106,10 @@ pub enum RequestError {
         masks: usize,
     },
     /// The family bits are not those of the addresses.
+    #[error("the address families {0:#x} are not those of the addresses")]
     Family(u8),
     /// A static configuration without any address.
+    #[error("there is no address")]
     NoAddress,
 }
 
@@ -118,20 +123,6 @@ impl RequestError {
         }
     }
 }
-
-impl fmt::Display for RequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Adapter(text) => write!(f, "{text:?} is no interface of hn(4) or its lagg(4)"),
-            Self::Item { list, place, text, reason } => write!(f, "{list} {place} {text:?} {reason}"),
-            Self::MaskCount { addresses, masks } => write!(f, "{addresses} addresses have {masks} masks"),
-            Self::Family(bits) => write!(f, "the address families {bits:#x} are not those of the addresses"),
-            Self::NoAddress => f.write_str("there is no address"),
-        }
-    }
-}
-
-impl std::error::Error for RequestError {}
 
 /// Reads a request.
 ///

@@ -23,7 +23,6 @@ mod record;
 mod recovery;
 pub mod storage;
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -46,9 +45,10 @@ pub struct Limits {
 }
 
 /// Why a request on a pool failed. Nothing was changed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// The system refused an operation on a pool file or its journal.
+    #[error("cannot {doing} of pool {pool}")]
     Io {
         /// The pool.
         pool: PoolId,
@@ -58,36 +58,19 @@ pub enum PoolError {
         source: io::Error,
     },
     /// Another program held its lock for too long.
+    #[error("pool {pool} is locked by another program")]
     Locked {
         /// The pool.
         pool: PoolId,
     },
     /// The pool holds as many records as the configuration allows.
+    #[error("pool {pool} is full with {records} records")]
     Full {
         /// The pool.
         pool: PoolId,
         /// How many it holds.
         records: u32,
     },
-}
-
-impl fmt::Display for PoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { pool, doing, .. } => write!(f, "cannot {doing} of pool {pool}"),
-            Self::Locked { pool } => write!(f, "pool {pool} is locked by another program"),
-            Self::Full { pool, records } => write!(f, "pool {pool} is full with {records} records"),
-        }
-    }
-}
-
-impl std::error::Error for PoolError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Locked { .. } | Self::Full { .. } => None,
-        }
-    }
 }
 
 /// Names an operation for [`PoolError::Io`].

@@ -3,7 +3,6 @@
 //! A program's exit status alone does not decide: ifconfig(8) fails for what is already so, and its messages differ by
 //! release. So after a failure the network is read again, and a step whose outcome is there has succeeded.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -40,11 +39,13 @@ pub struct NetworkPrograms {
 }
 
 /// Why a step's outcome was not reached.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The program could not be run or was late.
-    Exec(ExecError),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
     /// The program failed.
+    #[error("{message}")]
     Refused {
         /// Its path.
         program: PathBuf,
@@ -52,42 +53,16 @@ pub enum ApplyError {
         message: String,
     },
     /// The network could not be read.
-    Facts(io::Error),
+    #[error("cannot read the network")]
+    Facts(#[source] io::Error),
     /// A dhclient(8) cannot be ended.
+    #[error("cannot end dhclient with process id {pid}")]
     Client {
         /// Its process id.
         pid: u32,
         /// What the system said.
         source: io::Error,
     },
-}
-
-impl fmt::Display for ApplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exec(error) => error.fmt(f),
-            // What it said begins with its name, as the programs of the base system do it.
-            Self::Refused { message, .. } => f.write_str(message),
-            Self::Facts(_) => write!(f, "cannot read the network"),
-            Self::Client { pid, .. } => write!(f, "cannot end dhclient with process id {pid}"),
-        }
-    }
-}
-
-impl std::error::Error for ApplyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Exec(error) => std::error::Error::source(error),
-            Self::Refused { .. } => None,
-            Self::Facts(source) | Self::Client { source, .. } => Some(source),
-        }
-    }
-}
-
-impl From<ExecError> for ApplyError {
-    fn from(error: ExecError) -> Self {
-        Self::Exec(error)
-    }
 }
 
 /// Performs [`NetworkStep`]s.

@@ -6,7 +6,6 @@ mod network;
 mod vf;
 mod vss;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -102,9 +101,10 @@ impl Default for Facts {
 }
 
 /// Why the configuration cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be opened or read.
+    #[error("cannot read {path}")]
     Read {
         /// Its path.
         path: PathBuf,
@@ -112,6 +112,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Somebody other than root and the daemon's own user could have written the file.
+    #[error("refusing {path}: {reason}")]
     Untrusted {
         /// Its path.
         path: PathBuf,
@@ -119,6 +120,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// Not TOML, or a key that does not exist, or a value of the wrong kind.
+    #[error("{path}:{line}:{column}: {message}")]
     Syntax {
         /// Its path.
         path: PathBuf,
@@ -130,34 +132,13 @@ pub enum ConfigError {
         message: String,
     },
     /// A value that is well formed but out of its range.
+    #[error("{key} must be {expected}")]
     Value {
         /// The key with its section.
         key: &'static str,
         /// What it may be.
         expected: &'static str,
     },
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read { path, .. } => write!(f, "cannot read {}", path.display()),
-            Self::Untrusted { path, reason } => write!(f, "refusing {}: {reason}", path.display()),
-            Self::Syntax { path, line, column, message } => {
-                write!(f, "{}:{line}:{column}: {message}", path.display())
-            }
-            Self::Value { key, expected } => write!(f, "{key} must be {expected}"),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Read { source, .. } => Some(source),
-            _ => None,
-        }
-    }
 }
 
 impl Config {

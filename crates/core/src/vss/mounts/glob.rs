@@ -1,7 +1,5 @@
 //! Patterns of mount points.
 
-use std::fmt;
-
 use serde::Deserialize;
 
 /// The longest pattern, in bytes: MNAMELEN of sys/mount.h, the longest mount point.
@@ -14,16 +12,9 @@ const MAX_LENGTH: usize = 1024;
 pub struct Glob(String);
 
 /// A text that is no pattern of a mount point.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a pattern of mount points must begin with / or * and have at most 1024 bytes")]
 pub struct BadGlob;
-
-impl fmt::Display for BadGlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a pattern of mount points must begin with / or * and have at most 1024 bytes")
-    }
-}
-
-impl std::error::Error for BadGlob {}
 
 impl TryFrom<String> for Glob {
     type Error = BadGlob;
