@@ -8,6 +8,7 @@ pub mod injection;
 pub mod kvp;
 pub mod net;
 pub mod plan;
+pub mod rc;
 pub mod runtime;
 pub mod sys;
 pub mod vf;

@@ -8,6 +8,7 @@ mod waiter;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use hv_core::rc::{SHORTEST_VF_DELAY, load_vf_delay};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::daemon::{Detached, Starting, detach};
 use hv_core::runtime::error_chain;
@@ -15,7 +16,6 @@ use hv_core::runtime::exit::Exit;
 use hv_core::runtime::start::Identity;
 use hv_core::vf::attach::Decision;
 use hv_core::vf::load;
-use hv_core::vf::rc_conf::SHORTEST_VF_DELAY;
 
 use options::{Command, Options};
 use waiter::{PATIENCE, SHORT_PATIENCE, WaitError, Waiter};
@@ -94,7 +94,7 @@ fn wait_in_background(waiter: &Waiter, starting: Starting) -> Result<(), WaitErr
         None => waiter.take_place(PATIENCE)?.ok_or(WaitError::Predecessor)?,
     };
     // Read here and not before: the shell takes longer than devd should wait.
-    let delay = load::load_vf_delay(&waiter.config.network).unwrap_or_else(|error| {
+    let delay = load_vf_delay(&waiter.config.network).unwrap_or_else(|error| {
         log::warn!("{}: {}", waiter.interface, error_chain(&error));
         SHORTEST_VF_DELAY
     });

@@ -12,11 +12,12 @@ use super::persist::{self, Mismatch};
 use super::step::{Expectation, FileChange, ResolvLabel, Step};
 use crate::plan::network::{ApplyError as NetworkError, NetworkPort, NetworkStep};
 use crate::plan::{Event, Port};
+use crate::rc::load_rc_conf;
 use crate::runtime::config;
 use crate::runtime::exec::{ExecError, Program};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
-use crate::vf::load::{LoadError, load_rc_conf};
+use crate::vf::load::LoadError;
 
 /// When things must be over, by the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::rc_file::{RcFile, Value, Variable};
 use super::record::Record;
 use crate::kvp::ip_info::request::{Method, StaticAddresses};
 use crate::net::{InterfaceAddress, InterfaceName, ParseError};
-use crate::vf::rc_conf::{RcConf, RcConfError};
+use crate::rc::{RcConf, RcConfError};
 
 /// A new rc.conf and the record that goes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::HnInterface;
-use super::rc_conf::RcConf;
 use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
 use crate::plan::network::Link;
+use crate::rc::RcConf;
 
 /// The network, the VF and the configuration at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

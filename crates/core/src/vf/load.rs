@@ -1,14 +1,14 @@
 //! Reads the facts: sysctls and addresses from the kernel, the rest by one run of ifconfig(8) and one of sh(1).
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::HnInterface;
 use super::attach::VfFacts;
 use super::facts::Facts;
-use super::rc_conf::{DELAY_SNIPPET, FILE_SNIPPET, RcConf, SNIPPET};
 use crate::net::InterfaceName;
 use crate::plan::network::parse_ifconfig;
+use crate::rc::load_rc_conf;
 use crate::runtime::config::{Config, Network};
 use crate::runtime::exec::{ExecError, Program};
 use crate::sys::network::NetworkSource;
@@ -103,44 +103,6 @@ pub fn load_network(
     let links = parse_ifconfig(&String::from_utf8_lossy(&output));
     let network = source.snapshot().map_err(LoadError::Network)?;
     Ok(Facts { vf, network, links, ..Facts::default() })
-}
-
-/// The variables of rc.conf(5) that configure `interfaces`, whose names consist of letters and digits.
-///
-/// # Errors
-/// See [`LoadError`].
-pub fn load_rc_conf(settings: &Network, interfaces: &[&InterfaceName]) -> Result<RcConf, LoadError> {
-    let mut program = shell(settings, SNIPPET).arg(&settings.network_subr);
-    program.arguments.extend(interfaces.iter().map(|name| name.as_str().into()));
-    Ok(RcConf::parse(&run(program, "rc.conf")?))
-}
-
-/// What a file alone sets the variables to, whose names are identifiers.
-///
-/// # Errors
-/// See [`LoadError`]; above all, the shell does not understand the file.
-pub fn load_variables<'a>(
-    settings: &Network,
-    file: &Path,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Result<RcConf, LoadError> {
-    let program = Program::new(&settings.sh, settings.command_limit());
-    let mut program = program.arg("-c").arg(FILE_SNIPPET).arg("sh").arg(file);
-    program.arguments.extend(names.into_iter().map(Into::into));
-    Ok(RcConf::parse(&run(program, "the new rc.conf")?))
-}
-
-/// `hyperv_vf_delay` of rc.conf(5), in seconds.
-///
-/// # Errors
-/// See [`LoadError`].
-pub fn load_vf_delay(settings: &Network) -> Result<u32, LoadError> {
-    Ok(RcConf::parse(&run(shell(settings, DELAY_SNIPPET), "rc.conf")?).vf_delay())
-}
-
-fn shell(settings: &Network, snippet: &str) -> Program {
-    let program = Program::new(&settings.sh, settings.command_limit());
-    program.arg("-c").arg(snippet).arg("sh").arg(&settings.rc_subr)
 }
 
 fn run(program: Program, what: &'static str) -> Result<Vec<u8>, LoadError> {

@@ -3,13 +3,11 @@
 //! [`attach`] decides what a new interface means, [`plan`] how a lagg(4) of hnN and its VF comes about or goes away.
 //! Both are pure; hyperv_vfattach and hyperv_vfup read the facts and perform what is decided.
 
-mod arguments;
 pub mod attach;
 pub mod facts;
 pub mod load;
 pub mod lock;
 pub mod plan;
-pub mod rc_conf;
 
 use std::fmt;
 use std::str::FromStr;

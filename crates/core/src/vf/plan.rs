@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use super::HnInterface;
 use super::facts::{Facts, is_ipv6_link_local};
-use super::rc_conf::{Lease, RcConfError};
 use crate::net::{InterfaceAddress, InterfaceName, StaticRoute};
 use crate::plan::Plan;
 use crate::plan::network::{IfconfigArguments, Ipv6Options, Lagg, NetworkStep as Step};
+use crate::rc::{Lease, RcConfError};
 use target::{Target, decided};
 
 /// Why there can be no plan. Nothing has been touched.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,6 +20,15 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The devd rules that the suite ships.
 pub const SHIPPED_RULES: &str = include_str!("../../../../etc/devd/hyperv.conf");
+
+/// The programs of rc(8), as stand-ins.
+const SCRIPTS: [(&str, &str); 5] = [
+    ("etc/rc.d/netif", include_str!("rc/rc.d/netif")),
+    ("etc/rc.d/dhclient", include_str!("rc/rc.d/dhclient")),
+    ("etc/rc.d/routing", include_str!("rc/rc.d/routing")),
+    ("etc/pccard_ether", include_str!("rc/pccard_ether")),
+    ("usr/sbin/service", include_str!("rc/service")),
+];
 
 /// A guest with a simulated network.
 #[derive(Debug)]
@@ -120,8 +129,15 @@ impl Guest {
     ) -> io::Result<Self> {
         let root = Root::new(directory);
         root.create(state)?;
-        for name in ["sbin", "etc/defaults", "etc/rc.conf.d", "usr/libexec/hyperv", "usr/local/etc/rc.conf.d"]
-        {
+        for name in [
+            "sbin",
+            "usr/sbin",
+            "etc/rc.d",
+            "etc/defaults",
+            "etc/rc.conf.d",
+            "usr/libexec/hyperv",
+            "usr/local/etc/rc.conf.d",
+        ] {
             fs::create_dir_all(root.path(name))?;
         }
         for name in NAMES {
@@ -131,8 +147,12 @@ impl Guest {
         let script = |text: &str| text.replace("@ROOT@", &place);
         fs::write(root.path("etc/rc.subr"), script(include_str!("rc/rc.subr")))?;
         fs::write(root.path("etc/network.subr"), script(include_str!("rc/network.subr")))?;
-        fs::write(root.path("etc/netif"), script(include_str!("rc/netif")))?;
+        fs::write(root.path("etc/boot"), script(include_str!("rc/boot")))?;
         fs::write(root.path("etc/defaults/rc.conf"), script(include_str!("rc/defaults.conf")))?;
+        for (name, text) in SCRIPTS {
+            fs::write(root.path(name), script(text))?;
+            fs::set_permissions(root.path(name), fs::Permissions::from_mode(0o755))?;
+        }
         fs::write(root.path("etc/hyperv.toml"), configuration(&place))?;
         fs::write(root.path("etc/devd.conf"), rules)?;
         fs::write(root.path("network/programs"), programs.display().to_string())?;
@@ -252,7 +272,7 @@ impl Guest {
         while clients() > 0 && Instant::now() < end {
             std::thread::sleep(PAUSE);
         }
-        let output = Command::new("/bin/sh").arg(self.root.path("etc/netif")).args(names).output()?;
+        let output = Command::new("/bin/sh").arg(self.root.path("etc/boot")).args(names).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.success() { Ok(()) } else { Err(io::Error::other(said.into_owned())) }
     }

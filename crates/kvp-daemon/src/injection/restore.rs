@@ -8,10 +8,10 @@ use hv_core::injection::file;
 use hv_core::injection::rc_file::{RcFile, Variable};
 use hv_core::injection::record::{Change, Places, Record};
 use hv_core::injection::step::ResolvLabel;
+use hv_core::rc::load_variables;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
 use hv_core::vf::HnInterface;
-use hv_core::vf::load::load_variables;
 use hv_core::vf::lock::Lock;
 
 use super::InjectionError;

@@ -29,8 +29,18 @@ pub(crate) struct Scene {
 }
 
 /// What belongs to the simulation and what nobody writes to.
-const STAND_INS: [&str; 6] =
-    ["rc.subr", "network.subr", "netif", "devd.conf", "defaults/rc.conf", "hyperv.toml"];
+const STAND_INS: [&str; 10] = [
+    "rc.subr",
+    "network.subr",
+    "boot",
+    "rc.d/netif",
+    "rc.d/dhclient",
+    "rc.d/routing",
+    "pccard_ether",
+    "devd.conf",
+    "defaults/rc.conf",
+    "hyperv.toml",
+];
 
 /// Everything that must be as before when an injection fails.
 #[derive(Debug, PartialEq, Eq)]

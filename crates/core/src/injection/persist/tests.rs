@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::rc::evaluated;
 
 fn hn(unit: u32) -> InterfaceName {
     format!("hn{unit}").parse().unwrap()
@@ -143,8 +144,7 @@ fn the_same_injection_again_changes_nothing() {
 }
 
 fn read(values: &[(&str, &str)]) -> RcConf {
-    let records: String = values.iter().map(|(name, value)| format!("\0{name}={value}")).collect();
-    RcConf::parse(format!("{records}\0").as_bytes())
+    evaluated::values(values)
 }
 
 #[test]
@@ -166,9 +166,10 @@ fn what_rc_would_make_of_it_is_compared() {
             "the addresses would be other ones: 10.1.1.9/24 fd00::5/64 10.1.1.6/24",
         ),
         ("ifconfig_hn1", "DHCP", "dhclient would serve the interface"),
-        ("ifconfig_hn1", "inet $address", "cannot use ifconfig_hn1"),
+        ("ifconfig_hn1", "inet $address", "the addresses would be other ones"),
+        ("ifconfig_hn1", "inet 10.1.1.5/99", "cannot use the configuration of hn1"),
         ("ifconfig_hn1_alias1", "inet 10.1.1.7/32", "the addresses would be other ones"),
-        ("ipv6_network_interfaces", "none", "the addresses would be other ones"),
+        ("ipv6_prefix_hn1", "fd00:9::", "the addresses would be other ones"),
         ("defaultrouter", "10.9.9.9", "defaultrouter would be \"10.9.9.9\""),
     ] {
         let mut values: Vec<(&str, &str)> = good.into_iter().filter(|(other, _)| *other != name).collect();

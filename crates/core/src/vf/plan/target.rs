@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use crate::net::{InterfaceAddress, InterfaceName};
 use crate::plan::Plan;
 use crate::plan::network::NetworkStep as Step;
+use crate::rc::{Lease, RcConfError, Wanted};
 use crate::vf::HnInterface;
 use crate::vf::facts::{Facts, is_ipv6_link_local};
-use crate::vf::rc_conf::{Lease, RcConfError, Wanted};
 
 /// For which family the administrator has configured the lagg itself.
 pub(super) fn decided(hn: &HnInterface, facts: &Facts) -> Result<Decided, RcConfError> {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::net::{DefaultRoute, Interface, StaticRoute};
 use crate::plan::network::Link;
-use crate::vf::rc_conf::RcConf;
+use crate::rc::{RcConf, evaluated};
 
 fn name(text: &str) -> InterfaceName {
     text.parse().unwrap()
@@ -25,8 +25,7 @@ fn route(gateway: &str, through: &str) -> DefaultRoute {
 }
 
 fn rc_conf(values: &[(&str, &str)]) -> RcConf {
-    let records = values.iter().map(|(name, value)| format!("{name}={value}\0"));
-    RcConf::parse(format!("\0{}", records.collect::<String>()).as_bytes())
+    evaluated::values(values)
 }
 
 fn plain() -> Link {

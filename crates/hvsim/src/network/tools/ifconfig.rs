@@ -27,17 +27,20 @@ const CAPABILITIES: [&str; 12] = [
 
 pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut only_names = false;
+    let (mut only_names, mut only_up) = (false, false);
     while let Some(option) = words.first().filter(|word| word.starts_with('-') && word.len() > 1).copied() {
         words.remove(0);
         match option {
             "-a" | "-n" | "-v" | "-u" | "-d" => {}
             "-l" => only_names = true,
+            "-ul" => (only_names, only_up) = (true, true),
             _ => return Ok(usage()),
         }
     }
     if only_names {
-        return Ok(Outcome::ok(print::names(&root.read()?)));
+        let mut state = root.read()?;
+        state.interfaces.retain(|_, interface| interface.up || !only_up);
+        return Ok(Outcome::ok(print::names(&state)));
     }
     let Some((name, words)) = words.split_first() else { return Ok(Outcome::ok(print::all(&root.read()?))) };
     if words.is_empty() {

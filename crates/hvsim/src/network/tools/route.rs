@@ -26,6 +26,10 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         }
     }
     let (verb, destination, gateway) = match words.as_slice() {
+        ["flush"] => {
+            root.change(|state| flush(state, ipv4))?;
+            return Ok(Outcome::default());
+        }
         ["get", destination] => return root.read().map(|state| get(&state, destination, ipv4)),
         [verb, destination] => (*verb, *destination, None),
         [verb, destination, gateway] => (*verb, *destination, Some(*gateway)),
@@ -34,6 +38,12 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let Some(change) = Change::parse(verb, destination, gateway, ipv4) else { return Ok(usage(verb)) };
     let (release, result) = root.change(|state| (state.release, change.apply(state)))?;
     Ok(report((verb, destination), gateway, release, quiet, result))
+}
+
+/// All routes through gateways, a leased default route too (`flushroutes`).
+fn flush(state: &mut State, ipv4: bool) {
+    state.routes.retain(|route| route.gateway.is_ipv4() != ipv4);
+    state.static_routes.retain(|route| route.by.gateway.is_ipv4() != ipv4);
 }
 
 fn usage(keyword: &str) -> Outcome {

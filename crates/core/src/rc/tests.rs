@@ -1,8 +1,7 @@
 use super::*;
 
 fn conf(values: &[(&str, &str)]) -> RcConf {
-    let records = values.iter().map(|(name, value)| format!("{name}={value}\0"));
-    RcConf::parse(format!("noise=1 of rc.conf\n\0{}", records.collect::<String>()).as_bytes())
+    evaluated::values(values)
 }
 
 fn name(text: &str) -> InterfaceName {
@@ -19,9 +18,14 @@ fn runs(wanted: &Wanted) -> Vec<String> {
 
 #[test]
 fn what_rc_conf_prints_itself_is_no_record() {
-    assert_eq!(conf(&[]), RcConf::default());
-    assert_eq!(conf(&[("a", "x=y\nz")]).value("a"), Some("x=y\nz"));
-    assert_eq!(RcConf::parse(b"ifconfig_hn0=DHCP"), RcConf::default());
+    let printing = evaluated::text("echo vifconfig_hn0=DHCP; ifconfig_hn1=DHCP", &["hn0", "hn1"]).unwrap();
+    assert_eq!((printing.value("ifconfig_hn0"), printing.value("ifconfig_hn1")), (None, Some("DHCP")));
+    assert_eq!(RcConf::parse(b"va=x=y\nz\0").value("a"), Some("x=y\nz"));
+    for odd in
+        [&b""[..], b"\0", b"x\0c\0", b"c9\0hn0\0", b"vname\0d\0", b"c99999999999999999999\0a\0", b"\xff\0"]
+    {
+        assert_eq!(RcConf::parse(odd).value("name"), None);
+    }
 }
 
 #[test]
@@ -59,14 +63,14 @@ fn all_kinds_of_aliases_in_the_order_of_rc() {
     let all = [
         "inet 10.0.0.5/24",
         "inet6 fd00::5/64",
+        "ether 00:15:5d:01:02:03 alias",
         "inet 10.0.1.1/32 alias",
-        "inet6 fd00::6 prefixlen 64 alias",
-        "ether 00:15:5d:01:02:03",
         "inet 10.0.2.2 netmask 255.255.255.255 alias",
         "inet 10.0.2.10/32 alias",
         "inet 10.0.3.1/24 alias",
         "inet 10.0.3.2/32 alias",
         "inet 10.0.4.1/32 alias",
+        "inet6 fd00::6 prefixlen 64 alias",
     ];
     assert_eq!(runs(&wanted), all);
 }
@@ -90,7 +94,7 @@ fn ipv6_needs_its_variable() {
     assert!(with.ipv6 && with.accept_rtadv);
     assert_eq!(runs(&with), ["inet6 fd00::6/64 alias"]);
     let off = wanted(&[values[0], values[1], ("ipv6_network_interfaces", "hn1 lo0")]);
-    assert!(!off.ipv6 && runs(&off).is_empty());
+    assert!(runs(&off).is_empty(), "ipv6_up of network.subr");
 }
 
 #[test]
@@ -140,9 +144,65 @@ fn hn1_and_hn10_do_not_mix() {
 }
 
 #[test]
-fn a_value_that_needs_a_shell_is_named() {
-    let error = conf(&[("ifconfig_hn0_alias3", "inet `id`")]).wanted(&name("hn0")).unwrap_err();
-    assert!(error.to_string().starts_with("cannot use ifconfig_hn0_alias3 of rc.conf: "), "{error}");
+fn what_only_the_shell_understands_is_understood() {
+    let text = "net=10.0.7\nfor n in 1 2; do eval \"ifconfig_hn0_alias$n='inet $net.$n/32'\"; done\n\
+                : ${ifconfig_hn0:=inet $net.5/24 mtu 1400}\ncase $net in 10.*) export defaultrouter=$net.1 ;; esac\n";
+    let conf = evaluated::text(text, &["hn0"]).unwrap();
+    let all = ["inet 10.0.7.5/24 mtu 1400", "inet 10.0.7.1/32 alias", "inet 10.0.7.2/32 alias"];
+    assert_eq!(runs(&conf.wanted(&name("hn0")).unwrap()), all);
+    assert_eq!(conf.default_router(true), Some("10.0.7.1"));
+    assert_eq!(conf.default_router(false), None, "the default is NO");
+}
+
+#[test]
+fn a_file_that_the_shell_does_not_understand_is_an_error() {
+    assert!(evaluated::text("if then broken\n", &["hn0"]).is_err());
+}
+
+#[test]
+fn a_call_that_cannot_work_is_named() {
+    let error = conf(&[("ifconfig_hn0_alias3", "inet 10.0.0.5/77")]).wanted(&name("hn0")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot use the configuration of hn0 in rc.conf: \"10.0.0.5/77\" is no mask"
+    );
+}
+
+#[test]
+fn ranges_are_expanded_by_the_shell() {
+    let wanted = wanted(&[
+        ("ifconfig_hn0_alias0", "inet 10.0.0.5-7/24"),
+        ("ifconfig_hn0_ipv6", "inet6 -ifdisabled"),
+        ("ifconfig_hn0_alias1", "inet6 fd00::9-b/64"),
+    ]);
+    let addresses: Vec<String> =
+        wanted.configure.iter().filter_map(|arguments| Some(arguments.address?.to_string())).collect();
+    let all = ["10.0.0.5/24", "10.0.0.6/32", "10.0.0.7/32", "fd00::9/64", "fd00::a/64", "fd00::b/64"];
+    assert_eq!(addresses, all);
+}
+
+#[test]
+fn names_that_are_no_identifiers_have_variables_too() {
+    let conf =
+        evaluated::text("ifconfig_lan_x_5='inet 10.0.0.5/24'\ndhclient_flags_lan_x_5='-q'\n", &["lan-x.5"]);
+    let (conf, interface) = (conf.unwrap(), name("lan-x.5"));
+    assert_eq!(runs(&conf.wanted(&interface).unwrap()), ["inet 10.0.0.5/24"]);
+    assert_eq!(conf.dhcp_client(&interface).flags, ["-q"]);
+}
+
+#[test]
+fn clients_are_started_as_rc_d_dhclient_does() {
+    for (text, flags) in [
+        ("", &[][..]),
+        ("dhclient_flags_hn0='-q -u'", &["-q", "-u"]),
+        ("dhclient_flags='-n'\ndhclient_flags_hn0='-q'", &["-n"]),
+        ("background_dhclient=YES", &["-b"]),
+        ("background_dhclient=YES\nbackground_dhclient_hn0=NO\ndhclient_flags_hn0=-q", &["-q"]),
+    ] {
+        let client = evaluated::text(text, &["hn0"]).unwrap().dhcp_client(&name("hn0"));
+        assert_eq!(client.flags, flags, "{text}");
+        assert!(client.program.unwrap().ends_with("/sbin/dhclient"));
+    }
 }
 
 #[test]
@@ -150,7 +210,8 @@ fn the_delay_is_two_seconds_or_more() {
     for (value, seconds) in
         [("", 2), ("x", 2), ("-5", 2), ("0", 2), ("1", 2), ("2", 2), ("120", 120), (" 7 ", 7), ("1.5", 2)]
     {
-        assert_eq!(conf(&[("hyperv_vf_delay", value)]).vf_delay(), seconds, "{value:?}");
+        let output = format!("vhyperv_vf_delay={value}\0");
+        assert_eq!(RcConf::parse(output.as_bytes()).vf_delay(), seconds, "{value:?}");
     }
     assert_eq!(RcConf::default().vf_delay(), 2);
 }

@@ -1,0 +1,34 @@
+//! For tests: variables, as a shell with the simulator's rc.subr and network.subr evaluates them.
+
+use std::fs;
+
+use super::{RcConf, load_rc_conf};
+use crate::net::InterfaceName;
+use crate::runtime::config::Network;
+use crate::vf::load::LoadError;
+
+/// What rc(8) makes of an rc.conf with this text.
+pub(crate) fn text(text: &str, interfaces: &[&str]) -> Result<RcConf, LoadError> {
+    let root = tempfile::tempdir().unwrap();
+    let place = root.path().display().to_string();
+    let write =
+        |name: &str, text: &str| fs::write(root.path().join(name), text.replace("@ROOT@", &place)).unwrap();
+    fs::create_dir_all(root.path().join("etc/defaults")).unwrap();
+    write("etc/rc.subr", include_str!("../../../hvsim/src/network/rc/rc.subr"));
+    write("etc/network.subr", include_str!("../../../hvsim/src/network/rc/network.subr"));
+    write("etc/defaults/rc.conf", include_str!("../../../hvsim/src/network/rc/defaults.conf"));
+    write("etc/rc.conf", text);
+    let settings = Network {
+        rc_subr: root.path().join("etc/rc.subr"),
+        network_subr: root.path().join("etc/network.subr"),
+        ..Network::default()
+    };
+    let names: Vec<InterfaceName> = interfaces.iter().map(|name| name.parse().unwrap()).collect();
+    load_rc_conf(&settings, &names.iter().collect::<Vec<_>>())
+}
+
+/// What it makes of these values for the interfaces that the variables name.
+pub(crate) fn values(values: &[(&str, &str)]) -> RcConf {
+    let lines: String = values.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
+    text(&lines, &["hn0", "lagg0", "hn1", "lagg1", "hn10"]).unwrap()
+}
