@@ -94,6 +94,7 @@ fn the_longest_keys_and_values_pass_and_longer_ones_in_a_file_are_cut_for_the_ho
     assert_eq!(value(&session.host().get(0, &key).unwrap()), Some(text.as_str()));
 }
 
+// contract K19
 #[test]
 fn whatever_a_pool_file_holds_the_host_gets_valid_text() {
     let mut bytes = record("bad", b"\xff\xfe then text \xc3");
@@ -273,6 +274,7 @@ fn hn1_is_not_hn10_and_a_lagg_answers_for_its_ports() {
     assert_eq!(value(&list), Some("10.1.0.1;10.10.0.1;10.20.0.1"));
 }
 
+// contract K24
 #[test]
 fn changes_by_other_programs_are_seen_at_once() {
     let mut session = start();

@@ -71,6 +71,7 @@ fn start_detached(session: &Session) -> (i32, String) {
     (process.exit_code(), process.output())
 }
 
+// contract S3
 #[test]
 fn help_and_version_say_what_they_should() {
     let help = run(&["-h"]);
@@ -131,6 +132,7 @@ fn without_the_device_there_is_nothing_to_do() {
     }
 }
 
+// contract S1, S2
 #[test]
 fn as_devd_starts_it_it_is_one_process_with_one_thread_in_a_session_of_its_own() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
@@ -305,6 +307,7 @@ fn a_full_disk_is_a_failed_answer_and_nothing_more() {
     stop(&mut session);
 }
 
+// contract S4
 #[test]
 fn log_lines_reach_a_syslogd_that_comes_later() {
     let Some(mut session) = on_device(&Setup::default()) else { return };

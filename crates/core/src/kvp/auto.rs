@@ -163,6 +163,7 @@ mod tests {
         (item(2, &facts).unwrap().1, item(3, &facts).unwrap().1)
     }
 
+    // contract K42
     #[test]
     fn ten_items_in_the_order_of_the_protocol() {
         let system = system("14.3-RELEASE-p2");
@@ -206,6 +207,7 @@ mod tests {
         assert_eq!(item(u32::MAX, &facts), None);
     }
 
+    // contract K20
     #[test]
     fn nothing_but_an_address_list_is_ever_empty() {
         let empty = SystemFacts {
@@ -224,6 +226,7 @@ mod tests {
         }
     }
 
+    // contract K22
     #[test]
     fn releases_become_plain_numbers() {
         let table = [
@@ -276,6 +279,7 @@ mod tests {
         assert_eq!(lists(&network), ("10.0.0.5".to_owned(), "fe80::1".to_owned()));
     }
 
+    // contract K21
     #[test]
     fn long_lists_end_at_a_whole_address() {
         let texts: Vec<String> =

@@ -198,6 +198,7 @@ mod tests {
         }
     }
 
+    // contract K17
     #[test]
     fn requests_become_actions() {
         let key = KvpKey::new(b"key").unwrap();
@@ -229,6 +230,7 @@ mod tests {
         assert_eq!(refusal(&begin(255, 0, 4, b"").1), Some(Code::NotSupported));
     }
 
+    // contract K23
     #[test]
     fn the_host_cannot_write_the_auto_pool() {
         assert_eq!(refusal(&begin(1, 2, 16, b"FullyQualifiedDomainName").1), Some(Code::NoMoreItems));
@@ -244,6 +246,7 @@ mod tests {
         assert_eq!(answer.bytes()[..5], [0x05, 0x40, 0x00, 0x80, 0]);
     }
 
+    // contract K5
     #[test]
     fn there_is_one_answer_for_each_request() {
         let (mut exchange, _) = begin(0, 1, 16, b"key");

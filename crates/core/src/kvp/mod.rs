@@ -114,6 +114,7 @@ mod tests {
         assert!(KvpValue::new(&[b'v'; 2048]).is_none());
     }
 
+    // contract K41
     #[test]
     fn only_five_pools_exist() {
         for number in 0..=255 {

@@ -297,6 +297,7 @@ impl std::fmt::Debug for Message {
 mod tests {
     use super::*;
 
+    // contract K11, K12
     #[test]
     fn sizes_are_those_of_the_header_file() {
         assert_eq!(IP_SIZE, 7426);

@@ -114,6 +114,7 @@ mod tests {
         }
     }
 
+    // contract K16
     #[test]
     fn characters_outside_of_it_and_the_last_of_it_are_lost_on_the_way_to_the_guest() {
         for text in ["a😀b", "a\u{f800}b", "a\u{ffff}b"] {

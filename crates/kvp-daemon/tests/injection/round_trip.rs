@@ -7,6 +7,7 @@ use hvsim::network::state::State;
 
 use crate::support::*;
 
+// contract K38
 #[test]
 fn what_is_set_is_reported_and_comes_up_again_after_a_reboot() {
     let many: Vec<String> =

@@ -15,6 +15,7 @@ fn text_at(message: &Message, at: usize, size: usize) -> &[u8] {
     terminated(&message.0[at..at + size]).unwrap()
 }
 
+// contract K2
 #[test]
 fn registration_carries_the_operation_and_the_version() {
     let message = Message::registration("0.1.0");
@@ -22,6 +23,7 @@ fn registration_carries_the_operation_and_the_version() {
     assert_eq!(text_at(&message, 4, 512), b"0.1.0");
 }
 
+// contract K13, K14
 #[test]
 fn texts_end_at_their_nul_and_sizes_are_ignored() {
     let mut get = message(0, 1);
@@ -59,6 +61,7 @@ fn every_number_is_a_request() {
     }
 }
 
+// contract K12
 #[test]
 fn ip_fields_lie_where_the_kernel_has_them() {
     let mut set = message(5, 0);
@@ -91,6 +94,7 @@ fn codes_overwrite_operation_and_pool() {
     assert_eq!(request.bytes()[..4], [0x03, 0x01, 0x07, 0x80]);
 }
 
+// contract K11
 #[test]
 fn item_and_value_go_to_their_places() {
     let mut request = message(3, 1);
@@ -110,6 +114,7 @@ fn item_and_value_go_to_their_places() {
     assert_eq!(request.bytes()[12..16], 6_u32.to_le_bytes());
 }
 
+// contract K18
 #[test]
 fn what_is_sent_is_cut_at_the_units_that_the_kernel_converts() {
     let cases: [(Vec<u8>, Vec<u8>); 5] = [
@@ -132,6 +137,7 @@ fn what_is_sent_is_cut_at_the_units_that_the_kernel_converts() {
     assert_eq!(text_at(&request, 528, 2048).len(), 3 * 682);
 }
 
+// contract K19
 #[test]
 fn what_is_sent_is_valid_utf8() {
     let mut request = message(0, 0);
@@ -139,6 +145,7 @@ fn what_is_sent_is_valid_utf8() {
     assert_eq!(std::str::from_utf8(text_at(&request, 528, 2048)).unwrap(), "a\u{fffd}b\u{fffd}");
 }
 
+// contract K33
 #[test]
 fn ip_info_keeps_the_adapter_id() {
     let mut request = message(4, 0);

@@ -51,6 +51,7 @@ fn the_host_may_write_the_mac_in_any_case() {
     }
 }
 
+// contract K31
 #[test]
 fn what_is_no_known_mac_is_an_unknown_adapter() {
     let network =
@@ -76,6 +77,7 @@ fn routes_and_clients_of_an_interface_with_a_longer_name_do_not_count() {
     assert_eq!((&*info.addresses, &*info.gateways, info.dhcp), ("10.1.0.5", "10.1.0.1", false));
 }
 
+// contract K32
 #[test]
 fn a_lagg_that_holds_the_addresses_answers_for_its_ports() {
     let interfaces = vec![
@@ -136,6 +138,7 @@ fn an_adapter_without_addresses_is_known_all_the_same() {
     assert_eq!((info.families, &*info.addresses, &*info.masks), (0, "", ""));
 }
 
+// contract K34
 #[test]
 fn addresses_and_masks_are_cut_in_step() {
     let long: Vec<String> = (0..90).map(|n| format!("2001:db8:1111:2222:3333:4444:5555:{n:x}/128")).collect();
@@ -159,6 +162,7 @@ fn families_count_only_what_is_in_the_list() {
     assert_eq!(info.families, FAMILY_IPV4);
 }
 
+// contract K34
 #[test]
 fn gateways_and_name_servers_are_cut_at_their_own_limits() {
     let gateways: Vec<String> = (0..50).map(|n| format!("10.200.200.{}", 100 + n)).collect();

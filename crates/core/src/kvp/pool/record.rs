@@ -49,6 +49,7 @@ fn compose(key: &[u8], value: &[u8]) -> Image {
 mod tests {
     use super::*;
 
+    // contract K25
     #[test]
     fn unused_bytes_are_zero() {
         let image = image(&KvpKey::new(b"k").unwrap(), &KvpValue::new(b"vv").unwrap());

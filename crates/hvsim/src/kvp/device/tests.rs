@@ -107,6 +107,7 @@ fn put(message: &mut Message, at: usize, text: &[u8]) {
     message.part_mut(at..at + text.len()).copy_from_slice(text);
 }
 
+// contract K1
 #[test]
 fn one_opener_at_a_time() {
     let mut rig = Rig::new();
@@ -118,6 +119,7 @@ fn one_opener_at_a_time() {
     rig.open(OTHER).unwrap();
 }
 
+// contract K2
 #[test]
 fn before_registration_reads_and_other_writes_fail() {
     let mut rig = Rig::new();
@@ -134,6 +136,7 @@ fn before_registration_reads_and_other_writes_fail() {
     assert_eq!(rig.device.violations(), [""; 0]);
 }
 
+// contract K2
 #[test]
 fn request_is_held_until_a_daemon_registers_however_long_that_takes() {
     let mut rig = Rig::new();
@@ -147,6 +150,7 @@ fn request_is_held_until_a_daemon_registers_however_long_that_takes() {
     assert_eq!(rig.read().u32_at(BODY), 7);
 }
 
+// contract K4
 #[test]
 fn poll_is_level_triggered_from_hand_over_to_the_answer() {
     let mut rig = Rig::registered();
@@ -159,6 +163,7 @@ fn poll_is_level_triggered_from_hand_over_to_the_answer() {
     assert!(!rig.readable());
 }
 
+// contract K5
 #[test]
 fn second_read_of_a_request_sleeps_and_is_recorded() {
     let mut rig = Rig::registered();
@@ -182,6 +187,7 @@ fn sleeping_read_is_woken_by_the_next_request() {
     );
 }
 
+// contract K5
 #[test]
 fn token_survives_its_opener_and_gives_stale_bytes() {
     let mut rig = Rig::registered();
@@ -198,6 +204,7 @@ fn token_survives_its_opener_and_gives_stale_bytes() {
     );
 }
 
+// contract K6
 #[test]
 fn copy_size_follows_the_file_offset() {
     let size = u64::try_from(MESSAGE_SIZE).unwrap();
@@ -210,6 +217,7 @@ fn copy_size_follows_the_file_offset() {
     }
 }
 
+// contract K7
 #[test]
 fn larger_read_gets_a_byte_from_behind_the_buffer_and_is_recorded() {
     let mut rig = Rig::registered();
@@ -219,6 +227,7 @@ fn larger_read_gets_a_byte_from_behind_the_buffer_and_is_recorded() {
     assert!(rig.device.take_violations()[0].contains("one byte past its buffer"));
 }
 
+// contract K40
 #[test]
 fn host_gets_a_failure_after_five_seconds() {
     let mut rig = Rig::registered();
@@ -232,6 +241,7 @@ fn host_gets_a_failure_after_five_seconds() {
     assert_eq!(rig.device.violations(), [""; 0], "being late is no violation");
 }
 
+// contract K8
 #[test]
 fn late_answer_is_dropped_and_frees_the_device() {
     let mut rig = Rig::registered();
@@ -249,6 +259,7 @@ fn late_answer_is_dropped_and_frees_the_device() {
     assert_eq!(rig.device.violations(), [""; 0]);
 }
 
+// contract K40
 #[test]
 fn request_during_an_unanswered_one_is_not_delivered_and_fails() {
     let mut rig = Rig::registered();
@@ -276,6 +287,7 @@ fn request_behind_an_answered_one_is_delivered() {
     assert_eq!(rig.read().u8_at(OPERATION), layout::OP_ENUMERATE);
 }
 
+// contract K13
 #[test]
 fn keys_arrive_with_the_kernels_wrong_sizes() {
     let (long, whole) = ("日".repeat(170), 341);
@@ -297,6 +309,7 @@ fn keys_arrive_with_the_kernels_wrong_sizes() {
     }
 }
 
+// contract K14
 #[test]
 fn behind_the_nul_of_a_long_key_is_the_beginning_of_the_value() {
     let key = "k".repeat(140);
@@ -306,6 +319,7 @@ fn behind_the_nul_of_a_long_key_is_the_beginning_of_the_value() {
     assert_eq!(&behind[256 - 140..256 - 140 + 5], b"value");
 }
 
+// contract K15
 #[test]
 fn values_arrive_without_their_type_and_numbers_as_text() {
     let cases: [(HostValue, &str, u32); 5] = [
@@ -331,6 +345,7 @@ fn value_comes_back_as_the_host_reads_it() {
     assert_eq!(violations, [""; 0]);
 }
 
+// contract K18
 #[test]
 fn texts_are_cut_at_the_kernels_limits_but_reported_in_full() {
     let mut rig = Rig::registered();
@@ -400,6 +415,7 @@ fn unknown_status_is_recorded_but_reaches_the_host() {
     assert!(rig.device.take_violations()[0].contains("0x00000001"));
 }
 
+// contract K3
 #[test]
 fn answer_before_any_request_ever_faults() {
     let mut rig = Rig::registered();
@@ -429,6 +445,7 @@ fn answer_to_an_unread_request_is_recorded() {
     );
 }
 
+// contract K8
 #[test]
 fn answer_to_an_unknown_operation_fails_after_the_host_has_it() {
     let mut rig = Rig::registered();
@@ -462,6 +479,7 @@ fn ip() -> HostRequest {
     HostRequest::GetIpInfo { adapter: "00:15:5D:0A:0B:0C".to_owned() }
 }
 
+// contract K33
 #[test]
 fn adapter_of_get_ip_info_arrives_as_the_host_writes_it() {
     let message = Rig::delivered(ip());
@@ -492,6 +510,7 @@ fn addresses_come_back_as_the_host_reads_them() {
     assert_eq!(violations, [""; 0]);
 }
 
+// contract K35
 #[test]
 fn guid_of_set_ip_info_becomes_the_interface_or_stays() {
     let known = "{0a1b2c3d-0000-1111-2222-333344445555}";
@@ -532,6 +551,7 @@ fn verbatim_message_arrives_untouched() {
     assert_eq!(message.bytes(), bytes);
 }
 
+// contract K9
 #[test]
 fn closing_unregisters() {
     let mut rig = Rig::registered();
@@ -558,6 +578,7 @@ fn request_of_a_dead_daemon_fails_in_time_and_the_next_one_is_served() {
     assert_eq!(rig.device.violations(), [""; 0]);
 }
 
+// contract K10
 #[test]
 fn detach_names_the_opener_and_fails_everything() {
     let mut rig = Rig::registered();

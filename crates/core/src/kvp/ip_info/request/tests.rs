@@ -46,6 +46,7 @@ fn both_families_with_all_lists() {
     assert_eq!(found.gateway(false), "fe80::1".parse().ok());
 }
 
+// contract K37
 #[test]
 fn with_dhcp_the_lists_are_not_looked_at() {
     for family in 0..=3 {
@@ -263,6 +264,7 @@ fn hostile_and_odd_requests_are_refused_with_one_line_that_names_the_item() {
 }
 
 /// Odd, but what hosts send or administrators use.
+// contract K36, K39
 #[test]
 fn unusual_requests_that_are_good() {
     let rows: &[Row] = &[

@@ -16,6 +16,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
+// contract K26, K27
 #[test]
 fn directory_and_files_are_made_with_their_parents_and_modes() {
     let scratch = tempfile::tempdir().unwrap();
@@ -31,6 +32,7 @@ fn directory_and_files_are_made_with_their_parents_and_modes() {
     assert_eq!((mode(&dir), mode(&path(&dir, 3))), (0o700, 0o600));
 }
 
+// contract K24
 #[test]
 fn the_inode_stays_the_same_whatever_is_changed() {
     let scratch = tempfile::tempdir().unwrap();
@@ -57,6 +59,7 @@ fn records_survive_a_restart() {
     assert_eq!(items(&mut open(PoolFiles::new(scratch.path()))), pairs(&[("größe", "日本 😀")]));
 }
 
+// contract K24
 #[test]
 fn changes_of_another_program_are_seen_and_ours_is_not_confused_by_them() {
     let scratch = tempfile::tempdir().unwrap();
