@@ -9,6 +9,7 @@ pub mod kvp;
 pub mod net;
 pub mod plan;
 pub mod rc;
+pub mod report;
 pub mod runtime;
 pub mod sys;
 pub mod vf;

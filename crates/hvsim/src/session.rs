@@ -294,7 +294,7 @@ fn make_guest(dir: &Path, network: &NetworkSetup) -> Guest {
 fn config(scratch: &Scratch, setup: &Setup, device: &Path) -> String {
     format!(
         "[log]\nsockets = [{}]\n{}[kvp]\ndevice = {}\npool-dir = {}\ngetent = {}\nrc-conf = {}\nip-injection-dir = {}\n\
-         {}\n",
+         control-socket = {}\n{}\n",
         scratch.quoted("log"),
         network_settings(&scratch.path("guest").display().to_string()),
         quoted(device),
@@ -302,6 +302,7 @@ fn config(scratch: &Scratch, setup: &Setup, device: &Path) -> String {
         scratch.quoted("getent"),
         scratch.quoted("guest/etc/rc.conf"),
         scratch.quoted("var/hyperv/injection"),
+        scratch.quoted("hv_kvp_daemon.sock"),
         setup.kvp_settings.replace("{dir}", &scratch.0.display().to_string()),
     )
 }

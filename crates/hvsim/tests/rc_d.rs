@@ -54,10 +54,12 @@ impl Service {
             format!("suspend-device = {:?}\n", service.machine.device_dir().join("ufssuspend"))
         };
         let text = format!(
-            "[log]\nsockets = [{:?}]\n[facts]\ndir = {:?}\n[{key}]\ndevice = {:?}\n{more}",
+            "[log]\nsockets = [{:?}]\n[facts]\ndir = {:?}\n[{key}]\ndevice = {:?}\n\
+             control-socket = {:?}\n{more}",
             service.path("log"),
             service.machine.facts_dir(),
             service.device,
+            service.path("control.sock"),
         );
         service.machine.write_config(&text);
         service.set("YES", "");

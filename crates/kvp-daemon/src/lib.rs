@@ -1,7 +1,9 @@
 //! The key-value exchange daemon: a thin driver around the engines of `hv_core`.
 
+mod books;
 mod guest;
 mod injection;
+mod linux_path;
 pub mod port;
 pub mod serve;
 pub mod service;

@@ -6,6 +6,7 @@ use hv_core::kvp::exchange::Exchange;
 use hv_core::kvp::pool::storage::Storage;
 use hv_core::runtime::log as logging;
 use hv_core::runtime::wait::wait;
+use hv_core::sys::clock;
 use hv_core::sys::signals::Signals;
 
 use crate::port::KvpPort;
@@ -47,9 +48,11 @@ pub fn serve<S: Storage>(
     loop {
         let deadline = service.deadline().into_iter().chain(logging::retry_at()).min();
         let mut descriptors = vec![port.descriptor()];
+        descriptors.extend(service.control_descriptor());
         descriptors.extend(service.descriptors());
         let wakeup = wait(signals, &descriptors, deadline).map_err(ServeError::Wait)?;
         let device = wakeup.ready.first().copied().unwrap_or_default();
+        let control = wakeup.ready.get(1).filter(|_| service.control_descriptor().is_some());
         // Signals are seen only here, between two requests: an answer in hand is always finished.
         if wakeup.signals.terminate {
             return Ok(End::Terminated);
@@ -60,6 +63,9 @@ pub fn serve<S: Storage>(
         if device.readable {
             answer_one(port, &mut exchange, service)?;
             service.at_leisure();
+        }
+        if control.is_some_and(|control| control.readable) {
+            service.report();
         }
         service.advance();
         logging::retry();
@@ -82,10 +88,13 @@ fn answer_one<S: Storage>(
             Err(error) => return Err(ServeError::Device("read from", error)),
         }
     };
+    let begun = clock::monotonic();
     let action = exchange.begin(size);
     let outcome = service.perform(&action);
     let Some(answer) = exchange.finish(&outcome) else { return Ok(()) };
-    match port.write_answer(answer) {
+    let written = port.write_answer(answer);
+    service.answered(&action, begun);
+    match written {
         Ok(()) => Ok(()),
         // An answer to an operation that the kernel does not know is refused after the host has got it.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {

@@ -1,6 +1,7 @@
 //! Performing what the engine asks for.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use hv_core::abi::kvp::Code;
@@ -9,11 +10,13 @@ use hv_core::kvp::pool::files::PoolFiles;
 use hv_core::kvp::pool::storage::Storage;
 use hv_core::kvp::pool::{Limits, PoolError, Pools, Record};
 use hv_core::kvp::{KvpKey, KvpValue, PoolId};
+use hv_core::report::Identity;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
 use hv_core::runtime::rate_limit::{RateLimit, Verdict};
 use hv_core::sys::clock;
 
+use crate::books::Books;
 use crate::guest::Guest;
 use crate::injection::Injector;
 
@@ -33,6 +36,7 @@ pub struct Service<S = PoolFiles> {
     injector: Injector,
     settle_at: Option<Duration>,
     warnings: RateLimit,
+    books: Books,
 }
 
 impl Service {
@@ -54,7 +58,8 @@ impl<S: Storage> Service<S> {
         let injector = Injector::new(config);
         let recover_at = clock::monotonic().saturating_add(RECOVER_AGAIN_AFTER);
         let settle_at = (!pools.is_recovered()).then_some(recover_at);
-        Self { pools, guest, injector, settle_at, warnings: RateLimit::new(WARNINGS, WARNINGS_PER) }
+        let warnings = RateLimit::new(WARNINGS, WARNINGS_PER);
+        Self { pools, guest, injector, settle_at, warnings, books: Books::default() }
     }
 
     /// Takes over a configuration that was read again. Device and pool directory stay.
@@ -86,8 +91,34 @@ impl<S: Storage> Service<S> {
         };
         if let Outcome::Failed(code) = &outcome {
             log::debug!("answer code={code}");
+            self.books.failed();
         }
         outcome
+    }
+
+    /// The answer to an action that was begun at this monotonic time is written.
+    pub(crate) fn answered(&mut self, action: &Action, begun: Duration) {
+        self.books.answered(action, begun);
+    }
+
+    /// Makes the socket on which the daemon reports. Without it everything else works.
+    pub(crate) fn open_control(&mut self, path: &Path, identity: Identity) {
+        self.books.open(path, identity);
+    }
+
+    /// Removes it.
+    pub(crate) fn close_control(&mut self) {
+        self.books.close();
+    }
+
+    /// What is readable while somebody waits for a report.
+    pub(crate) fn control_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.books.descriptor()
+    }
+
+    /// Gives one who waits a report.
+    pub(crate) fn report(&self) {
+        self.books.report();
     }
 
     fn get(&mut self, pool: PoolId, key: &KvpKey) -> Outcome {
@@ -160,6 +191,7 @@ impl<S: Storage> Service<S> {
     }
 
     fn warn(&mut self, text: &str) {
+        self.books.note(text);
         match self.warnings.check(clock::monotonic()) {
             Verdict::Log { suppressed: 0 } => log::warn!("{text}"),
             Verdict::Log { suppressed } => log::warn!("{text} unlogged={suppressed}"),
@@ -201,6 +233,7 @@ impl<S: Storage> Service<S> {
     pub(crate) fn finish(&mut self) {
         self.settle();
         self.injector.finish();
+        self.close_control();
     }
 
     /// Brings the pool files up to date. What cannot be done now is safe in the journal and done later.

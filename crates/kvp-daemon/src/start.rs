@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use hv_core::abi::kvp::Message;
+use hv_core::report;
 use hv_core::runtime::VERSION;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::daemon::Starting;
@@ -13,6 +14,7 @@ use hv_core::runtime::start::{Identity, give_up};
 use hv_core::sys::signals::Signals;
 
 use crate::injection;
+use crate::linux_path;
 use crate::port::{DeviceFile, KvpPort};
 use crate::serve::{End, serve};
 use crate::service::Service;
@@ -75,9 +77,13 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
         Err(error) => return DAEMON.fail_to_start(&error, Exit::Unavailable),
     };
     let mut service = Service::open(config);
+    // Before the first request: whoever sees that the daemon serves finds its socket.
+    service.open_control(&config.kvp.control_socket, identity(options, config));
     if let Err(error) = port.register(&Message::registration(VERSION)) {
+        service.close_control();
         return DAEMON.fail_to_start(&error, Exit::Unavailable);
     }
+    keep_linux_path(config);
     if let Err(exit) = DAEMON.ready(starting) {
         return exit;
     }
@@ -86,6 +92,23 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
     let exit = serve_until_end(options, config, &mut port, &mut service, signals);
     service.finish();
     exit
+}
+
+/// Who the daemon is in its reports.
+fn identity(options: &Options, config: &Config) -> report::Identity {
+    report::Identity {
+        program: DAEMON.name,
+        config: options.config.as_ref().map(|path| path.display().to_string()),
+        device: config.kvp.device.display().to_string(),
+        started: report::Moment::now(),
+    }
+}
+
+fn keep_linux_path(config: &Config) {
+    let Some(link) = &config.kvp.linux_path else { return };
+    if let Err(error) = linux_path::keep(link, &config.kvp.pool_dir) {
+        log::warn!("cannot make the link {}: {error}", link.display());
+    }
 }
 
 fn serve_until_end(
@@ -113,5 +136,6 @@ fn reload(options: &Options, started_with: &Config, service: &mut Service) {
         log::warn!("a new kvp.device or kvp.pool-dir takes effect at the next start");
     }
     service.reconfigure(&config);
+    keep_linux_path(&config);
     log::info!("configuration read again");
 }

@@ -1,6 +1,7 @@
 //! The live backup daemon: a thin driver around the freezer of `hv_core`.
 
 mod check;
+mod history;
 mod hook_dir;
 pub mod port;
 mod programs;

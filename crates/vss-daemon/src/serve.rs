@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hv_core::abi::vss::{Answer, Request};
+use hv_core::report::{self, Ledger, Moment};
 use hv_core::runtime::config::Config;
+use hv_core::runtime::control::ControlSocket;
 use hv_core::runtime::exec::Running;
 use hv_core::runtime::log as logging;
 use hv_core::runtime::wait::wait;
@@ -17,6 +19,7 @@ use hv_core::sys::system_facts::FactsSource;
 use hv_core::vss::mounts::Mount;
 use hv_core::vss::{Action, Event, Freezer, HeldOpen, Leaving, Rules, Suspended, Task};
 
+use crate::history;
 use crate::hook_dir;
 use crate::port::{SuspendPort, Suspender, VssPort};
 use crate::programs::{self, Paths};
@@ -50,6 +53,9 @@ pub struct Driver<P, S: SuspendPort> {
     paths: Paths,
     held_open: Vec<HeldOpen>,
     running: Option<(Task, Running)>,
+    ledger: Ledger,
+    history: PathBuf,
+    control: Option<ControlSocket>,
     device_gone: bool,
     reload: bool,
     end: Option<End>,
@@ -84,6 +90,14 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
             paths: Paths::new(&config.vss),
             held_open,
             running: None,
+            ledger: Ledger::new(report::Identity {
+                program: "hv_vss_daemon",
+                config: None,
+                device: config.vss.device.display().to_string(),
+                started: Moment::now(),
+            }),
+            history: PathBuf::new(),
+            control: None,
             device_gone: false,
             reload: false,
             end: None,
@@ -98,6 +112,7 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         self.facts = facts_source(config);
         self.hook_dir.clone_from(&config.vss.hook_dir);
         self.paths = Paths::new(&config.vss);
+        self.history.clone_from(&config.vss.history);
         let (policy, limits) = (config.vss.policy(), config.vss.limits());
         self.freezer.set_rules(Rules { policy, limits, held_open: self.held_open.clone() });
     }
@@ -131,8 +146,13 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         let deadlines = [self.freezer.deadline(), program.map(Running::deadline), logging::retry_at()];
         // A device that hung up would be ready for ever.
         let device = (!self.device_gone).then(|| self.port.descriptor());
-        let descriptors: Vec<_> =
-            device.into_iter().chain(program.into_iter().flat_map(Running::descriptors)).collect();
+        let control = self.control.as_ref().map(ControlSocket::descriptor);
+        let at = usize::from(device.is_some());
+        let descriptors: Vec<_> = device
+            .into_iter()
+            .chain(control)
+            .chain(program.into_iter().flat_map(Running::descriptors))
+            .collect();
         let wakeup = wait(signals, &descriptors, deadlines.into_iter().flatten().min()).map_err(WaitError)?;
         let device = wakeup.ready.first().copied().filter(|_| !self.device_gone).unwrap_or_default();
         self.reload |= wakeup.signals.reload;
@@ -152,6 +172,11 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
             self.feed(Event::Ended(ended));
         }
         self.feed(Event::Tick);
+        if let Some(control) =
+            self.control.as_ref().filter(|_| wakeup.ready.get(at).is_some_and(|r| r.readable))
+        {
+            control.answer(|| report::text(&self.ledger.report(Moment::now())));
+        }
         logging::retry();
         Ok(())
     }
@@ -174,11 +199,48 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
 
     /// Lets the freezer handle an event, and does what it says.
     fn feed(&mut self, event: Event) {
-        let mut actions = VecDeque::from(self.freezer.handle(event, clock::monotonic()));
+        let mut actions = VecDeque::from(self.handle(event));
         while let Some(action) = actions.pop_front() {
+            self.ledger.action(&action, Moment::now());
             if let Some(event) = self.perform(action) {
-                actions.extend(self.freezer.handle(event, clock::monotonic()));
+                actions.extend(self.handle(event));
             }
+        }
+        if self.freezer.is_idle() {
+            self.ledger.idle(Moment::now());
+            self.write_history();
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Action> {
+        self.ledger.event(&event, Moment::now());
+        self.freezer.handle(event, clock::monotonic())
+    }
+
+    /// Writes down the backups that are over. Nothing is frozen now, and no freeze is being prepared.
+    fn write_history(&mut self) {
+        while let Some(backup) = self.ledger.take_finished() {
+            if let Err(error) = history::append(&self.history, &backup) {
+                log::warn!("cannot write {}: {error}", self.history.display());
+            }
+        }
+    }
+
+    /// Makes the socket on which the daemon reports. Without it everything else works.
+    pub fn open_control(&mut self, path: &Path, config_file: Option<&Path>) {
+        self.ledger.named(config_file.map(|path| path.display().to_string()));
+        match ControlSocket::bind(path) {
+            Ok(socket) => self.control = Some(socket),
+            Err(error) => log::warn!("no reports for hvctl(8): cannot make {}: {error}", path.display()),
+        }
+    }
+
+    /// Ends the work: thaws the guest, and then removes the socket, which would sleep on a frozen file system.
+    pub fn end(mut self) {
+        let control = self.control.take();
+        drop(self);
+        if let Some(control) = control {
+            control.remove();
         }
     }
 

@@ -88,10 +88,13 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
         return exit;
     }
     let mut driver = Driver::new(config, device, SuspendPath(config.vss.suspend_device.clone()));
+    driver.open_control(&config.vss.control_socket, options.config.as_deref());
     prepare_memory();
     log::info!("started version={VERSION} device={}", config.vss.device.display());
     driver.refusals().iter().for_each(|reason| log::warn!("no backup can be made: {reason}"));
-    serve_until_end(options, config, &mut driver, signals)
+    let exit = serve_until_end(options, config, &mut driver, signals);
+    driver.end();
+    exit
 }
 
 /// A frozen guest gives no page back that it took.

@@ -2,6 +2,7 @@
 //! the running of external programs.
 
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod device;
 pub mod exec;

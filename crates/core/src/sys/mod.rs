@@ -9,6 +9,7 @@
 pub mod clock;
 #[cfg(target_os = "freebsd")]
 pub mod cuse;
+pub mod descriptor;
 pub mod file_lock;
 pub mod file_watch;
 pub mod freebsd_abi;

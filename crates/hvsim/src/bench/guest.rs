@@ -47,9 +47,10 @@ pub(super) fn prepare(machine: &Machine, records: usize) -> io::Result<()> {
     fs::write(facts.join("routes"), ROUTES)?;
     let path = |path: &Path| toml_string(path);
     machine.write_config(&format!(
-        "[kvp]\ndevice = {}\npool-dir = {}\n[facts]\ndir = {}\n",
+        "[kvp]\ndevice = {}\npool-dir = {}\ncontrol-socket = {}\n[facts]\ndir = {}\n",
         path(&machine.kvp_device()),
         path(&pools),
+        path(&machine.path("hv_kvp_daemon.sock")),
         path(&facts)
     ));
     Ok(())

@@ -345,7 +345,7 @@ fn config(scratch: &Scratch, setup: &Setup, devices: &Path) -> String {
     let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = {}", here("facts")) };
     format!(
         "[log]\nsockets = [{}]\n[facts]\n{facts}\n[vss]\ndevice = {}\nsuspend-device = {}\nhook-dir = {}\n\
-         zpool = {}\nsync = {}\nfsync = {}\n{}\n{}\n",
+         zpool = {}\nsync = {}\nfsync = {}\ncontrol-socket = {}\nhistory = {}\n{}\n{}\n",
         here("log"),
         quoted(&devices.join(Side::FileSystem.node())),
         quoted(&devices.join("ufssuspend")),
@@ -353,6 +353,8 @@ fn config(scratch: &Scratch, setup: &Setup, devices: &Path) -> String {
         here("bin/zpool"),
         here("bin/sync"),
         here("bin/fsync"),
+        here("hv_vss_daemon.sock"),
+        here("backups"),
         setup.settings,
         setup.sections,
     )

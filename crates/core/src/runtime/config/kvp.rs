@@ -35,6 +35,35 @@ pub struct Kvp {
     pub ip_injection_dir: PathBuf,
     /// The file of rc.conf(5) that the addresses are written to.
     pub rc_conf: PathBuf,
+    /// The socket on which the daemon reports to hvctl(8).
+    pub control_socket: PathBuf,
+    /// The symbolic link to [`Self::pool_dir`] for programs that know the path of Linux only; `false` in the file for
+    /// none, `true` for [`LINUX_PATH`].
+    #[serde(deserialize_with = "linux_path")]
+    pub linux_path: Option<PathBuf>,
+}
+
+/// Where programs of Linux guests have the pools.
+pub const LINUX_PATH: &str = "/var/lib/hyperv";
+
+fn linux_path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    struct Switch;
+    impl serde::de::Visitor<'_> for Switch {
+        type Value = Option<PathBuf>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("true, false or an absolute path")
+        }
+
+        fn visit_bool<E>(self, wanted: bool) -> Result<Self::Value, E> {
+            Ok(wanted.then(|| LINUX_PATH.into()))
+        }
+
+        fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Self::Value, E> {
+            Ok(Some(path.into()))
+        }
+    }
+    deserializer.deserialize_any(Switch)
 }
 
 impl Default for Kvp {
@@ -50,6 +79,8 @@ impl Default for Kvp {
             ip_injection_apply: None,
             ip_injection_dir: "/var/db/hyperv/injection".into(),
             rc_conf: "/etc/rc.conf".into(),
+            control_socket: "/var/run/hv_kvp_daemon.sock".into(),
+            linux_path: None,
         }
     }
 }
@@ -70,6 +101,12 @@ impl Kvp {
         }
         if self.ip_injection_apply.as_ref().is_some_and(|path| !path.is_absolute()) {
             return Err(ConfigError::Value { key: "kvp.ip-injection-apply", expected: "an absolute path" });
+        }
+        if self.linux_path.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(ConfigError::Value {
+                key: "kvp.linux-path",
+                expected: "true, false or an absolute path",
+            });
         }
         validate_interfaces(&self.ip_injection_interfaces)
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use injection::IpInjection;
-pub use kvp::Kvp;
+pub use kvp::{Kvp, LINUX_PATH};
 pub use network::Network;
 pub use vf::Vf;
 pub use vss::{MountRule, Vss};
@@ -195,6 +195,7 @@ impl Config {
             ("kvp.getent", &kvp.getent),
             ("kvp.ip-injection-dir", &kvp.ip_injection_dir),
             ("kvp.rc-conf", &kvp.rc_conf),
+            ("kvp.control-socket", &kvp.control_socket),
             ("network.ifconfig", &network.ifconfig),
             ("network.route", &network.route),
             ("network.dhclient", &network.dhclient),
@@ -211,6 +212,8 @@ impl Config {
             ("vss.zpool", &vss.zpool),
             ("vss.sync", &vss.sync),
             ("vss.fsync", &vss.fsync),
+            ("vss.control-socket", &vss.control_socket),
+            ("vss.history", &vss.history),
         ];
         let sockets = self.log.sockets.iter().map(|path| ("log.sockets", path));
         let directories = self.facts.dhclient_pid_dirs.iter().map(|path| ("facts.dhclient-pid-dirs", path));
@@ -315,12 +318,17 @@ mod tests {
     fn the_policy_of_injection_is_checked() {
         let kvp = |text: &str| parse(&format!("[kvp]\n{text}\n")).map(|config| config.kvp);
         assert_eq!(kvp("ip-injection = \"runtime\"").unwrap().ip_injection, IpInjection::Runtime);
+        assert_eq!(kvp("linux-path = false").unwrap().linux_path, None);
+        assert_eq!(kvp("linux-path = true").unwrap().linux_path.as_deref(), Some(Path::new(LINUX_PATH)));
+        assert_eq!(kvp("linux-path = \"/x\"").unwrap().linux_path.as_deref(), Some(Path::new("/x")));
         assert!(kvp("ip-injection-interfaces = [\"hn0\", \"lagg7\"]").is_ok());
         assert!(kvp("ip-injection-apply = \"/usr/local/libexec/apply\"").is_ok());
         for (text, said) in [
             ("ip-injection = \"sometimes\"", "x.toml:2:16: unknown variant"),
             ("ip-injection-interfaces = [\"hn0\", \"em0\"]", "kvp.ip-injection-interfaces must be"),
             ("ip-injection-apply = \"apply\"", "kvp.ip-injection-apply must be"),
+            ("linux-path = \"lib\"", "kvp.linux-path must be"),
+            ("linux-path = 1", "x.toml:2:14: invalid type"),
         ] {
             let error = kvp(text).unwrap_err().to_string();
             assert!(error.starts_with(said), "{error}");

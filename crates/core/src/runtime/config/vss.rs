@@ -34,6 +34,10 @@ pub struct Vss {
     pub sync: PathBuf,
     /// fsync(1).
     pub fsync: PathBuf,
+    /// The socket on which the daemon reports to hvctl(8).
+    pub control_socket: PathBuf,
+    /// The file that the last backups are written down in.
+    pub history: PathBuf,
     /// Patterns of mount points that a backup ignores.
     pub exclude: Vec<Glob>,
     /// What is done with which mount, the first that applies; where none does, the defaults.
@@ -66,6 +70,8 @@ impl Default for Vss {
             zpool: "/sbin/zpool".into(),
             sync: "/bin/sync".into(),
             fsync: "/usr/bin/fsync".into(),
+            control_socket: "/var/run/hv_vss_daemon.sock".into(),
+            history: "/var/db/hyperv/backups".into(),
             exclude: Vec::new(),
             mounts: Vec::new(),
         }

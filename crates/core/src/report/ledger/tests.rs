@@ -1,0 +1,185 @@
+//! The books of whole backups: a real freezer is told, and the books listen.
+
+use log::Level;
+
+use super::*;
+use crate::abi::vss::{Operation, Request};
+use crate::vss::hooks::{Hook, Phase, Selection};
+use crate::vss::mounts::{FsId, Mount};
+use crate::vss::{Freezer, Rules};
+
+/// A freezer, its books, and a clock that goes on by a second with each event.
+struct Room {
+    freezer: Freezer,
+    ledger: Ledger,
+    now: u64,
+    hooks: Vec<Hook>,
+    /// How a program ends.
+    outcome: Outcome,
+    /// How the suspension of this mount point fails.
+    refuses: Option<&'static str>,
+}
+
+impl Room {
+    fn new() -> Self {
+        let identity = Identity {
+            program: "hv_vss_daemon",
+            config: None,
+            device: "/dev/hv_fsvss_dev".into(),
+            started: Moment::default(),
+        };
+        Self {
+            freezer: Freezer::new(Rules::default()),
+            ledger: Ledger::new(identity),
+            now: 100,
+            hooks: vec![Hook { name: "10-db".into(), path: "/d/10-db".into() }],
+            outcome: Outcome::Succeeded,
+            refuses: None,
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { monotonic: Duration::from_secs(self.now), unix: 1_000_000 + self.now }
+    }
+
+    /// In the order of the daemon's loop.
+    fn feed(&mut self, event: Event) {
+        let mut actions = VecDeque::from(self.handle(event));
+        while let Some(action) = actions.pop_front() {
+            self.ledger.action(&action, self.moment());
+            if let Some(event) = self.perform(action) {
+                actions.extend(self.handle(event));
+            }
+        }
+        if self.freezer.is_idle() {
+            self.ledger.idle(self.moment());
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Action> {
+        self.now += 1;
+        self.ledger.event(&event, self.moment());
+        self.freezer.handle(event, self.moment().monotonic)
+    }
+
+    fn perform(&self, action: Action) -> Option<Event> {
+        Some(match action {
+            Action::Survey(purpose) => Event::Surveyed(purpose, Ok(vec![mount("/", 1), mount("/data", 2)])),
+            Action::ListHooks => Event::Hooks(Selection { hooks: self.hooks.clone(), skipped: Vec::new() }),
+            Action::Run(..) => {
+                Event::Ended(Ended { outcome: self.outcome.clone(), output: vec!["said".into()] })
+            }
+            Action::Open(_) => Event::Opened(Ok(())),
+            Action::Suspend { mount, .. } => Event::Suspended(if self.refuses == Some(mount.on.as_str()) {
+                Suspended::Failed("busy".into())
+            } else {
+                Suspended::Done
+            }),
+            Action::Answer(_) => Event::Answered(Ok(())),
+            _ => return None,
+        })
+    }
+
+    fn ask(&mut self, operation: Operation, id: u64) {
+        self.feed(Event::Request { request: request(operation, id), age: Duration::ZERO });
+    }
+
+    fn report(&self) -> VssReport {
+        self.ledger.report(self.moment())
+    }
+}
+
+fn request(operation: Operation, id: u64) -> Request {
+    Request { operation, id }
+}
+
+fn mount(on: &str, number: i32) -> Mount {
+    Mount {
+        fs_type: "ufs".into(),
+        from: format!("/dev/da{number}"),
+        on: on.into(),
+        id: FsId([number, 7]),
+        read_only: false,
+        local: true,
+    }
+}
+
+#[test]
+fn a_good_backup_is_written_down_with_its_times() {
+    let mut room = Room::new();
+    room.ask(Operation::Check, 1);
+    room.ask(Operation::Freeze, 2);
+    let report = room.report();
+    assert_eq!(report.frozen.len(), 2);
+    assert!(report.frozen_since.is_some() && report.last_backup.is_none());
+    assert_eq!(room.ledger.take_finished(), None);
+    room.ask(Operation::Thaw, 3);
+    let report = room.report();
+    assert_eq!((report.frozen.len(), report.frozen_since), (0, None));
+    let backup = room.ledger.take_finished().unwrap();
+    assert_eq!(room.ledger.take_finished(), None);
+    assert_eq!(report.last_backup.as_ref(), Some(&backup));
+    assert_eq!((backup.verdict, &backup.reason), (Verdict::Good, &None));
+    assert!(backup.answered_in >= 1_000_000 && backup.frozen_for.unwrap() >= 1_000_000, "{backup:?}");
+    let mounts: Vec<&str> = backup.mounts.iter().map(|mount| mount.mount.as_str()).collect();
+    assert_eq!(mounts.len(), 2, "{mounts:?}");
+    assert!(backup.mounts.iter().all(|mount| mount.took == 1_000_000));
+    let hooks: Vec<_> = backup.hooks.iter().map(|hook| (hook.phase.as_str(), hook.took)).collect();
+    assert_eq!(hooks, [("freeze", 1_000_000), ("thaw", 1_000_000)]);
+    let counts: Vec<_> = report.requests.counts.iter().map(|(kind, n)| (kind.as_str(), *n)).collect();
+    assert_eq!(counts, [("check", 1), ("freeze", 1), ("thaw", 1)]);
+    assert_eq!(report.requests.slowest.unwrap().request, "freeze");
+    assert_eq!(report.requests.refused, 0);
+}
+
+#[test]
+fn a_freeze_that_fails_has_its_reason_however_often_it_is_asked_for() {
+    let mut room = Room::new();
+    room.refuses = Some("/data");
+    // More often than the log repeats it.
+    for id in 1..=12 {
+        room.ask(Operation::Freeze, id);
+        let report = room.report();
+        assert_eq!(report.frozen.len(), 0);
+        let backup = room.ledger.take_finished().unwrap();
+        assert_eq!(backup.verdict, Verdict::Failed);
+        let reason = backup.reason.unwrap();
+        assert!(reason.contains("/data") && reason.contains("busy"), "{id}: {reason}");
+        assert_eq!(report.requests.refused, id);
+        assert!(report.requests.last_refused.unwrap().reason.contains("busy"), "{id}");
+    }
+}
+
+#[test]
+fn a_backup_that_is_thawed_without_the_host_is_void() {
+    let mut room = Room::new();
+    room.ask(Operation::Freeze, 1);
+    // The host hears of a second one that it cannot be; the first one goes on.
+    room.ask(Operation::Freeze, 2);
+    assert_eq!((room.report().frozen.len(), room.report().requests.refused), (2, 1));
+    room.now += 1000;
+    room.feed(Event::Tick);
+    let backup = room.ledger.take_finished().unwrap();
+    assert_eq!(backup.verdict, Verdict::Void);
+    assert!(backup.reason.unwrap().contains("no thaw came in time"));
+    assert!(backup.frozen_for.unwrap() > 900_000_000);
+    assert_eq!(backup.hooks.last().unwrap().phase, Phase::Abort.as_str());
+}
+
+#[test]
+fn a_hook_that_fails_is_named() {
+    let mut room = Room::new();
+    room.outcome = Outcome::Failed("hook 10-db freeze ended with status 1".into());
+    room.ask(Operation::Freeze, 1);
+    let backup = room.ledger.take_finished().unwrap();
+    assert_eq!(backup.verdict, Verdict::Failed);
+    assert!(backup.hooks[0].failed.as_deref().unwrap().contains("status 1"), "{backup:?}");
+    assert!(backup.mounts.is_empty() && backup.frozen_for.is_none());
+}
+
+#[test]
+fn lines_that_are_no_reasons_change_nothing() {
+    let mut room = Room::new();
+    room.ledger.action(&Action::Log(Level::Warn, "something".into()), room.moment());
+    assert_eq!(room.report().requests, Requests::default());
+}
