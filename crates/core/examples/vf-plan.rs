@@ -6,13 +6,14 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use hv_core::hn::Adapter;
 use hv_core::net::InterfaceName;
 use hv_core::plan::Plan;
 use hv_core::plan::network::{NetworkPort, NetworkStep};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
+use hv_core::vf::load;
 use hv_core::vf::plan::{plan_down, plan_up};
-use hv_core::vf::{HnInterface, load};
 
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn run(hn: &str, vf: Option<&str>, only_print: bool) -> Result<(), Box<dyn Error>> {
-    let hn: HnInterface = hn.parse()?;
+    let hn: Adapter = hn.parse()?;
     let vf: Option<InterfaceName> = vf.map(str::parse).transpose()?;
     let config = Config::load(None)?;
     let source = load::network_source(&config);

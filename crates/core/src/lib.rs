@@ -4,6 +4,7 @@
 //! I/O and no clock; [`sys`] is the only place with `unsafe` and with code for one operating system.
 
 pub mod abi;
+pub mod hn;
 pub mod injection;
 pub mod kvp;
 pub mod net;

@@ -12,6 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hv_core::abi::kvp::Code;
+use hv_core::hn::Adapter;
+use hv_core::hn::lock::Lock;
 use hv_core::injection::apply::{Deadlines, InjectionPort, supply_name_servers};
 use hv_core::injection::file::{self, Content};
 use hv_core::injection::plan::{self, Files, Target, name_server_lines};
@@ -29,9 +31,7 @@ use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::{Program, Running};
 use hv_core::sys::clock;
 use hv_core::sys::network::NetworkSource;
-use hv_core::vf::HnInterface;
 use hv_core::vf::load::{load_facts, load_vf, network_source};
-use hv_core::vf::lock::Lock;
 use hv_core::vf::plan::{plan_down, plan_up};
 
 pub(crate) use error::InjectionError;
@@ -68,7 +68,7 @@ pub(crate) struct Injector {
     lease: Option<LeaseWatch>,
     leftovers: Vec<Leftovers>,
     /// Interfaces on which an earlier daemon was at work when it was killed.
-    unfinished: Vec<HnInterface>,
+    unfinished: Vec<Adapter>,
     /// What resolvconf(8) is to be told after a boot, by the interface that holds the addresses.
     supplies: Vec<(InterfaceName, Record)>,
     supplying: Option<Running>,
@@ -145,7 +145,7 @@ impl Injector {
     }
 
     /// An empty list allows all. The name of an hn allows its lagg too, and the other way round.
-    fn check_allowed(&self, asked: &InterfaceName, hn: &HnInterface) -> Result<(), InjectionError> {
+    fn check_allowed(&self, asked: &InterfaceName, hn: &Adapter) -> Result<(), InjectionError> {
         let list = &self.kvp.ip_injection_interfaces;
         let names = [hn.name().as_str(), hn.lagg().as_str()];
         if list.is_empty() || list.iter().any(|allowed| names.contains(&allowed.as_str())) {
@@ -172,19 +172,15 @@ impl Injector {
         let persist = self.kvp.ip_injection == IpInjection::Persist;
         let input = json::document(target, &injection.method, persist).into_bytes();
         log::info!("{}: {} configures it", target.hn, program.display());
-        let finished =
-            Program { input, ..Program::new(program, left) }.run().map_err(InjectionError::External)?;
-        if finished.status.success() {
-            return Ok(());
-        }
-        Err(InjectionError::Refused { program: program.to_owned(), message: finished.complaint_or_status() })
+        let program = Program { input, ..Program::new(program, left) };
+        program.succeed().map(drop).map_err(InjectionError::External)
     }
 
     /// The lock is marked until nothing is half-done any more, so that the next daemon, or hyperv_vfup, makes good what a
     /// killed one leaves.
     fn run_plan(
         &mut self,
-        hn: &HnInterface,
+        hn: &Adapter,
         target: &Target,
         injection: &Injection,
         facts: &plan::Facts,
@@ -254,7 +250,7 @@ impl Injector {
     }
 
     /// Steps of a failed injection that are still to be taken back, if there are any here or from an earlier one.
-    fn leave_behind(&mut self, hn: &HnInterface, steps: Vec<Step>, lock: &mut Lock) {
+    fn leave_behind(&mut self, hn: &Adapter, steps: Vec<Step>, lock: &mut Lock) {
         match self.leftovers.iter_mut().find(|leftovers| &leftovers.hn == hn) {
             Some(leftovers) => leftovers.put_in_front(steps),
             None if steps.is_empty() => finish(lock),
@@ -312,7 +308,7 @@ impl Injector {
 
     /// The steps that make an interface, or its lagg, what rc.conf(5) says. A lagg without its VF is taken apart; the next
     /// VF joins it again.
-    fn completion(&self, hn: &HnInterface) -> Result<Vec<Step>, String> {
+    fn completion(&self, hn: &Adapter) -> Result<Vec<Step>, String> {
         let mut network = self.network.clone();
         network.set_command_limit(FACTS);
         let text = |error: &dyn std::error::Error| error_chain(error);
@@ -412,17 +408,17 @@ fn finish(lock: &mut Lock) {
 }
 
 /// The interfaces whose lock is marked and free.
-fn unfinished(lock_dir: &Path) -> Vec<HnInterface> {
+fn unfinished(lock_dir: &Path) -> Vec<Adapter> {
     let entries = fs::read_dir(lock_dir).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let marked = |hn: &HnInterface| {
+    let marked = |hn: &Adapter| {
         Lock::take(lock_dir, hn, Duration::ZERO).and_then(|lock| lock.is_interrupted()).unwrap_or(false)
     };
     names.filter_map(|name| Lock::interface(&name)).filter(marked).collect()
 }
 
 /// The hn of a name of hn(4) or lagg(4).
-fn hn_of(name: &InterfaceName) -> Result<HnInterface, InjectionError> {
+fn hn_of(name: &InterfaceName) -> Result<Adapter, InjectionError> {
     let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
     format!("hn{unit}").parse().map_err(|_| InjectionError::NoTarget(plan::NoTarget::Missing(name.clone())))
 }

@@ -12,6 +12,7 @@ use hv_core::rc::{SHORTEST_VF_DELAY, load_vf_delay};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::daemon::{Detached, Starting, detach};
 use hv_core::runtime::error_chain;
+use hv_core::runtime::exec::ProgramError;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::start::Identity;
 use hv_core::vf::attach::Decision;
@@ -110,9 +111,9 @@ fn wait_in_foreground(options: &Options, config: Config) -> ExitCode {
 fn conclude(options: &Options, result: Result<(), WaitError>) -> ExitCode {
     match result {
         Ok(()) => Exit::Ok.into(),
-        Err(WaitError::Refused { code, message }) => {
-            report(options, &message);
-            ExitCode::from(code)
+        Err(WaitError::Program(error @ ProgramError::Failed { status, .. })) => {
+            report(options, &error.to_string());
+            ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
         }
         Err(error) => fail(options, &error),
     }

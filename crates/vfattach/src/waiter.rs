@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hv_core::net::InterfaceName;
 use hv_core::runtime::config::Config;
-use hv_core::runtime::exec::{ExecError, Program};
+use hv_core::runtime::exec::{Program, ProgramError};
 use hv_core::sys::clock;
 use hv_core::sys::file_lock::{holder, try_lock};
 use hv_core::sys::network::NetworkSource;
@@ -41,12 +41,9 @@ pub(crate) enum WaitError {
     /// The list of interfaces cannot be had.
     #[error("cannot read interfaces")]
     Interfaces(#[source] io::Error),
-    /// ifconfig(8) cannot be run.
+    /// ifconfig(8).
     #[error(transparent)]
-    Exec(ExecError),
-    /// ifconfig(8) failed.
-    #[error("{message}")]
-    Refused { code: u8, message: String },
+    Program(ProgramError),
 }
 
 /// A VF and how to bring it up.
@@ -102,18 +99,8 @@ impl Waiter {
     fn bring_up(&self) -> Result<(), WaitError> {
         let settings = &self.config.network;
         let program = Program::new(&settings.ifconfig, settings.command_limit());
-        let finished = program.arg(self.interface.as_str()).arg("up").run().map_err(WaitError::Exec)?;
-        if finished.status.success() {
-            log::info!("{}: brought up", self.interface);
-            return Ok(());
-        }
-        let code = finished.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-        let complaint = finished.complaint();
-        let message = if complaint.is_empty() {
-            format!("ifconfig failed with {}", finished.status)
-        } else {
-            complaint
-        };
-        Err(WaitError::Refused { code, message })
+        program.arg(self.interface.as_str()).arg("up").succeed().map_err(WaitError::Program)?;
+        log::info!("{}: brought up", self.interface);
+        Ok(())
     }
 }

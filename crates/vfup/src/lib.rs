@@ -6,6 +6,7 @@ mod replacement;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use hv_core::hn::lock::{Lock, LockError};
 use hv_core::plan::network::{ApplyError, NetworkPort, NetworkStep};
 use hv_core::plan::{Event, Failed, Plan};
 use hv_core::runtime::config::Config;
@@ -15,7 +16,6 @@ use hv_core::runtime::start::Identity;
 use hv_core::sys::network::NetworkSource;
 use hv_core::sys::signals::Signals;
 use hv_core::vf::load::{self, LoadError};
-use hv_core::vf::lock::{Lock, LockError};
 use hv_core::vf::plan::{PlanError, plan_down, plan_up, plan_without_vf};
 
 use options::{Command, Options};

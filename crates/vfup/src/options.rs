@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use hv_core::hn::Adapter;
 use hv_core::runtime::options::UsageError;
-use hv_core::vf::HnInterface;
 use lexopt::Arg;
 
 /// What the command line asks for.
@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// `-f FILE`: the configuration file.
     pub(crate) config: Option<PathBuf>,
     /// The interface.
-    pub(crate) hn: HnInterface,
+    pub(crate) hn: Adapter,
 }
 
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
@@ -50,7 +50,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         }
     }
     let Some(interface) = interface else { return Err(UsageError::new(&"no interface is named")) };
-    let hn = interface.to_string_lossy().parse::<HnInterface>().map_err(|error| UsageError::new(&error))?;
+    let hn = interface.to_string_lossy().parse::<Adapter>().map_err(|error| UsageError::new(&error))?;
     Ok(Command::Work(Options { down, print, verbose, config, hn }))
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use hv_core::vf::HnInterface;
+use hv_core::hn::Adapter;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
@@ -13,7 +13,7 @@ const CANNOT_EXECUTE: u8 = 126;
 
 /// `hyperv_vfup.hnN` in `directory`, if it is a file: as in base, one that cannot be executed is an error and not passed
 /// over, for its owner does not want the hand-over that he would get instead.
-pub(crate) fn find(directory: &Path, hn: &HnInterface) -> Option<PathBuf> {
+pub(crate) fn find(directory: &Path, hn: &Adapter) -> Option<PathBuf> {
     let path = directory.join(format!("hyperv_vfup.{hn}"));
     path.is_file().then_some(path)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hv_core::runtime::config::Vss;
 use hv_core::runtime::error_chain;
-use hv_core::runtime::exec::{ExecError, Finished, Program};
+use hv_core::runtime::exec::{Finished, Program, ProgramError};
 use hv_core::vss::{Ended, Outcome, Task};
 
 /// Where applications of ports live is not in the path that rc(8) gives.
@@ -52,10 +52,10 @@ impl Paths {
 }
 
 /// What the end of a task's program means.
-pub(crate) fn ended(task: &Task, result: Result<Finished, ExecError>) -> Ended {
+pub(crate) fn ended(task: &Task, result: Result<Finished, ProgramError>) -> Ended {
     match result {
         Ok(finished) => Ended { outcome: outcome(task, &finished), output: lines(&finished) },
-        Err(error @ ExecError::Start { .. }) => {
+        Err(error @ ProgramError::Start { .. }) => {
             Ended { outcome: Outcome::NotStarted(error_chain(&error)), output: Vec::new() }
         }
         Err(error) => Ended { outcome: Outcome::Failed(error_chain(&error)), output: Vec::new() },

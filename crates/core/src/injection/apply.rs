@@ -14,7 +14,7 @@ use crate::plan::network::{ApplyError as NetworkError, NetworkPort, NetworkStep}
 use crate::plan::{Event, Port};
 use crate::rc::load_rc_conf;
 use crate::runtime::config;
-use crate::runtime::exec::{ExecError, Program};
+use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
 use crate::vf::load::LoadError;
@@ -36,17 +36,9 @@ pub enum ApplyError {
     /// A change of the network.
     #[error(transparent)]
     Network(NetworkError),
-    /// resolvconf(8) could not be run or was late.
+    /// resolvconf(8).
     #[error(transparent)]
-    Exec(ExecError),
-    /// resolvconf(8) failed.
-    #[error("{program} failed: {message}")]
-    Refused {
-        /// Its path.
-        program: PathBuf,
-        /// What it said.
-        message: String,
-    },
+    Program(ProgramError),
     /// A file could not be read or replaced.
     #[error(transparent)]
     File(FileError),
@@ -165,11 +157,7 @@ pub fn drop_name_servers(settings: &config::Network, label: &ResolvLabel) -> Res
 }
 
 fn succeed(program: &Program) -> Result<(), ApplyError> {
-    let finished = program.run().map_err(ApplyError::Exec)?;
-    if finished.status.success() {
-        return Ok(());
-    }
-    Err(ApplyError::Refused { program: program.path.clone(), message: finished.complaint_or_status() })
+    program.succeed().map(drop).map_err(ApplyError::Program)
 }
 
 fn resolvconf(settings: &config::Network, arguments: &[&str], limit: Duration) -> Program {

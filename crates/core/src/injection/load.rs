@@ -7,7 +7,7 @@ use super::step::ResolvLabel;
 use crate::net::InterfaceName;
 use crate::plan::network::parse_ifconfig;
 use crate::runtime::config::Network;
-use crate::runtime::exec::Program;
+use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::network::NetworkSource;
 use crate::vf::load::LoadError;
 
@@ -22,12 +22,9 @@ pub fn load_facts(
     limit: Duration,
 ) -> Result<Facts, LoadError> {
     let limit = limit.min(settings.command_limit());
-    let finished = Program::new(&settings.ifconfig, limit).run().map_err(LoadError::Exec)?;
-    if !finished.status.success() {
-        let program = settings.ifconfig.clone();
-        return Err(LoadError::Refused { what: "interfaces", program, message: finished.complaint() });
-    }
-    let links = parse_ifconfig(&String::from_utf8_lossy(&finished.stdout));
+    let output = Program::new(&settings.ifconfig, limit).output();
+    let output = output.map_err(|source| LoadError::Program { what: "interfaces", source })?;
+    let links = parse_ifconfig(&String::from_utf8_lossy(&output));
     let network = source.snapshot().map_err(LoadError::Network)?;
     let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
     let names = [format!("hn{unit}"), format!("lagg{unit}")];
@@ -43,11 +40,13 @@ fn load_name_servers(
     labels: Vec<ResolvLabel>,
     limit: Duration,
 ) -> Result<Vec<(ResolvLabel, String)>, LoadError> {
-    let finished = Program::new(&settings.resolvconf, limit).arg("-l").run().map_err(LoadError::Exec)?;
-    let message = finished.complaint();
-    if !finished.status.success() && !message.is_empty() {
-        let program = settings.resolvconf.clone();
-        return Err(LoadError::Refused { what: "name servers", program, message });
+    let error = |source| LoadError::Program { what: "name servers", source };
+    let finished = Program::new(&settings.resolvconf, limit).arg("-l").run().map_err(error)?;
+    if !finished.status.success() && !finished.complaint().is_empty() {
+        return Err(error(finished.failure(&settings.resolvconf)));
+    }
+    if finished.truncated {
+        return Err(error(ProgramError::Truncated { path: settings.resolvconf.clone() }));
     }
     let sections = parse_sections(&String::from_utf8_lossy(&finished.stdout));
     let own = |label: &ResolvLabel| sections.iter().find(|(name, _)| name == label.as_str());

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::step::{Expectation, FileChange, ResolvLabel, Step};
+use crate::hn::Adapter;
 use crate::kvp::ip_info::request::{Method, StaticAddresses};
 use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
 use crate::plan::Plan;
 use crate::plan::network::{Ipv6Options, Link, NetworkStep};
-use crate::vf::HnInterface;
 
 /// All that a plan depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,14 +61,14 @@ pub fn target(name: &InterfaceName, facts: &Facts) -> Result<Target, NoTarget> {
         return Err(NoTarget::Missing(name.clone()));
     }
     let foreign = || NoTarget::Foreign(name.clone());
-    let hn: HnInterface = if name.is_lagg() {
+    let hn: Adapter = if name.is_lagg() {
         let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
         format!("hn{unit}").parse().map_err(|_| foreign())?
     } else {
         name.as_str().parse().map_err(|_| foreign())?
     };
     let ports = |link: &Link| link.lagg.as_ref().is_some_and(|lagg| lagg.ports.contains(hn.name()));
-    let own = facts.links.get(hn.lagg()).is_some_and(|link| link.description == hn.mark() && ports(link));
+    let own = facts.links.get(hn.lagg()).is_some_and(|link| link.lagg_of(&hn, None).is_some() && ports(link));
     match own {
         true => Ok(Target { hn: hn.name().clone(), lagg: Some(hn.lagg().clone()) }),
         false if name.is_lagg() => Err(foreign()),

@@ -44,10 +44,20 @@ pub enum NetworkStep {
         lagg: InterfaceName,
         /// Its ports.
         ports: Vec<InterfaceName>,
-        /// Its description, which tells later runs whose it is.
+        /// The administrator's description; empty for none.
         description: String,
         /// Its IPv6 flags.
         ipv6: Ipv6Options,
+    },
+    /// The lagg has the group by which it is known as hyperv_vfup's.
+    MarkLagg {
+        /// Its name.
+        lagg: InterfaceName,
+    },
+    /// The lagg does not have that group.
+    UnmarkLagg {
+        /// Its name.
+        lagg: InterfaceName,
     },
     /// The lagg does not exist; its ports stay.
     DestroyLagg {
@@ -166,6 +176,8 @@ impl fmt::Display for NetworkStep {
                 write!(f, "create {lagg} with failover over")?;
                 ports.iter().try_for_each(|port| write!(f, " {port}"))
             }
+            Self::MarkLagg { lagg } => write!(f, "adopt {lagg}"),
+            Self::UnmarkLagg { lagg } => write!(f, "adopt {lagg} no more"),
             Self::DestroyLagg { lagg } => write!(f, "destroy {lagg}"),
             Self::AddPort { lagg, port } => write!(f, "add port {port} to {lagg}"),
             Self::RemovePort { lagg, port } => write!(f, "remove port {port} from {lagg}"),

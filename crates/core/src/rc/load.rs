@@ -17,7 +17,7 @@ pub fn load_rc_conf(settings: &Network, interfaces: &[&InterfaceName]) -> Result
     for name in interfaces {
         program = program.arg(name.as_str()).arg(variable_stem(name));
     }
-    Ok(RcConf::parse(&run(program, "rc.conf")?))
+    Ok(RcConf::parse(&run(&program, "rc.conf")?))
 }
 
 /// What a file alone sets the variables to, whose names are identifiers.
@@ -31,7 +31,7 @@ pub fn load_variables<'a>(
 ) -> Result<RcConf, LoadError> {
     let mut program = shell(settings, FILE_SCRIPT).arg(file);
     program.arguments.extend(names.into_iter().map(Into::into));
-    Ok(RcConf::parse(&run(program, "the new rc.conf")?))
+    Ok(RcConf::parse(&run(&program, "the new rc.conf")?))
 }
 
 /// `hyperv_vf_delay` of rc.conf(5), in seconds.
@@ -40,17 +40,13 @@ pub fn load_variables<'a>(
 /// As [`load_rc_conf`].
 pub fn load_vf_delay(settings: &Network) -> Result<u32, LoadError> {
     let program = shell(settings, DELAY_SCRIPT).arg(&settings.rc_subr);
-    Ok(RcConf::parse(&run(program, "rc.conf")?).vf_delay())
+    Ok(RcConf::parse(&run(&program, "rc.conf")?).vf_delay())
 }
 
 fn shell(settings: &Network, script: &str) -> Program {
     Program::new(&settings.sh, settings.command_limit()).arg("-c").arg(script).arg("sh")
 }
 
-fn run(program: Program, what: &'static str) -> Result<Vec<u8>, LoadError> {
-    let finished = program.run().map_err(LoadError::Exec)?;
-    if finished.status.success() {
-        return Ok(finished.stdout);
-    }
-    Err(LoadError::Refused { what, program: program.path, message: finished.complaint_or_status() })
+fn run(program: &Program, what: &'static str) -> Result<Vec<u8>, LoadError> {
+    program.output().map_err(|source| LoadError::Program { what, source })
 }

@@ -1,7 +1,7 @@
 //! Running external programs: by absolute path, with an argument vector, a clean environment and a time limit.
 //!
 //! No shell is involved. A program runs in a process group of its own, and one that is late is killed with all its
-//! children.
+//! children. [`Program::run`] waits, [`Program::start`] lets a poll loop wait, [`Program::detach`] lets nobody wait.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -61,6 +62,8 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// The beginning of its standard error.
     pub stderr: Vec<u8>,
+    /// It wrote more to standard output than is kept, so what is kept must not be taken for the whole.
+    pub truncated: bool,
 }
 
 impl Finished {
@@ -68,9 +71,17 @@ impl Finished {
     /// what a message about its failure quotes.
     #[must_use]
     pub fn complaint(&self) -> String {
-        let text = String::from_utf8_lossy(&self.stderr);
-        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
-        line.trim().chars().filter(|c| !c.is_control()).take(200).collect()
+        first_line(&self.stderr)
+    }
+
+    /// What it failed with; route(8) explains itself on standard output.
+    #[must_use]
+    pub fn failure(&self, path: &Path) -> ProgramError {
+        let message = match self.complaint() {
+            complaint if complaint.is_empty() => first_line(&self.stdout),
+            complaint => complaint,
+        };
+        ProgramError::Failed { path: path.to_owned(), status: self.status, message }
     }
 
     /// The same, or of a program that failed without a word its exit status.
@@ -81,10 +92,17 @@ impl Finished {
     }
 }
 
+/// The first line that is not blank, control characters removed, at most 200 characters.
+fn first_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
+    line.trim().chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
 /// Why a program gave no result.
 #[derive(Debug, thiserror::Error)]
-pub enum ExecError {
-    /// It could not be started.
+pub enum ProgramError {
+    /// It could not be started, or its end could not be awaited.
     #[error("cannot run {path}")]
     Start {
         /// Its path.
@@ -100,14 +118,32 @@ pub enum ExecError {
         /// The time it had.
         limit: Duration,
     },
-    /// Its end could not be awaited.
-    #[error("cannot wait for {path}")]
-    Wait {
+    /// It failed.
+    #[error("{}", failure(path, *status, message))]
+    Failed {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// Its exit status.
+        status: ExitStatus,
+        /// The first line of what it said, at most 200 characters; empty where it said nothing.
+        message: String,
     },
+    /// It wrote more than [`OUTPUT_LIMIT`] bytes, so what was kept is not the whole.
+    #[error("{path} wrote more than {OUTPUT_LIMIT} bytes")]
+    Truncated {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// The programs of the base system begin what they say with their name.
+fn failure(path: &Path, status: ExitStatus, message: &str) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match message {
+        "" => format!("{name} failed with {status}"),
+        said if said.starts_with(&format!("{name}:")) => said.to_owned(),
+        said => format!("{name}: {said}"),
+    }
 }
 
 impl Program {
@@ -128,8 +164,9 @@ impl Program {
     /// Runs it and waits for its end, at most [`Self::limit`].
     ///
     /// # Errors
-    /// See [`ExecError`]; a program that ran and failed is no error here but a [`Finished`] with its status.
-    pub fn run(&self) -> Result<Finished, ExecError> {
+    /// [`ProgramError::Start`] and [`ProgramError::TimedOut`]; a program that ran and failed is no error here but a
+    /// [`Finished`] with its status.
+    pub fn run(&self) -> Result<Finished, ProgramError> {
         let mut running = self.start()?;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -141,13 +178,57 @@ impl Program {
         }
     }
 
+    /// Runs it and waits for its end; it must succeed.
+    ///
+    /// # Errors
+    /// See [`ProgramError`], but output that was cut is none.
+    pub fn succeed(&self) -> Result<Finished, ProgramError> {
+        let finished = self.run()?;
+        if finished.status.success() { Ok(finished) } else { Err(finished.failure(&self.path)) }
+    }
+
+    /// Runs it for what it prints: it must succeed and print no more than [`OUTPUT_LIMIT`].
+    ///
+    /// # Errors
+    /// See [`ProgramError`].
+    pub fn output(&self) -> Result<Vec<u8>, ProgramError> {
+        let finished = self.succeed()?;
+        let path = || self.path.clone();
+        if finished.truncated { Err(ProgramError::Truncated { path: path() }) } else { Ok(finished.stdout) }
+    }
+
+    /// Starts it and lets nobody wait for it: its output goes nowhere, it has no time limit and gets no input. [`reap`]
+    /// collects it when it has ended.
+    ///
+    /// # Errors
+    /// [`ProgramError::Start`].
+    pub fn detach(&self) -> Result<(), ProgramError> {
+        reap();
+        let child = self.spawn([Stdio::null(), Stdio::null(), Stdio::null()])?;
+        leave_behind(child);
+        Ok(())
+    }
+
     /// Starts it. The caller polls [`Running::descriptors`] and calls [`Running::advance`] when one is ready, SIGCHLD
     /// came or [`Running::deadline`] has passed.
     ///
     /// # Errors
-    /// [`ExecError::Start`].
-    pub fn start(&self) -> Result<Running, ExecError> {
-        let start_error = |source| ExecError::Start { path: self.path.clone(), source };
+    /// [`ProgramError::Start`].
+    pub fn start(&self) -> Result<Running, ProgramError> {
+        reap();
+        let stdin = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        let mut child = self.spawn([stdin, Stdio::piped(), Stdio::piped()])?;
+        let mut input = child.stdin.take().map(|pipe| Input::new(pipe.into(), self.input.clone()));
+        feed(&mut input);
+        let stdout = child.stdout.take().map(|pipe| Stream::new(pipe.into()));
+        let stderr = child.stderr.take().map(|pipe| Stream::new(pipe.into()));
+        let deadline = clock::monotonic().saturating_add(self.limit);
+        let id = child.id();
+        Ok(Running { program: self.clone(), id, child: Some(child), input, stdout, stderr, deadline })
+    }
+
+    fn spawn(&self, [stdin, stdout, stderr]: [Stdio; 3]) -> Result<Child, ProgramError> {
+        let start_error = |source| ProgramError::Start { path: self.path.clone(), source };
         if !self.path.is_absolute() {
             return Err(start_error(io::Error::new(io::ErrorKind::InvalidInput, "its path is not absolute")));
         }
@@ -158,18 +239,26 @@ impl Program {
             .envs(ENVIRONMENT)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
-            .stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(stderr)
             .process_group(0);
-        let mut child = spawn(with_default_signals(&mut command)).map_err(start_error)?;
-        let mut input = child.stdin.take().map(|pipe| Input::new(pipe.into(), self.input.clone()));
-        feed(&mut input);
-        let stdout = child.stdout.take().map(|pipe| Stream::new(pipe.into()));
-        let stderr = child.stderr.take().map(|pipe| Stream::new(pipe.into()));
-        let deadline = clock::monotonic().saturating_add(self.limit);
-        Ok(Running { program: self.clone(), child, input, stdout, stderr, deadline, reaped: false })
+        spawn(with_default_signals(&mut command)).map_err(start_error)
     }
+}
+
+/// Children for whose end nobody waits: detached ones, and killed ones that the kernel did not let die in time.
+static LEFT_BEHIND: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+fn leave_behind(child: Child) {
+    LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+}
+
+/// Collects those that nobody waits for and that have ended, so that no zombie stays. Cheap; every start of a program
+/// does it, and a daemon on SIGCHLD.
+pub fn reap() {
+    let mut children = LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
+    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }
 
 /// A file that is just being written, or that a child of its writer still has open, is busy for a moment only.
@@ -190,19 +279,20 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
 #[derive(Debug)]
 pub struct Running {
     program: Program,
-    child: Child,
+    id: u32,
+    /// `None`: its end has been seen, or is left to [`reap`].
+    child: Option<Child>,
     input: Option<Input>,
     stdout: Option<Stream>,
     stderr: Option<Stream>,
     deadline: Duration,
-    reaped: bool,
 }
 
 impl Running {
     /// Its process id, which is also its process group.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.id
     }
 
     /// When its time is up, by the monotonic clock.
@@ -218,43 +308,45 @@ impl Running {
 
     /// Reads what is there, at most [`OUTPUT_LIMIT`] of each stream, and looks whether the program ended or its time is
     /// up. Never blocks; what is left to read keeps its descriptor ready.
-    pub fn advance(&mut self) -> Option<Result<Finished, ExecError>> {
+    pub fn advance(&mut self) -> Option<Result<Finished, ProgramError>> {
         // Its end is looked at before its output, so that nothing written before the end is missed. A child that it
         // left behind may hold the pipes open for ever and is not waited for.
-        let ended = self.child.try_wait();
+        let ended = self.child.as_mut().map_or(Ok(None), Child::try_wait);
         feed(&mut self.input);
         [&mut self.stdout, &mut self.stderr].into_iter().flatten().for_each(Stream::read_available);
         match ended {
             Ok(Some(status)) => {
-                self.reaped = true;
+                self.child = None;
+                let truncated = self.stdout.as_ref().is_some_and(|stream| stream.truncated);
                 let take = |stream: &mut Option<Stream>| stream.take().map(|s| s.text).unwrap_or_default();
-                Some(Ok(Finished { status, stdout: take(&mut self.stdout), stderr: take(&mut self.stderr) }))
+                let (stdout, stderr) = (take(&mut self.stdout), take(&mut self.stderr));
+                Some(Ok(Finished { status, stdout, stderr, truncated }))
             }
             Ok(None) if clock::monotonic() >= self.deadline => {
                 self.kill();
                 let Program { path, limit, .. } = &self.program;
-                Some(Err(ExecError::TimedOut { path: path.clone(), limit: *limit }))
+                Some(Err(ProgramError::TimedOut { path: path.clone(), limit: *limit }))
             }
             Ok(None) => None,
-            Err(source) => Some(Err(ExecError::Wait { path: self.program.path.clone(), source })),
+            Err(source) => Some(Err(ProgramError::Start { path: self.program.path.clone(), source })),
         }
     }
 
     /// Kills the whole process group and collects the program. One that the kernel does not let die yet, because it sleeps
     /// uninterruptibly (a hung disk or pool), is waited for only a moment and then left behind.
     pub fn kill(&mut self) {
-        if self.reaped {
-            return;
-        }
-        if let Ok(id) = i32::try_from(self.child.id()) {
+        let Some(mut child) = self.child.take() else { return };
+        if let Ok(id) = i32::try_from(self.id) {
             // It can have ended in this very moment.
             let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
         }
         let until = clock::monotonic() + LAST_WAIT;
-        while matches!(self.child.try_wait(), Ok(None)) && clock::monotonic() < until {
+        while matches!(child.try_wait(), Ok(None)) {
+            if clock::monotonic() >= until {
+                return leave_behind(child);
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.reaped = true;
     }
 
     /// Sleeps until there is output, at most `longest`.
@@ -312,13 +404,15 @@ struct Stream {
     file: File,
     text: Vec<u8>,
     ended: bool,
+    /// More came than is kept.
+    truncated: bool,
 }
 
 impl Stream {
     fn new(pipe: OwnedFd) -> Self {
         // Where this fails the pipe blocks, and poll(2) still guards each read.
         let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-        Self { file: File::from(pipe), text: Vec::new(), ended: false }
+        Self { file: File::from(pipe), text: Vec::new(), ended: false, truncated: false }
     }
 
     /// Reads at most [`OUTPUT_LIMIT`], so that a program that writes as fast as this reads cannot hold its caller.
@@ -334,6 +428,7 @@ impl Stream {
                     budget -= count;
                     let room = OUTPUT_LIMIT.saturating_sub(self.text.len());
                     self.text.extend_from_slice(&chunk[..count.min(room)]);
+                    self.truncated |= count > room;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -405,7 +500,7 @@ mod tests {
     #[test]
     fn a_late_program_is_killed_with_its_children() {
         let error = shell("sleep 1000 & wait", Duration::from_millis(50)).run().unwrap_err();
-        assert!(matches!(error, ExecError::TimedOut { .. }), "{error}");
+        assert!(matches!(error, ProgramError::TimedOut { .. }), "{error}");
         let mut running = shell("sleep 1000 & echo started; wait", LONG).start().unwrap();
         while running.stdout.as_ref().unwrap().text.is_empty() {
             assert!(running.advance().is_none());
@@ -426,7 +521,7 @@ mod tests {
     fn input_that_is_not_read_does_not_hold_the_caller_and_a_reader_gets_all() {
         let mut program = shell("exec sleep 1000", Duration::from_millis(200));
         program.input = vec![b'x'; 1 << 20];
-        assert!(matches!(program.run(), Err(ExecError::TimedOut { .. })));
+        assert!(matches!(program.run(), Err(ProgramError::TimedOut { .. })));
         let mut program = shell("exec wc -c", LONG);
         program.input = vec![b'x'; 1 << 20];
         let finished = program.run().unwrap();
@@ -443,7 +538,39 @@ mod tests {
     #[test]
     fn output_beyond_the_limit_is_dropped() {
         let finished = shell("dd if=/dev/zero bs=1024 count=300 2>/dev/null", LONG).run().unwrap();
-        assert_eq!(finished.stdout.len(), OUTPUT_LIMIT);
+        assert_eq!((finished.stdout.len(), finished.truncated), (OUTPUT_LIMIT, true));
+    }
+
+    #[test]
+    fn output_that_was_cut_or_failed_is_no_output() {
+        let output = |script: &str| shell(script, LONG).output().map_err(|error| error.to_string());
+        let whole = format!("dd if=/dev/zero bs={OUTPUT_LIMIT} count=1 2>/dev/null");
+        assert_eq!(output(&whole).map(|bytes| bytes.len()), Ok(OUTPUT_LIMIT));
+        assert_eq!(
+            output(&format!("{whole}; printf x")),
+            Err("/bin/sh wrote more than 65536 bytes".to_owned())
+        );
+        assert_eq!(output("echo half; echo sh: oh no >&2; exit 2"), Err("sh: oh no".to_owned()));
+        assert_eq!(output("echo it says so here; exit 2"), Err("sh: it says so here".to_owned()));
+        assert_eq!(output("exit 2"), Err("sh failed with exit status: 2".to_owned()));
+    }
+
+    #[test]
+    fn detached_programs_are_collected_and_leave_no_zombie() {
+        let directory = tempfile::tempdir().unwrap();
+        let mark = directory.path().join("pid");
+        shell(&format!("echo $$ > {0}.new; mv {0}.new {0}", mark.display()), LONG).detach().unwrap();
+        let until = clock::monotonic() + LONG;
+        let exists = |id: &str| std::fs::exists(format!("/proc/{id}")).unwrap();
+        loop {
+            let id = std::fs::read_to_string(&mark).unwrap_or_default();
+            if !id.is_empty() && !exists(id.trim()) {
+                break;
+            }
+            assert!(clock::monotonic() < until, "{id} is still there");
+            reap();
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -453,7 +580,7 @@ mod tests {
         stream.read_available();
         assert_eq!((stream.text.len(), stream.ended), (OUTPUT_LIMIT, false));
         let endless = Program::new(Path::new("/bin/cat"), Duration::from_millis(50)).arg("/dev/zero");
-        assert!(matches!(endless.run(), Err(ExecError::TimedOut { .. })));
+        assert!(matches!(endless.run(), Err(ProgramError::TimedOut { .. })));
     }
 
     #[test]
@@ -464,7 +591,7 @@ mod tests {
         let mut file =
             std::fs::OpenOptions::new().create_new(true).write(true).mode(0o755).open(&path).unwrap();
         file.write_all(b"#!/bin/sh\nexit 7\n").unwrap();
-        assert!(matches!(Program::new(&path, LONG).run(), Err(ExecError::Start { .. })));
+        assert!(matches!(Program::new(&path, LONG).run(), Err(ProgramError::Start { .. })));
         let closing = std::thread::spawn(move || drop(file));
         assert_eq!(Program::new(&path, LONG).run().unwrap().status.code(), Some(7));
         closing.join().unwrap();

@@ -199,6 +199,14 @@ abi_table! {
     PF_ROUTE: i32 = 17, "PF_ROUTE";
     /// The routes that have one of the given flags.
     NET_RT_FLAGS: i32 = 2, "NET_RT_FLAGS";
+    /// `net.link`: net/if_mib.h.
+    PF_LINK: i32 = 18, "PF_LINK";
+    /// `net.link.generic`.
+    NETLINK_GENERIC: i32 = 0, "NETLINK_GENERIC";
+    /// `net.link.generic.ifdata`: a table by interface index.
+    IFMIB_IFDATA: i32 = 2, "IFMIB_IFDATA";
+    /// The driver's name and the unit of the device that made the interface.
+    IFDATA_DRIVERNAME: i32 = 3, "IFDATA_DRIVERNAME";
     /// `kern`.
     CTL_KERN: i32 = 1, "CTL_KERN";
     /// `kern.ostype`.

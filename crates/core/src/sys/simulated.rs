@@ -105,6 +105,15 @@ fn set_link<'a>(interface: &mut Interface, mut words: impl Iterator<Item = &'a s
     }
 }
 
+/// What stands behind `driver=` in the line `link` that has `index=INDEX`.
+pub(super) fn driver_name(directory: &Path, index: u32) -> io::Result<Option<String>> {
+    let text = read(directory, "ifaddrs")?.unwrap_or_default();
+    let wanted = format!("index={index}");
+    let mut links = lines(&text).filter(|line| line.split_whitespace().any(|word| word == wanted));
+    let driver = links.find_map(|line| line.split_whitespace().find_map(|word| word.strip_prefix("driver=")));
+    Ok(driver.map(str::to_owned))
+}
+
 /// `10.0.0.5/24`, or `fe80::1%hn0/64` without its scope.
 fn address(word: &str) -> Option<InterfaceAddress> {
     match word.split_once('%') {

@@ -91,6 +91,20 @@ impl FactsSource {
         simulated::sysctl(directory, name)?.map(number).transpose()
     }
 
+    /// The device that made the interface of this index, such as `hn0`, whatever the interface is called now; `None` where
+    /// there is no such interface or the system does not tell.
+    ///
+    /// A directory says it behind `driver=` in the line `link` of the interface.
+    ///
+    /// # Errors
+    /// A failed sysctl(3), or a file that cannot be read.
+    pub fn driver_name(&self, index: u32) -> io::Result<Option<String>> {
+        match self {
+            Self::System => os::system::driver_name(index),
+            Self::Directory(directory) => simulated::driver_name(directory, index),
+        }
+    }
+
     /// The argument vector of process `pid`, each argument followed by a NUL.
     ///
     /// A directory may name it by the numbers of kern.proc.args, `1.14.7.PID:str=dhclient: hn0`; where it

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::HnInterface;
+use crate::hn::Adapter;
 use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
 use crate::plan::network::Link;
 use crate::rc::RcConf;
@@ -32,9 +32,8 @@ impl Facts {
 
     /// Whether hyperv_vfup has made a lagg of `hn`.
     #[must_use]
-    pub fn is_joined(&self, hn: &HnInterface) -> bool {
-        let link = self.link(hn.lagg());
-        link.description == hn.mark() && link.lagg.is_some()
+    pub fn is_joined(&self, hn: &Adapter) -> bool {
+        self.link(hn.lagg()).lagg_of(hn, self.vf.as_ref()).is_some()
     }
 
     pub(super) fn link(&self, name: &InterfaceName) -> Link {

@@ -1,16 +1,15 @@
 //! Reads the facts: sysctls and addresses from the kernel, the rest by one run of ifconfig(8) and one of sh(1).
 
 use std::io;
-use std::path::PathBuf;
 
-use super::HnInterface;
 use super::attach::VfFacts;
 use super::facts::Facts;
+use crate::hn::Adapter;
 use crate::net::InterfaceName;
 use crate::plan::network::parse_ifconfig;
 use crate::rc::load_rc_conf;
 use crate::runtime::config::{Config, Network};
-use crate::runtime::exec::{ExecError, Program};
+use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::network::NetworkSource;
 use crate::sys::system_facts::FactsSource;
 
@@ -28,18 +27,13 @@ pub enum LoadError {
     /// Interfaces or routes.
     #[error("cannot read interfaces and routes")]
     Network(#[source] io::Error),
-    /// A program could not be run or was late.
-    #[error(transparent)]
-    Exec(ExecError),
-    /// A program failed.
-    #[error("cannot read {what} with {program}: {message}")]
-    Refused {
+    /// A program gave no result.
+    #[error("cannot read {what}")]
+    Program {
         /// What it was to read.
         what: &'static str,
-        /// Its path.
-        program: PathBuf,
-        /// What it said.
-        message: String,
+        /// Why.
+        source: ProgramError,
     },
 }
 
@@ -70,7 +64,7 @@ pub fn load_vf_facts(facts: &FactsSource) -> Result<VfFacts, LoadError> {
 ///
 /// # Errors
 /// [`LoadError::Sysctl`].
-pub fn load_vf(facts: &FactsSource, hn: &HnInterface) -> Result<Option<InterfaceName>, LoadError> {
+pub fn load_vf(facts: &FactsSource, hn: &Adapter) -> Result<Option<InterfaceName>, LoadError> {
     let name = hn.vf_sysctl();
     let text = facts.sysctl_text(&name).map_err(|source| LoadError::Sysctl { name, source })?;
     Ok(text.and_then(|text| text.trim().parse().ok()))
@@ -83,7 +77,7 @@ pub fn load_vf(facts: &FactsSource, hn: &HnInterface) -> Result<Option<Interface
 pub fn load_facts(
     settings: &Network,
     source: &NetworkSource,
-    hn: &HnInterface,
+    hn: &Adapter,
     vf: Option<InterfaceName>,
 ) -> Result<Facts, LoadError> {
     let rc_conf = load_rc_conf(settings, &[hn.name(), hn.lagg()])?;
@@ -99,16 +93,12 @@ pub fn load_network(
     source: &NetworkSource,
     vf: Option<InterfaceName>,
 ) -> Result<Facts, LoadError> {
-    let output = run(Program::new(&settings.ifconfig, settings.command_limit()), "interfaces")?;
+    let output = run(&Program::new(&settings.ifconfig, settings.command_limit()), "interfaces")?;
     let links = parse_ifconfig(&String::from_utf8_lossy(&output));
     let network = source.snapshot().map_err(LoadError::Network)?;
     Ok(Facts { vf, network, links, ..Facts::default() })
 }
 
-fn run(program: Program, what: &'static str) -> Result<Vec<u8>, LoadError> {
-    let finished = program.run().map_err(LoadError::Exec)?;
-    if finished.status.success() {
-        return Ok(finished.stdout);
-    }
-    Err(LoadError::Refused { what, program: program.path, message: finished.complaint_or_status() })
+fn run(program: &Program, what: &'static str) -> Result<Vec<u8>, LoadError> {
+    program.output().map_err(|source| LoadError::Program { what, source })
 }

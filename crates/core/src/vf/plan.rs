@@ -7,8 +7,8 @@ mod target;
 
 use std::net::IpAddr;
 
-use super::HnInterface;
 use super::facts::{Facts, is_ipv6_link_local};
+use crate::hn::Adapter;
 use crate::net::{InterfaceAddress, InterfaceName, StaticRoute};
 use crate::plan::Plan;
 use crate::plan::network::{IfconfigArguments, Ipv6Options, Lagg, NetworkStep as Step};
@@ -52,7 +52,7 @@ pub enum PlanError {
 ///
 /// # Errors
 /// See [`PlanError`].
-pub fn plan_up(hn: &HnInterface, facts: &Facts) -> Result<Option<Plan<Step>>, PlanError> {
+pub fn plan_up(hn: &Adapter, facts: &Facts) -> Result<Option<Plan<Step>>, PlanError> {
     let Some(vf) = facts.vf.as_ref().filter(|vf| facts.interface(vf).is_some()) else { return Ok(None) };
     if vf == hn.name() || vf.is_lagg() {
         return Err(PlanError::BadVf(vf.clone()));
@@ -61,6 +61,9 @@ pub fn plan_up(hn: &HnInterface, facts: &Facts) -> Result<Option<Plan<Step>>, Pl
         return Err(PlanError::Missing(hn.name().clone()));
     }
     let existing = own_lagg(hn, facts)?;
+    // Nobody knows how far base's script came with what it made.
+    let adopted = existing.is_some() && !facts.link(hn.lagg()).is_marked();
+    let facts = &Facts { interrupted: facts.interrupted || adopted, ..facts.clone() };
     for port in [hn.name(), vf] {
         if let Some(lagg) = facts.lagg_of_port(port).filter(|lagg| *lagg != hn.lagg()) {
             return Err(PlanError::PortOfOther { port: port.clone(), lagg: lagg.clone() });
@@ -79,7 +82,7 @@ pub fn plan_up(hn: &HnInterface, facts: &Facts) -> Result<Option<Plan<Step>>, Pl
 ///
 /// # Errors
 /// See [`PlanError`].
-pub fn plan_down(hn: &HnInterface, facts: &Facts) -> Result<Plan<Step>, PlanError> {
+pub fn plan_down(hn: &Adapter, facts: &Facts) -> Result<Plan<Step>, PlanError> {
     let existing = own_lagg(hn, facts)?;
     if existing.is_none() && !facts.interrupted {
         return Ok(Plan::default());
@@ -110,18 +113,18 @@ fn bring_down(vf: &InterfaceName, facts: &Facts, plan: &mut Plan<Step>) {
 }
 
 /// The lagg of `hn`, if it exists and is ours.
-fn own_lagg(hn: &HnInterface, facts: &Facts) -> Result<Option<Lagg>, PlanError> {
+fn own_lagg(hn: &Adapter, facts: &Facts) -> Result<Option<Lagg>, PlanError> {
     let exists = facts.interface(hn.lagg()).is_some() || facts.links.contains_key(hn.lagg());
     let link = facts.link(hn.lagg());
-    match link.lagg {
+    match link.lagg_of(hn, facts.vf.as_ref()) {
         _ if !exists => Ok(None),
-        Some(lagg) if link.description == hn.mark() => Ok(Some(lagg)),
-        _ => Err(PlanError::ForeignLagg(hn.lagg().clone())),
+        Some(lagg) => Ok(Some(lagg.clone())),
+        None => Err(PlanError::ForeignLagg(hn.lagg().clone())),
     }
 }
 
 struct Up<'a> {
-    hn: &'a HnInterface,
+    hn: &'a Adapter,
     vf: &'a InterfaceName,
     facts: &'a Facts,
     target: Target,
@@ -182,7 +185,7 @@ impl Up<'_> {
             auto_linklocal: self.target.wanted.ipv6,
             no_dad: true,
         };
-        Step::CreateLagg { lagg: self.lagg(), ports, description: self.hn.mark(), ipv6 }
+        Step::CreateLagg { lagg: self.lagg(), ports, description: String::new(), ipv6 }
     }
 
     /// A VF can come back under another name; then its old name may still be a port, if something else has it now.
@@ -192,6 +195,9 @@ impl Up<'_> {
                 Step::BringUp { interface: self.lagg() },
                 vec![Step::BringDown { interface: self.lagg() }],
             );
+        }
+        if !self.facts.link(self.hn.lagg()).is_marked() {
+            plan.push(Step::MarkLagg { lagg: self.lagg() }, vec![Step::UnmarkLagg { lagg: self.lagg() }]);
         }
         let add = |port: &InterfaceName| Step::AddPort { lagg: self.lagg(), port: port.clone() };
         let remove = |port: &InterfaceName| Step::RemovePort { lagg: self.lagg(), port: port.clone() };
@@ -300,7 +306,7 @@ impl Up<'_> {
 }
 
 struct Down<'a> {
-    hn: &'a HnInterface,
+    hn: &'a Adapter,
     facts: &'a Facts,
     target: Target,
     /// `None`: a killed run has destroyed it already.
@@ -369,7 +375,7 @@ impl Down<'_> {
         let mut ports = parts.ports.clone();
         ports.sort_by_key(|port| port != self.hn.name());
         let ipv6 = self.facts.link(lagg).ipv6;
-        let description = self.hn.mark();
+        let description = self.facts.link(lagg).description;
         let mut steps = vec![Step::CreateLagg { lagg: lagg.clone(), ports, description, ipv6 }];
         let addresses = self.facts.addresses(lagg).iter().copied().filter(|held| !is_ipv6_link_local(held));
         steps.extend(addresses.map(|address| Step::AddAddress { interface: lagg.clone(), address }));

@@ -23,8 +23,10 @@ pub(super) fn ifaddrs(state: &State) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{name} link {mac} {up} index={} mtu={}{carrier}{lagg}",
-            interface.index, interface.mtu
+            "{name} link {mac} {up} index={} mtu={} driver={}{carrier}{lagg}",
+            interface.index,
+            interface.mtu,
+            state.device(name)
         );
         for address in &interface.addresses {
             let family = if address.ip.is_ipv4() { "inet" } else { "inet6" };

@@ -40,6 +40,40 @@ impl State {
         self.interfaces.iter().find(|(_, interface)| has(interface)).map(|(name, _)| name.as_str())
     }
 
+    /// The device of an interface: IFDATA_DRIVERNAME.
+    #[must_use]
+    pub fn device<'a>(&'a self, name: &'a str) -> &'a str {
+        self.interfaces.get(name).and_then(|interface| interface.device.as_deref()).unwrap_or(name)
+    }
+
+    /// SIOCSIFNAME: the interface is another name for everybody from now on, and an arrival for devd
+    /// (sys/net/if.c, `ifhwioctl` and `if_rename`).
+    pub(super) fn rename(&mut self, old: &str, new: &str) -> Result<(), Errno> {
+        if self.interfaces.contains_key(new) {
+            return Err(Errno::EEXIST);
+        }
+        let mut interface = self.interfaces.remove(old).ok_or(Errno::ENXIO)?;
+        interface.device.get_or_insert_with(|| old.to_owned());
+        self.interfaces.insert(new.to_owned(), interface);
+        let turn = |name: &mut String| {
+            if name == old {
+                new.clone_into(name);
+            }
+        };
+        self.interfaces
+            .values_mut()
+            .flat_map(|other| &mut other.lagg)
+            .flat_map(|lagg| &mut lagg.ports)
+            .for_each(turn);
+        self.routes.iter_mut().map(|route| &mut route.interface).for_each(turn);
+        self.static_routes.iter_mut().map(|route| &mut route.by.interface).for_each(turn);
+        self.vfs.values_mut().for_each(turn);
+        if let Some(hn) = self.vfs.remove(old) {
+            self.vfs.insert(new.to_owned(), hn);
+        }
+        Ok(())
+    }
+
     /// All sysctls that sysctl(8) would show of this network.
     #[must_use]
     pub fn all_sysctls(&self) -> Vec<(String, String)> {
@@ -55,7 +89,8 @@ impl State {
             all.push(("hw.hn.vfmap".to_owned(), pairs.join(" ")));
         }
         for hn in self.interfaces.keys() {
-            let Some(unit) = hn.strip_prefix("hn").filter(|unit| unit.parse::<u32>().is_ok()) else {
+            let Some(unit) = self.device(hn).strip_prefix("hn").filter(|unit| unit.parse::<u32>().is_ok())
+            else {
                 continue;
             };
             let vf = self.vfs.iter().find(|(_, owner)| *owner == hn).map_or("", |(vf, _)| vf);

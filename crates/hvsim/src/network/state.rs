@@ -55,6 +55,9 @@ pub struct Interface {
     pub mtu: u32,
     /// The largest MTU that its driver takes.
     pub max_mtu: u32,
+    /// The device that made it, where somebody has renamed the interface since (`if_dname` and `if_dunit`).
+    #[serde(default)]
+    pub device: Option<String>,
     /// Its Ethernet address as text; none for the loopback.
     pub mac: Option<String>,
     /// Its description.
@@ -178,6 +181,7 @@ impl Interface {
             carrier: true,
             mtu: 1500,
             max_mtu: 9000,
+            device: None,
             mac: mac.map(|mac| mac.to_string()),
             description: String::new(),
             groups: Vec::new(),

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
+use hv_core::hn::lock::LockError;
 use hv_core::injection::apply::ApplyError;
 use hv_core::injection::file::FileError;
 use hv_core::injection::plan::NoTarget;
@@ -13,9 +14,8 @@ use hv_core::injection::step::Step;
 use hv_core::kvp::ip_info::request::RequestError;
 use hv_core::net::{InterfaceName, ParseError};
 use hv_core::plan::Failed;
-use hv_core::runtime::exec::ExecError;
+use hv_core::runtime::exec::ProgramError;
 use hv_core::vf::load::LoadError;
-use hv_core::vf::lock::LockError;
 
 /// Why a configuration was not carried out or taken back. Nothing of it is left unless the log says so.
 #[derive(Debug)]
@@ -68,15 +68,8 @@ pub(crate) enum InjectionError {
         /// How many steps could not be taken back yet; that is tried again after the answer.
         pending: usize,
     },
-    /// The external program could not be run or was late.
-    External(ExecError),
-    /// The external program failed.
-    Refused {
-        /// Its path.
-        program: PathBuf,
-        /// What it said.
-        message: String,
-    },
+    /// The external program.
+    External(ProgramError),
 }
 
 impl fmt::Display for InjectionError {
@@ -106,7 +99,6 @@ impl fmt::Display for InjectionError {
                 write!(f, "cannot {}, {pending} steps are still to be taken back", failed.step)
             }
             Self::External(error) => error.fmt(f),
-            Self::Refused { program, message } => write!(f, "{} failed: {message}", program.display()),
         }
     }
 }

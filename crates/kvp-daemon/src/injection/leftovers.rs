@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use hv_core::hn::Adapter;
 use hv_core::injection::apply::{Deadlines, InjectionPort};
 use hv_core::injection::step::Step;
 use hv_core::plan::{Event, Port};
 use hv_core::runtime::error_chain;
 use hv_core::sys::clock;
-use hv_core::vf::HnInterface;
 
 /// How often all steps are tried, and the time from one round to the next.
 const ROUNDS: u32 = 5;
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_millis(900);
 #[derive(Debug)]
 pub(super) struct Leftovers {
     /// The interface that they are for.
-    pub(super) hn: HnInterface,
+    pub(super) hn: Adapter,
     /// Whether they take something back, for the log; else they complete it.
     undoes: bool,
     steps: VecDeque<Step>,
@@ -47,16 +47,16 @@ pub(super) enum Progress {
 
 impl Leftovers {
     /// Steps that take a failed injection back and are due at once.
-    pub(super) fn undo(hn: HnInterface, steps: Vec<Step>) -> Self {
+    pub(super) fn undo(hn: Adapter, steps: Vec<Step>) -> Self {
         Self::new(hn, steps, true)
     }
 
     /// Steps that complete what a killed daemon left, due at once.
-    pub(super) fn completion(hn: HnInterface, steps: Vec<Step>) -> Self {
+    pub(super) fn completion(hn: Adapter, steps: Vec<Step>) -> Self {
         Self::new(hn, steps, false)
     }
 
-    fn new(hn: HnInterface, steps: Vec<Step>, undoes: bool) -> Self {
+    fn new(hn: Adapter, steps: Vec<Step>, undoes: bool) -> Self {
         let next = clock::monotonic();
         Self { hn, undoes, steps: steps.into(), failed: VecDeque::new(), rounds: 0, next }
     }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hv_core::hn::Adapter;
+use hv_core::hn::lock::Lock;
 use hv_core::injection::apply::drop_name_servers;
 use hv_core::injection::file;
 use hv_core::injection::rc_file::{RcFile, Variable};
@@ -11,8 +13,6 @@ use hv_core::injection::step::ResolvLabel;
 use hv_core::rc::load_variables;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
-use hv_core::vf::HnInterface;
-use hv_core::vf::lock::Lock;
 
 use super::InjectionError;
 
@@ -33,7 +33,7 @@ pub(super) fn load_record(path: &Path) -> Result<Option<Record>, InjectionError>
 ///
 /// # Errors
 /// [`InjectionError`]; rc.conf is as it was.
-pub(crate) fn restore(config: &Config, hn: &HnInterface) -> Result<String, InjectionError> {
+pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, InjectionError> {
     let _lock = Lock::take(&config.vf.lock_dir, hn, LOCK).map_err(InjectionError::Lock)?;
     let directory = &config.kvp.ip_injection_dir;
     let path = Record::path(directory, hn.name());
@@ -106,7 +106,7 @@ fn read_with_shell(
 
 /// The default routers belong to all interfaces: what an injection into another one found there can be what the one that
 /// is taken back wrote, and must not come back with that.
-fn bequeath(directory: &Path, hn: &HnInterface, record: &Record) -> Result<(), InjectionError> {
+fn bequeath(directory: &Path, hn: &Adapter, record: &Record) -> Result<(), InjectionError> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     let own = Record::path(directory, hn.name());
     for path in entries.flatten().map(|entry| entry.path()) {
@@ -124,7 +124,7 @@ fn bequeath(directory: &Path, hn: &HnInterface, record: &Record) -> Result<(), I
     Ok(())
 }
 
-fn report(hn: &HnInterface, record: &Record, left_alone: &[Variable]) -> String {
+fn report(hn: &Adapter, record: &Record, left_alone: &[Variable]) -> String {
     let except = if left_alone.is_empty() { "" } else { ", except" };
     let mut text =
         format!("{hn}: {} is as it was before the host's configuration{except}", record.rc_conf.display());

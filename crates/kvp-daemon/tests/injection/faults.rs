@@ -196,7 +196,7 @@ fn interrupt(scene: &mut Scene, signal: Signal) {
 }
 
 fn mark(scene: &Scene) -> String {
-    std::fs::read_to_string(scene.path("guest/var/run/hyperv_vfup.hn0.lock")).unwrap()
+    std::fs::read_to_string(scene.path("guest/var/run/hyperv.hn0.lock")).unwrap()
 }
 
 #[test]

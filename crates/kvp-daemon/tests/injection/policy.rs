@@ -93,7 +93,7 @@ fn an_external_program_that_does_not_end_is_killed_in_time() {
 #[test]
 fn another_program_at_work_on_the_interface_is_not_disturbed() {
     let mut scene = Scene::new(two(), "");
-    let file = fs::File::create(scene.path("guest/var/run/hyperv_vfup.hn0.lock")).unwrap();
+    let file = fs::File::create(scene.path("guest/var/run/hyperv.hn0.lock")).unwrap();
     file.lock().unwrap();
     let before = scene.world();
     assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, E_FAIL);

@@ -284,15 +284,21 @@ fn lagg_of_the_administrator_is_never_touched() {
 }
 
 #[test]
-fn failover_that_the_base_system_made_keeps_its_network_without_the_vf() {
+fn failover_that_the_base_system_made_is_adopted_and_completed() {
     let scratch = static_guest();
     ifconfig(&scratch, "lagg0 create inet6 -ifdisabled laggproto failover laggport hn0 up");
     for command in ["hn0 inet 10.0.0.5 -alias", "lagg0 inet 10.0.0.5/24"] {
         ifconfig(&scratch, command);
     }
-    let before = picture(&scratch);
-    assert_eq!(scratch.run(&["hn0"]).status.code(), Some(1));
-    assert_eq!(picture(&scratch), left_to_hn(before), "its only port has a carrier again");
+    assert!(scratch.succeed(&["-n", "hn0"]).starts_with("hn0: adopt lagg0\nhn0: add port mce0 to lagg0\n"));
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.addresses("lagg0"), STATIC);
+    assert_eq!(scratch.addresses("hn0"), [""; 0]);
+    assert_eq!(scratch.ports("lagg0"), ["hn0", "mce0"]);
+    assert_eq!(scratch.state().interfaces["lagg0"].groups, ["lagg", "hyperv"]);
+    scratch.inject(&[]);
+    scratch.succeed(&["hn0"]);
+    assert_eq!(scratch.spawns(), ["ifconfig"], "nothing is left to do");
 }
 
 #[test]
@@ -572,7 +578,7 @@ fn event_that_waits_too_long_gives_up() {
     eventually("the first run at work", || scratch.spawns().len() == 2);
     let output = scratch.run(&["hn0"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("another hyperv_vfup was still at work"));
+    assert!(text(&output.stderr).contains("another change of the interface was still at work"));
     assert!(first.wait().unwrap().success());
 }
 

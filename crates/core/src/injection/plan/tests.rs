@@ -36,10 +36,10 @@ fn route(gateway: &str, interface: &str) -> DefaultRoute {
     DefaultRoute { gateway: gateway.parse().unwrap(), interface: name(interface) }
 }
 
-fn add_lagg(facts: &mut Facts, lagg: &str, description: &str, ports: &[&str]) {
+fn add_lagg(facts: &mut Facts, lagg: &str, group: &str, ports: &[&str]) {
     facts.network.interfaces.push(interface(lagg, true, &["10.0.0.6/24"]));
     let link = Link {
-        description: description.into(),
+        groups: vec!["lagg".into(), group.into()],
         lagg: Some(Lagg {
             protocol: "failover".into(),
             ports: ports.iter().map(|port| name(port)).collect(),
@@ -72,7 +72,7 @@ fn undo_of(method: &Method, facts: &Facts, step: usize) -> Vec<String> {
 #[test]
 fn only_an_hn_or_its_lagg_is_a_target() {
     let mut known = facts(&[]);
-    let mark = "hyperv_vfup: hn0 and its VF";
+    let mark = crate::hn::GROUP;
     assert_eq!(target(&name("hn0"), &known), Ok(Target { hn: name("hn0"), lagg: None }));
     assert_eq!(target(&name("hn1"), &known), Err(NoTarget::Missing(name("hn1"))));
     assert_eq!(target(&name("em0"), &known), Err(NoTarget::Foreign(name("em0"))));
@@ -201,7 +201,7 @@ fn only_a_gateway_replaces_the_default_route() {
 #[test]
 fn with_a_lagg_of_ours_all_goes_there_and_the_name_servers_are_those_of_hn() {
     let mut held = facts(&[]);
-    add_lagg(&mut held, "lagg0", "hyperv_vfup: hn0 and its VF", &["hn0", "mce0"]);
+    add_lagg(&mut held, "lagg0", crate::hn::GROUP, &["hn0", "mce0"]);
     let method = given(&["10.1.1.5/24"], &["10.1.1.1"], &["10.1.1.2"]);
     let wanted = [
         "remove 10.0.0.6/24 from lagg0",

@@ -6,9 +6,6 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -20,10 +17,9 @@ use super::{NetworkStep, parse_ifconfig};
 use crate::net::{DefaultRoute, InterfaceAddress, InterfaceName, NetworkSnapshot, dhclient};
 use crate::plan::{Event, Port};
 use crate::runtime::config;
-use crate::runtime::exec::{ExecError, Finished, Program};
+use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
-use crate::sys::process::with_default_signals;
 
 /// How long a dhclient(8) has to end before it is killed, and how often is looked.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
@@ -41,17 +37,9 @@ pub struct NetworkPrograms {
 /// Why a step's outcome was not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The program could not be run or was late.
+    /// The program gave no result.
     #[error(transparent)]
-    Exec(#[from] ExecError),
-    /// The program failed.
-    #[error("{message}")]
-    Refused {
-        /// Its path.
-        program: PathBuf,
-        /// What it said, or its exit status where it said nothing.
-        message: String,
-    },
+    Program(#[from] ProgramError),
     /// The network could not be read.
     #[error("cannot read the network")]
     Facts(#[source] io::Error),
@@ -140,8 +128,8 @@ impl NetworkPort {
         let Some((tool, arguments)) = command(step) else { return Ok(()) };
         let result = self.run(tool, arguments, step);
         match result {
-            Err(ApplyError::Refused { message, .. }) if self.is_reached_now(step) => {
-                log::debug!("{}: {step}: {message}", self.subject);
+            Err(ApplyError::Program(error @ ProgramError::Failed { .. })) if self.is_reached_now(step) => {
+                log::debug!("{}: {step}: {error}", self.subject);
                 Ok(())
             }
             other => other,
@@ -154,11 +142,8 @@ impl NetworkPort {
         let limit = if waits { settings.lease_limit() } else { settings.command_limit() };
         let mut program = Program::new(self.programs.path(tool), self.within_deadline(limit));
         program.arguments = arguments.into_iter().map(Into::into).collect();
-        let finished = program.run()?;
-        if finished.status.success() {
-            return Ok(());
-        }
-        Err(ApplyError::Refused { program: program.path, message: explanation(tool, &finished) })
+        program.succeed()?;
+        Ok(())
     }
 
     /// A default route of the family that leads elsewhere is turned: there must be no moment with two. It can come and
@@ -174,7 +159,7 @@ impl NetworkPort {
                 self.run_step(&step)
             };
             match result {
-                Err(ApplyError::Refused { message, .. })
+                Err(ApplyError::Program(ProgramError::Failed { message, .. }))
                     if (contradicts_facts(&message) || self.snapshot()?.default_routes != routes)
                         && attempts.next().is_some() => {}
                 other => return other,
@@ -201,21 +186,9 @@ impl NetworkPort {
     /// rtsol(8) waits for routers that may not exist, so nobody waits for it; it ends by itself.
     fn start_unattended(&self, step: &NetworkStep) -> Result<(), ApplyError> {
         let Some((tool, arguments)) = command(step) else { return Ok(()) };
-        let path = self.programs.path(tool).to_owned();
-        let mut program = Command::new(&path);
-        program
-            .args(arguments)
-            .env_clear()
-            .env("PATH", "/sbin:/bin:/usr/sbin:/usr/bin")
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
-        with_default_signals(&mut program)
-            .spawn()
-            .map(drop)
-            .map_err(|source| ExecError::Start { path, source }.into())
+        let mut program = Program::new(self.programs.path(tool), Duration::ZERO);
+        program.arguments = arguments.into_iter().map(Into::into).collect();
+        program.detach().map_err(Into::into)
     }
 
     fn is_reached_now(&self, step: &NetworkStep) -> bool {
@@ -235,8 +208,8 @@ impl NetworkPort {
         let settings = &self.programs.settings;
         let limit = self.within_deadline(settings.command_limit());
         let program = Program::new(&settings.ifconfig, limit).arg(lagg.as_str());
-        let Ok(finished) = program.run() else { return Vec::new() };
-        let mut links = parse_ifconfig(&String::from_utf8_lossy(&finished.stdout));
+        let Ok(output) = program.output() else { return Vec::new() };
+        let mut links = parse_ifconfig(&String::from_utf8_lossy(&output));
         links.remove(lagg).and_then(|link| link.lagg).map(|lagg| lagg.ports).unwrap_or_default()
     }
 
@@ -316,27 +289,6 @@ fn is_reached(step: &NetworkStep, network: &NetworkSnapshot) -> bool {
         NetworkStep::RemoveRoute(route) => !network.static_routes.contains(route),
         _ => false,
     }
-}
-
-/// What the program said; route(8) explains itself on standard output.
-fn explanation(tool: Tool, finished: &Finished) -> String {
-    let complaint = finished.complaint();
-    if !complaint.is_empty() {
-        return complaint;
-    }
-    let output = String::from_utf8_lossy(&finished.stdout);
-    let line = output.lines().next().unwrap_or_default().trim();
-    let name = match tool {
-        Tool::Ifconfig => "ifconfig",
-        Tool::Route => "route",
-        Tool::Dhclient => "dhclient",
-        Tool::Rtsol => "rtsol",
-    };
-    if line.is_empty() {
-        return format!("{name} failed with {}", finished.status);
-    }
-    let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
-    format!("{name}: {line}")
 }
 
 /// A process that is gone already needs no signal.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Ipv6Options, NetworkStep};
+use crate::hn;
 use crate::net::{InterfaceAddress, InterfaceName, StaticRoute};
 
 /// A program of the base system.
@@ -27,6 +28,8 @@ pub fn command(step: &NetworkStep) -> Option<(Tool, Vec<String>)> {
         Step::CreateLagg { lagg, ports, description, ipv6 } => {
             (Tool::Ifconfig, create_lagg(lagg, ports, description, *ipv6))
         }
+        Step::MarkLagg { lagg } => (Tool::Ifconfig, words([lagg.as_str(), "group", hn::GROUP])),
+        Step::UnmarkLagg { lagg } => (Tool::Ifconfig, words([lagg.as_str(), "-group", hn::GROUP])),
         Step::DestroyLagg { lagg } => (Tool::Ifconfig, words([lagg.as_str(), "destroy"])),
         Step::AddPort { lagg, port } => (Tool::Ifconfig, words([lagg.as_str(), "laggport", port.as_str()])),
         Step::RemovePort { lagg, port } => {
@@ -107,7 +110,7 @@ fn route(verb: &str, interface: &InterfaceName, gateway: IpAddr) -> Vec<String> 
     words(["-n", verb, family, "default", &scoped(interface, gateway)])
 }
 
-/// One run: ifconfig(8) accepts an address family only as the very next word behind `create`, and the mark
+/// One run: ifconfig(8) accepts an address family only as the very next word behind `create`, and the group
 /// comes before the ports, so that a lagg that lacks one is known as ours all the same.
 fn create_lagg(
     lagg: &InterfaceName,
@@ -127,7 +130,11 @@ fn create_lagg(
     flag(ipv6.accept_rtadv, "accept_rtadv", "-accept_rtadv");
     flag(ipv6.auto_linklocal, "auto_linklocal", "");
     flag(ipv6.disabled, "ifdisabled", "-ifdisabled");
-    list.extend(words(["description", description, "laggproto", "failover"]));
+    list.extend(words(["group", hn::GROUP]));
+    if !description.is_empty() {
+        list.extend(words(["description", description]));
+    }
+    list.extend(words(["laggproto", "failover"]));
     for port in ports {
         list.extend(words(["laggport", port.as_str()]));
     }
@@ -180,7 +187,7 @@ mod tests {
         };
         assert_eq!(
             line(&step),
-            "Ifconfig lagg0 create inet6 no_dad -accept_rtadv ifdisabled description x \
+            "Ifconfig lagg0 create inet6 no_dad -accept_rtadv ifdisabled group hyperv description x \
              laggproto failover laggport hn0 laggport mce0 up"
         );
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Ipv6Options;
+use crate::hn::{self, Adapter};
 use crate::net::InterfaceName;
 
 /// One interface as ifconfig(8) prints it.
@@ -28,6 +29,25 @@ pub struct Link {
     pub autoconf: Vec<IpAddr>,
     /// The interface that carries it, if it is a vlan(4).
     pub vlan_parent: Option<InterfaceName>,
+}
+
+impl Link {
+    /// Its protocol and ports, if it is the lagg of `hn` and its VF: one that hyperv_vfup has made, known by its group, or
+    /// one that base's script has made (failover, `hn` a port, and no port but `hn` and its VF). Everything else is the
+    /// administrator's.
+    #[must_use]
+    pub fn lagg_of(&self, hn: &Adapter, vf: Option<&InterfaceName>) -> Option<&Lagg> {
+        let lagg = self.lagg.as_ref().filter(|lagg| lagg.protocol == "failover")?;
+        let belongs = |port: &InterfaceName| port == hn.name() || Some(port) == vf;
+        let is_bases = || lagg.ports.contains(hn.name()) && lagg.ports.iter().all(belongs);
+        (self.is_marked() || is_bases()).then_some(lagg)
+    }
+
+    /// Whether it has the group that marks what hyperv_vfup has made.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.groups.iter().any(|group| group == hn::GROUP)
+    }
 }
 
 /// What a lagg(4) consists of.

@@ -41,6 +41,18 @@ pub(in crate::sys) fn sysctl_number(name: &str) -> io::Result<Option<i64>> {
     sysctl::read_by_name(name)?.map(number).transpose()
 }
 
+/// net.link.generic.ifdata.INDEX.drivername; `None` if there is no such interface.
+pub(in crate::sys) fn driver_name(index: u32) -> io::Result<Option<String>> {
+    let Ok(index) = c_int::try_from(index) else { return Ok(None) };
+    let name =
+        [abi::CTL_NET, abi::PF_LINK, abi::NETLINK_GENERIC, abi::IFMIB_IFDATA, index, abi::IFDATA_DRIVERNAME];
+    match sysctl::read(&name, 64) {
+        Ok(bytes) => Ok(Some(sysctl_value::text(&bytes))),
+        Err(error) if error.raw_os_error() == Some(abi::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// kern.proc.args: what ps(1) shows, so a title set by setproctitle(3) in place of the arguments.
 /// ESRCH if there is no such process; empty for one that has ended but was not waited for.
 pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {

@@ -55,6 +55,12 @@ pub(in crate::sys) fn sysctl_number(name: &str) -> io::Result<Option<i64>> {
     unsupported(name)
 }
 
+/// There are no devices behind interface names here.
+#[expect(clippy::unnecessary_wraps, reason = "as on FreeBSD")]
+pub(in crate::sys) fn driver_name(_index: u32) -> io::Result<Option<String>> {
+    Ok(None)
+}
+
 /// /proc/PID/cmdline: empty for a process that has ended but was not waited for.
 pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {
     fs::read(format!("/proc/{pid}/cmdline"))

@@ -2,15 +2,15 @@
 
 use std::net::IpAddr;
 
+use crate::hn::Adapter;
 use crate::net::{InterfaceAddress, InterfaceName};
 use crate::plan::Plan;
 use crate::plan::network::NetworkStep as Step;
 use crate::rc::{Lease, RcConfError, Wanted};
-use crate::vf::HnInterface;
 use crate::vf::facts::{Facts, is_ipv6_link_local};
 
 /// For which family the administrator has configured the lagg itself.
-pub(super) fn decided(hn: &HnInterface, facts: &Facts) -> Result<Decided, RcConfError> {
+pub(super) fn decided(hn: &Adapter, facts: &Facts) -> Result<Decided, RcConfError> {
     let decides = |ipv4| facts.rc_conf.lagg_decides(hn.lagg(), ipv4);
     Ok(Decided { ipv4: decides(true)?, ipv6: decides(false)? })
 }

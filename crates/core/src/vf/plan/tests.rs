@@ -39,10 +39,10 @@ fn with_ipv6() -> Link {
 
 fn own(ports: &[&str]) -> Link {
     let lagg = Lagg { protocol: "failover".into(), ports: ports.iter().map(|port| name(port)).collect() };
-    Link { description: hn().mark(), lagg: Some(lagg), ..with_ipv6() }
+    Link { groups: vec![crate::hn::GROUP.to_owned()], lagg: Some(lagg), ..with_ipv6() }
 }
 
-fn hn() -> HnInterface {
+fn hn() -> Adapter {
     "hn0".parse().unwrap()
 }
 
@@ -261,12 +261,17 @@ fn taking_apart_that_was_killed_is_completed() {
 fn what_is_not_ours_is_left_alone() {
     let mut foreign = joined_guest();
     let link = foreign.links.get_mut(&name("lagg0")).unwrap();
-    link.description = "backup link".into();
-    let error = plan_down(&hn(), &foreign).unwrap_err();
-    assert_eq!(error, PlanError::ForeignLagg(name("lagg0")));
-    for ports in [&["hn0", "mce0"][..], &["hn0"], &["hn0", "em0"], &[]] {
-        let lagg = Lagg { protocol: "failover".into(), ports: ports.iter().map(|port| name(port)).collect() };
+    link.groups = vec!["lagg".into()];
+    for (protocol, ports) in [
+        ("failover", &["hn0", "em0"][..]),
+        ("failover", &["em0"]),
+        ("failover", &[]),
+        ("lacp", &["hn0", "mce0"]),
+    ] {
+        let lagg = Lagg { protocol: protocol.into(), ports: ports.iter().map(|port| name(port)).collect() };
         foreign.links.get_mut(&name("lagg0")).unwrap().lagg = Some(lagg);
+        let error = PlanError::ForeignLagg(name("lagg0"));
+        assert_eq!(plan_down(&hn(), &foreign).unwrap_err(), error, "{ports:?}");
         assert_eq!(plan_up(&hn(), &foreign).unwrap_err(), error, "{ports:?}");
     }
 

@@ -225,8 +225,7 @@ impl<'a> Run<'a> {
     }
 
     fn rename(&mut self, new: &str) -> Result<(), Stop> {
-        let Some(interface) = self.state.interfaces.remove(&self.name) else { return Ok(()) };
-        self.state.interfaces.insert(new.to_owned(), interface);
+        self.kernel("ioctl SIOCSIFNAME (set name)", |state, name| state.rename(name, new))?;
         self.outcome.out += &format!("{new}\n");
         new.clone_into(&mut self.name);
         Ok(())

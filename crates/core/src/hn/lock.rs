@@ -1,29 +1,29 @@
-//! One change of an interface of hn(4) at a time, whichever program makes it, and the memory of a hand-over that was
-//! killed.
+//! One change of an adapter at a time, whichever program makes it, and the memory of a change that was killed:
+//! `hyperv.hn0.lock` in `lock-dir` (/var/run), named by the device. hyperv_vfup and the injection of hv_kvp_daemon share it.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::HnInterface;
+use super::Adapter;
 use crate::sys::clock;
 use crate::sys::file_lock::try_lock;
 
 const PAUSE: Duration = Duration::from_millis(20);
 /// What stands around the interface in the name of a lock file.
-const PREFIX: &str = "hyperv_vfup.";
+const PREFIX: &str = "hyperv.";
 const SUFFIX: &str = ".lock";
 /// What the file holds while a plan is at work. The next start of the system empties /var/run, and the network is new then
 /// too.
 const MARK: &[u8] = b"at work\n";
 
 /// Why there is no lock.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The lock file cannot be opened or locked.
+    #[error("cannot use the lock file {path}")]
     File {
         /// Its path.
         path: PathBuf,
@@ -31,30 +31,11 @@ pub enum LockError {
         source: io::Error,
     },
     /// Another run holds it.
+    #[error("another change of the interface was still at work after {} s", waited.as_secs())]
     Busy {
         /// How long was waited.
         waited: Duration,
     },
-}
-
-impl fmt::Display for LockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, .. } => write!(f, "cannot use the lock file {}", path.display()),
-            Self::Busy { waited } => {
-                write!(f, "another hyperv_vfup was still at work after {} s", waited.as_secs())
-            }
-        }
-    }
-}
-
-impl std::error::Error for LockError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File { source, .. } => Some(source),
-            Self::Busy { .. } => None,
-        }
-    }
 }
 
 /// The right to work on an interface, lifted when it is dropped.
@@ -70,8 +51,8 @@ impl Lock {
     ///
     /// # Errors
     /// See [`LockError`].
-    pub fn take(directory: &Path, hn: &HnInterface, patience: Duration) -> Result<Self, LockError> {
-        let path = directory.join(format!("{PREFIX}{hn}{SUFFIX}"));
+    pub fn take(directory: &Path, hn: &Adapter, patience: Duration) -> Result<Self, LockError> {
+        let path = directory.join(format!("{PREFIX}{}{SUFFIX}", hn.device()));
         let error = |source| LockError::File { path: path.clone(), source };
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -86,9 +67,9 @@ impl Lock {
         Ok(Self { file, path })
     }
 
-    /// The interface whose lock file has this name.
+    /// The adapter whose lock file has this name, as if its interface had not been renamed.
     #[must_use]
-    pub fn interface(file_name: &str) -> Option<HnInterface> {
+    pub fn interface(file_name: &str) -> Option<Adapter> {
         file_name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
     }
 
