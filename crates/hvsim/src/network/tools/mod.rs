@@ -65,7 +65,11 @@ pub fn main(argv0: &str, arguments: Vec<String>) -> u8 {
     }
 }
 
-fn call(root: &Root, name: &str, arguments: &[String]) -> io::Result<Outcome> {
+/// What the program `name` does when it is called in the guest `root`.
+///
+/// # Errors
+/// The guest's files.
+pub fn call(root: &Root, name: &str, arguments: &[String]) -> io::Result<Outcome> {
     let action = faults::enter(root, name, arguments)?;
     match action {
         Some(Action::Fail) => return Ok(Outcome::failed(format!("{name}: injected fault"))),
