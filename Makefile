@@ -9,6 +9,8 @@ FBSD_ABI ?=
 # /usr replaces the programs of the base system, anything else is the layout of a port.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# For fuzz: how long each target runs. More for the driver in ARGS, e.g. ARGS='--seed 7 kvp'.
+SECONDS ?= 20
 # For freebsd-vm.
 IMAGE ?=
 
@@ -17,7 +19,7 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm bench bench-kvp bench-vss bench-vf \
+.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz bench bench-kvp bench-vss bench-vf \
 	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
@@ -27,6 +29,7 @@ help:
 	@echo '  make lint            format, clippy, documentation, manual pages, scripts'
 	@echo '  make bench           speed, wake-ups, memory, as ratios (bench-kvp, -vss, -vf)'
 	@echo '  make doc             the API documentation, private items included'
+	@echo '  make fuzz            mutated inputs against properties (SECONDS=20 each)'
 	@echo 'FreeBSD programs, on Linux:'
 	@echo '  make freebsd         cross-build, lint and ABI check, amd64 and arm64'
 	@echo '  make test-freebsd    their tests and the demo (FBSD_ABI=folder)'
@@ -86,6 +89,11 @@ deny-advisories:
 freebsd-vm:
 	@sh scripts/freebsd-vm.sh '$(IMAGE)'
 
+# Mutated inputs against the properties in fuzz/src, on stable Rust. One target at a time and guided by coverage:
+# cargo fuzz run --features libfuzzer TARGET
+fuzz: need-cargo
+	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- --seconds '$(SECONDS)' $(ARGS)
+
 bench: bench-kvp bench-vss bench-vf
 
 bench-kvp: need-cargo
@@ -116,6 +124,7 @@ lint: fmt-check clippy doc shellcheck man-check programs-check
 fmt-check: need-cargo
 	@sh scripts/need.sh cargo-fmt
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy: need-cargo
 	@sh scripts/need.sh cargo-clippy

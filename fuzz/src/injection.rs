@@ -4,14 +4,13 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use hv_core::injection::json;
-use hv_core::injection::persist::{check as check_boot, persist};
+use hv_core::injection::persist::persist;
 use hv_core::injection::plan::Target as Adapter;
 use hv_core::injection::rc_file::RcFile;
 use hv_core::injection::record::{Places, Record};
 use hv_core::kvp::exchange::NetworkRequest;
 use hv_core::kvp::ip_info::request::{Injection, Method, parse};
 use hv_core::net::InterfaceName;
-use hv_core::vf::rc_conf::RcConf;
 
 use crate::Target;
 use crate::input::{Behaviour, Choices};
@@ -130,9 +129,6 @@ fn keep(method: &Method, before: &RcFile, record: &Record, seen: &mut Behaviour)
             change.name
         );
     }
-    let text: String = values.iter().map(|(name, value)| format!("{name}={value}\0")).collect();
-    let rc_conf = RcConf::parse(format!("\0{text}").as_bytes());
-    seen.saw(check_boot(&HN0, None, method, &rc_conf).is_ok());
     let read = Record::parse(persisted.record.to_text().as_bytes()).expect("an undo file of our own");
     assert_eq!(read, persisted.record);
     Some((persisted.file, persisted.record))

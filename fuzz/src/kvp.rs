@@ -110,7 +110,7 @@ impl World {
         }
         let code = u32::from_le_bytes([answer[0], answer[1], answer[2], answer[3]]);
         self.seen.saw((message[0].min(6), message[1].min(6), code, fault));
-        if code != Code::Ok as u32 && std::env::var_os("NOBODY").is_none() {
+        if code != Code::Ok as u32 {
             assert_error_is_empty(&message, &answer);
         }
         if !full {
@@ -299,9 +299,6 @@ impl World {
         bytes.truncate(whole);
         let key = vec![b'a' + choices.byte() % 16; 1 + choices.below(3)];
         let value = choices.bytes(40).split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
-        if std::env::var_os("NODUP").is_some() && self.pools[0].contains_key(&key) {
-            return;
-        }
         let mut record = [0; KEY_SIZE + VALUE_SIZE];
         record[..key.len()].copy_from_slice(&key);
         record[KEY_SIZE..KEY_SIZE + value.len()].copy_from_slice(&value);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use hv_core::injection::rc_file::{RcFile, Value, Variable};
-use hv_core::vf::rc_conf::{FILE_SNIPPET, RcConf};
+use hv_core::rc::{FILE_SCRIPT, RcConf};
 
 use crate::Target;
 use crate::input::{Behaviour, Choices};
@@ -33,7 +33,7 @@ const NAMES: [&str; 8] = [
 ];
 
 /// Pieces of a file. None starts a program or writes a file.
-const PIECES: [&str; 34] = [
+const PIECES: [&str; 33] = [
     "=",
     "=\"",
     "\"",
@@ -66,7 +66,6 @@ const PIECES: [&str; 34] = [
     "=\"\"",
     "\t",
     "é",
-    "\r",
     ":",
 ];
 
@@ -175,7 +174,7 @@ pub fn shell_values(file: &[u8], names: &[&str]) -> Option<Vec<(String, String)>
     written.write_all(file).expect("a scratch file");
     let output = Command::new("/bin/sh")
         .arg("-c")
-        .arg(FILE_SNIPPET)
+        .arg(FILE_SCRIPT)
         .arg("sh")
         .arg(&path)
         .args(names)

@@ -7,7 +7,7 @@ use hv_core::net::InterfaceName;
 use hv_core::net::dhclient::{parse_pid, serves};
 use hv_core::net::resolv_conf::parse_name_servers;
 use hv_core::plan::network::parse_ifconfig;
-use hv_core::vf::rc_conf::RcConf;
+use hv_core::rc::RcConf;
 
 use crate::Target;
 use crate::input::{Behaviour, Choices};
@@ -28,9 +28,10 @@ pub const TARGET: Target = Target {
         "nameserver ",
         "fe80::1%hn0\n",
         "10.0.0.5 ",
-        "\0ifconfig_hn0=",
-        "\0ifconfig_hn0_alias0=",
-        "inet 10.0.0.5-9/24",
+        "vifconfig_hn0=",
+        "dhn0=sync\0",
+        "c3\0hn0\0inet\010.0.0.5/24\0",
+        "netmask\0",
         "dhclient: hn0",
         "\0",
         "netmask",

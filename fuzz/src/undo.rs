@@ -36,7 +36,7 @@ fn check(data: &[u8]) -> u64 {
         Err(error) => {
             let error = error.to_string();
             assert!(!error.contains('\n'), "{error}");
-            seen.saw(error.split_whitespace().next().unwrap_or_default().to_owned());
+            seen.saw(error.split_whitespace().last().unwrap_or_default().to_owned());
             return seen.name();
         }
     };

@@ -33,7 +33,7 @@ printf 'vhyperv_vf_delay=%s\0' "${hyperv_vf_delay-}" >&3
 "#;
 
 /// What `sh -c` runs to learn what one file sets. Arguments: the name of the shell, the file, variables.
-const FILE_SCRIPT: &str = r#"
+pub const FILE_SCRIPT: &str = r#"
 exec 3>&1 >/dev/null
 . "$1"; shift
 for name
