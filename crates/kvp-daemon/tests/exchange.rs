@@ -100,7 +100,6 @@ fn whatever_a_pool_file_holds_the_host_gets_valid_text() {
     let mut bytes = record("bad", b"\xff\xfe then text \xc3");
     bytes.extend(vec![0; 2560]);
     bytes.extend(record("good", b"1"));
-    bytes.extend(record("bad", b"again"));
     bytes.extend([b'#'; 1000]);
     let mut session = Session::start(&Setup { pools: vec![(0, bytes)], ..Setup::default() });
     let items = pairs(&mut session, 0);
@@ -108,6 +107,32 @@ fn whatever_a_pool_file_holds_the_host_gets_valid_text() {
     assert_eq!(items[1..], [("good".to_owned(), "1".to_owned())]);
     assert!(session.host().set(0, "new", "2").unwrap().is_ok());
     assert_eq!(fs::read(session.pool_file(0)).unwrap().len() % 2560, 0);
+}
+
+/// A pool as an agent leaves it that appends its reports.
+fn reports() -> Vec<u8> {
+    [("report", "error"), ("other", "1"), ("report", "error"), ("report", "success")]
+        .iter()
+        .flat_map(|(key, value)| record(key, value.as_bytes()))
+        .collect()
+}
+
+#[test]
+fn of_several_records_of_a_key_the_host_sees_and_changes_the_last() {
+    let mut session = Session::start(&Setup { pools: vec![(1, reports())], ..Setup::default() });
+    let wanted = |value: &str| [("report", value), ("other", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(pairs(&mut session, 1), wanted("success"));
+    assert_eq!(value(&session.host().get(1, "report").unwrap()), Some("success"));
+    assert!(session.host().set(1, "report", "seen").unwrap().is_ok());
+    assert_eq!(
+        fs::read(session.pool_file(1)).unwrap(),
+        [record("other", b"1"), record("report", b"seen")].concat()
+    );
+
+    fs::write(session.pool_file(1), reports()).unwrap();
+    assert!(session.host().delete(1, "report").unwrap().is_ok());
+    assert_eq!(fs::read(session.pool_file(1)).unwrap(), record("other", b"1"));
+    assert_eq!(session.host().get(1, "report").unwrap().code, S_CONT);
 }
 
 #[test]

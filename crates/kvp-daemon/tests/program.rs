@@ -279,7 +279,7 @@ fn a_full_disk_is_a_failed_answer_and_nothing_more() {
         let output = command.args(arguments).arg(&dir).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
     };
-    mount(&["-t", "tmpfs", "-o", "size=320k", "tmpfs"]);
+    mount(&["-t", "tmpfs", "-o", "size=320k,mode=700", "tmpfs"]);
     session.start_daemon();
     let mut kept = 0;
     let refused = loop {
@@ -308,6 +308,84 @@ fn a_full_disk_is_a_failed_answer_and_nothing_more() {
 }
 
 // contract S4
+#[test]
+fn a_pool_directory_that_is_mounted_over_is_left_for_what_lies_at_its_path() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    assert!(session.host().set(0, "k", "below").unwrap().is_ok());
+    let dir = session.pool_dir();
+    let mut mount = session.machine().unwrap().command("mount");
+    let output = mount.args(["-t", "tmpfs", "-o", "mode=700", "tmpfs"]).arg(&dir).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // A change by the host never goes where nobody sees it.
+    assert!(session.host().set(0, "other", "above").unwrap().is_ok());
+    assert_eq!(session.host().enumerate(0).unwrap().0.len(), 1);
+    // Who only reads learns of it, too.
+    let mut unmount = session.machine().unwrap().command("umount");
+    assert!(unmount.arg("-l").arg(&dir).output().unwrap().status.success());
+    eventually("the directory below", || session.host().get(0, "k").unwrap().value() == Some("below"));
+}
+
+#[test]
+fn a_pool_directory_that_is_shared_is_refused_with_a_word_in_the_log() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    stop(&mut session);
+    let dir = session.pool_dir();
+    fs::write(dir.join("something else"), "").unwrap();
+    fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
+    session.start_daemon();
+    assert_eq!(session.host().set(0, "k", "v").unwrap().code, E_FAIL);
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o7777, 0o755);
+    assert!(session.host().enumerate(2).unwrap().0.len() == 10, "everything else is served");
+    let output = session.daemon().unwrap().output();
+    assert!(output.contains("is shared with other files"), "{output}");
+    // As it says.
+    fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
+    assert!(session.host().set(0, "k", "v").unwrap().is_ok());
+}
+
+#[test]
+fn a_torn_record_is_cut_off_at_the_start_with_a_word_in_the_log() {
+    let torn = vec![b'#'; 2560 + 700];
+    let setup = Setup { pools: vec![(1, torn)], ..Setup::default() };
+    let Some(mut session) = on_device(&setup) else { return };
+    assert_eq!(fs::metadata(session.pool_file(1)).unwrap().len(), 2560);
+    let output = session.daemon().unwrap().output();
+    assert!(output.contains("torn record cut off pool=1 bytes=700"), "{output}");
+}
+
+#[test]
+fn what_another_program_changed_back_after_a_kill_is_not_brought_back_by_the_next_daemon() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    assert!(session.host().set(1, "k", "before").unwrap().is_ok());
+    let before = fs::read(session.pool_file(1)).unwrap();
+    assert!(session.host().set(1, "k", "after").unwrap().is_ok());
+    assert!(session.host().set(1, "new", "1").unwrap().is_ok());
+    session.daemon().unwrap().signal(Signal::SIGKILL);
+    session.daemon().unwrap().wait();
+    session.host().detach().unwrap();
+    fs::write(session.pool_file(1), &before).unwrap();
+    session.host().attach().unwrap();
+    session.start_daemon();
+    assert_eq!(session.host().get(1, "k").unwrap().value(), Some("before"));
+    assert_eq!(fs::read(session.pool_file(1)).unwrap(), before);
+}
+
+#[test]
+fn a_pool_of_20_gib_is_refused_in_time_with_one_line() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    File::options().write(true).open(session.pool_file(1)).unwrap().set_len(20 << 30).unwrap();
+    for index in 0..20 {
+        let answer = session.host().enumerate_index(1, index).unwrap();
+        assert_eq!((answer.code, answer.timed_out), (E_FAIL, false));
+    }
+    assert!(session.host().set(0, "k", "v").unwrap().is_ok());
+    stop(&mut session);
+    session.start_daemon();
+    let output = session.daemon().unwrap().output();
+    assert_eq!(output.matches("is too large").count(), 0, "{output}");
+    stop(&mut session);
+}
+
 #[test]
 fn log_lines_reach_a_syslogd_that_comes_later() {
     let Some(mut session) = on_device(&Setup::default()) else { return };

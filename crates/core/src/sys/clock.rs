@@ -11,6 +11,12 @@ pub fn monotonic() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
+/// What tells this run of the system from all others; `None` where the kernel has no name for it.
+#[must_use]
+pub fn boot_id() -> Option<u64> {
+    super::os::system::boot_id()
+}
+
 /// `moment` in local time with microseconds and offset, as RFC 3339 and RFC 5424 write it.
 #[must_use]
 pub fn local_timestamp(moment: SystemTime) -> String {

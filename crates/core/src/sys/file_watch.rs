@@ -17,6 +17,9 @@ pub struct FileWatches {
     changed: Vec<bool>,
 }
 
+/// What stands for the place where the files lie: a change there can concern every file.
+const PLACE: usize = usize::MAX >> 1;
+
 impl FileWatches {
     /// A set without a watch.
     ///
@@ -40,13 +43,29 @@ impl FileWatches {
         Ok(())
     }
 
+    /// Watches a directory that leads to the files: when it is renamed or removed, each of them counts as changed.
+    ///
+    /// # Errors
+    /// The system's limit of watches is reached, or the directory cannot be opened.
+    pub fn add_directory(&mut self, path: &Path) -> io::Result<()> {
+        self.watches.add_directory(PLACE, path)
+    }
+
+    /// Watches the mount table, where the system has a watch for it: when a file system is mounted or unmounted, each file
+    /// counts as changed.
+    ///
+    /// # Errors
+    /// What the system says; `Unsupported` where it has no such watch.
+    pub fn add_mounts(&mut self) -> io::Result<()> {
+        self.watches.add_mounts(PLACE)
+    }
+
     /// Whether the file of that number was changed since this was last asked.
     pub fn take(&mut self, number: usize) -> bool {
         let changed = &mut self.changed;
-        let told = self.watches.collect(|number| {
-            if let Some(flag) = changed.get_mut(number) {
-                *flag = true;
-            }
+        let told = self.watches.collect(|number| match changed.get_mut(number) {
+            Some(flag) => *flag = true,
+            None => changed.fill(true),
         });
         if told.is_err() {
             // Some changes may never be told: anything can have changed.
@@ -88,6 +107,28 @@ mod tests {
             assert!(watches.take(3), "{what}");
             assert!(!watches.take(3), "{what}");
         }
+    }
+
+    #[test]
+    fn a_directory_on_the_way_that_is_moved_or_removed_is_told_for_every_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (above, below) = (dir.path().join("above"), dir.path().join("above/below"));
+        std::fs::create_dir_all(&below).unwrap();
+        let path = below.join("file");
+        let file = File::create(&path).unwrap();
+        let mut watches = FileWatches::new().unwrap();
+        for number in [0, 1] {
+            watches.add(number, &file, &path).unwrap();
+        }
+        watches.add_directory(&below).unwrap();
+        watches.add_directory(&above).unwrap();
+        File::create(above.join("another")).unwrap();
+        assert!(!watches.take(0) && !watches.take(1));
+        std::fs::rename(&above, dir.path().join("moved")).unwrap();
+        assert!(watches.take(0) && watches.take(1));
+        assert!(!watches.take(0));
+        std::fs::rename(dir.path().join("moved/below"), dir.path().join("below")).unwrap();
+        assert!(watches.take(1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! For tests, and with the feature `testing` for the fuzz targets: it fails, dies and loses power where it is told to.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub const POOL: PoolId = PoolId::External;
 /// Files are stamped with a clock that moves only when a test says so: the worst that a real one can do.
 const TICK: i64 = 10_000_000;
 const SECTOR: usize = 512;
+
+type Sector = [u8; SECTOR];
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,25 +34,31 @@ struct Model {
     inode: u64,
     exists: bool,
     data: Vec<u8>,
-    /// Every state since the last synchronisation, that one first.
-    states: Vec<Vec<u8>>,
     modified: Moment,
-    changed: Moment,
+    /// Every size with its time of change since the last synchronisation, that one first: they lie in one sector.
+    inodes: Vec<(usize, Moment)>,
+    /// Every state of the sectors that were written since the last synchronisation, that one first.
+    sectors: BTreeMap<usize, Vec<Sector>>,
+    sparse_size: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    files: [Model; 6],
+    files: [Model; 7],
     next_inode: u64,
-    open_inodes: [u64; 6],
+    open_inodes: [u64; 7],
     /// Whether the system tells of changes, and of which pools it did.
     watches: bool,
-    told: [bool; 6],
+    told: [bool; 7],
+    boot: u64,
+    /// Another process has our journal.
+    claimed: bool,
     /// Nanoseconds since the epoch.
     clock: i64,
     locked: bool,
     operations: usize,
     writes: usize,
+    synchronised: usize,
     bytes_read: usize,
     fault: Option<(usize, Fault)>,
     dead: bool,
@@ -63,6 +72,7 @@ fn number(file: FileId) -> usize {
     match file {
         FileId::Pool(pool) => pool.number(),
         FileId::Journal => 5,
+        FileId::OtherJournal => 6,
     }
 }
 
@@ -71,30 +81,78 @@ fn killed() -> io::Error {
 }
 
 impl Model {
+    fn new(inode: u64, data: &[u8], modified: Moment) -> Self {
+        let mut model = Self { inode, exists: true, data: data.to_vec(), modified, ..Self::default() };
+        model.synchronise();
+        model
+    }
+
+    /// All of it is on the disk.
+    fn synchronise(&mut self) {
+        self.inodes = vec![(self.data.len(), self.modified)];
+        self.sectors.clear();
+    }
+
+    fn sector(&self, number: usize) -> Sector {
+        let mut sector = [0; SECTOR];
+        let rest = self.data.get(number * SECTOR..).unwrap_or_default();
+        let size = rest.len().min(SECTOR);
+        sector[..size].copy_from_slice(&rest[..size]);
+        sector
+    }
+
+    /// Becomes other data from `from` to `to`.
+    fn become_other(&mut self, from: usize, to: usize, change: impl FnOnce(&mut Vec<u8>)) {
+        let touched = from / SECTOR..to.div_ceil(SECTOR);
+        let before: Vec<Sector> = touched.clone().map(|number| self.sector(number)).collect();
+        change(&mut self.data);
+        for (number, before) in touched.zip(before) {
+            let now = self.sector(number);
+            self.sectors.entry(number).or_insert_with(|| vec![before]).push(now);
+        }
+    }
+
+    fn set_len(&mut self, len: usize) {
+        let (from, to) = (len.min(self.data.len()), len.max(self.data.len()));
+        self.become_other(from, to, |data| data.resize(len, 0));
+    }
+
+    /// Each sector and each size since the last synchronisation has reached the disk, or has not, as `choose` says.
+    fn lose_power(&mut self, mut choose: impl FnMut(usize) -> usize) {
+        if self.inodes.is_empty() {
+            self.synchronise();
+        }
+        let (len, modified) = self.inodes[choose(self.inodes.len())];
+        self.data.resize(len, 0);
+        for (number, states) in &self.sectors {
+            let state = states[choose(states.len())];
+            let rest = self.data.get_mut(number * SECTOR..).unwrap_or_default();
+            let size = rest.len().min(SECTOR);
+            rest[..size].copy_from_slice(&state[..size]);
+        }
+        self.modified = modified;
+        self.synchronise();
+    }
+
     fn stamp(&self) -> Stamp {
         Stamp {
             inode: (0, self.inode),
-            links: 1,
-            size: self.data.len() as u64,
+            size: self.sparse_size.unwrap_or(self.data.len() as u64),
             modified: self.modified,
-            changed: self.changed,
         }
     }
 }
 
 impl State {
     fn stamp_time(&self) -> Moment {
-        let ticked = self.clock / TICK * TICK;
-        (ticked / 1_000_000_000, ticked % 1_000_000_000)
+        self.clock / TICK * TICK
     }
 
     fn touch(&mut self, file: usize) {
         let now = self.stamp_time();
         let model = &mut self.files[file];
         model.modified = now;
-        model.changed = now;
-        let data = model.data.clone();
-        model.states.push(data);
+        model.inodes.push((model.data.len(), now));
         self.told[file] = true;
     }
 
@@ -119,14 +177,13 @@ impl State {
     }
 
     fn write(&mut self, file: usize, offset: usize, bytes: &[u8]) {
-        let model = &mut self.files[file];
         if bytes.is_empty() {
             return;
         }
-        if model.data.len() < offset + bytes.len() {
-            model.data.resize(offset + bytes.len(), 0);
-        }
-        model.data[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self.files[file].become_other(offset, offset + bytes.len(), |data| {
+            data.resize(data.len().max(offset + bytes.len()), 0);
+            data[offset..offset + bytes.len()].copy_from_slice(bytes);
+        });
         self.writes += 1;
         self.touch(file);
     }
@@ -136,16 +193,10 @@ impl Disk {
     /// A disk on which the pool of [`POOL`] holds these bytes, durably, since long ago.
     #[must_use]
     pub fn with_pool(bytes: &[u8]) -> Self {
-        let mut state = State { clock: 1_000_000_000_000_000_000, next_inode: 1, ..State::default() };
-        let old = (500_000_000, 123);
-        state.files[POOL.number()] = Model {
-            inode: 77,
-            exists: true,
-            data: bytes.to_vec(),
-            states: vec![bytes.to_vec()],
-            modified: old,
-            changed: old,
-        };
+        let mut state =
+            State { clock: 1_000_000_000_000_000_000, next_inode: 1, boot: 1, ..State::default() };
+        let old = 500_000_000_000_000_123;
+        state.files[POOL.number()] = Model::new(77, bytes, old);
         Self(Rc::new(RefCell::new(state)))
     }
 
@@ -166,6 +217,19 @@ impl Disk {
     #[must_use]
     pub fn read(&self, file: FileId) -> Vec<u8> {
         self.0.borrow().files[number(file)].data.clone()
+    }
+
+    /// How often a file was synchronised.
+    #[must_use]
+    pub fn synchronised(&self) -> usize {
+        self.0.borrow().synchronised
+    }
+
+    /// The pool's file is sparse and this large.
+    pub fn pretend_size(&self, size: u64) {
+        let mut state = self.0.borrow_mut();
+        state.files[POOL.number()].sparse_size = Some(size);
+        state.touch(POOL.number());
     }
 
     /// Lets time pass on the clock that stamps files.
@@ -196,10 +260,33 @@ impl Disk {
         self.0.borrow_mut().locked = locked;
     }
 
+    /// Another process has our journal, or lets it go.
+    pub fn claim_by_another(&self, claimed: bool) {
+        self.0.borrow_mut().claimed = claimed;
+    }
+
+    /// The contents of a file as a test makes them, on the disk.
+    pub fn put(&self, file: FileId, bytes: &[u8]) {
+        let mut state = self.0.borrow_mut();
+        let (now, inode) = (state.stamp_time(), 1000 + number(file) as u64);
+        state.files[number(file)] = Model::new(inode, bytes, now);
+    }
+
+    /// Everything that is in memory reaches the disk, as before a proper shutdown, and the system starts again.
+    pub fn reboot(&self) {
+        self.restart();
+        let mut state = self.0.borrow_mut();
+        state.boot += 1;
+        state.clock += 60_000_000_000;
+        state.files.iter_mut().for_each(Model::synchronise);
+    }
+
     /// Another program rewrites the pool in place.
     pub fn write_by_another(&self, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
-        state.files[POOL.number()].data = bytes.to_vec();
+        let model = &mut state.files[POOL.number()];
+        let len = model.data.len().max(bytes.len());
+        model.become_other(0, len, |data| *data = bytes.to_vec());
         state.touch(POOL.number());
     }
 
@@ -209,8 +296,7 @@ impl Disk {
         state.next_inode += 1;
         let inode = state.next_inode;
         let exists = bytes.is_some();
-        state.files[POOL.number()] =
-            Model { inode, exists, data: bytes.unwrap_or_default().to_vec(), ..Model::default() };
+        state.files[POOL.number()] = Model { exists, ..Model::new(inode, bytes.unwrap_or_default(), 0) };
         state.touch(POOL.number());
     }
 
@@ -243,25 +329,18 @@ impl Disk {
             seed ^= seed << 17;
             usize::try_from(seed % (count as u64)).unwrap_or_default()
         };
-        for model in &mut self.0.borrow_mut().files {
-            if model.states.is_empty() {
-                model.states.push(Vec::new());
-            }
-            let len = model.states[choose(model.states.len())].len();
-            let mut data = vec![0; len];
-            for (number, sector) in data.chunks_mut(SECTOR).enumerate() {
-                let state = &model.states[choose(model.states.len())];
-                let from = (number * SECTOR).min(state.len());
-                let to = (from + sector.len()).min(state.len());
-                sector[..to - from].copy_from_slice(&state[from..to]);
-            }
-            model.states = vec![data.clone()];
-            model.data = data;
-        }
+        let mut state = self.0.borrow_mut();
+        state.boot += 1;
+        state.clock += 60_000_000_000;
+        state.files.iter_mut().for_each(|model| model.lose_power(&mut choose));
     }
 }
 
 impl Storage for Disk {
+    fn prepare(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>> {
         let state = self.0.borrow();
         if state.dead {
@@ -271,18 +350,15 @@ impl Storage for Disk {
         Ok(model.exists.then(|| model.stamp()))
     }
 
-    fn stamp_open(&self, pool: PoolId) -> io::Result<Stamp> {
+    fn size(&self, file: FileId) -> io::Result<u64> {
         let state = self.0.borrow();
         if state.dead {
             return Err(killed());
         }
-        let model = &state.files[pool.number()];
-        let inode = state.open_inodes[pool.number()];
-        if model.exists && model.inode == inode {
-            return Ok(model.stamp());
-        }
-        // A file that was removed or replaced has no name left.
-        Ok(Stamp { inode: (0, inode), links: 0, size: 0, modified: (0, 0), changed: (0, 0) })
+        let model = &state.files[number(file)];
+        // A file that was removed or replaced is empty for whoever has it open.
+        let there = model.exists && model.inode == state.open_inodes[number(file)];
+        Ok(if there { model.data.len() as u64 } else { 0 })
     }
 
     fn take_changed(&mut self, pool: PoolId) -> Option<bool> {
@@ -303,13 +379,17 @@ impl Storage for Disk {
             let now = state.stamp_time();
             // The journal is written out and synchronised when it is made; an empty pool file loses nothing.
             let data = if file == FileId::Journal { vec![0; 64 * 4096] } else { Vec::new() };
-            let states = vec![data.clone()];
-            state.files[number(file)] =
-                Model { inode, exists: true, data, states, modified: now, changed: now };
+            state.files[number(file)] = Model::new(inode, &data, now);
         }
         let inode = state.files[number(file)].inode;
         state.open_inodes[number(file)] = inode;
         Ok((0, inode))
+    }
+
+    fn close(&mut self, _file: FileId) {}
+
+    fn claim(&mut self, journal: FileId, _wait: Duration) -> io::Result<bool> {
+        Ok(journal == FileId::OtherJournal || !self.0.borrow().claimed)
     }
 
     fn read_at(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -338,7 +418,7 @@ impl Storage for Disk {
         let mut state = self.0.borrow_mut();
         state.step().map_err(|(error, _)| error)?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        state.files[number(file)].data.resize(len, 0);
+        state.files[number(file)].set_len(len);
         state.touch(number(file));
         Ok(())
     }
@@ -346,15 +426,8 @@ impl Storage for Disk {
     fn sync(&mut self, file: FileId) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         state.step().map_err(|(error, _)| error)?;
-        let model = &mut state.files[number(file)];
-        model.states = vec![model.data.clone()];
-        Ok(())
-    }
-
-    fn set_modified(&mut self, pool: PoolId, moment: Moment) -> io::Result<()> {
-        let mut state = self.0.borrow_mut();
-        state.step().map_err(|(error, _)| error)?;
-        state.files[pool.number()].modified = moment;
+        state.synchronised += 1;
+        state.files[number(file)].synchronise();
         Ok(())
     }
 
@@ -370,6 +443,10 @@ impl Storage for Disk {
         let mut state = self.0.borrow_mut();
         // The precise clock moves between two readings, the one of the files only with the tick.
         state.clock += 7;
-        (state.clock / 1_000_000_000, state.clock % 1_000_000_000)
+        state.clock
+    }
+
+    fn boot(&self) -> Option<u64> {
+        Some(self.0.borrow().boot)
     }
 }

@@ -6,11 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, Per
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::stat::futimens;
-use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
-use super::journal::{SLOT_BYTES, SLOT_SIZE, SLOTS};
+use super::journal::{RING_BYTES, SLOT_BYTES, SLOT_SIZE, SLOTS};
 use super::storage::{FileId, LockKind, Moment, Stamp, Storage};
 use crate::kvp::PoolId;
 use crate::sys::file_watch::FileWatches;
@@ -18,44 +16,101 @@ use crate::sys::{clock, file_lock};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+/// How our files begin, and those that other programs put beside them.
+const PREFIX: &str = ".kvp_";
+const STICKY: u32 = 0o1000;
+
+/// How often is looked whether a path still leads to the open file, where the system does not tell: of a file system that
+/// was mounted over it, for example.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The files of one pool directory.
 #[derive(Debug)]
 pub struct PoolFiles {
     dir: PathBuf,
     paths: [PathBuf; 5],
-    pools: [Option<File>; 5],
-    journal: Option<File>,
+    /// Ours, and the other one.
+    journal_paths: [PathBuf; 2],
+    pools: [Option<OpenPool>; 5],
+    journals: [Option<File>; 2],
     watches: Option<FileWatches>,
-    /// The pools whose open file is watched.
-    watched: [bool; 5],
+    boot: Option<u64>,
+}
+
+#[derive(Debug)]
+struct OpenPool {
+    file: File,
+    inode: (u64, u64),
+    watched: bool,
+    /// When its path was looked at, by the monotonic clock.
+    looked: Duration,
 }
 
 impl PoolFiles {
-    /// The files in `dir`. Nothing is opened or made yet.
+    /// The files in `dir` for the daemon. Nothing is opened or made yet.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        let paths = PoolId::ALL.map(|pool| dir.join(format!(".kvp_pool_{pool}")));
-        let watches =
-            FileWatches::new().inspect_err(|error| log::debug!("files are not watched: {error}")).ok();
-        let pools = Default::default();
-        Self { dir: dir.to_owned(), paths, pools, journal: None, watches, watched: [false; 5] }
+        Self::with_journals(dir, [".kvp_journal", ".kvp_journal_tools"])
+    }
+
+    /// The files in `dir` for a tool beside the daemon, running or not: it has a journal that no daemon uses, and waits for
+    /// other tools.
+    #[must_use]
+    pub fn for_tool(dir: &Path) -> Self {
+        Self::with_journals(dir, [".kvp_journal_tools", ".kvp_journal"])
+    }
+
+    fn with_journals(dir: &Path, journals: [&str; 2]) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            paths: PoolId::ALL.map(|pool| dir.join(format!(".kvp_pool_{pool}"))),
+            journal_paths: journals.map(|name| dir.join(name)),
+            pools: Default::default(),
+            journals: Default::default(),
+            watches: None,
+            boot: clock::boot_id(),
+        }
+    }
+
+    fn pool(&self, pool: PoolId) -> io::Result<&OpenPool> {
+        self.pools[pool.number()].as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     fn file(&self, file: FileId) -> io::Result<&File> {
-        let file = match file {
-            FileId::Pool(pool) => self.pools[pool.number()].as_ref(),
-            FileId::Journal => self.journal.as_ref(),
-        };
-        file.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        match file {
+            FileId::Pool(pool) => Ok(&self.pool(pool)?.file),
+            journal => {
+                self.journals[slot(journal)].as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+            }
+        }
     }
 
-    /// Makes the directory, with its parents, and repairs its mode: old versions of base's daemon left it open.
-    fn prepare_dir(&self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(DIR_MODE).create(&self.dir)?;
-        if fs::metadata(&self.dir)?.mode() & 0o7777 != DIR_MODE {
-            fs::set_permissions(&self.dir, Permissions::from_mode(DIR_MODE))?;
+    /// Refuses a directory that others share with us: its mode would shut them out.
+    fn examine_dir(&self) -> io::Result<()> {
+        let metadata = fs::metadata(&self.dir)?;
+        let mode = metadata.mode() & 0o7777;
+        let refused = |reason: &str| {
+            let text = format!("{} (mode {mode:o}) {reason}", self.dir.display());
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        };
+        if metadata.uid() != nix::unistd::geteuid().as_raw() {
+            return refused("belongs to another user");
         }
+        if mode & STICKY != 0 {
+            return refused("is shared by all users; name a directory of its own");
+        }
+        if mode == DIR_MODE {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&self.dir)? {
+            if !entry?.file_name().to_string_lossy().starts_with(PREFIX) {
+                return refused(
+                    "is shared with other files; name a directory of its own, or make it mode 700",
+                );
+            }
+        }
+        fs::set_permissions(&self.dir, Permissions::from_mode(DIR_MODE))?;
+        log::warn!("mode of the pool directory repaired path={} from={mode:o} to=700", self.dir.display());
         Ok(())
     }
 
@@ -73,16 +128,32 @@ impl PoolFiles {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        if metadata.mode() & 0o7777 != FILE_MODE {
+        let mode = metadata.mode() & 0o7777;
+        if mode != FILE_MODE {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+            log::warn!("mode of a pool file repaired path={} from={mode:o} to=600", path.display());
         }
         Ok(file)
     }
 
-    fn open_journal(&self, create: bool) -> io::Result<File> {
-        let file = self.open_file(&self.dir.join(".kvp_journal"), create)?;
-        let size = u64::from(SLOTS) * SLOT_BYTES;
-        if create && file.metadata()?.len() < size {
+    fn open_pool(&mut self, pool: PoolId, create: bool) -> io::Result<(u64, u64)> {
+        let path = &self.paths[pool.number()];
+        let file = self.open_file(path, create)?;
+        let metadata = file.metadata()?;
+        let inode = (metadata.dev(), metadata.ino());
+        if self.watches.is_none() {
+            self.watches = watch_place(&self.dir).inspect_err(not_watched).ok();
+        }
+        let watches = self.watches.as_mut();
+        let watched = watches.is_some_and(|watches| watches.add(pool.number(), &file, path).is_ok());
+        let opened = OpenPool { file, inode, watched, looked: clock::monotonic() };
+        self.pools[pool.number()] = Some(opened);
+        Ok(inode)
+    }
+
+    fn open_journal(&self, path: &Path, create: bool) -> io::Result<File> {
+        let file = self.open_file(path, create)?;
+        if create && file.metadata()?.len() < RING_BYTES {
             // Written out once, so that an entry never has to be allocated and fdatasync never has a size to record.
             let page = [0; SLOT_SIZE];
             for slot in 0..u64::from(SLOTS) {
@@ -95,19 +166,81 @@ impl PoolFiles {
         }
         Ok(file)
     }
+
+    /// Whether the path may lead elsewhere by now: looked at once in a while.
+    fn is_elsewhere(&mut self, pool: PoolId) -> bool {
+        let path = &self.paths[pool.number()];
+        let Some(open) = &mut self.pools[pool.number()] else { return true };
+        let now = clock::monotonic();
+        if now.saturating_sub(open.looked) < LOOK_EVERY {
+            return false;
+        }
+        open.looked = now;
+        !fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == open.inode)
+    }
+}
+
+fn slot(journal: FileId) -> usize {
+    usize::from(journal == FileId::OtherJournal)
+}
+
+/// Watches the directory and those above it, which can be renamed, removed or mounted over.
+fn watch_place(dir: &Path) -> io::Result<FileWatches> {
+    let mut watches = FileWatches::new()?;
+    if let Err(error) = watches.add_mounts() {
+        log::debug!("mounts are not watched: {error}");
+    }
+    for directory in dir.ancestors() {
+        if let Err(error) = watches.add_directory(directory) {
+            log::debug!("directory not watched path={}: {error}", directory.display());
+        }
+    }
+    Ok(watches)
+}
+
+fn not_watched(error: &io::Error) {
+    log::warn!("pool files are not watched, so each request reads them anew: {error}");
+}
+
+/// Asks for a lock again and again, instead of waiting in the kernel, where only a signal would end the wait in time.
+/// Gives the time that is left.
+fn lock_in_time(file: &File, exclusive: bool, wait: Duration) -> io::Result<Option<Duration>> {
+    if file_lock::try_lock(file, exclusive)? {
+        return Ok(Some(wait));
+    }
+    let until = clock::monotonic().saturating_add(wait);
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let left = until.saturating_sub(clock::monotonic());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(20));
+        if file_lock::try_lock(file, exclusive)? {
+            return Ok(Some(until.saturating_sub(clock::monotonic())));
+        }
+    }
 }
 
 fn stamp_of(metadata: &Metadata) -> Stamp {
     Stamp {
         inode: (metadata.dev(), metadata.ino()),
-        links: metadata.nlink(),
         size: metadata.len(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
+        modified: moment(metadata.mtime(), metadata.mtime_nsec()),
     }
 }
 
+fn moment(seconds: i64, nanoseconds: i64) -> Moment {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
 impl Storage for PoolFiles {
+    fn prepare(&mut self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(&self.dir)?;
+        self.examine_dir()
+    }
+
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>> {
         match fs::symlink_metadata(&self.paths[pool.number()]) {
             Ok(metadata) => Ok(Some(stamp_of(&metadata))),
@@ -116,38 +249,46 @@ impl Storage for PoolFiles {
         }
     }
 
-    fn stamp_open(&self, pool: PoolId) -> io::Result<Stamp> {
-        Ok(stamp_of(&self.file(FileId::Pool(pool))?.metadata()?))
+    fn size(&self, file: FileId) -> io::Result<u64> {
+        Ok(self.file(file)?.metadata()?.len())
     }
 
     fn take_changed(&mut self, pool: PoolId) -> Option<bool> {
-        let watches = self.watches.as_mut().filter(|_| self.watched[pool.number()])?;
-        Some(watches.take(pool.number()))
+        if !self.pool(pool).is_ok_and(|pool| pool.watched) {
+            return None;
+        }
+        let told = self.watches.as_mut().is_none_or(|watches| watches.take(pool.number()));
+        Some(told || self.is_elsewhere(pool))
     }
 
     fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)> {
         if create {
-            self.prepare_dir()?;
+            self.prepare()?;
         }
-        let opened = match file {
-            FileId::Pool(pool) => {
-                // Closed first: a second descriptor of the same file would drop the locks when it goes.
-                self.pools[pool.number()] = None;
-                let path = &self.paths[pool.number()];
-                let opened = self.open_file(path, create)?;
-                let watches = self.watches.as_mut();
-                self.watched[pool.number()] =
-                    watches.is_some_and(|watches| watches.add(pool.number(), &opened, path).is_ok());
-                self.pools[pool.number()].insert(opened)
-            }
-            FileId::Journal => {
-                self.journal = None;
-                let opened = self.open_journal(create)?;
-                self.journal.insert(opened)
-            }
+        // Closed first: a second descriptor of the same file would drop the locks when it goes.
+        self.close(file);
+        let FileId::Pool(pool) = file else {
+            let opened = self.open_journal(&self.journal_paths[slot(file)], create)?;
+            let metadata = opened.metadata()?;
+            self.journals[slot(file)] = Some(opened);
+            return Ok((metadata.dev(), metadata.ino()));
         };
-        let metadata = opened.metadata()?;
-        Ok((metadata.dev(), metadata.ino()))
+        self.open_pool(pool, create)
+    }
+
+    fn close(&mut self, file: FileId) {
+        match file {
+            FileId::Pool(pool) => self.pools[pool.number()] = None,
+            journal => self.journals[slot(journal)] = None,
+        }
+        if self.pools.iter().all(Option::is_none) {
+            // The directories above are other ones when all is opened again.
+            self.watches = None;
+        }
+    }
+
+    fn claim(&mut self, journal: FileId, wait: Duration) -> io::Result<bool> {
+        Ok(lock_in_time(self.file(journal)?, true, wait)?.is_some())
     }
 
     fn read_at(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -176,25 +317,8 @@ impl Storage for PoolFiles {
         self.file(file)?.sync_data()
     }
 
-    fn set_modified(&mut self, pool: PoolId, (seconds, nanoseconds): Moment) -> io::Result<()> {
-        let file = self.file(FileId::Pool(pool))?;
-        Ok(futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::new(seconds, nanoseconds))?)
-    }
-
     fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<Option<Duration>> {
-        let file = self.file(FileId::Pool(pool))?;
-        let until = clock::monotonic().saturating_add(wait);
-        let mut pause = Duration::from_millis(1);
-        // Asked again and again instead of waiting in the kernel, where only a signal would end the wait in time.
-        while !file_lock::try_lock(file, kind == LockKind::Exclusive)? {
-            let left = until.saturating_sub(clock::monotonic());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            std::thread::sleep(pause.min(left));
-            pause = (pause * 2).min(Duration::from_millis(20));
-        }
-        Ok(Some(until.saturating_sub(clock::monotonic())))
+        lock_in_time(self.file(FileId::Pool(pool))?, kind == LockKind::Exclusive, wait)
     }
 
     fn unlock(&mut self, pool: PoolId) {
@@ -204,7 +328,10 @@ impl Storage for PoolFiles {
     }
 
     fn now(&self) -> Moment {
-        // A clock that cannot be read makes every stamp look fresh: slower, never wrong.
-        clock_gettime(ClockId::CLOCK_REALTIME).map_or((0, 0), |now| (now.tv_sec(), now.tv_nsec()))
+        clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |now| moment(now.tv_sec(), now.tv_nsec()))
+    }
+
+    fn boot(&self) -> Option<u64> {
+        self.boot
     }
 }

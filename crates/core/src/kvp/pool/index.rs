@@ -1,59 +1,54 @@
-//! What is remembered of a pool file: where each key is, and in which state of the file that was so.
+//! What is remembered of a pool file: where the last record of each key is, and whether the file is still as it was.
 //!
 //! Values are not kept: a record is read when it is asked for, so memory stays small and a lookup costs one read
 //! whatever the size of the pool.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use super::record::{Image, key_of};
-use super::storage::{Moment, Stamp};
 
-/// One record with a key.
+/// A key of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot {
+struct Slot {
     hash: u32,
-    /// Its position in the file.
-    pub(super) record: u32,
+    /// The position of its first record, which is its place in the enumeration: an agent that appends a report under a
+    /// key that is there already changes an item and moves none under a host that walks.
+    first: u32,
+    /// The position of its last record, which is the one that counts.
+    last: u32,
 }
 
-/// What the stamp of a file says about changes that come after it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Certainty {
-    /// A change in the same tick of the clock can leave the stamp as it is.
-    #[default]
-    None,
-    /// The time of the last change is our own and unlike any that a kernel gives: a change of the contents shows. Moving
-    /// the file away in the same tick shows only at its path.
-    OwnMark,
-    /// The tick of the last change is over: everything shows, at the open descriptor too.
-    Aged,
-    /// The stamp does not matter: the system tells of every change.
-    Watched,
+/// A record that a later one of the same key has replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Outdated {
+    hash: u32,
+    record: u32,
 }
 
 /// The index of one pool file.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// The state of the file that the index describes; not kept up while the file is watched.
-    pub(super) stamp: Option<Stamp>,
     /// The size of the file.
     pub(super) size: u64,
-    /// Whether a later change is certain to give the file another stamp.
-    pub(super) certainty: Certainty,
+    /// The system tells of every change that comes after the index was made.
+    pub(super) certain: bool,
     /// Whole records in the file.
     pub(super) records: u32,
-    /// The first record of each key, by position.
+    /// The keys, by their first records.
     live: Vec<Slot>,
-    /// Further records of keys that are in `live`, by position.
-    shadowed: Vec<Slot>,
+    /// By position.
+    outdated: Vec<Outdated>,
+    /// Keyed by chance, so that no choice of keys makes many of them collide.
+    hasher: RandomState,
 }
 
 /// Builds an index from records in the order of the file.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     index: Index,
-    /// The first record with each checksum.
-    first: HashMap<u32, u32>,
+    /// Where in `live` the first key with each checksum is.
+    slots: HashMap<u32, usize>,
 }
 
 impl Builder {
@@ -72,26 +67,28 @@ impl Builder {
         if key.is_empty() {
             return Ok(());
         }
-        let slot = Slot { hash: hash(key), record };
-        if *self.first.entry(slot.hash).or_insert(record) != record {
-            // Two keys with one checksum are rare enough to look at every record that has it.
-            for candidate in with_hash(&self.index.live, slot.hash) {
-                if same_key(candidate)? {
-                    self.index.shadowed.push(slot);
-                    return Ok(());
-                }
+        let hash = self.index.hash(key);
+        let end = self.index.live.len();
+        let known = *self.slots.entry(hash).or_insert(end);
+        // Two keys with one checksum are rare enough to look at every one that has it.
+        for at in known..end {
+            let slot = self.index.live[at];
+            if slot.hash == hash && same_key(slot.last)? {
+                self.index.outdated.push(Outdated { hash, record: slot.last });
+                self.index.live[at].last = record;
+                return Ok(());
             }
         }
-        self.index.live.push(slot);
+        self.index.live.push(Slot { hash, first: record, last: record });
         Ok(())
     }
 
-    /// The index of the file in the state `stamp`.
-    pub(super) fn finish(mut self, stamp: Stamp, certainty: Certainty) -> Index {
-        self.index.stamp = Some(stamp);
-        self.index.size = stamp.size;
-        self.index.certainty = certainty;
+    /// The index of the file of this size.
+    pub(super) fn finish(mut self, size: u64, certain: bool) -> Index {
+        self.index.size = size;
+        self.index.certain = certain;
         self.index.live.shrink_to_fit();
+        self.index.outdated.sort_unstable_by_key(|outdated| outdated.record);
         self.index
     }
 }
@@ -99,61 +96,45 @@ impl Builder {
 impl Index {
     /// The position in the file of the item at `index` of an enumeration.
     pub(super) fn item(&self, index: u32) -> Option<u32> {
-        self.live.get(usize::try_from(index).ok()?).map(|slot| slot.record)
+        self.live.get(usize::try_from(index).ok()?).map(|slot| slot.last)
     }
 
-    /// Records that can hold `key`, first ones only.
+    /// Records that can be the last one of `key`.
     pub(super) fn candidates(&self, key: &[u8]) -> impl Iterator<Item = u32> {
-        with_hash(&self.live, hash(key))
+        let hash = self.hash(key);
+        self.live.iter().filter(move |slot| slot.hash == hash).map(|slot| slot.last)
     }
 
-    /// Records that can be further ones of `key`.
-    pub(super) fn shadowed_candidates(&self, key: &[u8]) -> impl Iterator<Item = u32> {
-        with_hash(&self.shadowed, hash(key))
+    /// Records that can be outdated ones of `key`, by position.
+    pub(super) fn outdated_candidates(&self, key: &[u8]) -> impl Iterator<Item = u32> {
+        let hash = self.hash(key);
+        self.outdated.iter().filter(move |outdated| outdated.hash == hash).map(|outdated| outdated.record)
     }
 
-    /// Notes that a record was appended.
+    /// Notes that a record with a new key was appended.
     pub(super) fn appended(&mut self, key: &[u8]) {
-        self.live.push(Slot { hash: hash(key), record: self.records });
+        let record = self.records;
+        self.live.push(Slot { hash: self.hash(key), first: record, last: record });
         self.records += 1;
     }
 
-    /// Notes that the last record was moved into the place of `record`, which is gone, and the file cut by one.
+    /// Notes that the last record was moved into the place of `record`, which is gone, and the file cut by one. Neither
+    /// of the two keys had an outdated record.
     pub(super) fn removed(&mut self, record: u32) {
         self.records = self.records.saturating_sub(1);
         let last = self.records;
-        for slots in [&mut self.live, &mut self.shadowed] {
-            slots.retain(|slot| slot.record != record);
-            if let Some(at) = slots.iter().position(|slot| slot.record == last && last != record) {
-                let mut moved = slots.remove(at);
-                moved.record = record;
-                let place = slots.partition_point(|slot| slot.record < record);
-                slots.insert(place, moved);
-            }
+        self.live.retain(|slot| slot.last != record);
+        if let Some(at) = self.live.iter().position(|slot| slot.last == last && last != record) {
+            let moved = Slot { first: record, last: record, ..self.live.remove(at) };
+            let place = self.live.partition_point(|slot| slot.first < record);
+            self.live.insert(place, moved);
         }
     }
-}
 
-fn with_hash(slots: &[Slot], hash: u32) -> impl Iterator<Item = u32> {
-    slots.iter().filter(move |slot| slot.hash == hash).map(|slot| slot.record)
-}
-
-fn hash(key: &[u8]) -> u32 {
-    crc32fast::hash(key)
-}
-
-/// Whether a file last changed at `stamp` cannot change again at `now` or later with the same stamp.
-///
-/// Kernels take the times of files from a clock that ticks (every 1 to 10 ms), FreeBSD with vfs.timestamp_precision=0
-/// and some file systems only every second or two. Inside that time two changes look like one, so what was read then
-/// is read again, as git does with its index.
-pub(super) fn is_settled(stamp: &Stamp, now: Moment) -> bool {
-    const TICK: i64 = 100_000_000;
-    const COARSE: i64 = 2_100_000_000;
-    let last = stamp.modified.max(stamp.changed);
-    let tick = if last.1 == 0 { COARSE } else { TICK };
-    let age = (now.0 - last.0).saturating_mul(1_000_000_000).saturating_add(now.1 - last.1);
-    age > tick
+    fn hash(&self, key: &[u8]) -> u32 {
+        // Half of it is as good as any other half.
+        (self.hasher.hash_one(key) >> 32) as u32
+    }
 }
 
 #[cfg(test)]
@@ -172,8 +153,7 @@ mod tests {
             let same = |record: u32| Ok::<_, ()>(key_of(&images[record as usize]) == key_of(image));
             builder.push(image, same).unwrap();
         }
-        let stamp = Stamp { inode: (1, 2), links: 1, size: 0, modified: (0, 0), changed: (0, 0) };
-        builder.finish(stamp, Certainty::Aged)
+        builder.finish(0, true)
     }
 
     fn items(index: &Index) -> Vec<u32> {
@@ -181,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn records_without_a_key_and_further_ones_of_a_key_are_no_items() {
-        let index = build(&["a", "", "b", "a", "c", "b"]);
-        assert_eq!(items(&index), [0, 2, 4]);
-        assert_eq!(index.records, 6);
-        assert_eq!(index.shadowed_candidates(b"a").collect::<Vec<_>>(), [3]);
-        assert_eq!(index.candidates(b"b").collect::<Vec<_>>(), [2]);
+    fn the_last_record_of_a_key_is_its_item_in_the_place_of_the_first() {
+        let index = build(&["a", "", "b", "a", "c", "b", "a"]);
+        assert_eq!(items(&index), [6, 5, 4]);
+        assert_eq!(index.records, 7);
+        assert_eq!(index.outdated_candidates(b"a").collect::<Vec<_>>(), [0, 3]);
+        assert_eq!(index.candidates(b"b").collect::<Vec<_>>(), [5]);
     }
 
     #[test]
@@ -199,18 +179,5 @@ mod tests {
         assert_eq!(items(&index), [0, 1]);
         index.appended(b"e");
         assert_eq!(index.candidates(b"e").collect::<Vec<_>>(), [2]);
-    }
-
-    #[test]
-    fn a_stamp_settles_after_the_tick_of_its_clock() {
-        let stamp = |s, ns| Stamp { inode: (1, 2), links: 1, size: 0, modified: (s, ns), changed: (0, 0) };
-        assert!(!is_settled(&stamp(100, 5), (100, 90_000_000)));
-        assert!(is_settled(&stamp(100, 5), (100, 100_000_006)));
-        assert!(!is_settled(&stamp(100, 0), (102, 0)));
-        assert!(is_settled(&stamp(100, 0), (102, 200_000_000)));
-        // A clock that was set back: never certain.
-        assert!(!is_settled(&stamp(100, 5), (50, 0)));
-        let restored = Stamp { changed: (100, 5), ..stamp(10, 5) };
-        assert!(!is_settled(&restored, (100, 6)));
     }
 }

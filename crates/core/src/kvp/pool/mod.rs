@@ -5,13 +5,16 @@
 //!   exclusive lock, through the one descriptor that this process has of the file.
 //! * A change is acknowledged when the `journal` holds it on disk. A kill or a power cut at any instant leaves each
 //!   record old or new and all others intact, once [`Pools::open`] has run again.
-//! * An unchanged file is not read again: an index tells where a key is, and the file's stamp tells whether the index
-//!   still holds. Changes by other programs are always seen.
+//! * An unchanged file is not read again: an index tells where a key is, and the system tells whether the file has been
+//!   changed. What counts is the file at the path.
 //! * A failed change leaves the file as it was.
 //!
-//! Records are matched by their whole key. Of several records with one key the first counts; a change of that key
-//! removes the others. Records without a key are skipped. A partial record at the end is ignored, and overwritten by
-//! the next one that is appended.
+//! Records are matched by their whole key. Of several records with one key the last counts, as other programs append a
+//! report each time and mean the newest; a change of that key removes the others. Records without a key are skipped. A
+//! partial record at the end, which a dead writer left, is cut off at the start and before a change.
+//!
+//! One daemon and any number of tools may have the pools of a directory open: each kind has a journal of its own, which
+//! only one process at a time can have.
 
 mod apply;
 #[cfg(any(test, feature = "testing"))]
@@ -21,16 +24,22 @@ mod index;
 mod journal;
 mod record;
 mod recovery;
+mod rewrite;
 pub mod storage;
 
 use std::io;
 use std::time::Duration;
 
-use self::index::{Builder, Certainty, Index, is_settled};
-use self::journal::{Change, Entry, Write, digest};
+use self::index::{Builder, Index};
+use self::journal::{Step, Write, digest};
 use self::record::{Image, RECORD_BYTES, RECORD_SIZE, image, key_of, normalised, value_of};
-use self::storage::{FileId, LockKind, Stamp, Storage};
+use self::storage::{FileId, LockKind, Moment, Stamp, Storage};
 use super::{KvpKey, KvpValue, PoolId};
+
+/// The most records of a file that is served: 256 MB, which can be read in the time that the kernel waits.
+pub const MAX_RECORDS: u32 = 100_000;
+/// The same in bytes.
+const MAX_BYTES: u64 = MAX_RECORDS as u64 * RECORD_BYTES;
 
 /// Records that are read at once when an index is made.
 const CHUNK_RECORDS: usize = 6;
@@ -71,6 +80,20 @@ pub enum PoolError {
         /// How many it holds.
         records: u32,
     },
+    /// The file is larger than any that is served.
+    #[error("pool {pool} is too large: {size} bytes, at most {MAX_BYTES} can be served")]
+    TooLarge {
+        /// The pool.
+        pool: PoolId,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The directory cannot hold pools.
+    #[error("the pool directory cannot be used")]
+    Directory(#[source] io::Error),
+    /// Another process has the journal.
+    #[error("another process has the journal of the pools")]
+    JournalInUse,
 }
 
 /// Names an operation for [`PoolError::Io`].
@@ -101,13 +124,16 @@ struct Pool {
     index: Index,
     /// Written since it was last synchronised.
     dirty: bool,
+    /// The latest time of change that was seen at the file or given to one of our changes.
+    time: Moment,
 }
 
 /// Where the journal stands.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Journal {
+    /// It is open, and ours.
     open: bool,
-    /// Read, and made good, since the start.
+    /// Everything that was left is made good.
     recovered: bool,
     /// The number of the next entry.
     sequence: u64,
@@ -127,17 +153,24 @@ pub struct Pools<S> {
 }
 
 impl<S: Storage> Pools<S> {
-    /// Opens or creates all files and makes good what an earlier process left unfinished.
+    /// Opens or creates all files, makes good what an earlier process left unfinished, and cuts off what a dead writer left
+    /// of a record.
     ///
     /// Problems are returned beside the pools, not instead of them: what failed is tried again with each request, so a
     /// disk that is full or locked at the start costs answers, never the daemon.
     pub fn open(storage: S, limits: Limits) -> (Self, Vec<PoolError>) {
         let pools = Default::default();
-        let journal = Journal { open: false, recovered: false, sequence: 1, base: 1 };
+        let journal = Journal::default();
         let mut opened = Self { storage, limits, pools, journal, wait_left: limits.lock_wait };
+        if let Err(error) = opened.storage.prepare() {
+            return (opened, vec![PoolError::Directory(error)]);
+        }
         let mut problems: Vec<PoolError> =
             PoolId::ALL.into_iter().filter_map(|pool| opened.reopen(pool).err()).collect();
-        problems.extend(opened.recover().err());
+        problems.extend(opened.recover(false).err());
+        if opened.journal.recovered {
+            problems.extend(PoolId::ALL.into_iter().filter_map(|pool| opened.repair(pool).err()));
+        }
         (opened, problems)
     }
 
@@ -146,18 +179,19 @@ impl<S: Storage> Pools<S> {
         self.limits = limits;
     }
 
-    /// The first record with this key.
+    /// The last record with this key.
     ///
     /// # Errors
     /// See [`PoolError`].
     pub fn get(&mut self, pool: PoolId, key: &KvpKey) -> Result<Option<Record>, PoolError> {
-        self.read(pool, |pools| match pools.find(pool, key)? {
+        self.read(pool, |pools| match pools.find(pool, key.as_bytes())? {
             Some((_, image)) => Ok(Some(Record::of(&image))),
             None => Ok(None),
         })
     }
 
-    /// The item at a position of the enumeration: distinct keys in the order of the file.
+    /// The item at a position of the enumeration: the keys in the order of their first records, each with the value of its
+    /// last one.
     ///
     /// # Errors
     /// See [`PoolError`].
@@ -168,33 +202,44 @@ impl<S: Storage> Pools<S> {
         })
     }
 
-    /// Gives a key a value, in the place of its first record or at the end. It will outlast a power cut.
+    /// Gives a key a value, in the place of its last record or at the end, and removes all other records of it. It will
+    /// outlast a power cut.
     ///
     /// # Errors
-    /// See [`PoolError`]; the key then has its former value, though further records of it may be gone.
+    /// See [`PoolError`].
     pub fn set(&mut self, pool: PoolId, key: &KvpKey, value: &KvpValue) -> Result<(), PoolError> {
         self.change(pool, |pools| {
-            pools.remove_shadowed(pool, key)?;
-            match pools.find(pool, key).map_err(failed(pool, "read a record"))? {
-                Some((record, old)) => pools.overwrite(pool, record, &old, &image(key, value)),
-                None => pools.append(pool, key, value),
+            let new = image(key, value);
+            let Some((last, old)) =
+                pools.find(pool, key.as_bytes()).map_err(failed(pool, "read a record"))?
+            else {
+                return pools.append(pool, key, &new);
+            };
+            match pools.outdated(pool, key.as_bytes())?[..] {
+                [] => pools.overwrite(pool, last, &old, &new),
+                ref outdated => pools.rewrite(pool, outdated, Some((last, &new))),
             }
         })
     }
 
-    /// Removes a key. `false` when it is not there; the file is then untouched.
+    /// Removes all records of a key. `false` when it is not there; the records are then untouched.
     ///
-    /// The last record of the file takes the place of the removed one.
+    /// The last record of the file takes the place of a single one.
     ///
     /// # Errors
-    /// See [`PoolError`]; the key then has its former value, though further records of it may be gone.
+    /// See [`PoolError`].
     pub fn delete(&mut self, pool: PoolId, key: &KvpKey) -> Result<bool, PoolError> {
         self.change(pool, |pools| {
-            pools.remove_shadowed(pool, key)?;
-            match pools.find(pool, key).map_err(failed(pool, "read a record"))? {
-                Some((record, _)) => pools.remove(pool, record).map(|()| true),
-                None => Ok(false),
+            let found = pools.find(pool, key.as_bytes()).map_err(failed(pool, "read a record"))?;
+            let Some((last, old)) = found else { return Ok(false) };
+            let mut records = pools.outdated(pool, key.as_bytes())?;
+            if records.is_empty() {
+                pools.remove(pool, last, &old)?;
+            } else {
+                records.push(last);
+                pools.rewrite(pool, &records, None)?;
             }
+            Ok(true)
         })
     }
 
@@ -219,17 +264,13 @@ impl<S: Storage> Pools<S> {
     pub fn settle(&mut self) -> Result<(), PoolError> {
         if !self.journal.recovered {
             self.wait_left = Duration::ZERO;
-            return self.recover();
+            return self.recover(false);
         }
         if !self.unsettled() {
             return Ok(());
         }
         self.synchronise()?;
-        let entry = Entry { sequence: self.journal.sequence, base: self.journal.sequence, change: None };
-        self.write_entry(PoolId::External, &entry)?;
-        self.journal.sequence += 1;
-        self.journal.base = self.journal.sequence;
-        Ok(())
+        self.retire()
     }
 
     fn state(&self, pool: PoolId) -> &Pool {
@@ -242,10 +283,10 @@ impl<S: Storage> Pools<S> {
 
     /// Looks something up in a file that is certainly in the state that the index describes.
     fn read<T>(&mut self, pool: PoolId, look: impl Fn(&Self) -> io::Result<T>) -> Result<T, PoolError> {
-        if self.state(pool).index.certainty != Certainty::None && self.state(pool).inode.is_some() {
+        if self.state(pool).index.certain && self.state(pool).inode.is_some() {
             let found = look(self);
-            // Looked at after the record was read: the file cannot have changed before that.
-            if self.is_unchanged(pool).map_err(failed(pool, "examine the file"))? {
+            // Asked after the record was read: the file cannot have changed before that.
+            if self.is_untouched(pool) {
                 return found.map_err(failed(pool, "read a record"));
             }
         }
@@ -256,35 +297,14 @@ impl<S: Storage> Pools<S> {
         found
     }
 
-    /// Whether the file is the one at the path and in the state that the index describes.
-    fn is_unchanged(&mut self, pool: PoolId) -> io::Result<bool> {
-        if self.state(pool).index.certainty == Certainty::Watched {
-            return Ok(self.is_untouched(pool));
-        }
-        let index = &self.state(pool).index;
-        if index.certainty == Certainty::Aged {
-            // Cheaper than the path, and whatever happens to the path since then shows here.
-            return Ok(index.stamp == Some(self.storage.stamp_open(pool)?));
-        }
-        let Some(stamp) = self.storage.stamp(pool)?.filter(|stamp| index.stamp == Some(*stamp)) else {
-            return Ok(false);
-        };
-        if is_settled(&stamp, self.storage.now()) {
-            self.state_mut(pool).index.certainty = Certainty::Aged;
-        }
-        Ok(true)
-    }
-
     /// Whether the system, which tells of every change of the file, has told of none.
     fn is_untouched(&mut self, pool: PoolId) -> bool {
-        if self.state(pool).index.certainty != Certainty::Watched {
+        if !self.state(pool).index.certain {
             return false;
         }
         let untouched = self.storage.take_changed(pool) == Some(false);
-        if !untouched {
-            // It is told only once.
-            self.state_mut(pool).index.certainty = Certainty::None;
-        }
+        // It is told only once.
+        self.state_mut(pool).index.certain = untouched;
         untouched
     }
 
@@ -295,28 +315,38 @@ impl<S: Storage> Pools<S> {
         make: impl FnOnce(&mut Self) -> Result<T, PoolError>,
     ) -> Result<T, PoolError> {
         self.wait_left = self.limits.lock_wait;
-        self.recover()?;
-        let stamp = self.lock(pool, LockKind::Exclusive)?;
-        let result = self.refresh_for_change(pool, stamp).and_then(|()| make(self));
-        if result.is_err() {
-            // Whatever a failure left, the next request looks for itself.
-            self.state_mut(pool).index.certainty = Certainty::None;
-        }
+        let stamp = self.lock_for_change(pool)?;
+        let result = self.ready(pool, stamp).and_then(|()| make(self));
         self.storage.unlock(pool);
         result
     }
 
-    fn refresh_for_change(&mut self, pool: PoolId, stamp: Option<Stamp>) -> Result<(), PoolError> {
-        if self.refresh(pool, stamp)? && self.state(pool).dirty {
-            // Another program may have changed the file after us: our entries must not be replayed over its change.
-            self.synchronise()?;
+    /// Locks a file when nothing is left to make good in its directory, which can become another one meanwhile.
+    fn lock_for_change(&mut self, pool: PoolId) -> Result<Stamp, PoolError> {
+        for _ in 0..3 {
+            self.recover(true)?;
+            let stamp = self.lock(pool, LockKind::Exclusive)?;
+            if self.journal.recovered {
+                return Ok(stamp);
+            }
+            self.storage.unlock(pool);
         }
-        Ok(())
+        Err(PoolError::Locked { pool })
     }
 
-    /// Locks the file that lies at the path, opening it if it is not the one that is open, and gives its stamp; `None`
-    /// for a file that is certainly untouched since it was indexed.
-    fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<Option<Stamp>, PoolError> {
+    /// Knows all of a locked file, and leaves whole records only.
+    fn ready(&mut self, pool: PoolId, stamp: Stamp) -> Result<(), PoolError> {
+        let untouched = self.is_untouched(pool);
+        if (!untouched || self.state(pool).index.size != stamp.size) && self.state(pool).dirty {
+            // Another program came between two changes of ours: no recovery may go back behind its change.
+            self.synchronise()?;
+        }
+        self.refresh(pool, stamp)?;
+        self.cut_torn_record(pool, stamp.size)
+    }
+
+    /// Locks the file that lies at the path, opening it if it is not the one that is open, and gives its stamp.
+    fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<Stamp, PoolError> {
         for _ in 0..3 {
             if self.state(pool).inode.is_none() {
                 self.reopen(pool)?;
@@ -326,16 +356,12 @@ impl<S: Storage> Pools<S> {
                 return Err(PoolError::Locked { pool });
             };
             self.wait_left = left;
-            if self.is_untouched(pool) {
-                return Ok(None);
-            }
-            let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"));
-            match stamp {
-                Ok(Some(stamp)) if self.state(pool).inode == Some(stamp.inode) => return Ok(Some(stamp)),
+            match self.storage.stamp(pool).map_err(failed(pool, "examine the file")) {
+                Ok(Some(stamp)) if self.state(pool).inode == Some(stamp.inode) => return Ok(stamp),
                 Ok(_) => {
-                    // Replaced by another file: a lock on the old one protects nothing.
+                    // Another file, perhaps in another directory: a lock on the old one protects nothing.
                     self.storage.unlock(pool);
-                    self.state_mut(pool).inode = None;
+                    self.leave();
                 }
                 Err(error) => {
                     self.storage.unlock(pool);
@@ -346,49 +372,94 @@ impl<S: Storage> Pools<S> {
         Err(PoolError::Locked { pool })
     }
 
+    /// Lets go all files, which may lie elsewhere by now: what lies at the paths is opened anew.
+    fn leave(&mut self) {
+        if self.journal.recovered
+            && let Err(error) = self.settle()
+        {
+            log::warn!("changes are not in the pool files that were moved away: {error}");
+        }
+        for pool in PoolId::ALL {
+            *self.state_mut(pool) = Pool::default();
+            self.storage.close(FileId::Pool(pool));
+        }
+        self.storage.close(FileId::Journal);
+        self.journal = Journal::default();
+    }
+
     fn reopen(&mut self, pool: PoolId) -> Result<(), PoolError> {
         let inode = self.storage.open(FileId::Pool(pool), true).map_err(failed(pool, "open the file"))?;
         *self.state_mut(pool) = Pool { inode: Some(inode), ..Pool::default() };
         Ok(())
     }
 
-    /// Makes the index describe the file, which is locked and has this stamp. `true` when it had to be made anew.
-    fn refresh(&mut self, pool: PoolId, stamp: Option<Stamp>) -> Result<bool, PoolError> {
-        let index = &self.state(pool).index;
-        let stale = |stamp| index.certainty == Certainty::None || index.stamp != Some(stamp);
-        let Some(stamp) = stamp.filter(|stamp| stale(*stamp)) else { return Ok(false) };
-        self.state_mut(pool).index = Index::default();
-        let index = self.build_index(pool, stamp).map_err(failed(pool, "read the records"))?;
-        self.state_mut(pool).index = index;
-        Ok(true)
+    /// Cuts off what a dead writer left of a record, if the file has it. Without waiting for a lock, under which a writer
+    /// may be at work: the next change comes by here, too.
+    fn repair(&mut self, pool: PoolId) -> Result<(), PoolError> {
+        if self.state(pool).inode.is_none() || self.size(pool)?.is_multiple_of(RECORD_BYTES) {
+            return Ok(());
+        }
+        self.wait_left = Duration::ZERO;
+        let stamp = self.lock(pool, LockKind::Exclusive)?;
+        let result = self.cut_torn_record(pool, stamp.size);
+        self.storage.unlock(pool);
+        result
     }
 
-    fn build_index(&mut self, pool: PoolId, stamp: Stamp) -> io::Result<Index> {
+    /// Cuts a locked file of this size after its last whole record.
+    fn cut_torn_record(&mut self, pool: PoolId, size: u64) -> Result<(), PoolError> {
+        let torn = size % RECORD_BYTES;
+        if torn > 0 {
+            let cut = self.storage.set_len(FileId::Pool(pool), size - torn);
+            cut.map_err(failed(pool, "cut off the torn record at the end"))?;
+            log::warn!("torn record cut off pool={pool} bytes={torn}: a writer did not finish it");
+            self.state_mut(pool).dirty = true;
+            self.state_mut(pool).index.size = size - torn;
+            self.note_own_change(pool);
+        }
+        Ok(())
+    }
+
+    fn size(&self, pool: PoolId) -> Result<u64, PoolError> {
+        self.storage.size(FileId::Pool(pool)).map_err(failed(pool, "examine the file"))
+    }
+
+    /// Makes the index describe the file, which is locked and has this stamp.
+    fn refresh(&mut self, pool: PoolId, stamp: Stamp) -> Result<(), PoolError> {
+        let state = self.state_mut(pool);
+        if state.index.certain && state.index.size == stamp.size {
+            return Ok(());
+        }
+        state.index = Index::default();
+        state.time = state.time.max(stamp.modified);
+        if stamp.size >= MAX_BYTES + RECORD_BYTES {
+            return Err(PoolError::TooLarge { pool, size: stamp.size });
+        }
+        let index = self.build_index(pool, stamp.size).map_err(failed(pool, "read the records"))?;
+        self.state_mut(pool).index = index;
+        Ok(())
+    }
+
+    fn build_index(&mut self, pool: PoolId, size: u64) -> io::Result<Index> {
         // Before the file is read: what is told from now on came after.
         let watched = self.storage.take_changed(pool).is_some();
-        let now = self.storage.now();
         let mut builder = Builder::default();
         let mut chunk = vec![0; CHUNK_RECORDS * RECORD_SIZE];
         let mut offset = 0;
         loop {
-            let size = self.storage.read_at(FileId::Pool(pool), offset, &mut chunk)?;
-            for record in chunk[..size].as_chunks::<RECORD_SIZE>().0 {
+            let read = self.storage.read_at(FileId::Pool(pool), offset, &mut chunk)?;
+            for record in chunk[..read].as_chunks::<RECORD_SIZE>().0 {
                 builder.push(record, |earlier| {
                     let image = self.load(pool, earlier)?;
                     Ok::<_, io::Error>(image.is_some_and(|image| key_of(&image) == key_of(record)))
                 })?;
             }
-            if size < chunk.len() {
+            offset += read as u64;
+            if read < chunk.len() || offset > MAX_BYTES {
                 break;
             }
-            offset += size as u64;
         }
-        let certainty = match watched {
-            true => Certainty::Watched,
-            false if is_settled(&stamp, now) => Certainty::Aged,
-            false => Certainty::None,
-        };
-        Ok(builder.finish(stamp, certainty))
+        Ok(builder.finish(size, watched))
     }
 
     /// The record at a position, if the file reaches that far.
@@ -406,11 +477,11 @@ impl<S: Storage> Pools<S> {
         Ok(image)
     }
 
-    /// The first record with this key and its position.
-    fn find(&self, pool: PoolId, key: &KvpKey) -> io::Result<Option<(u32, Image)>> {
-        for record in self.state(pool).index.candidates(key.as_bytes()) {
+    /// The last record with this key and its position.
+    fn find(&self, pool: PoolId, key: &[u8]) -> io::Result<Option<(u32, Image)>> {
+        for record in self.state(pool).index.candidates(key) {
             if let Some(image) = self.load(pool, record)?
-                && key_of(&image) == key.as_bytes()
+                && key_of(&image) == key
             {
                 return Ok(Some((record, image)));
             }
@@ -418,96 +489,53 @@ impl<S: Storage> Pools<S> {
         Ok(None)
     }
 
-    /// Removes all records of a key but the first, the last of them first.
-    fn remove_shadowed(&mut self, pool: PoolId, key: &KvpKey) -> Result<(), PoolError> {
-        loop {
-            let records: Vec<u32> = self.state(pool).index.shadowed_candidates(key.as_bytes()).collect();
-            let mut doomed = None;
-            for record in records.into_iter().rev() {
-                let image = self.load(pool, record).map_err(failed(pool, "read a record"))?;
-                if image.is_some_and(|image| key_of(&image) == key.as_bytes()) {
-                    doomed = Some(record);
-                    break;
-                }
-            }
-            match doomed {
-                Some(record) => self.remove(pool, record)?,
-                None => return Ok(()),
+    /// All records with this key but the last, by position.
+    fn outdated(&self, pool: PoolId, key: &[u8]) -> Result<Vec<u32>, PoolError> {
+        let mut records = Vec::new();
+        for record in self.state(pool).index.outdated_candidates(key) {
+            let image = self.load(pool, record).map_err(failed(pool, "read a record"))?;
+            if image.is_some_and(|image| key_of(&image) == key) {
+                records.push(record);
             }
         }
+        Ok(records)
     }
 
-    fn append(&mut self, pool: PoolId, key: &KvpKey, value: &KvpValue) -> Result<(), PoolError> {
+    fn append(&mut self, pool: PoolId, key: &KvpKey, new: &Image) -> Result<(), PoolError> {
         let records = self.state(pool).index.records;
-        if records >= self.limits.max_records {
+        if records >= self.limits.max_records.min(MAX_RECORDS) {
             return Err(PoolError::Full { pool, records });
         }
-        let old_len = self.state(pool).index.size;
-        // A writer that died may have left a part of a record here.
-        let old = self.load_padded(pool, records)?;
-        let write = Some(Write { record: records, old: digest(&old), new: image(key, value) });
-        let new_len = position(records) + RECORD_BYTES;
-        self.apply(&Change { pool, write, cut: None, old_len, new_len }, None)?;
+        let write = Write { record: records, old: digest(&[0; RECORD_SIZE]), new: *new };
+        let old_len = position(records);
+        self.apply(pool, Step::Write(write, None), old_len, old_len + RECORD_BYTES, None)?;
         self.state_mut(pool).index.appended(key.as_bytes());
         Ok(())
     }
 
     fn overwrite(&mut self, pool: PoolId, record: u32, old: &Image, new: &Image) -> Result<(), PoolError> {
         let len = self.state(pool).index.size;
-        let write = Some(Write { record, old: digest(old), new: *new });
-        self.apply(&Change { pool, write, cut: None, old_len: len, new_len: len }, Some(old))
+        let write = Write { record, old: digest(old), new: *new };
+        self.apply(pool, Step::Write(write, None), len, len, Some(old))
     }
 
-    /// Removes one record: the last one takes its place.
-    fn remove(&mut self, pool: PoolId, record: u32) -> Result<(), PoolError> {
+    /// Removes a record that is the only one of its key: the last one takes its place.
+    fn remove(&mut self, pool: PoolId, record: u32, old: &Image) -> Result<(), PoolError> {
         let old_len = self.state(pool).index.size;
         let last = self.state(pool).index.records.saturating_sub(1);
-        let cut_len = position(last);
-        let cut = Some(digest(&self.load_padded(pool, last)?));
+        let moved = self.load_padded(pool, last)?;
+        let cut = digest(&moved);
         if record >= last {
-            self.apply(&Change { pool, write: None, cut, old_len, new_len: cut_len }, None)?;
-            self.state_mut(pool).index.removed(record);
-            return Ok(());
-        }
-        let (mut gap, mut chain) = (record, self.chain(pool, record, last)?);
-        let steps = chain.len();
-        while let Some((from, image)) = chain.pop() {
-            let old = self.load_padded(pool, gap)?;
-            let write = Some(Write { record: gap, old: digest(&old), new: normalised(&image) });
-            let (cut, new_len) = if from == last { (cut, cut_len) } else { (None, old_len) };
-            self.apply(&Change { pool, write, cut, old_len, new_len }, Some(&old))?;
-            gap = from;
+            self.apply(pool, Step::Cut { last: cut }, old_len, position(last), None)?;
+        } else if self.outdated(pool, key_of(&moved))?.is_empty() {
+            let write = Write { record, old: digest(old), new: normalised(&moved) };
+            self.apply(pool, Step::Write(write, Some(cut)), old_len, position(last), Some(old))?;
+        } else {
+            // In another place it could come before an outdated record of its key.
+            return self.rewrite(pool, &[record], None);
         }
         self.state_mut(pool).index.removed(record);
-        if steps > 1 {
-            self.refresh_after_moves(pool)?;
-        }
         Ok(())
-    }
-
-    /// The records that move when `gap` is filled, the first move last: usually only the last record of the file. Where
-    /// that is a further record of a key whose first one lies behind the gap, each takes its predecessor's place, so
-    /// that the first one stays first.
-    fn chain(&self, pool: PoolId, gap: u32, last: u32) -> Result<Vec<(u32, Image)>, PoolError> {
-        let moving = self.load_padded(pool, last)?;
-        let mut chain = vec![(last, moving)];
-        let key = key_of(&moving);
-        let index = &self.state(pool).index;
-        let mut same: Vec<u32> = index.candidates(key).chain(index.shadowed_candidates(key)).collect();
-        same.sort_unstable();
-        for record in same.into_iter().rev().filter(|record| (gap + 1..last).contains(record)) {
-            let image = self.load_padded(pool, record)?;
-            if key_of(&image) == key {
-                chain.push((record, image));
-            }
-        }
-        Ok(chain)
-    }
-
-    fn refresh_after_moves(&mut self, pool: PoolId) -> Result<(), PoolError> {
-        let stamp = self.storage.stamp_open(pool).map_err(failed(pool, "examine the file"))?;
-        self.state_mut(pool).index.certainty = Certainty::None;
-        self.refresh(pool, Some(stamp)).map(|_| ())
     }
 }
 

@@ -1,63 +1,181 @@
-//! After a crash: making good what the journal holds and the pool files may not.
+//! After a crash: making good what the journals hold and the pool files may not.
+//!
+//! What the same run of the system wrote is in the files, on disk or not. So after a mere kill only the newest change can
+//! be unfinished, and nobody was told of that one: it is completed where it left a mixture, and nothing else is touched.
+//! After a power cut every live change is made again, in a file that nobody has changed since the last of them; in
+//! another one only mixtures are completed. So another program's later change stays, even one that put back what was
+//! there before.
 
 use std::io;
+use std::time::Duration;
 
-use super::index::Certainty;
-use super::journal::{ENTRY_SIZE, Entry, RecordRecovery, Recovery, SLOTS};
-use super::record::{RECORD_BYTES, key_of};
-use super::storage::{FileId, LockKind, Storage};
-use super::{PoolError, Pools, failed, position};
+use super::apply::GRACE;
+use super::journal::{
+    Change, ENTRY_SIZE, Entry, RING_BYTES, RecordRecovery, Recovery, SLOTS, Step, digest, live,
+};
+use super::record::RECORD_BYTES;
+use super::storage::{FileId, LockKind, Stamp, Storage};
+use super::{Journal, MAX_BYTES, PoolError, Pools, failed, position};
 use crate::kvp::PoolId;
 
 impl<S: Storage> Pools<S> {
-    /// Reads the journal and finishes its changes, once; tried again before each change until it has worked.
-    pub(super) fn recover(&mut self) -> Result<(), PoolError> {
-        if self.journal.recovered {
+    /// Has the journal, which is made if it is wanted, with all of its changes finished, and those of the other journal.
+    /// Tried again before each change until it has worked.
+    pub(super) fn recover(&mut self, create: bool) -> Result<(), PoolError> {
+        if self.journal.recovered && (self.journal.open || !create) {
             return Ok(());
         }
-        let entries = self.read_journal().map_err(failed(PoolId::External, "read the journal"))?;
-        self.journal.base = entries.iter().map(|entry| entry.base).max().unwrap_or(1);
-        self.journal.sequence =
-            entries.iter().map(|entry| entry.sequence + 1).max().unwrap_or(1).max(self.journal.base);
-        for pool in PoolId::ALL {
-            if let Some(recovery) = Recovery::of(pool, &entries) {
-                self.recover_pool(pool, &recovery)?;
+        self.recover_other()?;
+        self.journal = Journal::default();
+        let entries = match self.storage.open(FileId::Journal, create) {
+            Ok(_) => {
+                self.claim_journal()?;
+                self.read_journal(FileId::Journal)?
             }
-        }
-        self.journal.recovered = true;
-        self.settle()
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !create => Vec::new(),
+            Err(error) => return Err(failed(PoolId::External, "open the journal")(error)),
+        };
+        self.make_good(FileId::Journal, entries)
     }
 
-    /// All entries that are whole; none where there is no journal yet.
-    fn read_journal(&mut self) -> io::Result<Vec<Entry>> {
-        match self.storage.open(FileId::Journal, false) {
-            Ok(_) => self.journal.open = true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+    /// Makes the open journal ours for as long as we have it.
+    fn claim_journal(&mut self) -> Result<(), PoolError> {
+        let claimed = self.storage.claim(FileId::Journal, self.wait_left);
+        match claimed.map_err(failed(PoolId::External, "lock the journal")) {
+            Ok(true) => {
+                self.journal.open = true;
+                Ok(())
+            }
+            claimed => {
+                self.storage.close(FileId::Journal);
+                claimed.and(Err(PoolError::JournalInUse))
+            }
         }
+    }
+
+    /// Finishes what a process of the other kind has left, unless one is at work.
+    fn recover_other(&mut self) -> Result<(), PoolError> {
+        match self.storage.open(FileId::OtherJournal, false) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(PoolId::External, "open the journal")(error)),
+        }
+        let claimed = self.storage.claim(FileId::OtherJournal, Duration::ZERO);
+        let result = match claimed.map_err(failed(PoolId::External, "lock the journal")) {
+            Ok(true) => self
+                .read_journal(FileId::OtherJournal)
+                .and_then(|entries| self.make_good(FileId::OtherJournal, entries)),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.storage.close(FileId::OtherJournal);
+        result
+    }
+
+    /// All entries that are whole.
+    fn read_journal(&mut self, journal: FileId) -> Result<Vec<Entry>, PoolError> {
         let mut entries = Vec::new();
         let mut bytes = [0; ENTRY_SIZE];
-        for slot in 0..SLOTS {
-            let size = self.storage.read_at(FileId::Journal, Entry::offset(u64::from(slot)), &mut bytes)?;
-            if size == ENTRY_SIZE {
+        let mut used = false;
+        // In the order in which pages are used for the first time: a journal without a second entry has none.
+        for sequence in 1..=u64::from(SLOTS) {
+            let read = self.storage.read_at(journal, Entry::offset(sequence), &mut bytes);
+            if read.map_err(failed(PoolId::External, "read the journal"))? == ENTRY_SIZE {
+                used |= bytes != [0; ENTRY_SIZE];
                 entries.extend(Entry::decode(&bytes));
+            }
+            if sequence > 1 && !used {
+                break;
             }
         }
         Ok(entries)
     }
 
-    fn recover_pool(&mut self, pool: PoolId, recovery: &Recovery) -> Result<(), PoolError> {
-        self.lock(pool, LockKind::Exclusive)?;
-        let result = self.recover_locked(pool, recovery);
-        self.state_mut(pool).index.certainty = Certainty::None;
+    /// Finishes the changes of a journal, and retires its entries.
+    fn make_good(&mut self, journal: FileId, mut entries: Vec<Entry>) -> Result<(), PoolError> {
+        let base = entries.iter().map(|entry| entry.base).max().unwrap_or(1);
+        let next = |entries: &[Entry]| {
+            entries.iter().map(|entry| entry.sequence.saturating_add(1)).max().unwrap_or(1).max(base)
+        };
+        if live(&entries).iter().any(|entry| entry.change.is_some()) {
+            if let Some(note) = self.note_of_resumption(next(&entries), base, &entries)? {
+                self.write_entry(journal, PoolId::External, &note)?;
+                entries.push(note);
+            }
+            self.recover_pools(journal, &entries)?;
+            let sequence = next(&entries);
+            let retiring = Entry { sequence, base: sequence, resumed: 0, change: None };
+            self.write_entry(journal, PoolId::External, &retiring)?;
+            entries.push(retiring);
+            let trimmed = self.storage.set_len(journal, RING_BYTES);
+            trimmed.map_err(failed(PoolId::External, "shorten the journal"))?;
+        }
+        if journal == FileId::Journal {
+            let next = next(&entries);
+            self.journal = Journal { recovered: true, sequence: next, base: next, ..self.journal };
+        }
+        Ok(())
+    }
+
+    fn recover_pools(&mut self, journal: FileId, entries: &[Entry]) -> Result<(), PoolError> {
+        for pool in PoolId::ALL {
+            if let Some(recovery) = Recovery::of(pool, entries) {
+                self.recover_pool(journal, pool, &recovery)?;
+                let synchronised = self.storage.sync(FileId::Pool(pool));
+                synchronised.map_err(failed(pool, "synchronise the file"))?;
+                self.state_mut(pool).dirty = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry that lets the next recovery, if this one is interrupted, take our writes for ours.
+    fn note_of_resumption(
+        &self,
+        sequence: u64,
+        base: u64,
+        entries: &[Entry],
+    ) -> Result<Option<Entry>, PoolError> {
+        let mut resumed = 0;
+        for pool in PoolId::ALL {
+            if let Some(recovery) = Recovery::of(pool, entries).filter(|recovery| !recovery.resumed) {
+                let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
+                if stamp.is_some_and(|stamp| self.is_as_we_left_it(&recovery, &stamp)) {
+                    resumed |= 1 << pool.number();
+                }
+            }
+        }
+        Ok((resumed != 0).then_some(Entry { sequence, base, resumed, change: None }))
+    }
+
+    /// Whether all live changes are to be made again.
+    fn is_as_we_left_it(&self, recovery: &Recovery, stamp: &Stamp) -> bool {
+        let scene = &recovery.last.scene;
+        let same_run = self.storage.boot().is_some_and(|boot| boot == scene.boot);
+        let untouched = !same_run && stamp.modified <= scene.time.saturating_add(GRACE);
+        stamp.inode.1 == scene.inode && (recovery.resumed || untouched)
+    }
+
+    fn recover_pool(&mut self, journal: FileId, pool: PoolId, recovery: &Recovery) -> Result<(), PoolError> {
+        let stamp = self.lock(pool, LockKind::Exclusive)?;
+        let result = match &recovery.last.step {
+            _ if stamp.inode.1 != recovery.last.scene.inode || stamp.size > MAX_BYTES => {
+                log::warn!("changes not made good pool={pool}: the file is another one now");
+                Ok(())
+            }
+            Step::Rewrite(rewrite) => self.recover_rewrite(journal, &recovery.last, rewrite, stamp.size),
+            _ => self.recover_records(pool, recovery, &stamp),
+        };
+        self.state_mut(pool).index.certain = false;
         self.storage.unlock(pool);
         result
     }
 
-    fn recover_locked(&mut self, pool: PoolId, recovery: &Recovery) -> Result<(), PoolError> {
-        let len = self.size(pool)?;
-        let whole = len / RECORD_BYTES;
-        let mut ours = recovery.expects_len(len);
+    fn recover_records(&mut self, pool: PoolId, recovery: &Recovery, stamp: &Stamp) -> Result<(), PoolError> {
+        let again = self.is_as_we_left_it(recovery, stamp);
+        let final_len = recovery.last.new_len;
+        let whole = stamp.size / RECORD_BYTES;
+        let mut ours = recovery.expects_len(stamp.size);
         let (inside, behind): (Vec<_>, Vec<_>) =
             recovery.records.iter().partition(|record| u64::from(record.record) < whole);
         for record in inside {
@@ -65,42 +183,42 @@ impl<S: Storage> Pools<S> {
             if !record.expects(&found) {
                 // Another program wrote here after us: its record stays, and so does the size.
                 ours = false;
-            } else if found != record.image && position(record.record) < recovery.final_len {
+            } else if found != record.image
+                && position(record.record) < final_len
+                && (again || !record.is_whole(&found))
+            {
                 self.put(pool, record)?;
             }
         }
-        for record in behind {
-            ours = ours && !self.holds_key(pool, whole, key_of(&record.image))?;
-            if ours && position(record.record) < recovery.final_len {
-                self.put(pool, record)?;
-            }
+        if !again || !ours {
+            return if recovery.is_newest { self.finish_move(pool, &recovery.last) } else { Ok(()) };
         }
-        if ours && self.size(pool)? != recovery.final_len {
-            let cut = self.storage.set_len(FileId::Pool(pool), recovery.final_len);
-            cut.map_err(failed(pool, "shorten the file"))?;
+        for record in behind.into_iter().filter(|record| position(record.record) < final_len) {
+            self.put(pool, record)?;
         }
-        self.state_mut(pool).dirty = true;
+        if self.size(pool)? != final_len { self.cut(pool, final_len) } else { Ok(()) }
+    }
+
+    /// Cuts the last record of a file where a change has moved it already, and died.
+    fn finish_move(&mut self, pool: PoolId, change: &Change) -> Result<(), PoolError> {
+        let Step::Write(write, Some(cut)) = &change.step else { return Ok(()) };
+        let last = u32::try_from(change.new_len / RECORD_BYTES).unwrap_or(u32::MAX);
+        if self.size(pool)? == change.old_len
+            && self.load_padded(pool, write.record)? == write.new
+            && digest(&self.load_padded(pool, last)?) == *cut
+        {
+            return self.cut(pool, change.new_len);
+        }
         Ok(())
     }
 
-    fn size(&self, pool: PoolId) -> Result<u64, PoolError> {
-        Ok(self.storage.stamp_open(pool).map_err(failed(pool, "examine the file"))?.size)
+    fn cut(&mut self, pool: PoolId, len: u64) -> Result<(), PoolError> {
+        let cut = self.storage.set_len(FileId::Pool(pool), len);
+        cut.map_err(failed(pool, "shorten the file"))
     }
 
     fn put(&mut self, pool: PoolId, record: &RecordRecovery) -> Result<(), PoolError> {
         let written = self.storage.write_at(FileId::Pool(pool), position(record.record), &record.image);
         written.map_err(failed(pool, "write a record"))
-    }
-
-    /// Whether one of the first `records` records has this key: then an appended record that is missing from its place
-    /// was moved by another program, not lost.
-    fn holds_key(&self, pool: PoolId, records: u64, key: &[u8]) -> Result<bool, PoolError> {
-        for record in 0..u32::try_from(records).unwrap_or(u32::MAX) {
-            let image = self.load(pool, record).map_err(failed(pool, "read a record"))?;
-            if image.is_some_and(|image| key_of(&image) == key) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

@@ -11,26 +11,24 @@ use crate::kvp::PoolId;
 pub enum FileId {
     /// A pool file.
     Pool(PoolId),
-    /// The journal.
+    /// The journal of this process.
     Journal,
+    /// The journal of the other kind of process: the daemon's where this one is a tool, the tools' where it is the daemon.
+    OtherJournal,
 }
 
-/// A moment on the file system's clock: seconds and nanoseconds since the epoch.
-pub type Moment = (i64, i64);
+/// A moment on the file system's clock, in nanoseconds since the epoch.
+pub type Moment = i64;
 
-/// What tells one state of a file from another.
+/// What is known of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Device and inode.
     pub inode: (u64, u64),
-    /// Names of the file: none when it was removed or replaced.
-    pub links: u64,
     /// Size in bytes.
     pub size: u64,
     /// Last change of the contents.
     pub modified: Moment,
-    /// Last change of the inode.
-    pub changed: Moment,
 }
 
 /// Which other locks a lock excludes.
@@ -47,20 +45,27 @@ pub enum LockKind {
 /// Every file has at most one open descriptor, because closing any descriptor of a file drops all POSIX locks that the
 /// process holds on it.
 pub trait Storage {
+    /// Makes the directory, or sees that the one that is there can hold pools.
+    ///
+    /// # Errors
+    /// What the system says, or why the directory is refused.
+    fn prepare(&mut self) -> io::Result<()>;
+
     /// The stamp of what now lies at a pool's path; `None` when nothing is there.
     ///
     /// # Errors
     /// What stat(2) says.
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>>;
 
-    /// The stamp of the file that is open, wherever it lies now.
+    /// The size of an open file.
     ///
     /// # Errors
     /// What fstat(2) says, or `NotConnected` for a file that is not open.
-    fn stamp_open(&self, pool: PoolId) -> io::Result<Stamp>;
+    fn size(&self, file: FileId) -> io::Result<u64>;
 
-    /// Whether anybody, this process included, changed the open file since this was last asked. `None` where the system
-    /// cannot tell; an answer holds for changes whose calls have returned.
+    /// Whether anybody, this process included, changed the open file, or what its path leads to, since this was last
+    /// asked. `None` where the system cannot tell; an answer holds for changes whose calls have returned. What happens to
+    /// the path alone may be told a second late.
     fn take_changed(&mut self, pool: PoolId) -> Option<bool>;
 
     /// Opens what lies at the path, repairs its mode, and forgets an earlier descriptor. What is missing is created with
@@ -69,6 +74,16 @@ pub trait Storage {
     /// # Errors
     /// What the system says; `NotFound` for a file that is not to be created.
     fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)>;
+
+    /// Closes a file, and drops its lock.
+    fn close(&mut self, file: FileId);
+
+    /// Makes an open journal this process's until it is closed, waiting at most `wait` for another process to let it go;
+    /// `false` when that did not.
+    ///
+    /// # Errors
+    /// What fcntl(2) says.
+    fn claim(&mut self, journal: FileId, wait: Duration) -> io::Result<bool>;
 
     /// Reads up to `buffer.len()` bytes; less only at the end of the file.
     ///
@@ -94,12 +109,6 @@ pub trait Storage {
     /// What fdatasync(2) says.
     fn sync(&mut self, file: FileId) -> io::Result<()>;
 
-    /// Sets the time of a pool file's last change.
-    ///
-    /// # Errors
-    /// What futimens(2) says.
-    fn set_modified(&mut self, pool: PoolId, moment: Moment) -> io::Result<()>;
-
     /// Locks an open pool file against programs that lock it too, waiting at most `wait`, and gives the time that is
     /// left of it. `None` when the lock was not to be had.
     ///
@@ -110,6 +119,10 @@ pub trait Storage {
     /// Lifts a lock.
     fn unlock(&mut self, pool: PoolId);
 
-    /// The present on the clock that stamps are taken from, in full precision.
+    /// The present on the clock that stamps are taken from.
     fn now(&self) -> Moment;
+
+    /// What tells this run of the system from all others: what was written in the same run is in the files, on disk or
+    /// not. `None` where the system has no such thing.
+    fn boot(&self) -> Option<u64>;
 }

@@ -31,7 +31,7 @@ fn open<S: Storage>(storage: S) -> Pools<S> {
     pools
 }
 
-/// The same disk under a system that tells of changes and under one that does not.
+/// The same disk under a system that tells of changes and under one that has no watch left.
 fn on_both_systems(pool: &[u8]) -> [Disk; 2] {
     [Disk::with_pool(pool), Disk::with_pool(pool).watched()]
 }
@@ -100,29 +100,68 @@ fn delete_keeps_all_others_and_of_a_missing_key_touches_nothing() {
     }
 }
 
+// contract K28
 #[test]
-fn the_first_of_several_records_of_a_key_counts_and_a_change_removes_the_others() {
-    let several = raw(&[("a", "first"), ("b", "2"), ("a", "second"), ("a", "third")]);
-    let mut pools = open(Disk::with_pool(&several));
-    assert_eq!(items(&mut pools), pairs(&[("a", "first"), ("b", "2")]));
-    assert_eq!(get(&mut pools, "a").as_deref(), Some("first"));
-    pools.set(POOL, &key("a"), &value("new")).unwrap();
-    assert_eq!(items(&mut pools), pairs(&[("a", "new"), ("b", "2")]));
-
-    let disk = Disk::with_pool(&several);
-    let mut pools = open(disk.clone());
-    assert!(pools.delete(POOL, &key("a")).unwrap());
-    assert_eq!(disk.pool(), raw(&[("b", "2")]));
+fn the_last_of_several_records_of_a_key_counts_and_a_change_removes_the_others() {
+    let several =
+        raw(&[("a", "error"), ("b", "2"), ("a", "error"), ("c", "3"), ("a", "success"), ("d", "4")]);
+    for disk in on_both_systems(&several) {
+        let mut pools = open(disk.clone());
+        assert_eq!(items(&mut pools), pairs(&[("a", "success"), ("b", "2"), ("c", "3"), ("d", "4")]));
+        assert_eq!(get(&mut pools, "a").as_deref(), Some("success"));
+        pools.set(POOL, &key("a"), &value("new")).unwrap();
+        assert_eq!(disk.pool(), raw(&[("b", "2"), ("c", "3"), ("a", "new"), ("d", "4")]));
+        assert_eq!(items(&mut pools), pairs(&[("b", "2"), ("c", "3"), ("a", "new"), ("d", "4")]));
+    }
+    for disk in on_both_systems(&several) {
+        let mut pools = open(disk.clone());
+        assert!(pools.delete(POOL, &key("a")).unwrap());
+        assert_eq!(disk.pool(), raw(&[("b", "2"), ("c", "3"), ("d", "4")]));
+        assert_eq!(get(&mut pools, "a"), None);
+    }
 }
 
 #[test]
-fn a_delete_never_makes_a_further_record_of_another_key_the_first() {
-    let disk =
-        Disk::with_pool(&raw(&[("x", "0"), ("a", "first"), ("a", "second"), ("b", "2"), ("a", "third")]));
+fn a_delete_never_makes_an_outdated_record_of_another_key_the_last() {
+    let disk = Disk::with_pool(&raw(&[("x", "0"), ("a", "first"), ("b", "2"), ("a", "last")]));
     let mut pools = open(disk.clone());
     assert!(pools.delete(POOL, &key("x")).unwrap());
-    assert_eq!(get(&mut pools, "a").as_deref(), Some("first"));
-    assert_eq!(items(&mut open(disk)), pairs(&[("a", "first"), ("b", "2")]));
+    assert_eq!(get(&mut pools, "a").as_deref(), Some("last"));
+    assert_eq!(disk.pool(), raw(&[("a", "first"), ("b", "2"), ("a", "last")]));
+}
+
+#[test]
+fn a_report_that_is_appended_moves_no_item_under_a_host_that_walks() {
+    for disk in on_both_systems(&raw(&[("a", "error"), ("b", "2"), ("c", "3")])) {
+        let mut pools = open(disk.clone());
+        let first = pools.enumerate(POOL, 0).unwrap().unwrap();
+        let mut bytes = disk.pool();
+        bytes.extend(raw(&[("a", "success")]));
+        disk.write_by_another(&bytes);
+        let rest = (1..).map_while(|index| pools.enumerate(POOL, index).unwrap()).map(|item| text(&item.key));
+        assert_eq!((text(&first.key).as_str(), rest.collect::<Vec<_>>().join(" ")), ("a", "b c".to_owned()));
+        assert_eq!(get(&mut pools, "a").as_deref(), Some("success"));
+    }
+}
+
+#[test]
+fn the_outdated_records_of_a_key_go_in_one_change() {
+    let reports: Vec<(&str, &str)> = (0..500).flat_map(|_| [("report", "error"), ("other", "x")]).collect();
+    for delete in [false, true] {
+        let disk = Disk::with_pool(&raw(&reports)).watched();
+        let mut pools = open(disk.clone());
+        let before = disk.synchronised();
+        if delete {
+            assert!(pools.delete(POOL, &key("report")).unwrap());
+        } else {
+            pools.set(POOL, &key("report"), &value("success")).unwrap();
+        }
+        assert_eq!(disk.pool().len(), RECORD_SIZE * (500 + usize::from(!delete)));
+        assert!(disk.synchronised() - before <= 4, "{}", disk.synchronised() - before);
+        let report = get(&mut pools, "report");
+        assert_eq!(report.as_deref(), (!delete).then_some("success"));
+        assert_eq!(disk.read(FileId::Journal).len() as u64, journal::RING_BYTES);
+    }
 }
 
 #[test]
@@ -133,16 +172,53 @@ fn records_without_a_key_do_not_end_the_enumeration() {
     assert_eq!(items(&mut open(Disk::with_pool(&bytes))), pairs(&[("a", "1"), ("b", "2")]));
 }
 
+// contract K29, K30
 #[test]
-fn a_torn_tail_is_ignored_and_overwritten_by_the_next_record() {
-    let mut bytes = raw(&[("a", "1")]);
-    bytes.extend([b'#'; 700]);
-    for disk in on_both_systems(&bytes) {
+fn a_torn_record_at_the_end_is_cut_off_at_the_start_and_before_a_change() {
+    let torn = |records: &[(&str, &str)], bytes: usize| [raw(records), vec![b'#'; bytes]].concat();
+    for disk in on_both_systems(&torn(&[("a", "1")], 700)) {
         let mut pools = open(disk.clone());
+        assert_eq!(disk.pool(), raw(&[("a", "1")]));
         assert_eq!(items(&mut pools), pairs(&[("a", "1")]));
+        disk.write_by_another(&torn(&[("a", "1")], 2559));
+        // Its writer may be at work yet: who reads changes nothing.
+        assert_eq!(items(&mut pools), pairs(&[("a", "1")]));
+        assert_eq!(disk.pool().len(), 2560 + 2559);
         pools.set(POOL, &key("b"), &value("2")).unwrap();
         assert_eq!(disk.pool(), raw(&[("a", "1"), ("b", "2")]));
+        disk.write_by_another(&torn(&[("a", "1"), ("b", "2")], 1));
+        pools.set(POOL, &key("a"), &value("2")).unwrap();
+        assert_eq!(disk.pool(), raw(&[("a", "2"), ("b", "2")]));
+        disk.write_by_another(&torn(&[("a", "2"), ("b", "2")], 513));
+        assert!(pools.delete(POOL, &key("a")).unwrap());
+        assert_eq!(disk.pool(), raw(&[("b", "2")]));
     }
+}
+
+#[test]
+fn a_torn_record_under_a_lock_is_left_to_its_writer() {
+    let disk = Disk::with_pool(&[b'#'; 700]);
+    disk.lock_by_another(true);
+    let (mut pools, problems) = Pools::open(disk.clone(), limits());
+    assert!(matches!(problems[..], [PoolError::Locked { .. }]), "{problems:?}");
+    disk.lock_by_another(false);
+    disk.write_by_another(&raw(&[("whole", "1")]));
+    assert_eq!(get(&mut pools, "whole").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_pool_that_is_too_large_is_refused_unread() {
+    let disk = Disk::with_pool(b"");
+    let mut pools = open(disk.clone());
+    disk.pretend_size(20 << 30);
+    let before = disk.bytes_read();
+    assert!(matches!(pools.get(POOL, &key("a")), Err(PoolError::TooLarge { size, .. }) if size == 20 << 30));
+    assert!(matches!(pools.enumerate(POOL, 0), Err(PoolError::TooLarge { .. })));
+    assert!(matches!(pools.set(POOL, &key("a"), &value("1")), Err(PoolError::TooLarge { .. })));
+    assert!(matches!(pools.delete(POOL, &key("a")), Err(PoolError::TooLarge { .. })));
+    // Another pool is served.
+    pools.set(PoolId::Guest, &key("a"), &value("1")).unwrap();
+    assert!(disk.bytes_read() - before < 1 << 20);
 }
 
 #[test]
@@ -170,10 +246,11 @@ fn missing_nuls_and_garbage_are_survived_and_not_copied() {
 fn an_unchanged_file_is_not_read_again() {
     let records: Vec<(String, String)> = (0..200).map(|n| (format!("key{n}"), format!("{n}"))).collect();
     let records: Vec<(&str, &str)> = records.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    for disk in on_both_systems(&raw(&records)) {
+    {
+        let disk = Disk::with_pool(&raw(&records)).watched();
         let mut pools = open(disk.clone());
-        disk.pass(Duration::from_secs(5));
-        assert_eq!(get(&mut pools, "key7").as_deref(), Some("7"));
+        pools.set(POOL, &key("key7"), &value("seven")).unwrap();
+        assert_eq!(get(&mut pools, "key7").as_deref(), Some("seven"));
         let before = disk.bytes_read();
         assert_eq!(get(&mut pools, "key199").as_deref(), Some("199"));
         assert_eq!(get(&mut pools, "nothing"), None);

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::injection::{IpInjection, validate_interfaces};
+use crate::kvp::pool;
 
 /// `[kvp]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -16,8 +17,8 @@ pub struct Kvp {
     pub device: PathBuf,
     /// The directory of the pool files.
     pub pool_dir: PathBuf,
-    /// The most records that the host can put into one pool: 1 to 1,000,000. More records that other
-    /// programs put there are served all the same.
+    /// The most records that the host can put into one pool: 1 to 100,000. More records that other
+    /// programs put there are served all the same, up to 100,000.
     pub max_records: u32,
     /// How long a request waits for a lock that another program holds, in milliseconds: 0 to 4000.
     /// The kernel gives up on an answer after five seconds.
@@ -93,8 +94,8 @@ impl Kvp {
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        if !(1..=1_000_000).contains(&self.max_records) {
-            return Err(ConfigError::Value { key: "kvp.max-records", expected: "from 1 to 1000000" });
+        if !(1..=pool::MAX_RECORDS).contains(&self.max_records) {
+            return Err(ConfigError::Value { key: "kvp.max-records", expected: "from 1 to 100000" });
         }
         if self.lock_wait_ms > 4000 {
             return Err(ConfigError::Value { key: "kvp.lock-wait-ms", expected: "from 0 to 4000" });

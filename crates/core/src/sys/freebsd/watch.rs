@@ -1,8 +1,9 @@
 //! kqueue(2) with EVFILT_VNODE.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -10,15 +11,20 @@ use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 
 const AT_ONCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 
+/// VQ_MOUNT and VQ_UNMOUNT (sys/mount.h), which `vfs_domount_first` and `dounmount` signal (sys/kern/vfs_mount.c).
+const MOUNTS: u32 = 0x8 | 0x10;
+
 /// One queue for all files. It is not inherited by a child, so it is made after the last fork.
 #[derive(Debug)]
 pub(in crate::sys) struct Watches {
     queue: Kqueue,
+    /// A watch of a directory needs a descriptor of it.
+    directories: Vec<File>,
 }
 
 impl Watches {
     pub(in crate::sys) fn new() -> io::Result<Self> {
-        Ok(Self { queue: Kqueue::new()? })
+        Ok(Self { queue: Kqueue::new()?, directories: Vec::new() })
     }
 
     /// The watch is the descriptor's and ends with it, so nothing is left of an earlier file of that number.
@@ -30,10 +36,31 @@ impl Watches {
             | FilterFlag::NOTE_RENAME
             | FilterFlag::NOTE_DELETE
             | FilterFlag::NOTE_REVOKE;
-        let descriptor = usize::try_from(file.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.register(descriptor(file)?, EventFilter::EVFILT_VNODE, kinds, number)
+    }
+
+    pub(in crate::sys) fn add_directory(&mut self, number: usize, path: &Path) -> io::Result<()> {
+        let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
+        let kinds = FilterFlag::NOTE_RENAME | FilterFlag::NOTE_DELETE | FilterFlag::NOTE_REVOKE;
+        self.register(descriptor(&directory)?, EventFilter::EVFILT_VNODE, kinds, number)?;
+        self.directories.push(directory);
+        Ok(())
+    }
+
+    pub(in crate::sys) fn add_mounts(&mut self, number: usize) -> io::Result<()> {
+        self.register(0, EventFilter::EVFILT_FS, FilterFlag::from_bits_retain(MOUNTS), number)
+    }
+
+    fn register(
+        &self,
+        identifier: usize,
+        filter: EventFilter,
+        kinds: FilterFlag,
+        number: usize,
+    ) -> io::Result<()> {
         let flags = EvFlags::EV_ADD | EvFlags::EV_CLEAR;
         let number = isize::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let change = KEvent::new(descriptor, EventFilter::EVFILT_VNODE, flags, kinds, 0, number);
+        let change = KEvent::new(identifier, filter, flags, kinds, 0, number);
         self.queue.kevent(&[change], &mut [], Some(AT_ONCE))?;
         Ok(())
     }
@@ -55,4 +82,8 @@ impl Watches {
             }
         }
     }
+}
+
+fn descriptor(file: &File) -> io::Result<usize> {
+    usize::try_from(file.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }

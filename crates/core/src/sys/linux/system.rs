@@ -65,3 +65,10 @@ pub(in crate::sys) fn driver_name(_index: u32) -> io::Result<Option<String>> {
 pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {
     fs::read(format!("/proc/{pid}/cmdline"))
 }
+
+/// The first half of the kernel's random number for this boot.
+pub(in crate::sys) fn boot_id() -> Option<u64> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).ok()
+}

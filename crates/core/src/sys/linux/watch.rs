@@ -41,6 +41,18 @@ impl Watches {
         }
     }
 
+    pub(in crate::sys) fn add_directory(&mut self, number: usize, path: &Path) -> io::Result<()> {
+        let kinds = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_ONLYDIR;
+        self.numbers.push((self.inotify.add_watch(path, kinds)?, number));
+        Ok(())
+    }
+
+    /// inotify(7) tells of no mount.
+    #[expect(clippy::unused_self, reason = "FreeBSD's has one")]
+    pub(in crate::sys) fn add_mounts(&mut self, _number: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub(in crate::sys) fn collect(&mut self, mut changed: impl FnMut(usize)) -> io::Result<()> {
         let events = match self.inotify.read_events() {
             Ok(events) => events,

@@ -122,3 +122,67 @@ fn a_directory_that_cannot_be_made_costs_answers_and_not_the_daemon() {
     pools.set(POOL, &key("a"), &value("1")).unwrap();
     assert_eq!(get(&mut pools, "a").as_deref(), Some("1"));
 }
+
+#[test]
+fn a_directory_that_is_shared_with_others_is_refused_and_left_as_it_is() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("shared");
+    fs::create_dir(&dir).unwrap();
+    let refused = |wanted: u32| {
+        fs::set_permissions(&dir, fs::Permissions::from_mode(wanted)).unwrap();
+        let (mut pools, problems) = Pools::open(PoolFiles::new(&dir), limits());
+        assert!(matches!(problems[..], [PoolError::Directory(_)]), "{problems:?}");
+        assert!(pools.get(POOL, &key("a")).is_err() && pools.set(POOL, &key("a"), &value("1")).is_err());
+        assert!(!path(&dir, 0).exists());
+        assert_eq!(mode(&dir), wanted);
+    };
+    refused(0o1777);
+    refused(0o1700);
+    File::create(dir.join("other")).unwrap();
+    refused(0o755);
+    // What nobody else can enter can hold what it likes.
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    drop(open(PoolFiles::new(&dir)));
+    // What earlier daemons left open is closed.
+    fs::remove_file(dir.join("other")).unwrap();
+    File::create(dir.join(".kvp_pool_1.old")).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    drop(open(PoolFiles::new(&dir)));
+    assert_eq!(mode(&dir), 0o700);
+}
+
+#[test]
+fn a_directory_that_was_moved_away_is_left_and_what_lies_at_the_path_counts() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (above, moved) = (scratch.path().join("above"), scratch.path().join("moved"));
+    let dir = above.join("pool");
+    let mut pools = open(PoolFiles::new(&dir));
+    pools.set(POOL, &key("a"), &value("old place")).unwrap();
+    fs::rename(&above, &moved).unwrap();
+    assert_eq!(get(&mut pools, "a"), None);
+    pools.set(POOL, &key("b"), &value("new place")).unwrap();
+    assert_eq!(fs::read(path(&dir, 0)).unwrap(), raw(&[("b", "new place")]));
+    assert_eq!(fs::read(path(&moved.join("pool"), 0)).unwrap(), raw(&[("a", "old place")]));
+    // The journal lies at the new place, too: nothing is to be made good at either.
+    assert!(pools.unsettled());
+    drop(pools);
+    for place in [&dir, &moved.join("pool")] {
+        assert!(!open(PoolFiles::new(place)).unsettled());
+    }
+}
+
+#[test]
+fn tools_and_a_daemon_change_the_same_pool_together() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut daemon = open(PoolFiles::new(scratch.path()));
+    for round in 0..20 {
+        let text = format!("{round}");
+        daemon.set(POOL, &key("host"), &value(&text)).unwrap();
+        let mut tool = open(PoolFiles::for_tool(scratch.path()));
+        tool.set(POOL, &key(&format!("tool{round}")), &value(&text)).unwrap();
+        tool.settle().unwrap();
+        drop(tool);
+        assert_eq!(get(&mut daemon, &format!("tool{round}")), Some(text));
+    }
+    assert_eq!(items(&mut daemon).len(), 21);
+}

@@ -1,0 +1,192 @@
+//! A change of many records at once: all outdated ones of a key go, and the rest keep their order.
+//!
+//! The records from the first one that changes on are copied behind the ring of the journal, old ones and new ones, and
+//! synchronised with the entry. Then the new ones are copied into the file, which is cut and synchronised before the
+//! change is acknowledged. So a recovery finds nothing that anybody was told of, and completes a mixture of old and new.
+
+use super::journal::{Change, RING_BYTES, Rewrite, SECTOR, Step};
+use super::record::{Image, RECORD_BYTES, RECORD_SIZE};
+use super::storage::{FileId, Storage};
+use super::{PoolError, Pools, failed, position};
+use crate::kvp::PoolId;
+
+/// Records that are copied at once.
+const CHUNK: usize = 24 * RECORD_SIZE;
+
+impl<S: Storage> Pools<S> {
+    /// Removes the records at these positions, in their order, and gives one that stays new contents; all or nothing.
+    pub(super) fn rewrite(
+        &mut self,
+        pool: PoolId,
+        removed: &[u32],
+        changed: Option<(u32, &Image)>,
+    ) -> Result<(), PoolError> {
+        // It stands alone in the journal, so that nothing else is to be made good beside it.
+        self.settle()?;
+        let old_len = self.state(pool).index.size;
+        let first = removed.iter().copied().chain(changed.map(|(record, _)| record)).min().unwrap_or(0);
+        let new_len = old_len - removed.len() as u64 * RECORD_BYTES;
+        let result = self.stage(pool, first, removed, changed).and_then(|sum| {
+            let step = Step::Rewrite(Rewrite { first, sum });
+            let change = Change { pool, step, old_len, new_len, scene: self.scene(pool) };
+            self.write_entry(FileId::Journal, pool, &self.entry(Some(change)))?;
+            self.replace(pool, first, old_len, new_len)
+        });
+        if result.is_err() {
+            self.withdraw_entry();
+        } else {
+            self.journal.sequence += 1;
+            self.journal.base = self.journal.sequence;
+        }
+        // The entry means nothing without what lies there.
+        let _ = self.storage.set_len(FileId::Journal, RING_BYTES);
+        self.state_mut(pool).index.certain = false;
+        result
+    }
+
+    /// Copies old and new records behind the ring, and gives the checksum of both.
+    fn stage(
+        &mut self,
+        pool: PoolId,
+        first: u32,
+        removed: &[u32],
+        changed: Option<(u32, &Image)>,
+    ) -> Result<u32, PoolError> {
+        let old_len = self.state(pool).index.size - position(first);
+        self.copy(pool, (FileId::Pool(pool), position(first)), (FileId::Journal, RING_BYTES), old_len)?;
+        let mut offset = RING_BYTES + old_len;
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for record in first..self.state(pool).index.records {
+            if removed.binary_search(&record).is_err() {
+                match changed.filter(|(changed, _)| *changed == record) {
+                    Some((_, image)) => chunk.extend_from_slice(image),
+                    None => chunk.extend_from_slice(&self.load_padded(pool, record)?),
+                }
+            }
+            if chunk.len() == CHUNK || record + 1 == self.state(pool).index.records {
+                let written = self.storage.write_at(FileId::Journal, offset, &chunk);
+                written.map_err(failed(pool, "write the journal"))?;
+                offset += chunk.len() as u64;
+                chunk.clear();
+            }
+        }
+        self.sum(FileId::Journal, pool, offset - RING_BYTES)
+    }
+
+    /// Puts the staged records into the file, or the old ones back.
+    fn replace(&mut self, pool: PoolId, first: u32, old_len: u64, new_len: u64) -> Result<(), PoolError> {
+        let start = position(first);
+        let old = (FileId::Journal, RING_BYTES);
+        let new = (FileId::Journal, RING_BYTES + old_len - start);
+        let file = (FileId::Pool(pool), start);
+        let made = self.copy(pool, new, file, new_len - start).and_then(|()| {
+            let cut = self.storage.set_len(file.0, new_len);
+            cut.map_err(failed(pool, "shorten the file"))?;
+            self.storage.sync(file.0).map_err(failed(pool, "synchronise the file"))
+        });
+        made.inspect_err(|_| {
+            let _ = self.copy(pool, old, file, old_len - start);
+            let _ = self.storage.set_len(file.0, old_len);
+            self.state_mut(pool).dirty = true;
+        })
+    }
+
+    /// Completes a rewriting that was interrupted, where all of the file is old or new.
+    pub(super) fn recover_rewrite(
+        &mut self,
+        journal: FileId,
+        change: &Change,
+        rewrite: &Rewrite,
+        len: u64,
+    ) -> Result<(), PoolError> {
+        let (pool, (old, new)) = (change.pool, change.rewritten(rewrite));
+        let start = position(rewrite.first);
+        let size = self.storage.size(journal).map_err(failed(pool, "examine the journal"))?;
+        let staged = size >= RING_BYTES + old + new && self.sum(journal, pool, old + new)? == rewrite.sum;
+        if !staged || !(change.new_len..=change.old_len).contains(&len) {
+            return Ok(());
+        }
+        let Some(begun) = self.is_mixture(journal, pool, start, (old, new), len)? else { return Ok(()) };
+        if !begun && len == change.old_len {
+            // Nobody was told of it.
+            return Ok(());
+        }
+        self.copy(pool, (journal, RING_BYTES + old), (FileId::Pool(pool), start), new)?;
+        let cut = self.storage.set_len(FileId::Pool(pool), change.new_len);
+        cut.map_err(failed(pool, "shorten the file"))
+    }
+
+    /// `None` for a file in which something is neither old nor new, else whether something is new.
+    fn is_mixture(
+        &self,
+        journal: FileId,
+        pool: PoolId,
+        start: u64,
+        (old_bytes, new_bytes): (u64, u64),
+        len: u64,
+    ) -> Result<Option<bool>, PoolError> {
+        let mut begun = false;
+        let read = |file, offset, limit: u64| {
+            let mut sector = [0; SECTOR];
+            if offset < limit {
+                self.storage.read_at(file, offset, &mut sector).map_err(failed(pool, "read the records"))?;
+            }
+            Ok::<_, PoolError>(sector)
+        };
+        for at in (0..len.saturating_sub(start)).step_by(SECTOR) {
+            let found = read(FileId::Pool(pool), start + at, len)?;
+            let old = read(journal, RING_BYTES + at, RING_BYTES + old_bytes)?;
+            if found == old {
+                continue;
+            }
+            begun = true;
+            let new = match at < new_bytes {
+                true => read(journal, RING_BYTES + old_bytes + at, u64::MAX)?,
+                // What was cut off can be zero when the size did not reach the disk.
+                false => [0; SECTOR],
+            };
+            let ours = |(byte, (old, new))| byte == old || byte == new;
+            if !found.iter().zip(old.iter().zip(&new)).all(ours) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(begun))
+    }
+
+    /// The checksum of the first bytes behind the ring.
+    fn sum(&self, journal: FileId, pool: PoolId, len: u64) -> Result<u32, PoolError> {
+        let mut hasher = crc32fast::Hasher::new();
+        let mut chunk = vec![0; CHUNK];
+        let mut at = 0;
+        while at < len {
+            let size = usize::try_from(len - at).unwrap_or(CHUNK).min(CHUNK);
+            let read = self.storage.read_at(journal, RING_BYTES + at, &mut chunk[..size]);
+            hasher.update(&chunk[..read.map_err(failed(pool, "read the journal"))?]);
+            at += size as u64;
+        }
+        Ok(hasher.finalize())
+    }
+
+    fn copy(
+        &mut self,
+        pool: PoolId,
+        (from, from_offset): (FileId, u64),
+        (to, to_offset): (FileId, u64),
+        len: u64,
+    ) -> Result<(), PoolError> {
+        let mut chunk = vec![0; CHUNK];
+        let mut at = 0;
+        while at < len {
+            let size = usize::try_from(len - at).unwrap_or(CHUNK).min(CHUNK);
+            let read = self.storage.read_at(from, from_offset + at, &mut chunk[..size]);
+            let read = read.map_err(failed(pool, "read the records"))?;
+            if read == 0 {
+                break;
+            }
+            let written = self.storage.write_at(to, to_offset + at, &chunk[..read]);
+            written.map_err(failed(pool, "write the records"))?;
+            at += read as u64;
+        }
+        Ok(())
+    }
+}
