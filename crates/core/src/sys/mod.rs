@@ -18,6 +18,7 @@ pub mod memory;
 pub mod mount_table;
 pub mod network;
 pub mod process;
+mod process_list;
 pub mod route_records;
 pub mod signals;
 mod simulated;

@@ -3,6 +3,7 @@
 mod abi_check;
 pub(super) mod interfaces;
 pub(super) mod mounts;
+pub(super) mod process_list;
 pub(super) mod routes;
 mod sysctl;
 pub(super) mod system;

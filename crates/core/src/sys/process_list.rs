@@ -1,0 +1,93 @@
+//! The processes that have to do with the network.
+
+use std::io;
+
+use super::system_facts::FactsSource;
+use super::{os, simulated};
+use crate::net::processes::Process;
+
+/// The programs whose arguments are looked at: a script is its shell.
+const PROGRAMS: [&str; 5] = ["dhclient", "sh", "dhcpcd", "udhcpc", "dual-dhclient"];
+
+/// A process as the kernel lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its number.
+    pub(super) pid: u32,
+    /// That of its parent.
+    pub(super) parent: u32,
+    /// The name of its program.
+    pub(super) program: String,
+}
+
+impl FactsSource {
+    /// The DHCP clients and shells that run, with their arguments. One that ends meanwhile is left out.
+    ///
+    /// A directory has them in its file `procs`, with lines `proc PID COMM [ppid=N]`.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn network_processes(&self) -> io::Result<Vec<Process>> {
+        let entries = match self {
+            Self::System => os::process_list::all()?,
+            Self::Directory(directory) => {
+                simulated_entries(&simulated::read(directory, "procs")?.unwrap_or_default())
+            }
+        };
+        let known = entries.into_iter().filter(|entry| PROGRAMS.contains(&entry.program.as_str()));
+        let with_arguments = |entry: Entry| {
+            let arguments =
+                self.process_arguments(entry.pid).ok().filter(|arguments| !arguments.is_empty())?;
+            Some(Process { pid: entry.pid, parent: entry.parent, arguments })
+        };
+        Ok(known.filter_map(with_arguments).collect())
+    }
+}
+
+fn simulated_entries(text: &str) -> Vec<Entry> {
+    let entry = |line: &str| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != "proc").skip(1);
+        let (pid, program) = (words.next()?.parse().ok()?, words.next()?.to_owned());
+        let parent = words.find_map(|word| word.strip_prefix("ppid=")).and_then(|number| number.parse().ok());
+        Some(Entry { pid, parent: parent.unwrap_or(1), program })
+    };
+    simulated::lines(text).filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_names_its_processes() {
+        let directory = tempfile::tempdir().unwrap();
+        let procs = "# a guest\nproc 7 dhclient ppid=3\nproc 8 sshd\nproc 9 sh\nmap /x on=/\nproc x sh\n";
+        std::fs::write(directory.path().join("procs"), procs).unwrap();
+        let sysctl = "1.14.7.7:str=dhclient: hn0\n1.14.7.8:str=sshd\n1.14.7.9:hex=736800780a00\n";
+        std::fs::write(directory.path().join("sysctl"), sysctl).unwrap();
+        let found = FactsSource::Directory(directory.path().to_owned()).network_processes().unwrap();
+        let found: Vec<(u32, u32, &[u8])> =
+            found.iter().map(|process| (process.pid, process.parent, process.arguments.as_slice())).collect();
+        assert_eq!(found, [(7, 3, &b"dhclient: hn0"[..]), (9, 1, b"sh\0x\n\0")]);
+    }
+
+    #[test]
+    fn the_running_system_lists_a_shell() {
+        use std::process::{Command, Stdio};
+        let mut command = Command::new("/bin/sh");
+        let mut child = command.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+        let own = std::process::id();
+        // Until it has begun to run its program, the list calls it by its parent's name.
+        let found = (0..500).find_map(|_| {
+            let all = FactsSource::System.network_processes().unwrap();
+            let found = all.into_iter().find(|process| process.pid == child.id());
+            found.or_else(|| {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                None
+            })
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found.unwrap().parent, own);
+    }
+}
