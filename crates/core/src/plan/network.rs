@@ -1,6 +1,7 @@
 //! Steps that change the network, and the programs of the base system that perform them.
 
 mod apply;
+mod clients;
 mod command;
 mod ifconfig;
 

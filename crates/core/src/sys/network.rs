@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::system_facts::FactsSource;
 use super::{ifaddrs, os, simulated};
+use crate::net::processes::AtWork;
 use crate::net::{Interface, InterfaceName, NetworkSnapshot, dhclient, resolv_conf};
 
 /// A resolv.conf larger than this is read only so far.
@@ -42,6 +43,14 @@ impl Default for NetworkSource {
 }
 
 impl NetworkSource {
+    /// The DHCP clients and scripts of rc(8) that are at work on the interfaces.
+    ///
+    /// # Errors
+    /// The list of processes cannot be had.
+    pub fn at_work(&self, interfaces: &[InterfaceName]) -> io::Result<AtWork> {
+        Ok(AtWork::on(interfaces, &self.facts.network_processes()?))
+    }
+
     /// Takes a snapshot.
     ///
     /// A resolv.conf or pid file that is missing or cannot be read counts as empty: what is known must
@@ -88,9 +97,12 @@ impl NetworkSource {
         }
     }
 
+    /// By the list of processes, and by pid files where that is not told.
     fn dhcp_clients(&self, interfaces: &[Interface]) -> Vec<InterfaceName> {
-        let served = interfaces.iter().filter(|i| i.mac.is_some() && self.has_dhclient(&i.name));
-        served.map(|interface| interface.name.clone()).collect()
+        let adapters = interfaces.iter().filter(|interface| interface.mac.is_some());
+        let names: Vec<InterfaceName> = adapters.map(|interface| interface.name.clone()).collect();
+        let at_work = AtWork::on(&names, &self.facts.network_processes().unwrap_or_default());
+        names.into_iter().filter(|name| at_work.has_dhclient(name) || self.has_dhclient(name)).collect()
     }
 
     /// Whether a pid file leads to a process that lives and is the dhclient of exactly this interface.

@@ -1,12 +1,6 @@
 //! The state as the facts files that programs read instead of asking the kernel.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
-
-use hv_core::net::dhclient;
-use hv_core::sys::freebsd_abi::{CTL_KERN, KERN_PROC, KERN_PROC_ARGS};
-use hv_core::sys::system_facts::FactsSource;
 
 use super::state::{Interface, State};
 
@@ -55,24 +49,6 @@ pub(super) fn sysctls(state: &State) -> String {
     for (name, value) in state.all_sysctls() {
         let kind = if name == "hw.hn.vf_transparent" { "int" } else { "str" };
         let _ = writeln!(text, "{name}:{kind}={value}");
-    }
-    text
-}
-
-/// The rest of `sysctl`: the arguments of the DHCP clients that live and have a pid file, at the place of today's releases or
-/// of old ones, under the numbers by which a FreeBSD program asks for them.
-pub(super) fn processes(run: &Path) -> String {
-    let mut text = String::new();
-    let directories = [run.join("dhclient"), run.to_owned()];
-    let files = directories.iter().flat_map(fs::read_dir).flatten().flatten().map(|file| file.path());
-    let clients = files.filter(|file| file.extension().is_some_and(|extension| extension == "pid"));
-    for pid in clients.filter_map(|file| dhclient::parse_pid(&fs::read(file).ok()?)) {
-        let arguments = FactsSource::System.process_arguments(pid).unwrap_or_default();
-        if arguments.starts_with(b"dhclient: ") {
-            let title =
-                String::from_utf8_lossy(arguments.split(|byte| *byte == 0).next().unwrap_or_default());
-            let _ = writeln!(text, "{CTL_KERN}.{KERN_PROC}.{KERN_PROC_ARGS}.{pid}:str={title}");
-        }
     }
     text
 }

@@ -11,7 +11,7 @@ use hv_core::sys::file_lock::holder;
 
 use super::devd::Devd;
 use super::state::{Address, DhcpServer, Interface, Root, Route, State};
-use super::tools::NAMES;
+use super::tools::{self, NAMES};
 use crate::testing::{self, freebsd_root};
 
 /// How long a VF may take from its arrival to the end of what follows from it: a delay of rc.conf and a lease.
@@ -99,7 +99,12 @@ impl State {
     /// A DHCP server that has 10.9.N.50 for hnN and everything that has its Ethernet address.
     pub fn add_dhcp_server(&mut self) {
         let leases = (0..=10).map(|unit| (mac_of(unit).to_string(), format!("10.9.{unit}.50"))).collect();
-        self.dhcp = Some(DhcpServer { leases, prefix: 16, router: "10.9.0.1".parse().ok() });
+        self.dhcp = Some(DhcpServer {
+            leases,
+            prefix: 16,
+            router: "10.9.0.1".parse().ok(),
+            name_servers: Vec::new(),
+        });
     }
 }
 
@@ -266,12 +271,7 @@ impl Guest {
     /// The guest's files, or the script fails.
     pub fn reboot(&self) -> io::Result<()> {
         let names = self.root.change(State::forget_configuration)?;
-        // A client ends when its address is gone, and not before its interface is configured anew.
-        let clients = || fs::read_dir(self.root.path("var/run/dhclient")).map_or(0, Iterator::count);
-        let end = Instant::now() + PATIENCE;
-        while clients() > 0 && Instant::now() < end {
-            std::thread::sleep(PAUSE);
-        }
+        tools::dhclient::end_all(&self.root);
         let output = Command::new("/bin/sh").arg(self.root.path("etc/boot")).args(names).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.success() { Ok(()) } else { Err(io::Error::other(said.into_owned())) }

@@ -12,6 +12,7 @@ mod facts;
 pub mod faults;
 pub mod guest;
 pub mod kernel;
+pub mod processes;
 pub mod state;
 pub mod tools;
 

@@ -133,6 +133,9 @@ pub struct DhcpServer {
     pub prefix: u8,
     /// The router that it names.
     pub router: Option<IpAddr>,
+    /// The name servers that it names.
+    #[serde(default)]
+    pub name_servers: Vec<IpAddr>,
 }
 
 /// What a router advertises.
@@ -311,8 +314,9 @@ impl Root {
         self.replace("network/state.json", &text)?;
         self.replace("facts/ifaddrs", super::facts::ifaddrs(state).as_bytes())?;
         self.replace("facts/routes", super::facts::routes(state).as_bytes())?;
-        let processes = super::facts::processes(&self.path("var/run"));
-        self.replace("facts/sysctl", (super::facts::sysctls(state) + &processes).as_bytes())?;
+        let (procs, arguments) = super::processes::facts(self);
+        self.replace("facts/procs", procs.as_bytes())?;
+        self.replace("facts/sysctl", (super::facts::sysctls(state) + &arguments).as_bytes())?;
         fs::remove_file(self.path("network/unfinished"))
     }
 

@@ -152,7 +152,7 @@ fn interfaces_one_and_ten_are_not_confused() {
     let state = scene.state();
     assert_eq!(state.interfaces["hn1"].nd6, one.nd6);
     assert!(state.interfaces["hn1"].addresses.starts_with(&one.addresses));
-    assert_eq!(scene.clients(), ["dhclient.hn1.pid"]);
+    assert_eq!(scene.clients(), ["dhclient: hn1", "dhclient: hn1 [priv]"]);
     assert_eq!(state.name_servers["hn1.hyperv"], "nameserver 10.77.0.1\n");
     let of_one = |text: &str| -> Vec<String> {
         text.lines()

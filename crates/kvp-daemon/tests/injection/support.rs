@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hvsim::kvp::{HostAnswer, IpInfo};
 use hvsim::network::faults::{self, Fault};
 use hvsim::network::guest::mac_of;
+use hvsim::network::processes;
 use hvsim::network::state::{Address, State};
 use hvsim::session::{NetworkSetup, Session, Setup};
 use hvsim::testing::look_for;
@@ -185,13 +186,14 @@ impl Scene {
         World { network, files, dhcp: self.clients() }
     }
 
-    /// The interfaces that a pid file of dhclient names.
+    /// The processes of DHCP clients, by their titles.
     pub(crate) fn clients(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path("guest/var/run/dhclient")).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
+        let known = processes::all(self.session.guest().root()).into_iter();
+        let titles = known.filter(|known| known.program == "dhclient");
+        let text = |known: processes::Known| String::from_utf8_lossy(&known.arguments).replace('\0', " ");
+        let mut titles: Vec<String> = titles.map(|known| text(known).trim().to_owned()).collect();
+        titles.sort();
+        titles
     }
 
     /// Waits until everything is as it was.

@@ -3,27 +3,19 @@
 //! A program's exit status alone does not decide: ifconfig(8) fails for what is already so, and its messages differ by
 //! release. So after a failure the network is read again, and a step whose outcome is there has succeeded.
 
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::command::{Tool, change_default_route, command};
-use super::{NetworkStep, parse_ifconfig};
-use crate::net::{DefaultRoute, InterfaceAddress, InterfaceName, NetworkSnapshot, dhclient};
+use super::{NetworkStep, clients, parse_ifconfig};
+use crate::net::{DefaultRoute, InterfaceAddress, InterfaceName, NetworkSnapshot};
 use crate::plan::{Event, Port};
 use crate::runtime::config;
 use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
 
-/// How long a dhclient(8) has to end before it is killed, and how often is looked.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
-const CLIENT_PAUSE: Duration = Duration::from_millis(5);
 /// How often a default route is tried again that another process changed meanwhile.
 const ROUTE_ATTEMPTS: u32 = 20;
 
@@ -213,46 +205,9 @@ impl NetworkPort {
         links.remove(lagg).and_then(|link| link.lagg).map(|lagg| lagg.ports).unwrap_or_default()
     }
 
-    /// Two clients can serve one interface, one known by a pid file at the place of old releases.
+    /// Half of what is left is for those that do not want to end.
     fn stop_clients(&self, interface: &InterfaceName) -> Result<(), ApplyError> {
-        for pid in self.clients(interface) {
-            signal(pid, Signal::SIGTERM)?;
-        }
-        if self.clients_end(interface) {
-            return Ok(());
-        }
-        for pid in self.clients(interface) {
-            signal(pid, Signal::SIGKILL)?;
-        }
-        match self.clients(interface).first() {
-            Some(&pid) if !self.clients_end(interface) => {
-                Err(ApplyError::Client { pid, source: io::Error::from(io::ErrorKind::TimedOut) })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn clients_end(&self, interface: &InterfaceName) -> bool {
-        // Half of what is left, so that there is time to kill one that does not want to.
-        let patience = self.within_deadline(2 * CLIENT_PATIENCE) / 2;
-        let deadline = clock::monotonic() + patience;
-        while !self.clients(interface).is_empty() {
-            if clock::monotonic() >= deadline {
-                return false;
-            }
-            std::thread::sleep(CLIENT_PAUSE);
-        }
-        true
-    }
-
-    /// Processes that a pid file names and that are a dhclient(8) of exactly this interface.
-    fn clients(&self, interface: &InterfaceName) -> Vec<u32> {
-        let serves = |pid: &u32| {
-            self.source.facts.process_arguments(*pid).is_ok_and(|words| dhclient::serves(&words, interface))
-        };
-        let files =
-            self.source.dhclient_directories.iter().map(|d| d.join(format!("dhclient.{interface}.pid")));
-        files.filter_map(|file| dhclient::parse_pid(&fs::read(file).ok()?)).filter(serves).collect()
+        clients::stop(&self.source, interface, self.within_deadline(2 * clients::PATIENCE) / 2)
     }
 }
 
@@ -288,15 +243,6 @@ fn is_reached(step: &NetworkStep, network: &NetworkSnapshot) -> bool {
         NetworkStep::AddRoute(route) => network.static_routes.contains(route),
         NetworkStep::RemoveRoute(route) => !network.static_routes.contains(route),
         _ => false,
-    }
-}
-
-/// A process that is gone already needs no signal.
-fn signal(pid: u32, signal: Signal) -> Result<(), ApplyError> {
-    let number = i32::try_from(pid).unwrap_or(i32::MAX);
-    match kill(Pid::from_raw(number), signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(ApplyError::Client { pid, source: errno.into() }),
     }
 }
 

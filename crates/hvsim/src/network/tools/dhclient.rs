@@ -1,9 +1,24 @@
-//! dhclient(8): sbin/dhclient/{dhclient.c,dhclient-script}. The process that keeps the lease is a real one, so it can be
-//! found by its title, sent signals and left behind.
+//! dhclient(8). Its processes are real ones, so they can be found by their titles, sent signals and left behind.
+//!
+//! | behaviour | FreeBSD 14 |
+//! |---|---|
+//! | a second client of an interface is refused by the pid file | `main` of sbin/dhclient/dhclient.c |
+//! | without a link it waits 11 seconds, then exits 1, with `-b` too; nobody is left | `main`, before `go_daemon` |
+//! | three processes: casper's, `[priv]` and worker | `init_casper`, `fork_privchld` |
+//! | no signal handler: after SIGTERM address, route, resolvconf's label and pid file stay | (none in dhclient.c) |
+//! | `[priv]` ends when the worker has, after the script that it runs | `dispatch_imsg` of privsep.c |
+//! | an address is set without `alias`: the first IPv4 address goes | `add_new_address` of dhclient-script |
+//! | router and name servers only where no other interface has the default route | `is_default_interface` |
+//! | an address that somebody removes within 10 seconds of the script is not missed | `routehandler` (`scripttime`) |
+//! | after that, or with the interface down, the worker exits; address and route are not touched | `routehandler` (`die`) |
+//! | the link comes back: the lease is asked for again | `routehandler` (`state_reboot`) |
+//! | nobody answers: an old lease is tried for a second, then taken away with the default route | `state_panic`, TIMEOUT |
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,13 +28,18 @@ use hv_core::net::dhclient;
 use hv_core::sys::system_facts::FactsSource;
 use nix::sys::signal::{SigSet, Signal};
 
-use super::Outcome;
+use super::{Outcome, resolvconf};
+use crate::network::processes::{self, Registered};
 use crate::network::state::{Address, Root, State};
 
-/// How often the keeper of a lease looks whether it still has its interface.
+/// How often the worker looks whether it still has its interface.
 const PAUSE: Duration = Duration::from_millis(20);
-/// `timeout` of dhclient.conf(5).
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a lost address is not missed after the script has run.
+const DEAF: Duration = Duration::from_secs(10);
+/// What dhclient-script(8) is told, in its environment.
+const SCRIPT: &str = "HVSIM_DHCLIENT_SCRIPT";
+/// Its path.
+const SCRIPT_PATH: &str = "/sbin/dhclient-script";
 
 pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let mut background = false;
@@ -42,14 +62,18 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     if !root.read()?.interfaces.contains_key(interface) {
         return Ok(Outcome::failed(format!("{interface}: not found\nexiting.")));
     }
+    let directory = root.path("var/run/dhclient");
+    if !directory.is_dir() {
+        return Ok(Outcome::failed("Cannot open or create pidfile: No such file or directory"));
+    }
     if let Some(pid) = running(root, interface) {
         return Ok(Outcome::failed(format!("dhclient already running, pid: {pid}.\nexiting.")));
     }
-    start(root, interface, background)
+    start(root, arguments, interface, background)
 }
 
-fn usage() -> &'static str {
-    "usage: dhclient [-bdqu] [-c file] [-l file] [-p file] interface"
+fn usage() -> String {
+    "usage: dhclient [-bdqu] [-c conffile] [-l leasefile] [-p pidfile] interface".to_owned()
 }
 
 fn pid_file(root: &Root, interface: &str) -> PathBuf {
@@ -62,18 +86,36 @@ fn running(root: &Root, interface: &str) -> Option<u32> {
     dhclient::serves(&arguments, &interface.parse().ok()?).then_some(pid)
 }
 
-/// Starts the keeper and waits until it has a lease, or only until it serves.
-fn start(root: &Root, interface: &str, background: bool) -> io::Result<Outcome> {
-    let mut keeper = Command::new(std::env::current_exe()?)
-        .arg0(format!("dhclient: {interface}"))
+/// A time of dhclient(8) in milliseconds, which a test can shorten by a file.
+fn duration(root: &Root, name: &str, default: u64) -> Duration {
+    let text = fs::read_to_string(root.path(&format!("network/{name}"))).unwrap_or_default();
+    Duration::from_millis(text.trim().parse().unwrap_or(default))
+}
+
+/// Waits for a link, starts the processes and waits until there is a lease, or only until they serve.
+fn start(root: &Root, arguments: &[String], interface: &str, background: bool) -> io::Result<Outcome> {
+    let program = root.path("sbin/dhclient").display().to_string();
+    let words: Vec<&str> =
+        std::iter::once(program.as_str()).chain(arguments.iter().map(String::as_str)).collect();
+    let registered = Registered::this(root, "dhclient", &words)?;
+    fs::write(pid_file(root, interface), std::process::id().to_string())?;
+    if !await_link(root, interface)? {
+        return Ok(Outcome::failed(format!("{interface}: no link ........... giving up")));
+    }
+    // The script with reason PREINIT.
+    let _ = root.change(|state| state.set_up(interface, true))?;
+    let mut casper = Command::new(std::env::current_exe()?)
+        .arg0("dhclient: system.syslog")
         .arg(root.path(""))
+        .arg(interface)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    let mut lines = BufReader::new(keeper.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
+    let mut lines = BufReader::new(casper.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
     let mut line = String::new();
     lines.read_line(&mut line)?;
+    drop(registered);
     if !background {
         lines.read_line(&mut line)?;
     }
@@ -88,45 +130,218 @@ fn start(root: &Root, interface: &str, background: bool) -> io::Result<Outcome> 
     Ok(Outcome { err, ..Outcome::default() })
 }
 
-/// Keeps a lease until a signal comes or the interface is lost. This is the process that the pid file names.
-pub(super) fn serve(interface: &str, arguments: &[String]) -> u8 {
-    let Some(root) = arguments.first().map(Root::new) else { return 1 };
-    match keep(&root, interface) {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("dhclient: {error}");
-            1
+fn await_link(root: &Root, interface: &str) -> io::Result<bool> {
+    let started = Instant::now();
+    let limit = duration(root, "dhclient-link-wait", 11_500);
+    loop {
+        if root.read()?.interfaces.get(interface).is_some_and(|interface| interface.carrier) {
+            return Ok(true);
         }
+        if started.elapsed() >= limit {
+            return Ok(false);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
-fn keep(root: &Root, interface: &str) -> io::Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    signals.add(Signal::SIGINT);
-    // Before there is a second thread, so that both leave the signals to sigwait.
-    signals.thread_block()?;
+/// One of the processes, by its title.
+pub(super) fn serve(title: &str, arguments: &[String]) -> u8 {
+    let Some(root) = arguments.first().map(Root::new) else { return 1 };
+    let result = match (title.strip_suffix(" [priv]"), arguments.get(1)) {
+        (Some(_), _) => serve_scripts(&root),
+        (None, Some(interface)) if title == "system.syslog" => start_parts(&root, interface),
+        (None, _) => work(&root, title),
+    };
+    u8::from(result.is_err())
+}
+
+/// casper's process: it starts the others, and the kernel's list loses each of them when it ends, as it does by itself on
+/// FreeBSD.
+fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     let _ = nix::unistd::setsid();
-    let (signalled_root, signalled) = (root.clone(), interface.to_owned());
-    std::thread::spawn(move || {
-        let _ = signals.wait();
-        give_up(&signalled_root, &signalled);
-        std::process::exit(0);
-    });
-    fs::write(pid_file(root, interface), std::process::id().to_string())?;
+    let (scripts, worker) = UnixStream::pair()?;
+    let part = |title: String, input: UnixStream| -> io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg0(title).arg(root.path("")).stdin(OwnedFd::from(input)).stderr(Stdio::null());
+        Ok(command)
+    };
+    let title = |suffix: &str| format!("dhclient: {interface}{suffix}");
+    let mut privileged = part(title(" [priv]"), scripts)?.stdout(Stdio::null()).spawn()?;
+    processes::register(root, privileged.id(), 1, "dhclient", &[&title(" [priv]")])?;
+    let mut command = part(title(""), worker)?;
+    let mut worker = command.stdout(Stdio::inherit()).spawn()?;
+    // The sockets that are left in here would keep the end of one from the other.
+    drop(command);
+    processes::register(root, worker.id(), 1, "dhclient", &[&title("")])?;
+    fs::write(pid_file(root, interface), worker.id().to_string())?;
     root.refresh_facts()?;
     tell("serving")?;
-    let Some(address) = obtain(root, interface)? else {
-        give_up(root, interface);
-        return Ok(());
-    };
-    // The caller may have gone.
-    let _ = tell(&format!("bound to {address}"));
-    while holds(root, interface, address) {
-        std::thread::sleep(PAUSE);
-    }
-    give_up(root, interface);
+    silence();
+    worker.wait()?;
+    processes::forget(root, worker.id());
+    privileged.wait()?;
+    processes::forget(root, privileged.id());
     Ok(())
+}
+
+/// Whoever waits for standard output to end waits for the worker's only.
+fn silence() {
+    if let Ok(null) = fs::File::options().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdout(null);
+    }
+}
+
+/// The process with privileges: one script after the other, until the worker is gone.
+fn serve_scripts(root: &Root) -> io::Result<()> {
+    let stdin = io::stdin();
+    let mut answers = UnixStream::from(std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?);
+    for request in BufReader::new(stdin.lock()).lines() {
+        let mut script = Command::new(std::env::current_exe()?)
+            .arg0("/bin/sh")
+            .arg(SCRIPT_PATH)
+            .env(SCRIPT, format!("{}\n{}", root.path("").display(), request?))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let status = script.wait()?;
+        writeln!(answers, "{}", status.code().unwrap_or(1))?;
+    }
+    Ok(())
+}
+
+/// Whether this process is dhclient-script(8), and what became of it.
+pub(super) fn script(argv0: &str, arguments: &[String]) -> Option<u8> {
+    if argv0 != "/bin/sh" || arguments != [SCRIPT_PATH] {
+        return None;
+    }
+    let told = std::env::var(SCRIPT).unwrap_or_default();
+    let words: Vec<&str> = told.lines().flat_map(|line| line.split(' ')).collect();
+    let [root, interface, reason, rest @ ..] = words.as_slice() else { return Some(1) };
+    let root = Root::new(*root);
+    let result = Registered::this(&root, "sh", &["/bin/sh", SCRIPT_PATH])
+        .and_then(|_registered| Script { root: &root, interface }.run(reason, rest.first().copied()));
+    Some(u8::from(!matches!(result, Ok(true))))
+}
+
+struct Script<'a> {
+    root: &'a Root,
+    interface: &'a str,
+}
+
+impl Script<'_> {
+    fn run(&self, reason: &str, address: Option<&str>) -> io::Result<bool> {
+        let address = address.and_then(|text| text.split_once('/'));
+        let address = address.and_then(|(ip, prefix)| Some((ip.parse().ok()?, prefix.parse().ok()?)));
+        let address = address.map(|(ip, prefix)| Address { ip, prefix, autoconf: false });
+        self.pause();
+        match (reason, address) {
+            ("BOUND" | "REBOOT", Some(address)) => {
+                self.root.change(|state| set_address(state, self.interface, address))?;
+                self.pause();
+                self.root.change(|state| add_routes(state, self.interface))?;
+                self.pause();
+                self.add_name_servers()?;
+                Ok(true)
+            }
+            ("TIMEOUT", Some(address)) => {
+                self.root.change(|state| set_address(state, self.interface, address))?;
+                // It sleeps for a second; the router does not answer ping(8), or the server would have been there.
+                std::thread::sleep(duration(self.root, "dhclient-second", 1000));
+                self.root.change(|state| {
+                    let _ = state.remove_address(self.interface, address.ip);
+                    if is_default_interface(state, self.interface) {
+                        let _ = state.remove_route(None, true);
+                    }
+                })?;
+                Ok(false)
+            }
+            ("FAIL", _) => {
+                if is_default_interface(&self.root.read()?, self.interface) {
+                    resolvconf::run(self.root, &["-d".to_owned(), self.interface.to_owned()])?;
+                }
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Between its commands it takes its time.
+    fn pause(&self) {
+        std::thread::sleep(duration(self.root, "dhclient-script-pause", 0));
+    }
+
+    fn add_name_servers(&self) -> io::Result<()> {
+        let state = self.root.read()?;
+        let servers = state.dhcp.as_ref().map(|server| server.name_servers.clone()).unwrap_or_default();
+        if servers.is_empty() || !is_default_interface(&state, self.interface) {
+            return Ok(());
+        }
+        let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        resolvconf::add(self.root, self.interface, &text)?;
+        Ok(())
+    }
+}
+
+fn is_default_interface(state: &State, interface: &str) -> bool {
+    state.routes.iter().filter(|route| route.gateway.is_ipv4()).all(|route| route.interface == interface)
+}
+
+fn set_address(state: &mut State, interface: &str, address: Address) {
+    let held = state.interfaces.get(interface).into_iter().flat_map(|held| &held.addresses);
+    let first = held.map(|held| held.ip).find(IpAddr::is_ipv4);
+    if let Some(first) = first.filter(|first| *first != address.ip) {
+        let _ = state.remove_address(interface, first);
+    }
+    let _ = state.add_address(interface, address);
+}
+
+fn add_routes(state: &mut State, interface: &str) {
+    let router = state.dhcp.as_ref().and_then(|server| server.router);
+    if let Some(router) = router.filter(|_| is_default_interface(state, interface)) {
+        // "route add" fails where there is one already.
+        let _ = state.add_route(router, None);
+    }
+}
+
+/// The worker's end of the socket to the process with privileges.
+struct Scripts {
+    stream: BufReader<UnixStream>,
+    interface: String,
+    /// When the last one ended.
+    ended: Instant,
+}
+
+impl Scripts {
+    fn run(&mut self, reason: &str, address: &str) -> io::Result<bool> {
+        writeln!(self.stream.get_mut(), "{} {reason} {address}", self.interface)?;
+        let mut answer = String::new();
+        self.stream.read_line(&mut answer)?;
+        self.ended = Instant::now();
+        Ok(answer.trim() == "0")
+    }
+}
+
+/// The worker: a lease, and then watching over it, until a signal ends it or the interface is lost.
+fn work(root: &Root, interface: &str) -> io::Result<()> {
+    let stdin = io::stdin();
+    let stream = UnixStream::from(std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?);
+    let mut scripts =
+        Scripts { stream: BufReader::new(stream), interface: interface.to_owned(), ended: Instant::now() };
+    if let Some(address) = obtain(root, interface, &mut scripts)? {
+        // The caller may have gone.
+        let _ = tell(&format!("bound to {}", address.ip));
+        fs::create_dir_all(root.path("var/db"))?;
+        fs::write(leases(root, interface), format!("{}/{}", address.ip, address.prefix))?;
+        watch(root, interface, address, &mut scripts)?;
+    }
+    scripts.run("FAIL", "")?;
+    let _ = fs::remove_file(pid_file(root, interface));
+    Err(io::ErrorKind::NotConnected.into())
+}
+
+fn leases(root: &Root, interface: &str) -> PathBuf {
+    root.path(&format!("var/db/dhclient.leases.{interface}"))
 }
 
 fn tell(line: &str) -> io::Result<()> {
@@ -135,77 +350,67 @@ fn tell(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Asks until there is a lease; `None` when the interface is gone. The caller hears of it when it has waited enough.
-fn obtain(root: &Root, interface: &str) -> io::Result<Option<IpAddr>> {
+/// Asks until there is a lease; `None` when the interface is lost. The caller hears of it when it has waited enough.
+fn obtain(root: &Root, interface: &str, scripts: &mut Scripts) -> io::Result<Option<Address>> {
     let started = Instant::now();
+    let limit = duration(root, "dhclient-timeout", 60_000);
     let mut told = false;
     loop {
-        let answer = root.change(|state| {
-            if !state.interfaces.contains_key(interface) {
-                return None;
+        let state = root.read()?;
+        if !state.interfaces.get(interface).is_some_and(|interface| interface.up) {
+            return Ok(None);
+        }
+        if let Some(address) = offer(&state, interface) {
+            scripts.run("BOUND", &format!("{}/{}", address.ip, address.prefix))?;
+            return Ok(Some(address));
+        }
+        if !told && started.elapsed() >= limit {
+            told = true;
+            if let Ok(old) = fs::read_to_string(leases(root, interface)) {
+                scripts.run("TIMEOUT", old.trim())?;
             }
-            Some(take_lease(state, interface))
-        })?;
-        match answer {
-            None => return Ok(None),
-            Some(Some(address)) => return Ok(Some(address)),
-            Some(None) if !told && started.elapsed() >= TIMEOUT => {
-                told = true;
-                let _ = tell("no lease");
-            }
-            Some(None) => {}
+            scripts.run("FAIL", "")?;
+            let _ = tell("no lease");
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// The server answers one whose interface is up and has carrier; the script sets address and default route.
-fn take_lease(state: &mut State, interface: &str) -> Option<IpAddr> {
-    let server = state.dhcp.clone()?;
-    // dhclient brings its interface up.
-    state.set_up(interface, true).ok()?;
-    let mac = state.interfaces.get(interface)?.mac.clone()?;
-    let ip: IpAddr = server.leases.get(&mac)?.parse().ok()?;
-    state.add_address(interface, Address { ip, prefix: server.prefix, autoconf: false }).ok()?;
-    if let Some(router) = server.router {
-        let foreign =
-            state.routes.iter().any(|route| route.gateway.is_ipv4() && route.interface != interface);
-        if !foreign {
-            // There may be one of its own already.
-            let _ = state.remove_route(None, true);
-            let _ = state.add_route(router, None);
-        }
-    }
-    Some(ip)
+/// The server answers one whose interface has carrier.
+fn offer(state: &State, interface: &str) -> Option<Address> {
+    let server = state.dhcp.as_ref()?;
+    let held = state.interfaces.get(interface).filter(|held| held.carrier)?;
+    let ip = server.leases.get(held.mac.as_ref()?)?.parse().ok()?;
+    Some(Address { ip, prefix: server.prefix, autoconf: false })
 }
 
-fn holds(root: &Root, interface: &str, address: IpAddr) -> bool {
-    let Ok(state) = root.read() else { return false };
-    state
-        .interfaces
-        .get(interface)
-        .is_some_and(|held| held.up && held.addresses.iter().any(|own| own.ip == address))
+/// Until the interface, or the address, is lost.
+fn watch(root: &Root, interface: &str, address: Address, scripts: &mut Scripts) -> io::Result<()> {
+    let text = format!("{}/{}", address.ip, address.prefix);
+    let (mut link, mut held) = (true, true);
+    loop {
+        std::thread::sleep(PAUSE);
+        let state = root.read()?;
+        let Some(now) = state.interfaces.get(interface).filter(|now| now.up) else { return Ok(()) };
+        if now.carrier && !link {
+            scripts.run("REBOOT", &text)?;
+        }
+        link = now.carrier;
+        let holds = now.addresses.iter().any(|own| own.ip == address.ip);
+        if held && !holds && scripts.ended.elapsed() >= DEAF {
+            return Ok(());
+        }
+        held = holds;
+    }
 }
 
-/// The script with reason FAIL, and the end of the pid file.
-fn give_up(root: &Root, interface: &str) {
-    let _ = root.change(|state| {
-        let own: Vec<IpAddr> = state
-            .dhcp
-            .iter()
-            .flat_map(|server| server.leases.values())
-            .filter_map(|ip| ip.parse().ok())
-            .collect();
-        for address in own {
-            let _ = state.remove_address(interface, address);
-        }
-    });
-    // A client that came after this one has the file now. A test can have moved it to the place of old releases.
-    let old = root.path(&format!("var/run/dhclient.{interface}.pid"));
-    for file in [pid_file(root, interface), old] {
-        if fs::read_to_string(&file).is_ok_and(|text| text == std::process::id().to_string()) {
-            let _ = fs::remove_file(file);
-        }
+/// Ends all processes of all clients, as the end of the system does.
+pub(in crate::network) fn end_all(root: &Root) {
+    for known in processes::all(root) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(known.pid).unwrap_or(i32::MAX));
+        let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
     }
-    let _ = root.refresh_facts();
+    let _ = fs::remove_dir_all(root.path("var/run/dhclient"));
+    let _ = fs::create_dir_all(root.path("var/run/dhclient"));
+    let _: io::Result<()> = root.refresh_facts();
 }

@@ -1,6 +1,6 @@
 //! The stand-in programs.
 
-mod dhclient;
+pub(super) mod dhclient;
 mod ifconfig;
 mod print;
 mod resolvconf;
@@ -43,8 +43,11 @@ impl Outcome {
 /// Runs the program that `argv0` names; returns its exit status.
 #[must_use]
 pub fn main(argv0: &str, arguments: Vec<String>) -> u8 {
-    if let Some(interface) = argv0.strip_prefix("dhclient: ") {
-        return dhclient::serve(interface, &arguments);
+    if let Some(title) = argv0.strip_prefix("dhclient: ") {
+        return dhclient::serve(title, &arguments);
+    }
+    if let Some(status) = dhclient::script(argv0, &arguments) {
+        return status;
     }
     let path = Path::new(argv0);
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

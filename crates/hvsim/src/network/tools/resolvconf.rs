@@ -11,10 +11,7 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         ["-a", name] => {
             let mut text = String::new();
             io::stdin().take(64 * 1024).read_to_string(&mut text)?;
-            change(root, |state| {
-                state.name_servers.insert((*name).to_owned(), text.clone());
-                Outcome::default()
-            })
+            add(root, name, &text)
         }
         ["-d", name] | ["-f", "-d", name] | ["-d", "-f", name] | ["-fd", name] => change(root, |state| {
             let known = state.name_servers.remove(*name).is_some();
@@ -31,6 +28,14 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         }
         _ => Ok(Outcome::failed("usage: resolvconf (-d|-a|-l|-u|-i) [interface]")),
     }
+}
+
+/// Keeps a text under a name.
+pub(super) fn add(root: &Root, name: &str, text: &str) -> io::Result<Outcome> {
+    change(root, |state| {
+        state.name_servers.insert(name.to_owned(), text.to_owned());
+        Outcome::default()
+    })
 }
 
 /// Everything that it holds, each under its heading.
