@@ -99,7 +99,7 @@ pub enum Lease {
 }
 
 /// How rc(8) would start the DHCP client of an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DhcpClient {
     /// `dhclient_program`.
     pub program: Option<String>,

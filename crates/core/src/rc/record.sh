@@ -63,8 +63,35 @@ load_rc_config netif
 hv_show ipv6_activate_all_interfaces
 
 IFCONFIG_CMD=hv_record
+
+# network.subr hands these values to eval.  Here nothing may happen, so what is more than words is refused.
+hv_guard()
+{
+	hv_fields=$IFS
+	IFS='
+'
+	set -f
+	for hv_line in $(set)
+	do
+		case $hv_line in
+		"ifconfig_$1="* | "ifconfig_$1_"*=* | "ipv4_addrs_$1="* | "ipv6_prefix_$1="* | ifconfig_DEFAULT=*)
+			eval "hv_value=\${${hv_line%%=*}}"
+			case $hv_value in
+			*[\;\&\|\<\>\(\)\$\`]*)
+				echo "${hv_line%%=*} has a character that only a shell could use" >&2
+				exit 65
+				;;
+			esac
+			;;
+		esac
+	done
+	set +f
+	IFS=$hv_fields
+}
+
 hv_of()
 {
+	hv_guard "$2"
 	hv_show "ifconfig_$2" "ifconfig_${2}_ipv6" "dhclient_flags_$2" "background_dhclient_$2"
 	if dhcpif "$1"
 	then

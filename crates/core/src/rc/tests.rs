@@ -155,6 +155,25 @@ fn what_only_the_shell_understands_is_understood() {
 }
 
 #[test]
+fn what_would_run_a_program_is_refused_and_does_not_run() {
+    let place = tempfile::tempdir().unwrap();
+    let mark = place.path().join("mark");
+    for (name, value) in [
+        ("ifconfig_hn0", format!("inet 10.0.0.5/24; touch {}", mark.display())),
+        ("ifconfig_hn0_alias0", format!("inet 10.0.0.6/24 `touch {}`", mark.display())),
+        ("ifconfig_hn0_ipv6", format!("inet6 fd00::5/64 | touch {}", mark.display())),
+        ("ifconfig_DEFAULT", format!("$(touch {})", mark.display())),
+    ] {
+        let error = evaluated::text(&format!("{name}='{value}'\n"), &["hn0"]).unwrap_err();
+        let text = crate::runtime::error_chain(&error);
+        assert!(text.contains(&format!("{name} has a character that only a shell could use")), "{text}");
+        assert!(!mark.exists(), "{name}");
+    }
+    let other = evaluated::text("ifconfig_hn1='a; b'\n", &["hn0"]);
+    assert!(other.is_ok(), "another interface's");
+}
+
+#[test]
 fn a_file_that_the_shell_does_not_understand_is_an_error() {
     assert!(evaluated::text("if then broken\n", &["hn0"]).is_err());
 }

@@ -615,7 +615,11 @@ fn value_that_only_a_shell_could_use_leaves_the_network_to_hn() {
     let before = picture(&scratch);
     let output = scratch.run(&["hn0"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("cannot use ifconfig_hn0 of rc.conf"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("ifconfig_hn0 has a character that only a shell could use"),
+        "{}",
+        text(&output.stderr)
+    );
     assert_eq!(picture(&scratch), left_to_hn(before));
 }
 

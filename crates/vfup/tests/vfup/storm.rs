@@ -18,11 +18,13 @@ fn guest() -> Scratch {
     state.add_dhcp_server();
     for unit in UNITS {
         state.attach_vf(&format!("mce{unit}"), &format!("hn{unit}"));
-        state.interface_up(&format!("mce{unit}"));
     }
     let rc_conf = static_rc_conf(0) + &static_rc_conf(10) + "ifconfig_hn1=\"SYNCDHCP\"\n";
     let scratch = Scratch::new(&state, &rc_conf);
     scratch.start_client("hn1");
+    // Only now: while its VF has the traffic, hn1 has no link.
+    let up = |state: &mut State| UNITS.into_iter().for_each(|unit| state.interface_up(&format!("mce{unit}")));
+    scratch.guest.root().change(up).unwrap();
     scratch
 }
 

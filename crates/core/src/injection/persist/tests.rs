@@ -166,7 +166,7 @@ fn what_rc_would_make_of_it_is_compared() {
             "the addresses would be other ones: 10.1.1.9/24 fd00::5/64 10.1.1.6/24",
         ),
         ("ifconfig_hn1", "DHCP", "dhclient would serve the interface"),
-        ("ifconfig_hn1", "inet $address", "the addresses would be other ones"),
+        ("ifconfig_hn1", "inet", "the addresses would be other ones"),
         ("ifconfig_hn1", "inet 10.1.1.5/99", "cannot use the configuration of hn1"),
         ("ifconfig_hn1_alias1", "inet 10.1.1.7/32", "the addresses would be other ones"),
         ("ipv6_prefix_hn1", "fd00:9::", "the addresses would be other ones"),

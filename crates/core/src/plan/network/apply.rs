@@ -3,19 +3,26 @@
 //! A program's exit status alone does not decide: ifconfig(8) fails for what is already so, and its messages differ by
 //! release. So after a failure the network is read again, and a step whose outcome is there has succeeded.
 
+use std::fs::DirBuilder;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::command::{Tool, change_default_route, command};
 use super::{NetworkStep, clients, parse_ifconfig};
 use crate::net::{DefaultRoute, InterfaceAddress, InterfaceName, NetworkSnapshot};
 use crate::plan::{Event, Port};
+use crate::rc::DhcpClient;
 use crate::runtime::config;
 use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
 
+/// How long a client may take until it is seen, and how often is looked.
+const CLIENT_APPEARS: Duration = Duration::from_millis(1000);
+const CLIENT_PAUSE: Duration = Duration::from_millis(5);
 /// How often a default route is tried again that another process changed meanwhile.
 const ROUTE_ATTEMPTS: u32 = 20;
 
@@ -35,6 +42,14 @@ pub enum ApplyError {
     /// The network could not be read.
     #[error("cannot read the network")]
     Facts(#[source] io::Error),
+    /// A DHCP client was started and does not serve.
+    #[error("{} was started, and no DHCP client serves {interface}", program.display())]
+    NoClient {
+        /// Its path.
+        program: PathBuf,
+        /// The interface.
+        interface: InterfaceName,
+    },
     /// A dhclient(8) cannot be ended.
     #[error("cannot end dhclient with process id {pid}")]
     Client {
@@ -51,6 +66,8 @@ pub struct NetworkPort {
     programs: NetworkPrograms,
     source: NetworkSource,
     deadline: Option<Duration>,
+    /// How rc(8) would start a DHCP client; `None`: not known.
+    client: Option<DhcpClient>,
     /// What log lines begin with.
     subject: String,
 }
@@ -64,6 +81,7 @@ impl Port<NetworkStep> for NetworkPort {
         }
         match step {
             NetworkStep::StopDhcp { interface } => self.stop_clients(interface),
+            NetworkStep::StartDhcp { interface, wait } => self.start_client(interface, *wait, step),
             NetworkStep::SolicitRouters { .. } => self.start_unattended(step),
             NetworkStep::SetDefaultRoute { gateway, interface } => self.set_route(*gateway, interface),
             NetworkStep::DisableIpv6 { interface, .. } => self.disable_ipv6(interface),
@@ -80,13 +98,24 @@ impl NetworkPort {
     /// A port whose log lines begin with `subject`, usually the interface at work.
     #[must_use]
     pub fn new(settings: config::Network, source: NetworkSource, subject: &str) -> Self {
-        Self { programs: NetworkPrograms { settings }, source, deadline: None, subject: subject.to_owned() }
+        Self {
+            programs: NetworkPrograms { settings },
+            source,
+            deadline: None,
+            client: None,
+            subject: subject.to_owned(),
+        }
     }
 
     /// From here on all programs, and a dhclient(8) that is to end, have until `deadline` of the monotonic clock, if that
     /// comes before their own limits.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = Some(deadline);
+    }
+
+    /// From here on DHCP clients are started as rc.d/dhclient does it.
+    pub fn set_dhcp_client(&mut self, client: DhcpClient) {
+        self.client = Some(client);
     }
 
     fn within_deadline(&self, limit: Duration) -> Duration {
@@ -203,6 +232,53 @@ impl NetworkPort {
         let Ok(output) = program.output() else { return Vec::new() };
         let mut links = parse_ifconfig(&String::from_utf8_lossy(&output));
         links.remove(lagg).and_then(|link| link.lagg).map(|lagg| lagg.ports).unwrap_or_default()
+    }
+
+    /// One that nobody waits for is only seen to serve: without a link dhclient(8) goes to the background after 11 seconds
+    /// at the earliest, with `-b` too (`main` of sbin/dhclient/dhclient.c).
+    fn start_client(
+        &self,
+        interface: &InterfaceName,
+        wait: bool,
+        step: &NetworkStep,
+    ) -> Result<(), ApplyError> {
+        // Where /var/run is a tmpfs(5), nobody has made it (rc.d/dhclient, `dhclient_prestart`).
+        if let Some(directory) = self.source.dhclient_directories.first() {
+            DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(ApplyError::Facts)?;
+        }
+        let settings = &self.programs.settings;
+        let limit = if wait { settings.lease_limit() } else { settings.command_limit() };
+        let program = self.client_program(interface, wait, self.within_deadline(limit));
+        if wait {
+            return match program.succeed() {
+                Err(ProgramError::Failed { .. }) if self.is_reached_now(step) => Ok(()),
+                other => Ok(other.map(drop)?),
+            };
+        }
+        program.detach()?;
+        let until = clock::monotonic() + self.within_deadline(CLIENT_APPEARS);
+        while !self.is_reached_now(step) {
+            if clock::monotonic() >= until {
+                return Err(ApplyError::NoClient { program: program.path, interface: interface.clone() });
+            }
+            std::thread::sleep(CLIENT_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// As rc.d/dhclient would start it; `-b` means that nobody waits.
+    fn client_program(&self, interface: &InterfaceName, wait: bool, limit: Duration) -> Program {
+        let client = self.client.clone().unwrap_or_default();
+        let named = client.program.map(PathBuf::from).filter(|path| path.is_absolute());
+        let mut program = Program::new(named.as_ref().unwrap_or(&self.programs.settings.dhclient), limit);
+        let is_dhclient = program.path.file_name().is_some_and(|name| name == "dhclient");
+        let mut flags = client.flags;
+        if is_dhclient {
+            flags.retain(|flag| flag != "-b");
+            flags.extend((!wait).then(|| "-b".to_owned()));
+        }
+        program.arguments = flags.into_iter().map(Into::into).chain([interface.as_str().into()]).collect();
+        program
     }
 
     /// Half of what is left is for those that do not want to end.

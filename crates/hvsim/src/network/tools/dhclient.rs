@@ -36,6 +36,8 @@ use crate::network::state::{Address, Root, State};
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a lost address is not missed after the script has run.
 const DEAF: Duration = Duration::from_secs(10);
+/// The guest and the interface, for the program itself.
+const MAIN: &str = "HVSIM_DHCLIENT";
 /// What dhclient-script(8) is told, in its environment.
 const SCRIPT: &str = "HVSIM_DHCLIENT_SCRIPT";
 /// Its path.
@@ -92,30 +94,30 @@ fn duration(root: &Root, name: &str, default: u64) -> Duration {
     Duration::from_millis(text.trim().parse().unwrap_or(default))
 }
 
-/// Waits for a link, starts the processes and waits until there is a lease, or only until they serve.
+/// Starts the program and waits until it has a lease, or only until it serves. The program is a child, so that somebody
+/// notices when a signal ends it.
 fn start(root: &Root, arguments: &[String], interface: &str, background: bool) -> io::Result<Outcome> {
     let program = root.path("sbin/dhclient").display().to_string();
     let words: Vec<&str> =
         std::iter::once(program.as_str()).chain(arguments.iter().map(String::as_str)).collect();
-    let registered = Registered::this(root, "dhclient", &words)?;
-    fs::write(pid_file(root, interface), std::process::id().to_string())?;
-    if !await_link(root, interface)? {
-        return Ok(Outcome::failed(format!("{interface}: no link ........... giving up")));
-    }
-    // The script with reason PREINIT.
-    let _ = root.change(|state| state.set_up(interface, true))?;
-    let mut casper = Command::new(std::env::current_exe()?)
-        .arg0("dhclient: system.syslog")
-        .arg(root.path(""))
-        .arg(interface)
+    let mut main = Command::new(std::env::current_exe()?)
+        .arg0(&program)
+        .args(arguments)
+        .env(MAIN, format!("{}\n{interface}", root.path("").display()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    let mut lines = BufReader::new(casper.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
+    fs::write(pid_file(root, interface), main.id().to_string())?;
+    processes::register(root, main.id(), std::process::id(), "dhclient", &words)?;
+    let mut lines = BufReader::new(main.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
     let mut line = String::new();
     lines.read_line(&mut line)?;
-    drop(registered);
+    if line.trim() != "serving" {
+        main.wait()?;
+        processes::forget(root, main.id());
+        return Ok(Outcome::failed(format!("{interface}: no link ........... giving up")));
+    }
     if !background {
         lines.read_line(&mut line)?;
     }
@@ -128,6 +130,28 @@ fn start(root: &Root, arguments: &[String], interface: &str, background: bool) -
         None => "No DHCPOFFERS received.\nNo working leases in persistent database - sleeping.\n".to_owned(),
     };
     Ok(Outcome { err, ..Outcome::default() })
+}
+
+/// Whether this process is the program itself, before it has its parts, and what became of it.
+pub(super) fn main_part() -> Option<u8> {
+    let told = std::env::var(MAIN).ok()?;
+    let (root, interface) = told.split_once('\n')?;
+    let root = Root::new(root);
+    Some(u8::from(run_main(&root, interface).is_err()))
+}
+
+fn run_main(root: &Root, interface: &str) -> io::Result<()> {
+    // Whoever started it has made it known by then, and it is not forgotten before.
+    let known = || processes::all(root).iter().any(|known| known.pid == std::process::id());
+    while !known() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    if !await_link(root, interface)? {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    // The script with reason PREINIT.
+    let _ = root.change(|state| state.set_up(interface, true))?;
+    start_parts(root, interface)
 }
 
 fn await_link(root: &Root, interface: &str) -> io::Result<bool> {
@@ -147,22 +171,26 @@ fn await_link(root: &Root, interface: &str) -> io::Result<bool> {
 /// One of the processes, by its title.
 pub(super) fn serve(title: &str, arguments: &[String]) -> u8 {
     let Some(root) = arguments.first().map(Root::new) else { return 1 };
-    let result = match (title.strip_suffix(" [priv]"), arguments.get(1)) {
-        (Some(_), _) => serve_scripts(&root),
-        (None, Some(interface)) if title == "system.syslog" => start_parts(&root, interface),
-        (None, _) => work(&root, title),
+    let result = match title.strip_suffix(" [priv]") {
+        Some(_) => serve_scripts(&root),
+        None => work(&root, title),
     };
     u8::from(result.is_err())
 }
 
-/// casper's process: it starts the others, and the kernel's list loses each of them when it ends, as it does by itself on
-/// FreeBSD.
+/// From here on this is casper's process. It has started the others, and the kernel's list loses each of them when it ends,
+/// as it does by itself on FreeBSD.
 fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     let _ = nix::unistd::setsid();
     let (scripts, worker) = UnixStream::pair()?;
     let part = |title: String, input: UnixStream| -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg0(title).arg(root.path("")).stdin(OwnedFd::from(input)).stderr(Stdio::null());
+        command
+            .arg0(title)
+            .arg(root.path(""))
+            .env_remove(MAIN)
+            .stdin(OwnedFd::from(input))
+            .stderr(Stdio::null());
         Ok(command)
     };
     let title = |suffix: &str| format!("dhclient: {interface}{suffix}");
@@ -174,7 +202,7 @@ fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     drop(command);
     processes::register(root, worker.id(), 1, "dhclient", &[&title("")])?;
     fs::write(pid_file(root, interface), worker.id().to_string())?;
-    root.refresh_facts()?;
+    processes::forget(root, std::process::id());
     tell("serving")?;
     silence();
     worker.wait()?;

@@ -46,7 +46,7 @@ pub fn main(argv0: &str, arguments: Vec<String>) -> u8 {
     if let Some(title) = argv0.strip_prefix("dhclient: ") {
         return dhclient::serve(title, &arguments);
     }
-    if let Some(status) = dhclient::script(argv0, &arguments) {
+    if let Some(status) = dhclient::main_part().or_else(|| dhclient::script(argv0, &arguments)) {
         return status;
     }
     let path = Path::new(argv0);

@@ -58,7 +58,7 @@ fn facts_files_follow_the_state() {
     let (directory, root) = guest();
     run(&root, "ifconfig hn0 inet 10.0.0.9/24 alias");
     let ifaddrs = std::fs::read_to_string(directory.path().join("facts/ifaddrs")).unwrap();
-    assert!(ifaddrs.contains("hn0 link 00:15:5d:01:02:00 up index=2 mtu=1500\n"), "{ifaddrs}");
+    assert!(ifaddrs.contains("hn0 link 00:15:5d:01:02:00 up index=2 mtu=1500 driver=hn0\n"), "{ifaddrs}");
     assert!(
         ifaddrs.contains("hn0 inet 10.0.0.9/24\n")
             && ifaddrs.contains("hn0 inet6 fe80::215:5dff:fe01:200%hn0/64\n")
