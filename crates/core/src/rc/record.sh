@@ -19,19 +19,8 @@ do
 	fi
 done
 
-# The ones of rc.subr also write to the log, and this is no start of the network.
+# The one of rc.subr also writes to the log, and this is no start of the network.
 warn() { :; }
-# These would start programs: wpa_supplicant, hostapd, dhclient and rtsol.
-without_programs()
-{
-	wpaif() { return 1; }
-	hostapif() { return 1; }
-	syncdhcpif() { return 1; }
-	ipv6_accept_rtadv_up()
-	{
-		ipv6_autoconfif "$1" && $IFCONFIG_CMD "$1" inet6 accept_rtadv up
-	}
-}
 
 hv_record()
 {
@@ -64,52 +53,77 @@ hv_show ipv6_activate_all_interfaces
 
 IFCONFIG_CMD=hv_record
 
-# network.subr hands these values to eval.  Here nothing may happen, so what is more than words is refused.
+# network.subr hands values to eval.  Here nothing may happen, so what is more than words is refused.
 hv_guard()
 {
-	hv_fields=$IFS
-	IFS='
-'
-	set -f
-	for hv_line in $(set)
-	do
-		case $hv_line in
-		"ifconfig_$1="* | "ifconfig_$1_"*=* | "ipv4_addrs_$1="* | "ipv6_prefix_$1="* | ifconfig_DEFAULT=*)
-			eval "hv_value=\${${hv_line%%=*}}"
-			case $hv_value in
-			*[\;\&\|\<\>\(\)\$\`]*)
-				echo "${hv_line%%=*} has a character that only a shell could use" >&2
-				exit 65
-				;;
-			esac
-			;;
-		esac
-	done
-	set +f
-	IFS=$hv_fields
+	eval "hv_value=\$$1"
+	case $hv_value in
+	*[\;\&\|\<\>\(\)\$\`]* | *"$hv_newline"*)
+		echo "$1 has a character that only a shell could use" >&2
+		exit 65
+		;;
+	esac
 }
 
-hv_of()
-{
-	hv_guard "$2"
-	hv_show "ifconfig_$2" "ifconfig_${2}_ipv6" "dhclient_flags_$2" "background_dhclient_$2"
-	if dhcpif "$1"
+hv_newline='
+'
+hv_fields=$IFS
+IFS=$hv_newline
+set -f
+for hv_line in $(set)
+do
+	hv_name=${hv_line%%=*}
+	case $hv_name in
+	ifconfig_DEFAULT) hv_guard "$hv_name" ;;
+	ifconfig_[a-zA-Z]* | ipv4_addrs_[a-zA-Z]* | ipv6_prefix_[a-zA-Z]*)
+		for hv_stem
+		do
+			case $hv_name in
+			"ifconfig_$hv_stem" | "ifconfig_${hv_stem}_"* | "ipv4_addrs_$hv_stem" | "ipv6_prefix_$hv_stem")
+				hv_guard "$hv_name"
+				;;
+			esac
+		done
+		;;
+	esac
+done
+set +f
+IFS=$hv_fields
+
+hv_odd=1
+for hv_word
+do
+	# Names and stems take turns.
+	if [ "$hv_odd" = 1 ]
+	then
+		hv_odd=0 hv_interface=$hv_word
+		continue
+	fi
+	hv_odd=1
+	hv_show "ifconfig_$hv_word" "ifconfig_${hv_word}_ipv6" "dhclient_flags_$hv_word" "background_dhclient_$hv_word"
+	if dhcpif "$hv_interface"
 	then
 		hv_wait=
-		syncdhcpif "$1" && hv_wait=sync
-		printf 'd%s=%s\0' "$1" "$hv_wait" >&3
+		syncdhcpif "$hv_interface" && hv_wait=sync
+		printf 'd%s=%s\0' "$hv_interface" "$hv_wait" >&3
 	fi
-	# Functions that are replaced in here stay what they are for the next interface.
-	(
-		without_programs
-		ifconfig_up "$1"
-		ipv4_up "$1"
-		ipv6_up "$1"
-	)
+done
+
+# From here on only ifconfig(8) is called, and nothing of that happens.  These would start programs: wpa_supplicant,
+# hostapd, dhclient and rtsol.
+wpaif() { return 1; }
+hostapif() { return 1; }
+syncdhcpif() { return 1; }
+ipv6_accept_rtadv_up()
+{
+	ipv6_autoconfif "$1" && hv_record "$1" inet6 accept_rtadv up
 }
+IFCONFIG_CMD=hv_record
 while [ $# -ge 2 ]
 do
-	hv_of "$1" "$2"
+	ifconfig_up "$1"
+	ipv4_up "$1"
+	ipv6_up "$1"
 	shift 2
 done
 exit 0

@@ -163,6 +163,7 @@ fn what_would_run_a_program_is_refused_and_does_not_run() {
         ("ifconfig_hn0_alias0", format!("inet 10.0.0.6/24 `touch {}`", mark.display())),
         ("ifconfig_hn0_ipv6", format!("inet6 fd00::5/64 | touch {}", mark.display())),
         ("ifconfig_DEFAULT", format!("$(touch {})", mark.display())),
+        ("ipv4_addrs_hn0", format!("10.0.0.5/24\ntouch {}", mark.display())),
     ] {
         let error = evaluated::text(&format!("{name}='{value}'\n"), &["hn0"]).unwrap_err();
         let text = crate::runtime::error_chain(&error);
