@@ -59,6 +59,7 @@ mod tests {
             mounts: Vec::new(),
             hooks: Vec::new(),
             steps: Vec::new(),
+            flushed: Vec::new(),
         }
     }
 

@@ -6,30 +6,34 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hv_core::vss::hooks::{FileFacts, FileKind, Selection, Skipped, select};
+use hv_core::vss::hooks::{FileFacts, FileKind, Selection, select};
 
-/// The hooks of a directory. One that does not exist has none; one that cannot be read is skipped as a whole.
+/// The hooks of a directory. One that does not exist has none; one that cannot be read is a fault as a whole.
 pub(crate) fn list(directory: &Path) -> Selection {
     match read(directory) {
         Ok((facts, entries)) => select(directory, facts, entries, nix::unistd::geteuid().as_raw()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Selection::default(),
-        Err(error) => {
-            log::debug!("cannot read {}: {error}", directory.display());
-            let skipped = Skipped { path: directory.to_owned(), reason: "it cannot be read" };
-            Selection { hooks: Vec::new(), skipped: vec![skipped] }
-        }
+        Err(error) => Selection::unusable(directory, format!("it cannot be read: {error}")),
     }
 }
 
-fn read(directory: &Path) -> io::Result<(FileFacts, Vec<(OsString, FileFacts)>)> {
-    let facts = facts(&fs::metadata(directory)?);
+type Entry = (OsString, Result<FileFacts, String>);
+
+fn read(directory: &Path) -> io::Result<(FileFacts, Vec<Entry>)> {
+    let facts = facts(&fs::symlink_metadata(directory)?);
+    if facts.kind != FileKind::Directory {
+        return Ok((facts, Vec::new()));
+    }
     let mut entries = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         // Of a link this tells about the link itself. What vanished meanwhile is no hook.
-        if let Ok(metadata) = entry.metadata() {
-            entries.push((entry.file_name(), self::facts(&metadata)));
-        }
+        let facts = match entry.metadata() {
+            Ok(metadata) => Ok(self::facts(&metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => Err(format!("it cannot be looked at: {error}")),
+        };
+        entries.push((entry.file_name(), facts));
     }
     Ok((facts, entries))
 }
@@ -73,8 +77,11 @@ mod tests {
         let selection = list(path);
         let names: Vec<&str> = selection.hooks.iter().map(|hook| hook.name.as_str()).collect();
         assert_eq!(names, ["10-a", "20-b"]);
-        let skipped: Vec<_> = selection.skipped.iter().map(|skipped| skipped.path.clone()).collect();
-        assert_eq!(skipped, [path.join("link"), path.join("open")]);
+        let paths = |list: &[hv_core::vss::hooks::Skipped]| -> Vec<_> {
+            list.iter().map(|skipped| skipped.path.clone()).collect()
+        };
+        assert_eq!(paths(&selection.faults), [path.join("link"), path.join("open")]);
+        assert_eq!(paths(&selection.passed_over), [path.join("README"), path.join("old")]);
     }
 
     #[test]
@@ -82,6 +89,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(list(&directory.path().join("none")), Selection::default());
         fs::write(directory.path().join("file"), "").unwrap();
-        assert_eq!(list(&directory.path().join("file")).skipped[0].reason, "it cannot be read");
+        assert_eq!(list(&directory.path().join("file")).faults[0].reason, "it is not a directory");
+        // A link to a directory is no directory of the administrator's.
+        symlink(directory.path(), directory.path().join("link")).unwrap();
+        assert_eq!(list(&directory.path().join("link")).faults[0].reason, "it is a symbolic link");
     }
 }

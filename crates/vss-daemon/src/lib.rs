@@ -1,11 +1,13 @@
 //! The live backup daemon: a thin driver around the freezer of `hv_core`.
 
-mod check;
+pub mod check;
+mod helper;
 mod history;
 mod hook_dir;
 pub mod port;
 mod programs;
 pub mod serve;
 mod start;
+mod wire;
 
 pub use start::run;

@@ -40,11 +40,17 @@ pub trait SuspendPort {
     /// The device cannot be opened.
     fn open(&mut self) -> io::Result<Self::Suspender>;
 
-    /// Descriptors of this process that keep the kernel from suspending one of these mounts.
+    /// Files that this process has open on these mounts: see [`HeldOpen`].
     ///
     /// # Errors
     /// They cannot be found out.
     fn held_open(&self, facts: &FactsSource, mounts: &[Mount]) -> io::Result<Vec<HeldOpen>>;
+
+    /// Whether the loop may have helper processes. Where it runs inside a program with threads it may not, and does
+    /// itself what they would do.
+    fn may_fork(&self) -> bool {
+        true
+    }
 }
 
 /// What suspends at most one file system. Dropping it resumes that.
@@ -98,7 +104,7 @@ impl SuspendPort for SuspendPath {
     }
 
     fn held_open(&self, facts: &FactsSource, mounts: &[Mount]) -> io::Result<Vec<HeldOpen>> {
-        facts.held_open_for_writing(mounts)
+        facts.held_open(mounts)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use hv_core::runtime::config::Vss;
 use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::{Finished, Program, ProgramError};
+use hv_core::vss::hooks::Phase;
 use hv_core::vss::{Ended, Outcome, Task};
 
 /// Where applications of ports live is not in the path that rc(8) gives.
@@ -17,44 +17,29 @@ const HOOK_PATH: &str = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/loca
 const OUTPUT_LINES: usize = 20;
 const OUTPUT_CHARACTERS: usize = 400;
 
-/// The paths of the programs that bring file systems to disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Paths {
-    zpool: PathBuf,
-    sync: PathBuf,
-    fsync: PathBuf,
-}
-
-impl Paths {
-    pub(crate) fn new(config: &Vss) -> Self {
-        Self { zpool: config.zpool.clone(), sync: config.sync.clone(), fsync: config.fsync.clone() }
-    }
-
-    /// The program that does a task.
-    pub(crate) fn program(&self, task: &Task, limit: Duration) -> Program {
-        let with = |path: &Path, arguments: Vec<OsString>| Program { arguments, ..Program::new(path, limit) };
-        match task {
-            Task::Hook(hook, phase) => Program {
-                environment: vec![("PATH".into(), HOOK_PATH.into())],
-                ..with(&hook.path, vec![phase.as_str().into()])
-            },
-            Task::SyncPools(pools) => {
-                let pools = pools.iter().map(OsString::from);
-                with(&self.zpool, std::iter::once("sync".into()).chain(pools).collect())
-            }
-            Task::SyncAll => with(&self.sync, Vec::new()),
-            // Mount points are absolute, so none can be taken for an option.
-            Task::SyncDirectories(directories) => {
-                with(&self.fsync, directories.iter().map(OsString::from).collect())
-            }
+/// The program that does a task; none does a preparation.
+pub(crate) fn program(zpool: &Path, task: &Task, limit: Duration) -> Option<Program> {
+    let with = |path: &Path, arguments: Vec<OsString>| Program { arguments, ..Program::new(path, limit) };
+    Some(match task {
+        Task::Hook(hook, phase) => Program {
+            environment: vec![("PATH".into(), HOOK_PATH.into())],
+            // What it leaves running is ended when there is no backup.
+            keep_group: *phase == Phase::Freeze,
+            ..with(&hook.path, vec![phase.as_str().into()])
+        },
+        Task::ListPools => with(zpool, vec!["list".into(), "-HPv".into()]),
+        Task::SyncPools(pools) => {
+            let pools = pools.iter().map(OsString::from);
+            with(zpool, std::iter::once("sync".into()).chain(pools).collect())
         }
-    }
+        Task::Prepare(_) => return None,
+    })
 }
 
 /// What the end of a task's program means.
 pub(crate) fn ended(task: &Task, result: Result<Finished, ProgramError>) -> Ended {
     match result {
-        Ok(finished) => Ended { outcome: outcome(task, &finished), output: lines(&finished) },
+        Ok(finished) => Ended { outcome: outcome(task, &finished), output: output(task, &finished) },
         Err(error @ ProgramError::Start { .. }) => {
             Ended { outcome: Outcome::NotStarted(error_chain(&error)), output: Vec::new() }
         }
@@ -80,8 +65,16 @@ fn describe(task: &Task) -> String {
     match task {
         Task::Hook(hook, phase) => format!("hook {} {phase}", hook.name),
         Task::SyncPools(pools) => format!("zpool sync {}", pools.join(" ")),
-        Task::SyncAll => "sync".to_owned(),
-        Task::SyncDirectories(directories) => format!("fsync {}", directories.join(" ")),
+        Task::ListPools => "zpool list".to_owned(),
+        Task::Prepare(_) => "the preparation".to_owned(),
+    }
+}
+
+/// Of a hook what is fit for the log, of zpool(8) every line of its standard output.
+fn output(task: &Task, finished: &Finished) -> Vec<String> {
+    match task {
+        Task::ListPools => String::from_utf8_lossy(&finished.stdout).lines().map(str::to_owned).collect(),
+        _ => lines(finished),
     }
 }
 
@@ -94,7 +87,7 @@ fn lines(finished: &Finished) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hv_core::vss::hooks::{Hook, Phase};
+    use hv_core::vss::hooks::Hook;
 
     fn hook(script: &str) -> (Task, Ended) {
         let directory = tempfile::tempdir().unwrap();
@@ -102,7 +95,7 @@ mod tests {
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let task = Task::Hook(Hook { name: "10-app".into(), path }, Phase::Abort);
-        let program = Paths::new(&Vss::default()).program(&task, Duration::from_secs(30));
+        let program = program(Path::new("/sbin/zpool"), &task, Duration::from_secs(30)).unwrap();
         let ended = ended(&task, program.run());
         (task, ended)
     }
@@ -127,8 +120,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_never_ran() {
         let task = Task::SyncPools(vec!["zroot".into()]);
-        let config = Vss { zpool: "/nonexistent/zpool".into(), ..Vss::default() };
-        let program = Paths::new(&config).program(&task, Duration::from_secs(1));
+        let program = program(Path::new("/nonexistent/zpool"), &task, Duration::from_secs(1)).unwrap();
         assert_eq!(program.arguments, ["sync", "zroot"]);
         assert!(matches!(ended(&task, program.run()).outcome, Outcome::NotStarted(_)));
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,19 +11,20 @@ use hv_core::abi::vss::{Answer, Request};
 use hv_core::report::{self, Ledger, Moment};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::control::ControlSocket;
-use hv_core::runtime::exec::Running;
+use hv_core::runtime::exec::{self, Group, Running};
 use hv_core::runtime::log as logging;
 use hv_core::runtime::wait::wait;
 use hv_core::sys::clock;
 use hv_core::sys::signals::Signals;
 use hv_core::sys::system_facts::FactsSource;
 use hv_core::vss::mounts::Mount;
-use hv_core::vss::{Action, Event, Freezer, HeldOpen, Leaving, Rules, Suspended, Task};
+use hv_core::vss::{
+    Action, Ended, Event, Findings, Freezer, Lane, Leaving, Outcome, Rules, Survey, Suspended, Task,
+};
 
-use crate::history;
-use crate::hook_dir;
+use crate::helper::{LeftBehind, Preparing, prepare_inline};
 use crate::port::{SuspendPort, Suspender, VssPort};
-use crate::programs::{self, Paths};
+use crate::{history, hook_dir, programs};
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +47,18 @@ pub struct WaitError(io::Error);
 pub struct Driver<P, S: SuspendPort> {
     port: P,
     suspend_port: S,
-    /// Dropped with the driver, and each one resumes what it suspends.
+    /// In the order of their numbers, which is the reverse of the slots'. Dropped with the driver, the first one first, and
+    /// each one resumes what it suspends.
     suspenders: Vec<Option<S::Suspender>>,
     freezer: Freezer,
     facts: FactsSource,
     hook_dir: PathBuf,
-    paths: Paths,
-    held_open: Vec<HeldOpen>,
-    running: Option<(Task, Running)>,
+    zpool: PathBuf,
+    /// What runs for a check and for a backup.
+    works: [Option<Work>; 2],
+    /// What hooks of this backup may have left running.
+    groups: Vec<Group>,
+    left: LeftBehind,
     ledger: Ledger,
     history: PathBuf,
     control: Option<ControlSocket>,
@@ -62,6 +68,31 @@ pub struct Driver<P, S: SuspendPort> {
     /// The last one to be dropped, when everything is resumed.
     _held_lines: ReleaseLog,
 }
+
+/// What runs beside the loop.
+#[derive(Debug)]
+enum Work {
+    Program(Task, Running),
+    Preparing(Preparing),
+}
+
+impl Work {
+    fn deadline(&self) -> Duration {
+        match self {
+            Self::Program(_, running) => running.deadline(),
+            Self::Preparing(preparing) => preparing.deadline(),
+        }
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Program(_, running) => running.descriptors().collect(),
+            Self::Preparing(preparing) => preparing.descriptor().into_iter().collect(),
+        }
+    }
+}
+
+const LANES: [Lane; 2] = [Lane::Check, Lane::Backup];
 
 /// However the driver comes to its end, the lines that a freeze held back are written.
 #[derive(Debug)]
@@ -76,20 +107,17 @@ impl Drop for ReleaseLog {
 impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     /// A driver for a guest that is not frozen.
     pub fn new(config: &Config, port: P, suspend_port: S) -> Self {
-        let facts = facts_source(config);
-        let own = port.descriptor().as_raw_fd();
-        let held_open =
-            held_open(&suspend_port, &facts).into_iter().filter(|held| held.descriptor != own).collect();
         let mut driver = Self {
             port,
             suspend_port,
             suspenders: Vec::new(),
             freezer: Freezer::new(Rules::default()),
-            facts,
+            facts: facts_source(config),
             hook_dir: PathBuf::new(),
-            paths: Paths::new(&config.vss),
-            held_open,
-            running: None,
+            zpool: PathBuf::new(),
+            works: [None, None],
+            groups: Vec::new(),
+            left: LeftBehind::default(),
             ledger: Ledger::new(report::Identity {
                 program: "hv_vss_daemon",
                 config: None,
@@ -111,17 +139,29 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     pub fn configure(&mut self, config: &Config) {
         self.facts = facts_source(config);
         self.hook_dir.clone_from(&config.vss.hook_dir);
-        self.paths = Paths::new(&config.vss);
+        self.zpool.clone_from(&config.vss.zpool);
         self.history.clone_from(&config.vss.history);
         let (policy, limits) = (config.vss.policy(), config.vss.limits());
-        self.freezer.set_rules(Rules { policy, limits, held_open: self.held_open.clone() });
+        self.freezer.set_rules(Rules { policy, limits });
     }
 
-    /// Why no backup can be made now, a sentence each.
-    pub fn refusals(&self) -> Vec<String> {
-        match self.facts.mounts() {
-            Ok(table) => self.freezer.rules().refusals(&self.freezer.rules().policy.judge(&table)),
-            Err(error) => vec![mount_table_error(&error)],
+    /// What the engine knows: the last check and the last backup.
+    pub fn freezer(&self) -> &Freezer {
+        &self.freezer
+    }
+
+    /// Why no backup can be made by the mount table and by what this process has open, a sentence each.
+    pub fn check_own_files(&self) -> Vec<String> {
+        match self.survey() {
+            Ok(survey) => {
+                let verdict = self.freezer.rules().policy.judge(&survey.mounts);
+                // A veto that a look at the devices may lift is left to the host's check.
+                let held_open = survey.held_open;
+                let mut findings = Findings { verdict, held_open, ..Findings::default() };
+                findings.hooks = hook_dir::list(&self.hook_dir);
+                if findings.verdict.may_be_efi() { Vec::new() } else { findings.refusals() }
+            }
+            Err(reason) => vec![reason],
         }
     }
 
@@ -141,21 +181,23 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         }
     }
 
-    fn serve_once(&mut self, signals: &Signals) -> Result<(), WaitError> {
-        let program = self.running.as_ref().map(|(_, running)| running);
-        let deadlines = [self.freezer.deadline(), program.map(Running::deadline), logging::retry_at()];
+    pub(crate) fn serve_once(&mut self, signals: &Signals) -> Result<(), WaitError> {
+        let works = self.works.iter().flatten();
+        let deadlines =
+            works.clone().map(Work::deadline).chain(self.freezer.deadline()).chain(logging::retry_at());
         // A device that hung up would be ready for ever.
         let device = (!self.device_gone).then(|| self.port.descriptor());
         let control = self.control.as_ref().map(ControlSocket::descriptor);
         let at = usize::from(device.is_some());
-        let descriptors: Vec<_> = device
-            .into_iter()
-            .chain(control)
-            .chain(program.into_iter().flat_map(Running::descriptors))
-            .collect();
-        let wakeup = wait(signals, &descriptors, deadlines.into_iter().flatten().min()).map_err(WaitError)?;
+        let descriptors: Vec<_> =
+            device.into_iter().chain(control).chain(works.flat_map(Work::descriptors)).collect();
+        let wakeup = wait(signals, &descriptors, deadlines.min()).map_err(WaitError)?;
         let device = wakeup.ready.first().copied().filter(|_| !self.device_gone).unwrap_or_default();
         self.reload |= wakeup.signals.reload;
+        if wakeup.signals.child {
+            exec::reap();
+            self.left.reap();
+        }
         if wakeup.signals.terminate {
             self.feed(Event::Terminate);
         }
@@ -164,12 +206,10 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         } else if device.readable {
             self.read_request();
         }
-        if let Some((task, running)) = &mut self.running
-            && let Some(result) = running.advance()
-        {
-            let ended = programs::ended(task, result);
-            self.running = None;
-            self.feed(Event::Ended(ended));
+        for lane in LANES {
+            if let Some(event) = self.advance(lane) {
+                self.feed(event);
+            }
         }
         self.feed(Event::Tick);
         if let Some(control) =
@@ -179,6 +219,20 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         }
         logging::retry();
         Ok(())
+    }
+
+    /// What the work of a lane has come to, if that is its end.
+    fn advance(&mut self, lane: Lane) -> Option<Event> {
+        let event = match self.works[lane as usize].as_mut()? {
+            Work::Program(task, running) => {
+                let ended = programs::ended(task, running.advance()?);
+                self.groups.extend(running.take_group());
+                Event::Ended(lane, ended)
+            }
+            Work::Preparing(preparing) => Event::Prepared(lane, preparing.advance(&mut self.left)?),
+        };
+        self.works[lane as usize] = None;
+        Some(event)
     }
 
     fn lose_device(&mut self, how: String) {
@@ -246,18 +300,20 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
 
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Survey(purpose) => {
-                let table = self.facts.mounts().map_err(|error| mount_table_error(&error));
-                return Some(Event::Surveyed(purpose, table));
+            Action::Survey(lane) => return Some(Event::Surveyed(lane, self.survey())),
+            Action::ListHooks(lane) => return Some(Event::Hooks(lane, hook_dir::list(&self.hook_dir))),
+            Action::Run(lane, task, limit) => return self.start(lane, task, limit),
+            Action::Stop(lane) => self.stop(lane),
+            Action::EndHooks { kill } => {
+                self.groups.drain(..).filter(|_| kill).for_each(|group| group.kill());
             }
-            Action::ListHooks => return Some(Event::Hooks(hook_dir::list(&self.hook_dir))),
-            Action::Run(task, limit) => return self.start(task, limit),
-            Action::Stop => self.running = None,
+            Action::Decided { .. } => {}
             Action::Open(count) => return Some(Event::Opened(self.open(count))),
             Action::HoldLog => logging::hold(),
             Action::ReleaseLog => logging::release(),
             Action::Suspend { slot, mount } => return Some(Event::Suspended(self.suspend(slot, &mount))),
             Action::Resume(slot) => self.resume(slot),
+            // From the first on: see the field.
             Action::Close => self.suspenders.clear(),
             Action::Answer(answer) => {
                 let Answer { request, status } = &answer;
@@ -274,19 +330,52 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         None
     }
 
-    /// Starts a program; one that cannot be started has ended.
-    fn start(&mut self, task: Task, limit: Duration) -> Option<Event> {
-        match self.paths.program(&task, limit).start() {
+    fn survey(&self) -> Result<Survey, String> {
+        let mounts = self.facts.mounts().map_err(|error| mount_table_error(&error))?;
+        let held_open = self.suspend_port.held_open(&self.facts, &mounts);
+        let mut held_open =
+            held_open.map_err(|error| format!("cannot find out which files are open: {error}"))?;
+        let own = self.port.descriptor().as_raw_fd();
+        held_open.retain(|held| held.descriptor != own);
+        Ok(Survey { mounts, held_open })
+    }
+
+    /// Starts a task; one that cannot be started has ended.
+    fn start(&mut self, lane: Lane, task: Task, limit: Duration) -> Option<Event> {
+        if let Task::Prepare(preparation) = &task {
+            if !self.suspend_port.may_fork() {
+                return Some(Event::Prepared(lane, prepare_inline(&self.facts, preparation)));
+            }
+            let preparing = Preparing::start(&self.facts, preparation, limit, &mut self.left);
+            self.works[lane as usize] = Some(Work::Preparing(preparing));
+            // It may have failed at once.
+            return self.advance(lane);
+        }
+        let program = programs::program(&self.zpool, &task, limit)?;
+        if let Some(pid) = exec::hanging(&program.path) {
+            let text = format!("{} hangs since an earlier attempt (process {pid})", program.path.display());
+            let ended = Ended { outcome: Outcome::NotStarted(text), output: Vec::new() };
+            return Some(Event::Ended(lane, ended));
+        }
+        match program.start() {
             Ok(running) => {
-                self.running = Some((task, running));
+                self.works[lane as usize] = Some(Work::Program(task, running));
                 None
             }
-            Err(error) => Some(Event::Ended(programs::ended(&task, Err(error)))),
+            Err(error) => Some(Event::Ended(lane, programs::ended(&task, Err(error)))),
+        }
+    }
+
+    fn stop(&mut self, lane: Lane) {
+        // A program is killed by being dropped.
+        if let Some(Work::Preparing(preparing)) = self.works[lane as usize].take() {
+            preparing.stop(&mut self.left);
         }
     }
 
     fn open(&mut self, count: usize) -> Result<(), String> {
         self.suspenders.clear();
+        // Each one gets the lowest number that is free, so they come in ascending order.
         for _ in 0..count {
             match self.suspend_port.open() {
                 Ok(suspender) => self.suspenders.push(Some(suspender)),
@@ -299,8 +388,15 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         Ok(())
     }
 
+    /// What was suspended last is resumed first when the kernel closes the descriptors of a dead process, which it does in
+    /// ascending order (`fdescfree()` of kern/kern_descrip.c).
+    fn place(&self, slot: usize) -> Option<usize> {
+        self.suspenders.len().checked_sub(slot + 1)
+    }
+
     fn suspend(&self, slot: usize, mount: &Mount) -> Suspended {
-        let Some(Some(suspender)) = self.suspenders.get(slot) else {
+        let suspender = self.place(slot).and_then(|place| self.suspenders.get(place));
+        let Some(Some(suspender)) = suspender else {
             return Suspended::Failed("there is no descriptor for it".to_owned());
         };
         match suspender.suspend(mount.id) {
@@ -313,23 +409,17 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     }
 
     fn resume(&mut self, slot: usize) {
-        let Some(suspender) = self.suspenders.get_mut(slot).and_then(Option::take) else { return };
+        let place = self.place(slot);
+        let suspender = place.and_then(|place| self.suspenders.get_mut(place)).and_then(Option::take);
+        let Some(suspender) = suspender else { return };
         if let Err(error) = suspender.resume() {
             log::warn!("a file system is resumed by closing, because the device said: {error}");
         }
     }
 }
 
-fn facts_source(config: &Config) -> FactsSource {
+pub(crate) fn facts_source(config: &Config) -> FactsSource {
     config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory)
-}
-
-fn held_open(port: &impl SuspendPort, facts: &FactsSource) -> Vec<HeldOpen> {
-    let held = facts.mounts().and_then(|table| port.held_open(facts, &table));
-    held.unwrap_or_else(|error| {
-        log::warn!("cannot find out which files are open: {error}");
-        Vec::new()
-    })
 }
 
 fn mount_table_error(error: &io::Error) -> String {
@@ -339,7 +429,10 @@ fn mount_table_error(error: &io::Error) -> String {
 /// The kernel's words in words for administrators.
 fn suspend_error(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(libc::EBUSY) => "it is suspended already, perhaps by growfs(8) or another program".to_owned(),
+        Some(libc::EBUSY) => {
+            "it is suspended already, or being unmounted: by umount(8), growfs(8), a snapshot in the making"
+                .to_owned()
+        }
         Some(libc::EDEADLK) => "this daemon holds a file open for writing there".to_owned(),
         Some(libc::EPERM) => "not permitted, perhaps because this is a jail".to_owned(),
         Some(libc::EINVAL) => "the kernel says that it is no ufs".to_owned(),

@@ -10,14 +10,13 @@ use hv_core::runtime::exit::Exit;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
 use hv_core::runtime::start::{Identity, give_up};
 use hv_core::sys::memory;
-use hv_core::sys::mount_table::close_inherited_descriptors;
+use hv_core::sys::mount_table::{close_inherited_descriptors, replace_standard_files};
 use hv_core::sys::signals::{Signals, ignore_job_control};
-use hv_core::sys::system_facts::FactsSource;
 use hv_core::sys::vss_device::VssDevice;
 
+use crate::check;
 use crate::port::{SuspendPath, open_device};
-use crate::serve::{Driver, End};
-use crate::{check, hook_dir};
+use crate::serve::{Driver, End, facts_source};
 
 const DAEMON: Identity = Identity { name: "hv_vss_daemon", ident: "HV_VSS", usage: USAGE, help: HELP };
 const USAGE: &str = "usage: hv_vss_daemon [-cdnt] [-f file]\n       hv_vss_daemon -h | -V";
@@ -58,16 +57,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dry_check(config: &Config) -> ExitCode {
-    let facts = config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory);
-    match facts.mounts() {
-        Ok(table) => {
-            let verdict = config.vss.policy().judge(&table);
-            let hooks = hook_dir::list(&config.vss.hook_dir);
-            println!("{}", check::report(&verdict, &hooks, &config.vss.hook_dir));
-            if verdict.allows_backup() { Exit::Ok.into() } else { Exit::Failure.into() }
+    match check::check(config) {
+        Ok(checked) => {
+            println!("{}", checked.report());
+            if checked.allows_backup() { Exit::Ok.into() } else { Exit::Failure.into() }
         }
         Err(error) => {
-            eprintln!("hv_vss_daemon: cannot read the mount table: {error}");
+            eprintln!("hv_vss_daemon: {error}");
             Exit::OsError.into()
         }
     }
@@ -80,6 +76,11 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
     if let Err(error) = ignore_job_control() {
         return DAEMON.fail_to_start(&error, Exit::OsError);
     }
+    // Before the device is opened, so that all that stays open is known.
+    let facts = facts_source(config);
+    if let Err(error) = facts.mounts().and_then(|table| replace_standard_files(&table)) {
+        log::warn!("cannot find out which files are open: {error}");
+    }
     let device = match open_device(&config.vss.device) {
         Ok(device) => device,
         Err(error) => return DAEMON.fail_to_start(&error, Exit::Unavailable),
@@ -91,7 +92,7 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
     driver.open_control(&config.vss.control_socket, options.config.as_deref());
     prepare_memory();
     log::info!("started version={VERSION} device={}", config.vss.device.display());
-    driver.refusals().iter().for_each(|reason| log::warn!("no backup can be made: {reason}"));
+    driver.check_own_files().iter().for_each(|reason| log::warn!("no backup can be made: {reason}"));
     let exit = serve_until_end(options, config, &mut driver, signals);
     driver.end();
     exit
@@ -136,5 +137,5 @@ fn reload(options: &Options, started_with: &Config, driver: &mut Driver<VssDevic
     }
     driver.configure(&config);
     log::info!("configuration read again");
-    driver.refusals().iter().for_each(|reason| log::warn!("no backup can be made: {reason}"));
+    driver.check_own_files().iter().for_each(|reason| log::warn!("no backup can be made: {reason}"));
 }

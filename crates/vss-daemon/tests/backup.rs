@@ -58,21 +58,22 @@ fn a_guest_with_zfs_ufs_efi_tmpfs_and_a_jail_is_backed_up() {
             "host hears check: Success",
             "host asks for freeze",
             "daemon reads freeze",
-            "suspended /var/db/data",
             "suspended /",
+            "suspended /var/db/data",
             "daemon answers freeze: yes",
             "host hears freeze: Success",
             "host asks for thaw",
             "daemon reads thaw",
-            "resumed /",
             "resumed /var/db/data",
+            "resumed /",
             "daemon answers thaw: yes",
             "host hears thaw: Success",
         ]
     );
-    assert_eq!(session.calls(), ["zpool sync tank", "sync", "fsync /boot/efi"]);
+    assert_eq!(session.calls(), ["zpool sync tank"]);
+    assert_eq!(session.syncs(), ["sync", "sync", "fsync /boot/efi"]);
     let on: Vec<&str> = backup.suspensions.iter().map(|suspension| suspension.on.as_str()).collect();
-    assert_eq!(on, ["/var/db/data", "/"]);
+    assert_eq!(on, ["/", "/var/db/data"]);
     let statistics = session.host().vss_statistics().unwrap();
     assert_eq!((statistics.open_suspenders, statistics.suspended, statistics.resumed), (0, 2, 2));
 }
@@ -98,7 +99,7 @@ fn rules_of_the_configuration_decide() {
     });
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert_eq!(suspended(&mut session), ["/"]);
-    assert_eq!(session.calls(), ["sync", "fsync /linux"]);
+    assert_eq!(session.syncs(), ["sync", "fsync /linux"]);
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
 }
 
@@ -140,15 +141,15 @@ fn a_second_freeze_and_a_check_are_refused_without_harm() {
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
     assert_eq!(outcome(&mut session, Check), Outcome::Failure);
-    assert_eq!(suspended(&mut session), ["/var/db/data", "/"]);
+    assert_eq!(suspended(&mut session), ["/", "/var/db/data"]);
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
     assert_eq!(suspended(&mut session), [""; 0]);
 }
 
 #[test]
-fn a_thaw_without_a_freeze_succeeds() {
+fn a_thaw_without_a_freeze_fails() {
     let mut session = start();
-    assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
+    assert_eq!(outcome(&mut session, Thaw), Outcome::Failure);
 }
 
 #[test]
@@ -158,18 +159,18 @@ fn mounts_that_come_and_go_between_check_and_freeze() {
     assert_eq!(outcome(&mut session, Check), Outcome::Success);
     session.set_mounts(&ufs(3));
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
-    assert_eq!(suspended(&mut session), ["/m2", "/m1", "/"]);
+    assert_eq!(suspended(&mut session), ["/", "/m1", "/m2"]);
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
     session.set_mounts(&ufs(2));
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
-    assert_eq!(suspended(&mut session), ["/m1", "/"]);
+    assert_eq!(suspended(&mut session), ["/", "/m1"]);
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
 }
 
 #[test]
 fn a_mount_that_vanishes_while_it_is_suspended_is_no_failure() {
     let mut session = start();
-    inject(&mut session, Call::Suspend, 0, 2);
+    inject(&mut session, Call::Suspend, 1, 2);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert_eq!(suspended(&mut session), ["/"]);
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
@@ -182,8 +183,7 @@ fn a_late_freeze_is_undone_and_answered_as_failed() {
     session.host().vss_inject(delay).unwrap();
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
     assert_eq!(suspended(&mut session), [""; 0]);
-    // It is not told a second time with the thaw.
-    assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
+    assert_eq!(outcome(&mut session, Thaw), Outcome::Failure);
 }
 
 #[test]
@@ -192,10 +192,10 @@ fn the_watchdog_thaws_and_the_thaw_that_comes_later_fails() {
     let mut session = Session::start(&setup);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert!(session.host().vss_wait_thawed(Duration::from_secs(30)).unwrap());
-    let calls = session.wait_calls(5);
+    let calls = session.wait_calls(3);
     assert_eq!(calls.last().unwrap(), "hook 10-db abort");
     assert_eq!(outcome(&mut session, Thaw), Outcome::Failure);
-    assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
+    assert_eq!(outcome(&mut session, Thaw), Outcome::Failure);
     assert_eq!(outcome(&mut session, Check), Outcome::Success);
 }
 
@@ -350,25 +350,25 @@ fn a_request_that_times_out_before_it_is_read_is_ignored() {
 }
 
 #[test]
-fn ten_thousand_backups_leave_no_descriptor_behind() {
+fn thousands_of_backups_leave_no_descriptor_behind() {
     let mut session = Session::start(&Setup { mounts: ufs(2), options: vec!["-n"], ..Setup::default() });
     let cycles = |session: &mut Session, count: usize| {
         let latencies = session.host().vss_ask_many(vec![Check, Freeze, Thaw], 3 * count).unwrap();
         assert_eq!(latencies.failed, 0);
     };
     if session.without_device().is_some() {
-        return cycles(&mut session, 10_000);
+        return cycles(&mut session, 3_000);
     }
     cycles(&mut session, 500);
     let before = footprint(&mut session);
     // The rest without a look at the daemon's files and writes in each call, which takes longer than the backups.
     session.host().vss::<()>(VssCommand::Scrutinize { on: false }).unwrap();
-    cycles(&mut session, 9_500);
+    cycles(&mut session, 2_500);
     let after = footprint(&mut session);
     assert_eq!(before.descriptors, after.descriptors);
     assert!(after.data_kib <= before.data_kib + 64, "{before:?} {after:?}");
     let statistics = session.host().vss_statistics().unwrap();
-    assert_eq!((statistics.suspended, statistics.resumed, statistics.open_suspenders), (20_000, 20_000, 0));
+    assert_eq!((statistics.suspended, statistics.resumed, statistics.open_suspenders), (6_000, 6_000, 0));
     assert_eq!(statistics.watches, 500, "{statistics:?}");
 }
 

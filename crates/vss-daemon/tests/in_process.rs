@@ -65,6 +65,10 @@ impl SuspendPort for Suspenders {
     fn held_open(&self, _facts: &FactsSource, _mounts: &[Mount]) -> io::Result<Vec<HeldOpen>> {
         Ok(Vec::new())
     }
+
+    fn may_fork(&self) -> bool {
+        false
+    }
 }
 
 impl Suspender for Counting {

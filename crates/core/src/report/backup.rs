@@ -24,6 +24,16 @@ pub struct MountFreeze {
     pub took: u64,
 }
 
+/// A file system that was brought to disk and not suspended, because a suspension would have done harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Flushed {
+    /// Its mount point.
+    pub mount: String,
+    /// Why.
+    pub why: String,
+}
+
 /// A hook that ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -70,4 +80,7 @@ pub struct Backup {
     pub hooks: Vec<HookRun>,
     /// What else was done, in this order.
     pub steps: Vec<Step>,
+    /// File systems that were brought to disk instead of being suspended: in the copy as after a power cut.
+    #[serde(default)]
+    pub flushed: Vec<Flushed>,
 }

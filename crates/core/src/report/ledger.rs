@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::{Backup, HookRun, Identity, Moment, MountFreeze, Requests, Step, Verdict, VssReport};
+use super::{Backup, Flushed, HookRun, Identity, Moment, MountFreeze, Requests, Step, Verdict, VssReport};
 use super::{micros, shortened};
 use crate::abi::vss::{Answer, Operation, Request, Status};
-use crate::vss::{Action, Ended, Event, Outcome, Purpose, Suspended, Task};
+use crate::vss::{Action, Ended, Event, Lane, Outcome, Prepared, Suspended, Task};
 
 /// Backups that wait to be written down.
 const MOST_WAITING: usize = 20;
@@ -106,7 +106,8 @@ impl Ledger {
                 }
                 self.asked.push((*request, now.monotonic));
             }
-            Event::Ended(ended) => self.ended(ended, now),
+            Event::Ended(Lane::Backup, ended) => self.ended(ended, now),
+            Event::Prepared(Lane::Backup, prepared) => self.prepared(prepared),
             Event::Suspended(outcome) => self.suspended(outcome, now),
             _ => {}
         }
@@ -115,12 +116,13 @@ impl Ledger {
     /// The freezer says this.
     pub fn action(&mut self, action: &Action, now: Moment) {
         match action {
-            Action::Survey(Purpose::Freeze) => self.begin(now),
-            Action::Run(task, _) => {
+            Action::Survey(Lane::Backup) => self.begin(now),
+            Action::Run(Lane::Backup, task, _) => {
                 self.settle_refusal(None, now);
                 self.running = Some((task.clone(), now.monotonic));
             }
-            Action::Stop => self.running = None,
+            Action::Stop(Lane::Backup) => self.running = None,
+            Action::Decided { flushed } => self.decided(flushed),
             Action::Suspend { slot, mount } => {
                 self.suspending = Some((*slot, mount.on.clone(), now.monotonic));
             }
@@ -161,6 +163,7 @@ impl Ledger {
             mounts: Vec::new(),
             hooks: Vec::new(),
             steps: Vec::new(),
+            flushed: Vec::new(),
         };
         let begun = asked.map_or(now.monotonic, |(_, read_at)| read_at);
         let request = asked.map(|(request, _)| request);
@@ -209,6 +212,33 @@ impl Ledger {
         if open.concluded {
             self.last = Some(open.backup.clone());
         }
+    }
+
+    /// Looks at programs and bringing all to disk are steps of their own.
+    fn prepared(&mut self, prepared: &Prepared) {
+        self.running = None;
+        let Some(open) = &mut self.open else { return };
+        let failure = |reason: &String| shortened(reason);
+        let scan = prepared.scan.as_ref().map(|scan| {
+            let failed = scan.as_ref().err().map(failure);
+            Step { what: "look at programs".to_owned(), took: micros(prepared.scan_took), failed }
+        });
+        let flush = prepared.flush.as_ref().map(|flush| {
+            let failed = flush.as_ref().err().map(failure);
+            Step { what: "sync".to_owned(), took: micros(prepared.flush_took), failed }
+        });
+        let room = MOST_NAMED.saturating_sub(open.backup.steps.len());
+        open.backup.steps.extend(scan.into_iter().chain(flush).take(room));
+        if open.concluded {
+            self.last = Some(open.backup.clone());
+        }
+    }
+
+    fn decided(&mut self, flushed: &[(String, String)]) {
+        let Some(open) = &mut self.open else { return };
+        let named = flushed.iter().take(MOST_NAMED);
+        open.backup.flushed =
+            named.map(|(mount, why)| Flushed { mount: mount.clone(), why: shortened(why) }).collect();
     }
 
     fn suspended(&mut self, outcome: &Suspended, now: Moment) {
@@ -298,8 +328,8 @@ fn describe(task: &Task) -> String {
     match task {
         Task::Hook(hook, phase) => format!("{} {phase}", hook.name),
         Task::SyncPools(pools) => format!("zpool sync {}", pools.join(" ")),
-        Task::SyncAll => "sync".to_owned(),
-        Task::SyncDirectories(directories) => format!("fsync {}", directories.join(" ")),
+        Task::ListPools => "zpool list".to_owned(),
+        Task::Prepare(_) => "preparation".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 
-pub use backup::{Backup, HookRun, MountFreeze, Step, Verdict};
+pub use backup::{Backup, Flushed, HookRun, MountFreeze, Step, Verdict};
 pub use ledger::Ledger;
 
 use crate::runtime::VERSION;

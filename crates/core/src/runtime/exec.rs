@@ -7,15 +7,16 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::sys::clock;
@@ -51,6 +52,8 @@ pub struct Program {
     pub input: Vec<u8>,
     /// How long it may take.
     pub limit: Duration,
+    /// Its process group can be had from [`Running::take_group`] when it has ended.
+    pub keep_group: bool,
 }
 
 /// How a program ended by itself.
@@ -151,7 +154,14 @@ impl Program {
     #[must_use]
     pub fn new(path: &Path, limit: Duration) -> Self {
         let path = path.to_owned();
-        Self { path, arguments: Vec::new(), environment: Vec::new(), input: Vec::new(), limit }
+        Self {
+            path,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            input: Vec::new(),
+            limit,
+            keep_group: false,
+        }
     }
 
     /// The same with one more argument.
@@ -205,7 +215,7 @@ impl Program {
     pub fn detach(&self) -> Result<(), ProgramError> {
         reap();
         let child = self.spawn([Stdio::null(), Stdio::null(), Stdio::null()])?;
-        leave_behind(child);
+        leave_behind(None, child);
         Ok(())
     }
 
@@ -224,7 +234,16 @@ impl Program {
         let stderr = child.stderr.take().map(|pipe| Stream::new(pipe.into()));
         let deadline = clock::monotonic().saturating_add(self.limit);
         let id = child.id();
-        Ok(Running { program: self.clone(), id, child: Some(child), input, stdout, stderr, deadline })
+        Ok(Running {
+            program: self.clone(),
+            id,
+            child: Some(child),
+            input,
+            stdout,
+            stderr,
+            deadline,
+            group: None,
+        })
     }
 
     fn spawn(&self, [stdin, stdout, stderr]: [Stdio; 3]) -> Result<Child, ProgramError> {
@@ -247,18 +266,29 @@ impl Program {
     }
 }
 
-/// Children for whose end nobody waits: detached ones, and killed ones that the kernel did not let die in time.
-static LEFT_BEHIND: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+/// Children for whose end nobody waits: detached ones, and killed ones that the kernel did not let die in time, with the
+/// paths of their programs.
+static LEFT_BEHIND: Mutex<Vec<(Option<PathBuf>, Child)>> = Mutex::new(Vec::new());
 
-fn leave_behind(child: Child) {
-    LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+fn left_behind() -> MutexGuard<'static, Vec<(Option<PathBuf>, Child)>> {
+    LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn leave_behind(path: Option<&Path>, child: Child) {
+    left_behind().push((path.map(Path::to_owned), child));
 }
 
 /// Collects those that nobody waits for and that have ended, so that no zombie stays. Cheap; every start of a program
 /// does it, and a daemon on SIGCHLD.
 pub fn reap() {
-    let mut children = LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
-    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    left_behind().retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+}
+
+/// The process id of a program at this path that was killed and has not died yet: another one would meet the same fate.
+#[must_use]
+pub fn hanging(path: &Path) -> Option<u32> {
+    reap();
+    left_behind().iter().find(|(of, _)| of.as_deref() == Some(path)).map(|(_, child)| child.id())
 }
 
 /// A file that is just being written, or that a child of its writer still has open, is busy for a moment only.
@@ -286,6 +316,7 @@ pub struct Running {
     stdout: Option<Stream>,
     stderr: Option<Stream>,
     deadline: Duration,
+    group: Option<Group>,
 }
 
 impl Running {
@@ -311,12 +342,15 @@ impl Running {
     pub fn advance(&mut self) -> Option<Result<Finished, ProgramError>> {
         // Its end is looked at before its output, so that nothing written before the end is missed. A child that it
         // left behind may hold the pipes open for ever and is not waited for.
-        let ended = self.child.as_mut().map_or(Ok(None), Child::try_wait);
+        let keep_group = self.program.keep_group;
+        let end = |child: &mut Child| if keep_group { peek(child) } else { child.try_wait() };
+        let ended = self.child.as_mut().map_or(Ok(None), end);
         feed(&mut self.input);
         [&mut self.stdout, &mut self.stderr].into_iter().flatten().for_each(Stream::read_available);
         match ended {
             Ok(Some(status)) => {
                 self.child = None;
+                self.group = keep_group.then(|| Group(raw_pid(self.id)));
                 let truncated = self.stdout.as_ref().is_some_and(|stream| stream.truncated);
                 let take = |stream: &mut Option<Stream>| stream.take().map(|s| s.text).unwrap_or_default();
                 let (stdout, stderr) = (take(&mut self.stdout), take(&mut self.stderr));
@@ -343,10 +377,16 @@ impl Running {
         let until = clock::monotonic() + LAST_WAIT;
         while matches!(child.try_wait(), Ok(None)) {
             if clock::monotonic() >= until {
-                return leave_behind(child);
+                return leave_behind(Some(&self.program.path), child);
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// The process group of a program that was to keep it, once [`Self::advance`] has told its end.
+    #[must_use]
+    pub fn take_group(&mut self) -> Option<Group> {
+        self.group.take()
     }
 
     /// Sleeps until there is output, at most `longest`.
@@ -362,6 +402,40 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn raw_pid(id: u32) -> Pid {
+    // Process ids are positive and far below the limit of the type.
+    Pid::from_raw(i32::try_from(id).unwrap_or(i32::MAX))
+}
+
+/// Whether a child has ended, and how, without waiting for it: as long as nobody has, its number is no other process's.
+fn peek(child: &Child) -> io::Result<Option<ExitStatus>> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    Ok(match waitid(Id::Pid(raw_pid(child.id())), flags)? {
+        WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw((code & 0xff) << 8)),
+        WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
+        _ => None,
+    })
+}
+
+/// What is left of the process group of a program that has ended. The program itself is waited for only when this goes,
+/// so that no other group can have its number.
+#[derive(Debug)]
+pub struct Group(Pid);
+
+impl Group {
+    /// Kills whatever is in it.
+    pub fn kill(&self) {
+        // Mostly nothing is.
+        let _ = killpg(self.0, Signal::SIGKILL);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = waitpid(self.0, Some(WaitPidFlag::WNOHANG));
     }
 }
 
@@ -526,6 +600,65 @@ mod tests {
         program.input = vec![b'x'; 1 << 20];
         let finished = program.run().unwrap();
         assert_eq!(String::from_utf8(finished.stdout).unwrap().trim(), "1048576");
+    }
+
+    /// Runs to the end and keeps the group.
+    fn group_of(script: &str) -> (Finished, Group) {
+        let program = Program { keep_group: true, ..shell(script, LONG) };
+        let mut running = program.start().unwrap();
+        loop {
+            if let Some(result) = running.advance() {
+                return (result.unwrap(), running.take_group().unwrap());
+            }
+            running.pause(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn what_a_program_left_in_its_group_can_be_ended_later() {
+        let (finished, group) = group_of("sleep 1000 >/dev/null 2>&1 & echo $!; exit 3");
+        assert_eq!(finished.status.code(), Some(3));
+        let id: i32 = String::from_utf8(finished.stdout).unwrap().trim().parse().unwrap();
+        nix::sys::signal::kill(Pid::from_raw(id), None).unwrap();
+        group.kill();
+        drop(group);
+        let until = clock::monotonic() + LONG;
+        while is_running(id) && clock::monotonic() < until {
+            std::thread::yield_now();
+        }
+        assert!(!is_running(id));
+    }
+
+    fn is_running(id: i32) -> bool {
+        // What nobody has waited for yet still has a number.
+        let status = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        !status.is_empty() && !status.contains(") Z ")
+    }
+
+    #[test]
+    fn a_signal_is_seen_through_a_kept_group_and_dropping_it_waits() {
+        let (finished, group) = group_of("kill -KILL $$");
+        assert_eq!(finished.status.signal(), Some(libc::SIGKILL));
+        let id = group.0;
+        drop(group);
+        assert_eq!(waitpid(id, Some(WaitPidFlag::WNOHANG)), Err(nix::errno::Errno::ECHILD));
+    }
+
+    #[test]
+    fn a_program_that_dies_late_is_waited_for_and_not_joined_by_another() {
+        let path = Path::new("/nonexistent/late");
+        let child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        let id = child.id();
+        leave_behind(Some(path), child);
+        assert_eq!(hanging(path), Some(id));
+        assert_eq!(hanging(Path::new("/nonexistent/other")), None);
+        nix::sys::signal::kill(raw_pid(id), Signal::SIGKILL).unwrap();
+        let until = clock::monotonic() + LONG;
+        while hanging(path).is_some() && clock::monotonic() < until {
+            std::thread::yield_now();
+        }
+        assert_eq!(hanging(path), None);
+        assert_eq!(waitpid(raw_pid(id), None), Err(nix::errno::Errno::ECHILD));
     }
 
     #[test]

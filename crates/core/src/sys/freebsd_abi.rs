@@ -221,6 +221,12 @@ abi_table! {
     KERN_PROC: i32 = 14, "KERN_PROC";
     /// `kern.proc.args`.
     KERN_PROC_ARGS: i32 = 7, "KERN_PROC_ARGS";
+    /// `kern.proc.pid`: one process.
+    KERN_PROC_PID: i32 = 1, "KERN_PROC_PID";
+    /// `kern.proc.proc`: all processes, one record each.
+    KERN_PROC_PROC: i32 = 8, "KERN_PROC_PROC";
+    /// `kern.proc.vmmap`: the mappings of one process.
+    KERN_PROC_VMMAP: i32 = 32, "KERN_PROC_VMMAP";
     /// `kern.osreldate`.
     KERN_OSRELDATE: i32 = 24, "KERN_OSRELDATE";
     /// `hw`.
@@ -229,6 +235,50 @@ abi_table! {
     HW_MACHINE: i32 = 1, "HW_MACHINE";
     /// `hw.machine_arch`.
     HW_MACHINE_ARCH: i32 = 11, "HW_MACHINE_ARCH";
+
+    // Processes, their mappings and their descriptors: sys/user.h, sys/proc.h.
+    /// Bytes of one process; each record begins with this number.
+    KINFO_PROC_SIZE: usize = 1088, "sizeof(struct kinfo_proc)";
+    /// Offset of the process id, i32.
+    KI_PID: usize = 72, "offsetof(struct kinfo_proc, ki_pid)";
+    /// Offset of the P_* flags, long.
+    KI_FLAG: usize = 368, "offsetof(struct kinfo_proc, ki_flag)";
+    /// Offset of the command's name.
+    KI_COMM: usize = 447, "offsetof(struct kinfo_proc, ki_comm)";
+    /// Bytes of the command's name without its NUL.
+    COMMLEN: usize = 19, "COMMLEN";
+    /// Offset of the jail's id, i32; 0 outside jails.
+    KI_JID: usize = 592, "offsetof(struct kinfo_proc, ki_jid)";
+    /// Offset of the number of threads, i32.
+    KI_NUMTHREADS: usize = 596, "offsetof(struct kinfo_proc, ki_numthreads)";
+    /// A process of the kernel's own.
+    P_SYSTEM: u64 = 0x200, "P_SYSTEM";
+    /// Offset of the record's size, i32: mappings are packed.
+    KVE_STRUCTSIZE: usize = 0, "offsetof(struct kinfo_vmentry, kve_structsize)";
+    /// Offset of the kind of the mapped object, i32.
+    KVE_TYPE: usize = 4, "offsetof(struct kinfo_vmentry, kve_type)";
+    /// Offset of the flags, i32.
+    KVE_FLAGS: usize = 44, "offsetof(struct kinfo_vmentry, kve_flags)";
+    /// Offset of the protection, i32.
+    KVE_PROTECTION: usize = 56, "offsetof(struct kinfo_vmentry, kve_protection)";
+    /// Offset of the file system's number, u64, which stat(2) calls `st_dev`.
+    KVE_VN_FSID: usize = 88, "offsetof(struct kinfo_vmentry, kve_vn_fsid)";
+    /// Offset of the path, up to the end of the record.
+    KVE_PATH: usize = 136, "offsetof(struct kinfo_vmentry, kve_path)";
+    /// The mapped object is a file.
+    KVME_TYPE_VNODE: i32 = 2, "KVME_TYPE_VNODE";
+    /// It can be written.
+    KVME_PROT_WRITE: i32 = 0x2, "KVME_PROT_WRITE";
+    /// What is stored stays in the process.
+    KVME_FLAG_COW: i32 = 0x1, "KVME_FLAG_COW";
+    /// Bytes of what F_KINFO tells of a descriptor.
+    KINFO_FILE_SIZE: usize = 1392, "sizeof(struct kinfo_file)";
+    /// Offset of its kind, i32.
+    KF_TYPE: usize = 4, "offsetof(struct kinfo_file, kf_type)";
+    /// Offset of its path.
+    KF_PATH: usize = 368, "offsetof(struct kinfo_file, kf_path)";
+    /// A pipe of pipe(2), which has no name.
+    KF_TYPE_PIPE: i32 = 3, "KF_TYPE_PIPE";
 
     // Character devices served by a program: fs/cuse/cuse_ioctl.h and fs/cuse/cuse_defs.h.
     /// Waits for the next call of a client.
@@ -334,6 +384,8 @@ pub const HEADERS: &[&str] = &[
     "sys/socket.h",
     "sys/sysctl.h",
     "sys/mount.h",
+    "sys/proc.h",
+    "sys/user.h",
     "net/if.h",
     "net/if_dl.h",
     "net/if_types.h",

@@ -25,14 +25,30 @@ impl FactsSource {
         }
     }
 
-    /// The descriptors of this process that are open for writing, with the file system each is on. Those on no mount
+    /// The files, directories and FIFOs that this process has open, with the file system that each is on. Those on no mount
     /// of `table` are left out; devices, sockets and pipes are on none.
     ///
     /// # Errors
     /// The process cannot look at itself.
-    pub fn held_open_for_writing(&self, table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
-        os::mounts::held_open_for_writing(table)
+    pub fn held_open(&self, table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
+        os::mounts::held_open(table)
     }
+}
+
+/// Points standard input at /dev/null if it is a file, a directory or a FIFO on one of the mounts of `table`, and standard
+/// output and error if they are and cannot be written: closing such a descriptor of a suspended file system sleeps, and the
+/// exit of the process would never come to the descriptors that suspend. What can be written stays, for it is a veto that an
+/// administrator should see.
+///
+/// # Errors
+/// The process cannot look at itself, or /dev/null cannot be put in place.
+pub fn replace_standard_files(table: &[Mount]) -> io::Result<()> {
+    for held in os::mounts::held_open(table)?.iter().filter(|held| held.descriptor <= 2) {
+        if held.descriptor == 0 || !held.writable {
+            super::process::silence(held.descriptor)?;
+        }
+    }
+    Ok(())
 }
 
 /// Closes all descriptors but the standard streams: what a caller left open could be open for writing.
@@ -147,17 +163,27 @@ mod tests {
     // FreeBSD says itself on which file system a file is, and knows nothing of this table.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_open_for_writing_is_found_on_its_mount() {
+    fn a_file_that_is_open_is_found_on_its_mount() {
         let directory = tempfile::tempdir().unwrap();
         let on = directory.path().to_str().unwrap();
         let table = parse_table(&format!("ufs {on} a local 77 1\nufs {on}/deeper b local 78 1\n")).unwrap();
-        let held = |table| FactsSource::default().held_open_for_writing(table).unwrap();
+        let held = |table| FactsSource::default().held_open(table).unwrap();
         let path = directory.path().join("log");
         let file = std::fs::File::create(&path).unwrap();
-        let found: Vec<FsId> = held(&table).into_iter().map(|held| held.id).collect();
-        assert_eq!(found, [FsId([77, 1])]);
+        let found: Vec<(FsId, bool)> =
+            held(&table).into_iter().map(|held| (held.id, held.writable)).collect();
+        assert_eq!(found, [(FsId([77, 1]), true)]);
         drop(file);
-        let _reader = std::fs::File::open(&path).unwrap();
-        assert!(held(&table).is_empty());
+        let reader = std::fs::File::open(&path).unwrap();
+        let found = held(&table);
+        assert_eq!(
+            (found.len(), found[0].writable, found[0].path.as_str()),
+            (1, false, path.to_str().unwrap())
+        );
+        drop(reader);
+        let _directory = std::fs::File::open(directory.path()).unwrap();
+        assert_eq!(held(&table).len(), 1);
+        let _pipe = std::io::pipe().unwrap();
+        assert_eq!(held(&table).len(), 1);
     }
 }

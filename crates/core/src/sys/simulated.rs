@@ -2,15 +2,19 @@
 //!
 //! `sysctl` has lines `name=value` or `name:type=value`; `ifaddrs` has lines
 //! `hn0 link 00:15:5d:01:02:03 up`, `hn0 inet 10.0.0.5/24`, `hn0 inet6 fe80::1%hn0/64`; `routes` has lines
-//! `default 10.0.0.1 hn0`. Blank lines and lines that begin with `#` do not count. A missing file is what
+//! `default 10.0.0.1 hn0`; `procs` has processes and what they have mapped. Blank lines and lines that begin with `#` do not count. A missing file is what
 //! a machine without any setting has: one loopback, no route, the sysctls of [`sysctl`].
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 use std::{fs, io};
 
 use super::ifaddrs::entry_for;
+use super::mount_table::unescape;
 use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, Routes, StaticRoute};
+use crate::vss::mounts::Mount;
+use crate::vss::scan::{MappedFile, Process};
 
 const NO_IFADDRS: &str = "lo0 link - up\nlo0 inet 127.0.0.1/8\nlo0 inet6 ::1/128\n";
 
@@ -152,6 +156,61 @@ fn route(line: &str, interfaces: &[Interface]) -> Option<(Option<InterfaceAddres
         network => Some(network.parse().ok()?),
     };
     Some((destination, gateway, interface.name.clone()))
+}
+
+/// What stat(2) would call `st_dev` of a mount: the first half of its id.
+pub(super) fn device_number(mount: &Mount) -> u64 {
+    u64::from(mount.id.0[0].cast_unsigned())
+}
+
+/// The processes of the file `procs` with what they can store into through memory. One that is slow takes its time here.
+pub(super) fn mapped_files(directory: &Path, table: &[Mount]) -> io::Result<Vec<(Process, Vec<MappedFile>)>> {
+    let text = read(directory, "procs")?.unwrap_or_default();
+    let mut processes: Vec<(Process, Vec<MappedFile>)> = Vec::new();
+    let mut gone = false;
+    for line in lines(&text) {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let known = match *words.as_slice() {
+            ["proc", pid, comm, ref options @ ..] => process(pid, comm, options).map(|(process, is_gone)| {
+                gone = is_gone;
+                processes.push((process, Vec::new()));
+            }),
+            ["map", path, on, ref options @ ..] => on.strip_prefix("on=").and_then(|on| {
+                let file = mapped_file(path, on, options, table);
+                let (_, files) = processes.last_mut()?;
+                files.extend(file.filter(|_| !gone));
+                Some(())
+            }),
+            _ => None,
+        };
+        known.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{line:?} is no line of procs"))
+        })?;
+    }
+    Ok(processes)
+}
+
+/// A process, and whether it is gone when its mappings are asked for.
+fn process(pid: &str, comm: &str, options: &[&str]) -> Option<(Process, bool)> {
+    let mut process = Process { pid: pid.parse().ok()?, jail: 0, program: unescape(comm) };
+    for option in options {
+        match option.split_once('=') {
+            Some(("jid", number)) => process.jail = number.parse().ok()?,
+            Some(("slow", number)) => std::thread::sleep(Duration::from_millis(number.parse().ok()?)),
+            _ => {}
+        }
+    }
+    Some((process, options.contains(&"gone")))
+}
+
+/// `None` for a mapping through which nothing of a file is stored.
+fn mapped_file(path: &str, on: &str, options: &[&str], table: &[Mount]) -> Option<MappedFile> {
+    if options.iter().any(|option| matches!(*option, "ro" | "private" | "anon")) {
+        return None;
+    }
+    let on = unescape(on);
+    let device = table.iter().rev().find(|mount| mount.on == on).map_or(u64::MAX, device_number);
+    Some(MappedFile { device, path: unescape(path) })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! then the host's answer, then the log, then the hooks.
 
 mod after;
+mod checking;
 mod events;
 mod freezing;
 mod frozen;
@@ -24,13 +25,16 @@ use std::time::Duration;
 use log::Level;
 
 use self::after::After;
-pub use self::events::{Action, Ended, Event, Leaving, Outcome, Purpose, Suspended, Task};
+use self::checking::Checking;
+pub use self::events::{
+    Action, Ended, Event, Flush, Lane, Leaving, Outcome, Preparation, Prepared, Survey, Suspended, Task,
+};
 use self::freezing::Freezing;
 use self::frozen::Frozen;
 use self::refusals::Refusals;
-pub use self::rules::{HeldOpen, Limits, Rules};
+pub use self::rules::{Findings, HeldOpen, Limits, Rules};
 use super::hooks::Phase;
-use super::mounts::Mount;
+use super::mounts::Decision;
 use crate::abi::vss::{Answer, Operation, Request, Status};
 
 /// How long the kernel waits for an answer to a request, over both devices together (TIMEOUT_LIMIT of
@@ -69,17 +73,32 @@ enum State {
 pub struct Freezer {
     rules: Rules,
     state: State,
-    /// A freeze that was answered with success was undone since: the thaw that the host sends must fail.
-    void: bool,
+    /// The check that goes on beside that.
+    check: Option<Checking>,
+    /// What the last check found.
+    last_check: Option<Findings>,
+    /// Why the last freeze of this process is no backup.
+    void: Option<String>,
     leaving: Option<Leaving>,
     refusals: Refusals,
+    /// What was said of mounts that are flushed instead of suspended.
+    told_flushes: Vec<String>,
 }
 
 impl Freezer {
     /// A freezer of a guest that is not frozen.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules, state: State::Idle, void: false, leaving: None, refusals: Refusals::default() }
+        Self {
+            rules,
+            state: State::Idle,
+            check: None,
+            last_check: None,
+            void: None,
+            leaving: None,
+            refusals: Refusals::default(),
+            told_flushes: Vec::new(),
+        }
     }
 
     /// Replaces the rules; deadlines that run already stay as they are.
@@ -96,6 +115,11 @@ impl Freezer {
     /// When [`Event::Tick`] is due; `None` while nothing depends on time.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
+        let check = self.check.as_ref().map(|check| check.answer_by);
+        check.into_iter().chain(self.backup_deadline()).min()
+    }
+
+    fn backup_deadline(&self) -> Option<Duration> {
         match &self.state {
             State::Idle => None,
             State::Freezing(freezing) => Some(freezing.job.answer_by),
@@ -104,10 +128,16 @@ impl Freezer {
         }
     }
 
-    /// Whether no backup is going on: the moment to change the rules.
+    /// Whether no backup and no check is going on: the moment to change the rules.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle)
+        matches!(self.state, State::Idle) && self.check.is_none()
+    }
+
+    /// What the last check found.
+    #[must_use]
+    pub fn last_check(&self) -> Option<&Findings> {
+        self.last_check.as_ref()
     }
 
     /// Whether file systems are, or may be, suspended.
@@ -125,14 +155,27 @@ impl Freezer {
     pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
             Event::Request { request, age } => self.request(request, age, now),
-            Event::Surveyed(Purpose::Check(request), table) => self.check(request, table, now),
-            Event::Surveyed(Purpose::Freeze, table) => {
-                self.advance(now, |freezing, rules, out| freezing.surveyed(table, rules, now, out))
+            Event::Surveyed(Lane::Check, survey) => {
+                self.advance_check(now, |check, rules| check.surveyed(survey, rules))
             }
-            Event::Hooks(selection) => {
+            Event::Hooks(Lane::Check, selection) => {
+                self.advance_check(now, |check, rules| check.hooks(selection, &rules.limits, now))
+            }
+            Event::Ended(Lane::Check, ended) => {
+                self.advance_check(now, |check, rules| check.ended(ended, &rules.limits, now))
+            }
+            Event::Prepared(Lane::Check, prepared) => self.advance_check(now, |check, rules| {
+                check.prepared(prepared, rules);
+                None
+            }),
+            Event::Surveyed(Lane::Backup, survey) => {
+                self.advance(now, |freezing, rules, out| freezing.surveyed(survey, rules, now, out))
+            }
+            Event::Hooks(Lane::Backup, selection) => {
                 self.advance(now, |freezing, rules, out| freezing.hooks(selection, rules, now, out))
             }
-            Event::Ended(ended) => self.ended(ended, now),
+            Event::Ended(Lane::Backup, ended) => self.ended(ended, now),
+            Event::Prepared(Lane::Backup, prepared) => self.prepared(prepared, now),
             Event::Opened(result) => self.advance(now, |freezing, _, out| freezing.opened(result, now, out)),
             Event::Suspended(outcome) => {
                 self.advance(now, |freezing, _, out| freezing.mount_suspended(outcome, now, out))
@@ -145,44 +188,89 @@ impl Freezer {
     }
 
     fn request(&mut self, request: Request, age: Duration, now: Duration) -> Vec<Action> {
-        match request.operation {
-            Operation::Check => self.request_check(request, now),
+        // The kernel hands over one request at a time, so it has given up a check that is not answered yet.
+        let mut actions = self.drop_check("another request came");
+        actions.extend(match request.operation {
+            Operation::Check => self.request_check(request, age, now),
             Operation::Freeze => self.request_freeze(request, age, now),
             Operation::Thaw => self.request_thaw(request, now),
             Operation::Other(_) => {
                 let text = format!("request refused: {} is unknown", request.operation);
                 refused(request, self.refusals.unknown.repeat(vec![text], now))
             }
-        }
+        });
+        actions
     }
 
-    fn request_check(&mut self, request: Request, now: Duration) -> Vec<Action> {
+    fn request_check(&mut self, request: Request, age: Duration, now: Duration) -> Vec<Action> {
         match &self.state {
             State::Freezing(_) | State::Frozen(_) => {
                 let text = "check refused: a backup is going on".to_owned();
                 refused(request, self.refusals.check_in_backup.report(vec![text], now))
             }
-            State::Idle | State::After(_) => vec![Action::Survey(Purpose::Check(request))],
+            State::Idle | State::After(_) => {
+                let (_, answer_by) = self.deadlines(age, now);
+                self.check = Some(Checking::new(request, answer_by));
+                vec![Action::Survey(Lane::Check)]
+            }
         }
     }
 
-    fn check(&mut self, request: Request, table: Result<Vec<Mount>, String>, now: Duration) -> Vec<Action> {
-        let refusals = match table {
-            Ok(table) => self.rules.refusals(&self.rules.policy.judge(&table)),
-            Err(reason) => vec![reason],
-        };
+    /// When the kernel gives up on a request, and when it must be answered.
+    fn deadlines(&self, age: Duration, now: Duration) -> (Duration, Duration) {
+        let kernel_limit = (now + KERNEL_LIMIT).saturating_sub(age);
+        (kernel_limit, (now + self.rules.limits.answer).min(kernel_limit.saturating_sub(ANSWER_MARGIN)))
+    }
+
+    /// Lets the check take its next step; where there is none, answers it.
+    fn advance_check(
+        &mut self,
+        now: Duration,
+        step: impl FnOnce(&mut Checking, &Rules) -> Option<Action>,
+    ) -> Vec<Action> {
+        let Some(mut check) = self.check.take() else { return Vec::new() };
+        let next = step(&mut check, &self.rules);
+        if let Some(action) = next {
+            self.check = Some(check);
+            return vec![action];
+        }
+        self.finish_check(check, now)
+    }
+
+    fn finish_check(&mut self, check: Checking, now: Duration) -> Vec<Action> {
+        let refusals = check.findings.refusals();
+        let request = check.request;
+        let at_work = check.findings.at_work.iter().map(|process| {
+            let text = format!("a freeze fails while {} (pid {}) is at work", process.program, process.pid);
+            Action::Log(Level::Debug, text)
+        });
+        let at_work: Vec<Action> = at_work.collect();
+        self.last_check = Some(check.findings);
         if refusals.is_empty() {
             self.refusals.check.end();
             let text = "check passed: a backup can be made".to_owned();
-            return vec![answer(request, Status::Success), Action::Log(Level::Debug, text)];
+            let mut actions = vec![answer(request, Status::Success), Action::Log(Level::Debug, text)];
+            actions.extend(at_work);
+            return actions;
         }
         let lines = refusals.into_iter().map(|reason| format!("check refused: {reason}")).collect();
         refused(request, self.refusals.check.report(lines, now))
     }
 
+    /// Answers a check that cannot come to its end with failure, if one goes on.
+    fn drop_check(&mut self, reason: &str) -> Vec<Action> {
+        let Some(check) = self.check.take() else { return Vec::new() };
+        let mut actions = Vec::new();
+        if check.running {
+            actions.push(Action::Stop(Lane::Check));
+        }
+        actions.push(answer(check.request, Status::Failure));
+        actions.push(Action::Log(Level::Warn, format!("check refused: {reason}")));
+        actions
+    }
+
     fn request_freeze(&mut self, request: Request, age: Duration, now: Duration) -> Vec<Action> {
-        let kernel_limit = (now + KERNEL_LIMIT).saturating_sub(age);
-        let answer_by = (now + self.rules.limits.answer).min(kernel_limit.saturating_sub(ANSWER_MARGIN));
+        let (kernel_limit, answer_by) = self.deadlines(age, now);
         let job = Job { request, read_at: now, kernel_limit, answer_by };
         match &mut self.state {
             State::Idle => self.begin(job),
@@ -200,43 +288,44 @@ impl Freezer {
 
     /// Begins a freeze: a new backup, so whatever became of the one before does not matter any more.
     fn begin(&mut self, job: Job) -> Vec<Action> {
-        self.void = false;
+        self.void = None;
         self.state = State::Freezing(Freezing::new(job));
-        vec![Action::Survey(Purpose::Freeze)]
+        vec![Action::Survey(Lane::Backup)]
     }
 
     fn request_thaw(&mut self, request: Request, now: Duration) -> Vec<Action> {
-        let success = answer(request, Status::Success);
         match std::mem::take(&mut self.state) {
             State::Frozen(frozen) => {
-                let text = format!("thawed after={:.3}s", now.saturating_sub(frozen.since).as_secs_f64());
-                let (mut actions, hooks) = frozen.resume();
+                let frozen_for = now.saturating_sub(frozen.since);
+                let text = format!("thawed after={:.3}s", frozen_for.as_secs_f64());
+                let (mut actions, resumed, hooks) = frozen.resume();
+                let success = answer(request, Status::Success);
                 actions.extend([success, Action::ReleaseLog, Action::Log(Level::Info, text)]);
-                self.run_after(Phase::Thaw, hooks, actions)
+                self.run_after(Phase::Thaw, resumed, hooks, actions)
             }
             State::Freezing(freezing) => {
                 // Only possible when the kernel gave the freeze up.
                 let mut actions = self.fail(freezing, "the host thaws already", true, now);
                 let answered = actions.iter().position(|a| matches!(a, Action::Answer(_)));
-                actions.insert(answered.map_or(0, |index| index + 1), success);
+                let failure = answer(request, Status::Failure);
+                actions.insert(answered.map_or(0, |index| index + 1), failure);
                 actions
             }
             other => {
                 self.state = other;
                 let mut actions = self.drop_waiting("the host thaws already");
-                actions.extend(self.thaw_nothing(request));
+                actions.extend(self.thaw_nothing(request, now));
                 actions
             }
         }
     }
 
-    /// A thaw while nothing is frozen: fine, unless the host believes that something was.
-    fn thaw_nothing(&mut self, request: Request) -> Vec<Action> {
-        if !std::mem::take(&mut self.void) {
-            return vec![answer(request, Status::Success)];
-        }
-        let text = "thaw refused: the file systems were thawed before, the backup is void".to_owned();
-        vec![answer(request, Status::Failure), Action::Log(Level::Warn, text)]
+    /// A thaw while nothing is frozen: its answer says whether the backup is good, and it is not. Also where a daemon before
+    /// this one froze the guest.
+    fn thaw_nothing(&mut self, request: Request, now: Duration) -> Vec<Action> {
+        let reason = self.void.as_deref().unwrap_or("this daemon has frozen nothing");
+        let text = format!("thaw refused, the backup is void: {reason}");
+        refused(request, self.refusals.thaw.report(vec![text], now))
     }
 
     fn ended(&mut self, ended: Ended, now: Duration) -> Vec<Action> {
@@ -252,6 +341,19 @@ impl Freezer {
         }
     }
 
+    fn prepared(&mut self, prepared: Prepared, now: Duration) -> Vec<Action> {
+        match std::mem::take(&mut self.state) {
+            State::After(mut after) => {
+                let lines = after.prepared(prepared);
+                self.continue_after(after, lines, now)
+            }
+            other => {
+                self.state = other;
+                self.advance(now, |freezing, rules, out| freezing.prepared(prepared, rules, now, out))
+            }
+        }
+    }
+
     /// Lets the freeze that is being prepared take its next step, which adds its actions to a list; an error ends it.
     fn advance(
         &mut self,
@@ -261,7 +363,10 @@ impl Freezer {
         let mut actions = Vec::new();
         match std::mem::take(&mut self.state) {
             State::Freezing(mut freezing) => match step(&mut freezing, &self.rules, &mut actions) {
-                Ok(()) => self.state = State::Freezing(freezing),
+                Ok(()) => {
+                    self.tell_decisions(&freezing, &mut actions);
+                    self.state = State::Freezing(freezing);
+                }
                 Err(reason) => actions.extend(self.fail(freezing, &reason, true, now)),
             },
             other => self.state = other,
@@ -269,11 +374,33 @@ impl Freezer {
         actions
     }
 
+    /// When it is settled what becomes of each mount: those that are not suspended as they should be are named, once for
+    /// each set of reasons.
+    fn tell_decisions(&mut self, freezing: &Freezing, actions: &mut Vec<Action>) {
+        let Some(open) = actions.iter().position(|action| matches!(action, Action::Open(_))) else { return };
+        let verdict = freezing.verdict();
+        let flushed = verdict.sync_plan().flushed;
+        let flushed: Vec<&Decision> =
+            verdict.decisions.iter().filter(|decision| flushed.contains(&decision.mount.on)).collect();
+        let lines: Vec<String> = flushed
+            .iter()
+            .map(|decision| format!("not suspended, only brought to disk: {decision}"))
+            .collect();
+        let named = flushed.iter().map(|d| (d.mount.on.clone(), d.reason.to_string())).collect();
+        actions.insert(open, Action::Decided { flushed: named });
+        if lines != self.told_flushes {
+            self.told_flushes.clone_from(&lines);
+            let lines = lines.into_iter().map(|line| Action::Log(Level::Warn, line));
+            actions.splice(open..open, lines);
+        }
+    }
+
     /// Undoes a freeze that was not answered yet; answers it, unless the device is gone.
     fn fail(&mut self, freezing: Freezing, reason: &str, can_answer: bool, now: Duration) -> Vec<Action> {
         let request = freezing.job.request;
         let held = freezing.is_suspending();
-        let (mut actions, hooks) = freezing.undo();
+        self.void = Some(format!("its freeze failed: {reason}"));
+        let (mut actions, resumed, hooks) = freezing.undo();
         if can_answer {
             actions.push(answer(request, Status::Failure));
         }
@@ -282,7 +409,7 @@ impl Freezer {
         }
         let text = format!("freeze failed, nothing is frozen: {reason}");
         actions.extend(self.refusals.freeze.report(vec![text], now));
-        self.run_after(Phase::Abort, hooks, actions)
+        self.run_after(Phase::Abort, resumed, hooks, actions)
     }
 
     fn answered(&mut self, now: Duration) -> Vec<Action> {
@@ -294,6 +421,7 @@ impl Freezer {
                     return self.give_up(frozen, "the answer to the freeze came too late");
                 }
                 self.refusals.freeze.end();
+                self.refusals.thaw.end();
                 let text = frozen.report();
                 self.state = State::Frozen(frozen);
                 vec![Action::Log(Level::Info, text)]
@@ -307,45 +435,56 @@ impl Freezer {
 
     /// Thaws what the host believes to be frozen: the thaw that it will send must fail.
     fn give_up(&mut self, frozen: Frozen, reason: &str) -> Vec<Action> {
-        self.void = true;
-        let (mut actions, hooks) = frozen.resume();
+        self.void = Some(format!("it was thawed before: {reason}"));
+        let (mut actions, resumed, hooks) = frozen.resume();
         let text = format!("thawed without the host, the backup is void: {reason}");
         actions.extend([Action::ReleaseLog, Action::Log(Level::Error, text)]);
-        self.run_after(Phase::Abort, hooks, actions)
+        self.run_after(Phase::Abort, resumed, hooks, actions)
     }
 
     fn tick(&mut self, now: Duration) -> Vec<Action> {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return Vec::new();
+        let mut actions = Vec::new();
+        if self.check.as_ref().is_some_and(|check| now >= check.answer_by) {
+            actions.extend(self.drop_check("it took too long"));
         }
-        match std::mem::take(&mut self.state) {
+        if self.backup_deadline().is_none_or(|deadline| now < deadline) {
+            return actions;
+        }
+        actions.extend(match std::mem::take(&mut self.state) {
             State::Freezing(freezing) => self.fail(freezing, "it took too long", true, now),
             State::Frozen(frozen) => self.give_up(frozen, "no thaw came in time"),
             other => {
                 self.state = other;
                 self.drop_waiting("the hooks of the last backup take too long")
             }
-        }
+        });
+        actions
     }
 
     fn terminate(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = self.drop_check("the daemon was asked to stop");
         let again = self.leaving.replace(Leaving::Terminated).is_some();
-        match std::mem::take(&mut self.state) {
+        actions.extend(match std::mem::take(&mut self.state) {
             State::Idle => vec![Action::Leave(Leaving::Terminated)],
             State::Freezing(freezing) => self.fail(freezing, "the daemon was asked to stop", true, now),
             State::Frozen(frozen) => self.give_up(frozen, "the daemon was asked to stop"),
-            State::After(_) if again => vec![Action::Stop, Action::Leave(Leaving::Terminated)],
+            State::After(_) if again => vec![Action::Stop(Lane::Backup), Action::Leave(Leaving::Terminated)],
             State::After(after) => {
                 self.state = State::After(after);
                 self.drop_waiting("the daemon was asked to stop")
             }
-        }
+        });
+        actions
     }
 
     fn device_gone(&mut self, reason: &str, now: Duration) -> Vec<Action> {
         self.leaving = Some(Leaving::DeviceGone);
         let log = Action::Log(Level::Error, format!("the device is gone: {reason}"));
-        let mut actions = match std::mem::take(&mut self.state) {
+        let mut actions: Vec<Action> = Vec::new();
+        if self.check.take().is_some_and(|check| check.running) {
+            actions.push(Action::Stop(Lane::Check));
+        }
+        actions.extend(match std::mem::take(&mut self.state) {
             State::Idle => vec![Action::Leave(Leaving::DeviceGone)],
             State::Freezing(freezing) => self.fail(freezing, "the device is gone", false, now),
             State::Frozen(frozen) => self.give_up(frozen, "the device is gone"),
@@ -354,7 +493,7 @@ impl Freezer {
                 self.state = State::After(after);
                 Vec::new()
             }
-        };
+        });
         // Before the end, and behind what thaws.
         let end = actions.iter().position(|a| matches!(a, Action::Leave(_))).unwrap_or(actions.len());
         actions.insert(end, log);

@@ -71,18 +71,18 @@ pub enum FileKind {
     Other,
 }
 
-/// Something in the directory that should perhaps be run but is not.
+/// Something in the directory that is not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Its path.
     pub path: PathBuf,
     /// Why.
-    pub reason: &'static str,
+    pub reason: String,
 }
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hook skipped path={}: {}", self.path.display(), self.reason)
+        write!(f, "hook {}: {}", self.path.display(), self.reason)
     }
 }
 
@@ -91,62 +91,100 @@ impl fmt::Display for Skipped {
 pub struct Selection {
     /// What is run, by name: this order before the freeze, the reverse one after it.
     pub hooks: Vec<Hook>,
-    /// What the administrator should know about.
-    pub skipped: Vec<Skipped>,
+    /// What should perhaps be run and cannot be trusted: without it an application may not be at rest, so there is no
+    /// backup.
+    pub faults: Vec<Skipped>,
+    /// What is not meant to be run.
+    pub passed_over: Vec<Skipped>,
+}
+
+impl Selection {
+    /// Nothing but a directory that cannot be used.
+    #[must_use]
+    pub fn unusable(directory: &Path, reason: String) -> Self {
+        let fault = Skipped { path: directory.to_owned(), reason };
+        Self { faults: vec![fault], ..Self::default() }
+    }
 }
 
 /// Chooses the hooks of `directory` from its entries. `user` is whom the daemon runs as: its files are as good as root's,
 /// for it can change what it runs anyway.
 ///
-/// Files that are hidden or not executable are passed over in silence, so samples and notes can lie there. A link is
-/// skipped, because whoever can write where it leads could exchange the program.
+/// Leftovers of editors and package tools, and files that are not executable, are passed over. A link is a fault, because
+/// whoever can write where it leads could exchange the program.
 #[must_use]
 pub fn select(
     directory: &Path,
     facts: FileFacts,
-    entries: impl IntoIterator<Item = (OsString, FileFacts)>,
+    entries: impl IntoIterator<Item = (OsString, Result<FileFacts, String>)>,
     user: u32,
 ) -> Selection {
     let mut selection = Selection::default();
-    if let Some(reason) = distrust(facts, user) {
-        selection.skipped.push(Skipped { path: directory.to_owned(), reason });
-        return selection;
+    if let Some(reason) = distrust_directory(facts, user) {
+        return Selection::unusable(directory, reason.to_owned());
     }
     for (name, facts) in entries {
         let path = directory.join(&name);
         match judge(&name, facts, user) {
             Candidate::Run(name) => selection.hooks.push(Hook { name, path }),
-            Candidate::Warn(reason) => selection.skipped.push(Skipped { path, reason }),
-            Candidate::PassOver => {}
+            Candidate::Fault(reason) => selection.faults.push(Skipped { path, reason }),
+            Candidate::PassOver(reason) => {
+                selection.passed_over.push(Skipped { path, reason: reason.to_owned() })
+            }
         }
     }
     selection.hooks.sort_by(|a, b| a.name.cmp(&b.name));
-    selection.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    selection.faults.sort_by(|a, b| a.path.cmp(&b.path));
+    selection.passed_over.sort_by(|a, b| a.path.cmp(&b.path));
     selection
 }
 
 enum Candidate {
     Run(String),
-    Warn(&'static str),
-    PassOver,
+    Fault(String),
+    PassOver(&'static str),
 }
 
-fn judge(name: &OsString, facts: FileFacts, user: u32) -> Candidate {
-    let Some(name) = name.to_str() else {
-        return Candidate::Warn("its name is not UTF-8");
-    };
-    if name.starts_with('.') || facts.kind == FileKind::Directory {
-        return Candidate::PassOver;
+fn judge(name: &OsString, facts: Result<FileFacts, String>, user: u32) -> Candidate {
+    if is_leftover(&name.to_string_lossy()) {
+        return Candidate::PassOver("not run, by its name it is a leftover or a sample");
     }
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(reason) => return Candidate::Fault(reason),
+    };
+    let fault = |reason: &str| Candidate::Fault(reason.to_owned());
     match facts.kind {
-        FileKind::Link => return Candidate::Warn("it is a symbolic link"),
-        FileKind::Other | FileKind::Directory => return Candidate::Warn("it is not a regular file"),
+        FileKind::Directory => return Candidate::PassOver("not run, it is a directory"),
+        FileKind::Link => return fault("it is a symbolic link"),
+        FileKind::Other => return fault("it is not a regular file"),
+        FileKind::Regular if facts.mode & EXECUTABLE == 0 => {
+            return Candidate::PassOver("not run, it is not executable");
+        }
         FileKind::Regular => {}
     }
-    if facts.mode & EXECUTABLE == 0 {
-        return Candidate::PassOver;
+    match (distrust(facts, user), name.to_str()) {
+        (Some(reason), _) => fault(reason),
+        (None, None) => fault("its name is not UTF-8"),
+        (None, Some(name)) => Candidate::Run(name.to_owned()),
     }
-    distrust(facts, user).map_or_else(|| Candidate::Run(name.to_owned()), Candidate::Warn)
+}
+
+/// What editors, version control and package tools leave behind, as rc.subr(8) and dpkg know it, and hidden files.
+fn is_leftover(name: &str) -> bool {
+    const ENDS: [&str; 10] =
+        ["~", ".bak", ".orig", ".rej", ",v", ".sample", ".pkgsave", ".pkgnew", ".dist", ".swp"];
+    name.starts_with('.')
+        || (name.starts_with('#') && name.ends_with('#'))
+        || ENDS.iter().any(|end| name.ends_with(end))
+}
+
+fn distrust_directory(facts: FileFacts, user: u32) -> Option<&'static str> {
+    match facts.kind {
+        FileKind::Link => Some("it is a symbolic link"),
+        FileKind::Directory => distrust(facts, user),
+        FileKind::Regular | FileKind::Other => Some("it is not a directory"),
+    }
 }
 
 fn distrust(facts: FileFacts, user: u32) -> Option<&'static str> {
@@ -170,26 +208,30 @@ mod tests {
     }
 
     fn selected(directory: FileFacts, entries: &[(&str, FileFacts)]) -> (Vec<String>, Vec<String>) {
-        let entries = entries.iter().map(|(name, facts)| (OsString::from(*name), *facts));
-        let selection = select(Path::new("/d"), directory, entries, 1001);
-        let skipped = selection.skipped.iter().map(ToString::to_string).collect();
-        (selection.hooks.into_iter().map(|hook| hook.name).collect(), skipped)
+        let selection = selection(directory, entries);
+        let faults = selection.faults.iter().map(ToString::to_string).collect();
+        (selection.hooks.into_iter().map(|hook| hook.name).collect(), faults)
+    }
+
+    fn selection(directory: FileFacts, entries: &[(&str, FileFacts)]) -> Selection {
+        let entries = entries.iter().map(|(name, facts)| (OsString::from(*name), Ok(*facts)));
+        select(Path::new("/d"), directory, entries, 1001)
     }
 
     #[test]
     fn hooks_come_in_the_order_of_their_names() {
         let good = file(0, 0o755);
-        let (hooks, skipped) =
+        let (hooks, faults) =
             selected(DIRECTORY, &[("50-b", good), ("10-z", good), ("A", good), ("9", good)]);
         assert_eq!(hooks, ["10-z", "50-b", "9", "A"]);
-        assert!(skipped.is_empty());
+        assert!(faults.is_empty());
     }
 
     #[test]
-    fn only_what_root_alone_can_change_is_run() {
+    fn what_others_than_root_can_change_is_a_fault() {
         let link = FileFacts { kind: FileKind::Link, owner: 0, mode: 0o777 };
         let fifo = FileFacts { kind: FileKind::Other, owner: 0, mode: 0o755 };
-        let (hooks, skipped) = selected(
+        let (hooks, faults) = selected(
             DIRECTORY,
             &[
                 ("own", file(1001, 0o700)),
@@ -202,26 +244,46 @@ mod tests {
         );
         assert_eq!(hooks, ["own"]);
         assert_eq!(
-            skipped,
+            faults,
             [
-                "hook skipped path=/d/alien: it is not owned by root",
-                "hook skipped path=/d/fifo: it is not a regular file",
-                "hook skipped path=/d/group: others than its owner can write it",
-                "hook skipped path=/d/link: it is a symbolic link",
-                "hook skipped path=/d/others: others than its owner can write it",
+                "hook /d/alien: it is not owned by root",
+                "hook /d/fifo: it is not a regular file",
+                "hook /d/group: others than its owner can write it",
+                "hook /d/link: it is a symbolic link",
+                "hook /d/others: others than its owner can write it",
             ]
         );
     }
 
     #[test]
-    fn samples_notes_and_hidden_files_are_passed_over() {
+    fn leftovers_samples_notes_and_directories_are_passed_over() {
+        let (run, link) = (file(0, 0o755), FileFacts { kind: FileKind::Link, owner: 0, mode: 0o777 });
         let entries = [
+            ("10-db~", run),
+            ("10-db.bak", run),
+            ("10-db.orig", run),
+            ("10-db.rej", run),
+            ("10-db,v", run),
+            ("10-db.sample", run),
+            ("10-db.pkgsave", run),
+            ("10-db.pkgnew", run),
+            ("10-db.dist", run),
+            ("#10-db#", run),
+            (".10-db.swp", run),
+            // A lock of emacs(1) is a link.
+            (".#10-db", link),
             ("README", file(0, 0o644)),
-            (".swp", file(0, 0o755)),
             ("old", DIRECTORY),
-            ("x.sample", file(0, 0o644)),
         ];
-        assert_eq!(selected(DIRECTORY, &entries), (vec![], vec![]));
+        let selection = selection(DIRECTORY, &entries);
+        assert_eq!((selection.hooks.len(), selection.faults.len()), (0, 0), "{selection:?}");
+        assert_eq!(selection.passed_over.len(), entries.len());
+        assert!(
+            selection
+                .passed_over
+                .iter()
+                .any(|s| s.to_string() == "hook /d/README: not run, it is not executable")
+        );
     }
 
     #[test]
@@ -230,19 +292,25 @@ mod tests {
             FileFacts { mode: 0o777, ..DIRECTORY },
             FileFacts { mode: 0o1777, ..DIRECTORY },
             FileFacts { owner: 1002, ..DIRECTORY },
+            FileFacts { kind: FileKind::Link, ..DIRECTORY },
+            FileFacts { kind: FileKind::Regular, ..DIRECTORY },
         ] {
-            let (hooks, skipped) = selected(directory, &[("good", file(0, 0o755))]);
+            let (hooks, faults) = selected(directory, &[("good", file(0, 0o755))]);
             assert!(hooks.is_empty());
-            assert_eq!(skipped.len(), 1);
+            assert_eq!(faults.len(), 1);
         }
     }
 
     #[test]
-    fn a_name_that_is_no_text_is_skipped_with_a_warning() {
+    fn a_name_that_is_no_text_and_what_cannot_be_looked_at_are_faults() {
         use std::os::unix::ffi::OsStringExt;
-        let entries = [(OsString::from_vec(vec![b'a', 0xff]), file(0, 0o755))];
+        let entries = [
+            (OsString::from_vec(vec![b'a', 0xff]), Ok(file(0, 0o755))),
+            (OsString::from("b"), Err("it cannot be looked at".to_owned())),
+        ];
         let selection = select(Path::new("/d"), DIRECTORY, entries, 0);
         assert!(selection.hooks.is_empty());
-        assert_eq!(selection.skipped[0].reason, "its name is not UTF-8");
+        let reasons: Vec<&str> = selection.faults.iter().map(|fault| fault.reason.as_str()).collect();
+        assert_eq!(reasons, ["its name is not UTF-8", "it cannot be looked at"]);
     }
 }

@@ -11,10 +11,13 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::fates::{Scanned, arrange};
+use super::scan::Writer;
+use super::stores::Stores;
 pub use glob::{BadGlob, Glob};
 
 /// `f_fsid` of statfs(2): names a mounted file system while it is mounted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FsId(pub [i32; 2]);
 
 impl fmt::Display for FsId {
@@ -67,6 +70,20 @@ impl fmt::Display for Treatment {
     }
 }
 
+/// What becomes of a mount that could be suspended, but that programs can store into through shared mappings: what they
+/// store while it is suspended is lost in the running guest when it is resumed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MappedWriters {
+    /// It is brought to disk and not suspended.
+    #[default]
+    Flush,
+    /// It stands in the way.
+    Refuse,
+    /// It is suspended all the same.
+    Suspend,
+}
+
 /// Why a mount is treated as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
@@ -98,6 +115,14 @@ pub enum Reason {
     ShowsUnknown(String),
     /// Everything else.
     CannotFreeze,
+    /// It would be suspended, but these programs can store into it through memory.
+    MappedWriters(Vec<Writer>),
+    /// It would be suspended, but who can store into it through memory could not be found out, for this reason.
+    NotScanned(String),
+    /// It would be suspended, but it holds the file that this mount, which is mounted on it or below, is stored in.
+    HoldsFileOf(String),
+    /// It would be suspended, but it holds the file of this device, which something unknown is stored on.
+    HoldsUnknown(String),
 }
 
 impl fmt::Display for Reason {
@@ -121,7 +146,27 @@ impl fmt::Display for Reason {
             Self::ShowsPartOfVeto(on) => write!(f, "it shows a part of {on}, which vetoes"),
             Self::ShowsUnknown(from) => write!(f, "it shows {from}, which is in no known mount"),
             Self::CannotFreeze => f.write_str("a file system of this type cannot be frozen"),
+            Self::MappedWriters(writers) => write_writers(f, writers),
+            Self::NotScanned(reason) => {
+                write!(f, "it is not known which programs store into it through memory: {reason}")
+            }
+            Self::HoldsFileOf(on) => write!(f, "it holds the file of {on}, which is mounted on it"),
+            Self::HoldsUnknown(device) => write!(f, "it holds the file of {device}, of which the use is unknown"),
         }
+    }
+}
+
+/// More programs than this are counted only.
+const NAMED_WRITERS: usize = 3;
+
+fn write_writers(f: &mut fmt::Formatter<'_>, writers: &[Writer]) -> fmt::Result {
+    f.write_str("programs store into it through memory: ")?;
+    for (index, writer) in writers.iter().take(NAMED_WRITERS).enumerate() {
+        write!(f, "{}{writer}", if index == 0 { "" } else { ", " })?;
+    }
+    match writers.len().saturating_sub(NAMED_WRITERS) {
+        0 => Ok(()),
+        more => write!(f, ", and {more} more"),
     }
 }
 
@@ -134,6 +179,10 @@ pub struct Decision {
     pub treatment: Treatment,
     /// Why.
     pub reason: Reason,
+    /// The programs that can store into it through memory, if it would be suspended but for them.
+    pub writers: Vec<Writer>,
+    /// It is to be suspended even when programs can store into it.
+    pub accepts_loss: bool,
 }
 
 impl fmt::Display for Decision {
@@ -150,12 +199,14 @@ pub struct Rule {
     pub fs_type: Option<String>,
     /// A pattern of the mount point; any where `None`.
     pub mount_point: Option<Glob>,
-    /// What is done.
-    pub treatment: Treatment,
+    /// What is done; as without this rule where `None`.
+    pub treatment: Option<Treatment>,
+    /// What becomes of it when programs can store into it; as without this rule where `None`.
+    pub mapped_writers: Option<MappedWriters>,
 }
 
 impl Rule {
-    fn applies_to(&self, mount: &Mount) -> bool {
+    pub(super) fn applies_to(&self, mount: &Mount) -> bool {
         self.fs_type.as_ref().is_none_or(|fs_type| *fs_type == mount.fs_type)
             && self.mount_point.as_ref().is_none_or(|glob| glob.matches(&mount.on))
     }
@@ -168,6 +219,8 @@ pub struct Policy {
     pub exclude: Vec<Glob>,
     /// Rules, the first that applies wins.
     pub rules: Vec<Rule>,
+    /// What becomes of mounts that programs can store into through memory, where no rule says it.
+    pub mapped_writers: MappedWriters,
 }
 
 /// What is done with every mount of a table, in the table's order: oldest mount first.
@@ -175,6 +228,8 @@ pub struct Policy {
 pub struct Verdict {
     /// One for each mount.
     pub decisions: Vec<Decision>,
+    /// Indices of the mounts to suspend, in the order of suspending.
+    order: Vec<usize>,
 }
 
 /// What must be brought to disk before the freeze.
@@ -182,43 +237,55 @@ pub struct Verdict {
 pub struct SyncPlan {
     /// ZFS pools, each once.
     pub pools: Vec<String>,
-    /// Mount points of other file systems.
-    pub directories: Vec<String>,
+    /// Other file systems: what is left of them behind sync(2) goes to disk by fsync(2).
+    pub mounts: Vec<Mount>,
+    /// Mount points of file systems that would be suspended if that were not harmful; sync(2) is all for them.
+    pub flushed: Vec<String>,
 }
 
 impl Policy {
-    /// Decides about every mount of `table`, which must be in getfsstat(2)'s order.
+    /// Decides about every mount of `table`, which must be in getfsstat(2)'s order, by nothing but the table.
     #[must_use]
     pub fn judge(&self, table: &[Mount]) -> Verdict {
+        self.judge_with(table, &Scanned::NotYet)
+    }
+
+    /// The same with what is known of programs and devices.
+    #[must_use]
+    pub fn judge_with(&self, table: &[Mount], scanned: &Scanned) -> Verdict {
+        let nothing = Stores::default();
+        let stores = scanned.stores().unwrap_or(&nothing);
         let mut decisions: Vec<Decision> = Vec::with_capacity(table.len());
         for mount in table {
-            let (treatment, reason) = self.decide(mount, &decisions);
-            decisions.push(Decision { mount: mount.clone(), treatment, reason });
+            let (treatment, reason) = self.decide(mount, &decisions, stores);
+            let mount = mount.clone();
+            decisions.push(Decision { mount, treatment, reason, writers: Vec::new(), accepts_loss: false });
         }
-        Verdict { decisions }
+        self.apply_scan(&mut decisions, scanned);
+        let order = arrange(&mut decisions, stores);
+        Verdict { decisions, order }
     }
 
     /// `older` are the decisions about the mounts that were there before this one.
-    fn decide(&self, mount: &Mount, older: &[Decision]) -> (Treatment, Reason) {
+    fn decide(&self, mount: &Mount, older: &[Decision], stores: &Stores) -> (Treatment, Reason) {
         if mount.read_only {
             return (Treatment::Ignore, Reason::ReadOnly);
         }
         if let Some(glob) = self.exclude.iter().find(|glob| glob.matches(&mount.on)) {
             return (Treatment::Ignore, Reason::Excluded(glob.clone()));
         }
-        if let Some(index) = self.rules.iter().position(|rule| rule.applies_to(mount)) {
-            return match self.rules[index].treatment {
-                Treatment::Suspend if mount.fs_type != "ufs" => {
-                    (Treatment::Veto, Reason::NotSuspendable(index + 1))
-                }
-                treatment => (treatment, Reason::Configured(index + 1)),
-            };
+        let mut rules = self.rules.iter().enumerate().filter(|(_, rule)| rule.applies_to(mount));
+        match rules.find_map(|(index, rule)| Some((index + 1, rule.treatment?))) {
+            Some((number, Treatment::Suspend)) if mount.fs_type != "ufs" => {
+                (Treatment::Veto, Reason::NotSuspendable(number))
+            }
+            Some((number, treatment)) => (treatment, Reason::Configured(number)),
+            None => decide_by_type(mount, older, stores),
         }
-        decide_by_type(mount, older)
     }
 }
 
-fn decide_by_type(mount: &Mount, older: &[Decision]) -> (Treatment, Reason) {
+fn decide_by_type(mount: &Mount, older: &[Decision], stores: &Stores) -> (Treatment, Reason) {
     match mount.fs_type.as_str() {
         "ufs" if mount.local && is_below(&mount.from, "/dev/zvol") => (Treatment::Suspend, Reason::UfsOnZvol),
         "ufs" if mount.local => (Treatment::Suspend, Reason::Ufs),
@@ -231,12 +298,52 @@ fn decide_by_type(mount: &Mount, older: &[Decision]) -> (Treatment, Reason) {
             let from = mount.from.strip_prefix("<above>:").or_else(|| mount.from.strip_prefix("<below>:"));
             decide_stacked(older, &[from.unwrap_or(&mount.from), &mount.on])
         }
-        "msdosfs" if is_efi_partition(mount) => (Treatment::Sync, Reason::EfiPartition),
-        // fuse(4) never sets MNT_LOCAL, because the kernel cannot know where the data is; nor can we.
+        "msdosfs" if is_efi_partition(mount) || stores.efi.contains(&mount.id) => {
+            (Treatment::Sync, Reason::EfiPartition)
+        }
+        // fuse(4) never sets MNT_LOCAL, because the kernel cannot know where the data is; some programs' names tell.
+        fuse if is_network_fuse(fuse) => (Treatment::Ignore, Reason::OtherMachine),
         fuse if fuse == "fusefs" || fuse.starts_with("fusefs.") => (Treatment::Veto, Reason::CannotFreeze),
         _ if !mount.local => (Treatment::Ignore, Reason::OtherMachine),
         _ => (Treatment::Veto, Reason::CannotFreeze),
     }
+}
+
+/// Programs that show files of other machines, by the subtype that they give to mount_fusefs(8) and that stands behind
+/// `fusefs.` in f_fstypename.
+const NETWORK_FUSE: [&str; 24] = [
+    "sshfs",
+    "rclone",
+    "s3fs",
+    "s3backer",
+    "s3ql",
+    "goofys",
+    "gcsfuse",
+    "geesefs",
+    "blobfuse",
+    "blobfuse2",
+    "curlftpfs",
+    "ftpfs",
+    "davfs",
+    "davfs2",
+    "httpdirfs",
+    "httpfs2",
+    "smbnetfs",
+    "glusterfs",
+    "ceph-fuse",
+    "mfs",
+    "moosefs",
+    "juicefs",
+    "seaweedfs",
+    "google-drive-ocamlfuse",
+];
+
+fn is_network_fuse(fs_type: &str) -> bool {
+    // f_fstypename has 15 characters.
+    let subtype = fs_type.strip_prefix("fusefs.").filter(|subtype| !subtype.is_empty());
+    subtype.is_some_and(|subtype| {
+        NETWORK_FUSE.iter().any(|name| *name == subtype || (fs_type.len() == 15 && name.starts_with(subtype)))
+    })
 }
 
 /// bsdinstall(8) mounts the partition on /boot/efi, by its GPT label or by the volume label that it gives it.
@@ -297,21 +404,42 @@ impl Verdict {
         self.decisions.iter().filter(|d| d.treatment == Treatment::Veto)
     }
 
-    /// The mounts to suspend in the order of suspending: newest first, so that a file system that is stored on another
-    /// one comes before it and `/` comes last.
+    /// The mounts to suspend in the order of suspending: parents before their children, and what is in a file before what
+    /// holds the file. They are resumed in the reverse order.
     pub fn to_suspend(&self) -> impl Iterator<Item = &Mount> {
-        self.decisions.iter().rev().filter(|d| d.treatment == Treatment::Suspend).map(|d| &d.mount)
+        self.suspended_decisions().map(|decision| &decision.mount)
+    }
+
+    /// The same with the reasons.
+    pub fn suspended_decisions(&self) -> impl Iterator<Item = &Decision> {
+        self.order.iter().filter_map(|index| self.decisions.get(*index))
+    }
+
+    /// Whether a look at programs and devices can change anything: something would be suspended, or something vetoes that
+    /// may be an EFI partition.
+    #[must_use]
+    pub fn wants_scan(&self) -> bool {
+        !self.order.is_empty() || self.may_be_efi()
+    }
+
+    /// Whether the veto of an msdosfs stands only while nothing is known of its partition.
+    #[must_use]
+    pub fn may_be_efi(&self) -> bool {
+        self.vetoes().any(|d| d.mount.fs_type == "msdosfs" && d.reason == Reason::CannotFreeze)
     }
 
     /// What must be on disk before the freeze is answered.
     #[must_use]
     pub fn sync_plan(&self) -> SyncPlan {
         let mut plan = SyncPlan::default();
-        for Decision { mount, .. } in self.decisions.iter().filter(|d| d.treatment == Treatment::Sync) {
+        for Decision { mount, reason, .. } in self.decisions.iter().filter(|d| d.treatment == Treatment::Sync)
+        {
             match pool_of(mount) {
+                // sync(2) brings all of a UFS to disk.
+                _ if is_fallback(reason) => plan.flushed.push(mount.on.clone()),
                 Some(pool) if plan.pools.iter().any(|known| known == pool) => {}
                 Some(pool) => plan.pools.push(pool.to_owned()),
-                None => plan.directories.push(mount.on.clone()),
+                None => plan.mounts.push(mount.clone()),
             }
         }
         plan
@@ -322,11 +450,19 @@ impl SyncPlan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pools.is_empty() && self.directories.is_empty()
+        self.pools.is_empty() && self.mounts.is_empty() && self.flushed.is_empty()
     }
 }
 
-/// The pool of a ZFS dataset. Names begin with a letter (zpoolconcepts(7)), so none can be taken for an option.
+/// Whether the mount is synced because it cannot be suspended as it should.
+fn is_fallback(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::MappedWriters(_) | Reason::NotScanned(_) | Reason::HoldsFileOf(_) | Reason::HoldsUnknown(_)
+    )
+}
+
+/// The pool of a ZFS dataset or of another mount. Names begin with a letter (zpoolconcepts(7)), so none can be taken for an option.
 fn pool_of(mount: &Mount) -> Option<&str> {
     let pool = mount.from.split(['/', '@']).next()?;
     (mount.fs_type == "zfs" && pool.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(pool)

@@ -119,6 +119,11 @@ impl SuspendPort for SuspendDevices {
     fn held_open(&self, _facts: &FactsSource, _mounts: &[Mount]) -> io::Result<Vec<HeldOpen>> {
         Ok(Vec::new())
     }
+
+    /// The process has threads.
+    fn may_fork(&self) -> bool {
+        false
+    }
 }
 
 /// A descriptor of `/dev/ufssuspend`, opened by this process.

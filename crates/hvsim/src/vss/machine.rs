@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hv_core::sys::system_facts::FactsSource;
-use hv_core::vss::mounts::{FsId, Mount};
+use hv_core::vss::mounts::{FsId, Mount, is_below};
 use nix::errno::Errno;
 
 use super::control::{Call, Fault, Operation, Side, Statistics};
@@ -234,13 +234,11 @@ impl Machine {
         }
     }
 
-    /// The newest mount must be suspended first.
-    fn audit_order(&mut self, mount: &Mount, table: &[Mount]) {
-        let place = |mount: &Mount| table.iter().position(|known| known.id == mount.id);
-        let older =
-            self.suspenders.suspended().find(|other| other.id != mount.id && place(other) < place(mount));
-        if let Some(older) = older {
-            let text = format!("{} was suspended behind {}, which is the older mount", mount.on, older.on);
+    /// A mount must be suspended before those that are mounted on it.
+    fn audit_order(&mut self, mount: &Mount, _table: &[Mount]) {
+        let below = |other: &Mount| other.id != mount.id && is_below(&other.on, &mount.on);
+        if let Some(child) = self.suspenders.suspended().find(|other| below(other)) {
+            let text = format!("{} was suspended behind {}, which is mounted on it", mount.on, child.on);
             self.violations.push(text);
         }
     }

@@ -210,6 +210,25 @@ impl Session {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// What was brought to disk so far by sync(2) and fsync(2): `sync`, `fsync /boot/efi`.
+    #[must_use]
+    pub fn syncs(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.scratch.path("facts/log")).unwrap_or_default();
+        let call = |line: &str| {
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            [words.first(), words.get(3)].into_iter().flatten().copied().collect::<Vec<_>>().join(" ")
+        };
+        text.lines().map(call).collect()
+    }
+
+    /// Puts another file into the facts directory, whole at once.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn set_fact(&self, name: &str, text: &str) {
+        self.scratch.replace("facts", name, text);
+    }
+
     /// Waits until programs were run, this many in all.
     ///
     /// # Panics
@@ -327,15 +346,18 @@ fn prepare(scratch: &Scratch, setup: &Setup, devices: &Path) {
     let script = |name: &str, text: &str| {
         scratch.write_program(name, &format!("#!/bin/sh\nCALLS='{}'\n{text}\n", calls.display()));
     };
-    for name in ["zpool", "sync", "fsync"] {
-        script(&format!("bin/{name}"), &format!("echo {name} \"$@\" >>\"$CALLS\""));
-    }
+    // What `zpool list` says is in a file, if a test has put it there.
+    let zpool =
+        "[ \"$1\" = list ] && { cat \"$CALLS.pools\" 2>/dev/null; exit 0; }\necho zpool \"$@\" >>\"$CALLS\"";
+    script("bin/zpool", zpool);
     scratch.make_directory("vss.d");
     scratch.make_accessible("vss.d");
     for (name, text) in &setup.hooks {
         script(&format!("vss.d/{name}"), text);
     }
     scratch.write("facts/mounts", setup.mounts.as_bytes());
+    // What is brought to disk is noted there.
+    scratch.write("facts/log", b"");
     scratch.write("hyperv.toml", config(scratch, setup, devices).as_bytes());
 }
 
@@ -345,14 +367,12 @@ fn config(scratch: &Scratch, setup: &Setup, devices: &Path) -> String {
     let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = {}", here("facts")) };
     format!(
         "[log]\nsockets = [{}]\n[facts]\n{facts}\n[vss]\ndevice = {}\nsuspend-device = {}\nhook-dir = {}\n\
-         zpool = {}\nsync = {}\nfsync = {}\ncontrol-socket = {}\nhistory = {}\n{}\n{}\n",
+         zpool = {}\ncontrol-socket = {}\nhistory = {}\n{}\n{}\n",
         here("log"),
         quoted(&devices.join(Side::FileSystem.node())),
         quoted(&devices.join("ufssuspend")),
         here("vss.d"),
         here("bin/zpool"),
-        here("bin/sync"),
-        here("bin/fsync"),
         here("hv_vss_daemon.sock"),
         here("backups"),
         setup.settings,

@@ -6,7 +6,8 @@ use super::*;
 use crate::abi::vss::{Operation, Request};
 use crate::vss::hooks::{Hook, Phase, Selection};
 use crate::vss::mounts::{FsId, Mount};
-use crate::vss::{Freezer, Rules};
+use crate::vss::scan::{Process, Scan, Writer};
+use crate::vss::{Freezer, Rules, Survey};
 
 /// A freezer, its books, and a clock that goes on by a second with each event.
 struct Room {
@@ -16,6 +17,7 @@ struct Room {
     hooks: Vec<Hook>,
     /// How a program ends.
     outcome: Outcome,
+    scan: Scan,
     /// How the suspension of this mount point fails.
     refuses: Option<&'static str>,
 }
@@ -34,6 +36,7 @@ impl Room {
             now: 100,
             hooks: vec![Hook { name: "10-db".into(), path: "/d/10-db".into() }],
             outcome: Outcome::Succeeded,
+            scan: Scan::default(),
             refuses: None,
         }
     }
@@ -64,10 +67,21 @@ impl Room {
 
     fn perform(&self, action: Action) -> Option<Event> {
         Some(match action {
-            Action::Survey(purpose) => Event::Surveyed(purpose, Ok(vec![mount("/", 1), mount("/data", 2)])),
-            Action::ListHooks => Event::Hooks(Selection { hooks: self.hooks.clone(), skipped: Vec::new() }),
-            Action::Run(..) => {
-                Event::Ended(Ended { outcome: self.outcome.clone(), output: vec!["said".into()] })
+            Action::Survey(lane) => {
+                let mounts = vec![mount("/", 1), mount("/data", 2)];
+                Event::Surveyed(lane, Ok(Survey { mounts, held_open: Vec::new() }))
+            }
+            Action::ListHooks(lane) => {
+                Event::Hooks(lane, Selection { hooks: self.hooks.clone(), ..Selection::default() })
+            }
+            Action::Run(lane, Task::Prepare(preparation), _) => {
+                let scan = preparation.scan.map(|_| Ok(self.scan.clone()));
+                let flush = preparation.flush.map(|_| Ok(()));
+                let took = Duration::from_secs(3);
+                Event::Prepared(lane, Prepared { scan, flush, scan_took: took, flush_took: took })
+            }
+            Action::Run(lane, ..) => {
+                Event::Ended(lane, Ended { outcome: self.outcome.clone(), output: vec!["said".into()] })
             }
             Action::Open(_) => Event::Opened(Ok(())),
             Action::Suspend { mount, .. } => Event::Suspended(if self.refuses == Some(mount.on.as_str()) {
@@ -182,4 +196,24 @@ fn lines_that_are_no_reasons_change_nothing() {
     let mut room = Room::new();
     room.ledger.action(&Action::Log(Level::Warn, "something".into()), room.moment());
     assert_eq!(room.report().requests, Requests::default());
+}
+
+#[test]
+fn mounts_that_were_only_flushed_are_written_down_with_their_reason() {
+    let mut room = Room::new();
+    let process = Process { pid: 812, jail: 0, program: "sqlite3".into() };
+    room.scan.writers = vec![Writer { on: FsId([2, 7]), process, file: "/data/x".into() }];
+    room.ask(Operation::Freeze, 1);
+    room.ask(Operation::Thaw, 2);
+    let backup = room.ledger.take_finished().unwrap();
+    assert_eq!(backup.flushed[0].mount, "/data");
+    assert!(backup.flushed[0].why.contains("sqlite3 (pid 812)"), "{backup:?}");
+    let mounts: Vec<&str> = backup.mounts.iter().map(|mount| mount.mount.as_str()).collect();
+    assert_eq!(mounts, ["/"]);
+    let steps: Vec<(&str, u64)> = backup.steps.iter().map(|step| (step.what.as_str(), step.took)).collect();
+    assert_eq!(steps[..2], [("look at programs", 3_000_000), ("sync", 3_000_000)]);
+    // A report of an earlier version has no such member.
+    let mut old = serde_json::to_value(&backup).unwrap();
+    old.as_object_mut().unwrap().remove("flushed");
+    assert_eq!(serde_json::from_value::<Backup>(old).unwrap().flushed, []);
 }

@@ -210,8 +210,6 @@ impl Config {
             ("vss.suspend-device", &vss.suspend_device),
             ("vss.hook-dir", &vss.hook_dir),
             ("vss.zpool", &vss.zpool),
-            ("vss.sync", &vss.sync),
-            ("vss.fsync", &vss.fsync),
             ("vss.control-socket", &vss.control_socket),
             ("vss.history", &vss.history),
         ];

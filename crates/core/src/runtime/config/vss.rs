@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use crate::vss::Limits;
-use crate::vss::mounts::{Glob, Policy, Rule, Treatment};
+use crate::vss::mounts::{Glob, MappedWriters, Policy, Rule, Treatment};
 
 /// `[vss]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -30,14 +30,19 @@ pub struct Vss {
     pub thaw_hook_limit_ms: u64,
     /// zpool(8).
     pub zpool: PathBuf,
-    /// sync(8).
-    pub sync: PathBuf,
-    /// fsync(1).
-    pub fsync: PathBuf,
     /// The socket on which the daemon reports to hvctl(8).
     pub control_socket: PathBuf,
     /// The file that the last backups are written down in.
     pub history: PathBuf,
+    /// How long zpool(8) may take to say how the pools are, in milliseconds: 100 to 10,000.
+    pub zpool_limit_ms: u64,
+    /// What becomes of a mount that programs can store into through shared mappings.
+    pub mapped_writers: MappedWriters,
+    /// How long the look for such programs may take, in milliseconds: 50 to 5,000.
+    pub scan_limit_ms: u64,
+    /// How long sync(2) and the writes that it starts may take, in milliseconds: 100 to 12,000, and never more than is left of
+    /// [`Self::answer_limit_ms`].
+    pub sync_limit_ms: u64,
     /// Patterns of mount points that a backup ignores.
     pub exclude: Vec<Glob>,
     /// What is done with which mount, the first that applies; where none does, the defaults.
@@ -53,8 +58,11 @@ pub struct MountRule {
     pub fs_type: Option<String>,
     /// A pattern of the mount point; any where it is missing.
     pub mount_point: Option<Glob>,
-    /// What is done.
-    pub action: Treatment,
+    /// What is done; as without this rule where it is missing.
+    pub action: Option<Treatment>,
+    /// What becomes of it when programs can store into it through shared mappings. Where it is missing, the action
+    /// "suspend" is consent to suspend it all the same.
+    pub mapped_writers: Option<MappedWriters>,
 }
 
 impl Default for Vss {
@@ -68,10 +76,12 @@ impl Default for Vss {
             freeze_hook_limit_ms: 5_000,
             thaw_hook_limit_ms: 30_000,
             zpool: "/sbin/zpool".into(),
-            sync: "/bin/sync".into(),
-            fsync: "/usr/bin/fsync".into(),
             control_socket: "/var/run/hv_vss_daemon.sock".into(),
             history: "/var/db/hyperv/backups".into(),
+            zpool_limit_ms: 2_000,
+            mapped_writers: MappedWriters::Flush,
+            scan_limit_ms: 1_000,
+            sync_limit_ms: 6_000,
             exclude: Vec::new(),
             mounts: Vec::new(),
         }
@@ -87,6 +97,9 @@ impl Vss {
             watchdog: (self.watchdog_ms > 0).then(|| Duration::from_millis(self.watchdog_ms)),
             freeze_hook: Duration::from_millis(self.freeze_hook_limit_ms),
             thaw_hook: Duration::from_millis(self.thaw_hook_limit_ms),
+            scan: Duration::from_millis(self.scan_limit_ms),
+            sync: Duration::from_millis(self.sync_limit_ms),
+            zpool: Duration::from_millis(self.zpool_limit_ms),
         }
     }
 
@@ -97,8 +110,13 @@ impl Vss {
             fs_type: rule.fs_type.clone(),
             mount_point: rule.mount_point.clone(),
             treatment: rule.action,
+            mapped_writers: rule.mapped_writers,
         };
-        Policy { exclude: self.exclude.clone(), rules: self.mounts.iter().map(rule).collect() }
+        Policy {
+            exclude: self.exclude.clone(),
+            rules: self.mounts.iter().map(rule).collect(),
+            mapped_writers: self.mapped_writers,
+        }
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
@@ -118,10 +136,15 @@ impl Vss {
             "vss.thaw-hook-limit-ms",
             "from 100 to 600000",
         )?;
+        check((50..=5_000).contains(&self.scan_limit_ms), "vss.scan-limit-ms", "from 50 to 5000")?;
+        check((100..=12_000).contains(&self.sync_limit_ms), "vss.sync-limit-ms", "from 100 to 12000")?;
+        check((100..=10_000).contains(&self.zpool_limit_ms), "vss.zpool-limit-ms", "from 100 to 10000")?;
         let named = |rule: &MountRule| rule.fs_type.is_some() || rule.mount_point.is_some();
         check(self.mounts.iter().all(named), "vss.mounts", "entries that name a type or a mount-point")?;
+        let says = |rule: &MountRule| rule.action.is_some() || rule.mapped_writers.is_some();
+        check(self.mounts.iter().all(says), "vss.mounts", "entries with an action or mapped-writers")?;
         let ufs = |rule: &MountRule| {
-            rule.action != Treatment::Suspend || rule.fs_type.as_ref().is_none_or(|name| name == "ufs")
+            rule.action != Some(Treatment::Suspend) || rule.fs_type.as_ref().is_none_or(|name| name == "ufs")
         };
         check(self.mounts.iter().all(ufs), "vss.mounts", "entries that suspend nothing but ufs")
     }
@@ -149,7 +172,7 @@ mod tests {
         assert_eq!(policy.exclude[0].as_str(), "/scratch/**");
         assert_eq!(policy.rules.len(), 2);
         assert_eq!(policy.rules[0].fs_type.as_deref(), Some("ext2fs"));
-        assert_eq!((policy.rules[1].treatment, &policy.rules[1].fs_type), (Treatment::Veto, &None));
+        assert_eq!((policy.rules[1].treatment, &policy.rules[1].fs_type), (Some(Treatment::Veto), &None));
     }
 
     #[test]
@@ -157,6 +180,20 @@ mod tests {
         assert_eq!(parse("").unwrap().limits(), Limits::default());
         assert_eq!(parse("").unwrap().policy(), Policy::default());
         assert_eq!(parse("[vss]\nwatchdog-ms = 0").unwrap().limits().watchdog, None);
+    }
+
+    #[test]
+    fn mapped_writers_are_set_for_all_mounts_and_for_one() {
+        let vss = parse(
+            "[vss]\nmapped-writers = \"refuse\"\n[[vss.mounts]]\nmount-point = \"/db\"\nmapped-writers = \"flush\"\n",
+        )
+        .unwrap();
+        let policy = vss.policy();
+        assert_eq!(policy.mapped_writers, MappedWriters::Refuse);
+        assert_eq!(
+            (policy.rules[0].treatment, policy.rules[0].mapped_writers),
+            (None, Some(MappedWriters::Flush))
+        );
     }
 
     #[test]
@@ -173,7 +210,11 @@ mod tests {
                 "vss.mounts must be entries that suspend",
             ),
             ("[[vss.mounts]]\ntype = \"zfs\"\naction = \"freeze\"", "x.toml:3:10: unknown variant `freeze`"),
-            ("[[vss.mounts]]\ntype = \"zfs\"", "x.toml:1:1: missing field `action`"),
+            ("[[vss.mounts]]\ntype = \"zfs\"", "vss.mounts must be entries with an action or mapped-writers"),
+            ("[vss]\nmapped-writers = \"stop\"", "x.toml:2:18: unknown variant `stop`"),
+            ("[vss]\nscan-limit-ms = 1", "vss.scan-limit-ms must be"),
+            ("[vss]\nsync-limit-ms = 13000", "vss.sync-limit-ms must be"),
+            ("[vss]\nzpool-limit-ms = 1", "vss.zpool-limit-ms must be"),
             ("[[vss.mounts]]\nfs = \"zfs\"\naction = \"sync\"", "x.toml:2:1: unknown field `fs`"),
         ] {
             let error = parse(text).unwrap_err();

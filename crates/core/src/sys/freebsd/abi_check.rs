@@ -78,9 +78,33 @@ equal! {
     abi::KERN_PROC, libc::KERN_PROC;
     abi::KERN_PROC_ARGS, libc::KERN_PROC_ARGS;
     abi::KERN_OSRELDATE, libc::KERN_OSRELDATE;
+    abi::KERN_PROC_PID, libc::KERN_PROC_PID;
+    abi::KERN_PROC_PROC, libc::KERN_PROC_PROC;
+    abi::KERN_PROC_VMMAP, libc::KERN_PROC_VMMAP;
     abi::CTL_HW, libc::CTL_HW;
     abi::HW_MACHINE, libc::HW_MACHINE;
     abi::HW_MACHINE_ARCH, libc::HW_MACHINE_ARCH;
+
+    abi::KINFO_PROC_SIZE, size_of::<libc::kinfo_proc>();
+    abi::KI_PID, offset_of!(libc::kinfo_proc, ki_pid);
+    abi::KI_FLAG, offset_of!(libc::kinfo_proc, ki_flag);
+    abi::KI_COMM, offset_of!(libc::kinfo_proc, ki_comm);
+    abi::COMMLEN, libc::COMMLEN;
+    abi::KI_JID, offset_of!(libc::kinfo_proc, ki_jid);
+    abi::KI_NUMTHREADS, offset_of!(libc::kinfo_proc, ki_numthreads);
+    abi::P_SYSTEM, libc::P_SYSTEM;
+    abi::KVE_STRUCTSIZE, offset_of!(libc::kinfo_vmentry, kve_structsize);
+    abi::KVE_TYPE, offset_of!(libc::kinfo_vmentry, kve_type);
+    abi::KVE_FLAGS, offset_of!(libc::kinfo_vmentry, kve_flags);
+    abi::KVE_PROTECTION, offset_of!(libc::kinfo_vmentry, kve_protection);
+    abi::KVE_VN_FSID, offset_of!(libc::kinfo_vmentry, kve_vn_fsid);
+    abi::KVE_PATH, offset_of!(libc::kinfo_vmentry, kve_path);
+    abi::KVME_TYPE_VNODE, libc::KVME_TYPE_VNODE;
+    abi::KVME_PROT_WRITE, libc::KVME_PROT_WRITE;
+    abi::KVME_FLAG_COW, libc::KVME_FLAG_COW;
+    abi::KINFO_FILE_SIZE, size_of::<libc::kinfo_file>();
+    abi::KF_TYPE, offset_of!(libc::kinfo_file, kf_type);
+    abi::KF_PATH, offset_of!(libc::kinfo_file, kf_path);
 
     abi::EPERM, libc::EPERM;
     abi::ENOENT, libc::ENOENT;

@@ -4,6 +4,7 @@ mod abi_check;
 pub(super) mod interfaces;
 pub(super) mod mounts;
 pub(super) mod process_list;
+pub(super) mod processes;
 pub(super) mod routes;
 mod sysctl;
 pub(super) mod system;

@@ -49,7 +49,7 @@ fn mount(entry: &libc::statfs) -> Mount {
     }
 }
 
-fn id(entry: &libc::statfs) -> FsId {
+pub(super) fn id(entry: &libc::statfs) -> FsId {
     // SAFETY: fsid_t is a structure of exactly two i32 (sys/_fsid.h), which libc keeps private; the sizes are the same
     // or this does not compile.
     FsId(unsafe { std::mem::transmute::<libc::fsid_t, [i32; 2]>(entry.f_fsid) })
@@ -61,20 +61,26 @@ fn text(field: &[c_char]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// See [`crate::sys::system_facts::FactsSource::held_open_for_writing`].
-pub(in crate::sys) fn held_open_for_writing(table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
+/// See [`crate::sys::system_facts::FactsSource::held_open`].
+pub(in crate::sys) fn held_open(table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
     let held = (0..DESCRIPTORS).filter_map(|descriptor| {
-        let id = written_file_system(descriptor)?;
-        table.iter().any(|mount| mount.id == id).then_some(HeldOpen { descriptor, id })
+        let id = file_system_of(descriptor)?;
+        let known = table.iter().any(|mount| mount.id == id && mount.fs_type != "devfs");
+        let writable = flags(descriptor)? & libc::O_ACCMODE != libc::O_RDONLY;
+        known.then(|| HeldOpen { descriptor, id, path: path_of(descriptor), writable })
     });
     Ok(held.collect())
 }
 
-/// Where a descriptor writes, if it is a file that is open for writing.
-fn written_file_system(descriptor: c_int) -> Option<FsId> {
+fn flags(descriptor: c_int) -> Option<c_int> {
     // SAFETY: F_GETFL takes no pointer; a number that is no descriptor is an error.
     let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
-    if flags == -1 || flags & libc::O_ACCMODE == libc::O_RDONLY || !is_regular_file(descriptor) {
+    (flags != -1).then_some(flags)
+}
+
+/// Where a descriptor is, if it is a file, a directory or a FIFO.
+fn file_system_of(descriptor: c_int) -> Option<FsId> {
+    if !is_vnode_that_sleeps(descriptor) {
         return None;
     }
     let mut entry = MaybeUninit::uninit();
@@ -86,16 +92,39 @@ fn written_file_system(descriptor: c_int) -> Option<FsId> {
     Some(id(unsafe { entry.assume_init_ref() }))
 }
 
-/// The kernel minds only files: a directory cannot be open for writing, devices are on devfs, and a fifo is no vnode to it.
-fn is_regular_file(descriptor: c_int) -> bool {
+/// Those whose close calls `vn_start_write()` (`vn_closefile()` of kern/vfs_vnops.c); devices are on devfs, which is never
+/// suspended, and a pipe of pipe(2) is none, though fstat(2) calls it a FIFO.
+fn is_vnode_that_sleeps(descriptor: c_int) -> bool {
     let mut status = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the pointer is to room for one stat; a number that is no descriptor is an error.
     if unsafe { libc::fstat(descriptor, status.as_mut_ptr()) } != 0 {
         return false;
     }
     // SAFETY: fstat(2) succeeded, so it filled the structure.
-    let mode = unsafe { status.assume_init_ref() }.st_mode;
-    mode & libc::S_IFMT == libc::S_IFREG
+    match unsafe { status.assume_init_ref() }.st_mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR => true,
+        libc::S_IFIFO => kind_and_path(descriptor).is_none_or(|(kind, _)| kind != abi::KF_TYPE_PIPE),
+        _ => false,
+    }
+}
+
+fn path_of(descriptor: c_int) -> String {
+    kind_and_path(descriptor).map(|(_, path)| path).unwrap_or_default()
+}
+
+/// What F_KINFO says; kernels before 13.1 do not know it.
+fn kind_and_path(descriptor: c_int) -> Option<(c_int, String)> {
+    let mut info = MaybeUninit::<libc::kinfo_file>::zeroed();
+    let size = c_int::try_from(abi::KINFO_FILE_SIZE).ok()?;
+    // SAFETY: the structure begins with its size, which the kernel wants to find there, and all its bytes are zero.
+    unsafe { info.as_mut_ptr().cast::<c_int>().write(size) };
+    // SAFETY: the pointer is to room for one kinfo_file.
+    if unsafe { libc::fcntl(descriptor, libc::F_KINFO, info.as_mut_ptr()) } == -1 {
+        return None;
+    }
+    // SAFETY: all bytes of the structure were zero or were written by the kernel, and every pattern is valid.
+    let info = unsafe { info.assume_init_ref() };
+    Some((info.kf_type, text(&info.kf_path)))
 }
 
 /// Closes all descriptors from this one on.

@@ -1,6 +1,8 @@
 //! The mount table of Linux, for display, and which of this process's descriptors a simulated kernel would mind.
 
 use std::ffi::c_int;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::{fs, io};
 
 use crate::sys::mount_table::unescape;
@@ -31,34 +33,43 @@ fn mount(line: &str) -> Option<Mount> {
     })
 }
 
-/// See [`crate::sys::system_facts::FactsSource::held_open_for_writing`]: by path, for a simulated mount is a directory.
-pub(in crate::sys) fn held_open_for_writing(table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
+/// See [`crate::sys::system_facts::FactsSource::held_open`]: by path, for a simulated mount is a directory.
+pub(in crate::sys) fn held_open(table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
     let mut held = Vec::new();
-    for entry in fs::read_dir("/proc/self/fd")? {
-        let entry = entry?;
-        let name = entry.file_name();
-        // The descriptor of this very listing is gone when it is looked at.
-        let (Some(name), Ok(path)) = (name.to_str(), fs::read_link(entry.path())) else { continue };
+    // All names first: the descriptor of this very listing is gone then.
+    let names: Vec<_> =
+        fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    for name in &names {
+        let link = Path::new("/proc/self/fd").join(name);
+        let (Some(name), Ok(path)) = (name.to_str(), fs::read_link(link)) else { continue };
         let Ok(descriptor) = name.parse::<c_int>() else { continue };
-        let found = path.to_str().filter(|path| path.starts_with('/')).and_then(|path| mount_of(table, path));
-        if let Some(mount) = found
-            && is_file_open_for_writing(name)
-        {
-            held.push(HeldOpen { descriptor, id: mount.id });
+        let Some(path) = path.to_str().filter(|path| path.starts_with('/') && is_on_disk(name)) else {
+            continue;
+        };
+        if let Some(mount) = mount_of(table, path) {
+            let (id, path) = (mount.id, path.to_owned());
+            held.push(HeldOpen { descriptor, id, path, writable: is_open_for_writing(name) });
         }
     }
     held.sort_by_key(|held| held.descriptor);
     Ok(held)
 }
 
-/// A character device is on devfs in a FreeBSD guest, whatever the simulated table says of its path.
-fn is_file_open_for_writing(descriptor: &str) -> bool {
-    let regular =
-        fs::metadata(format!("/proc/self/fd/{descriptor}")).is_ok_and(|metadata| metadata.is_file());
+/// A character device is on devfs in a FreeBSD guest, whatever the simulated table says of its path, and a file of a FUSE
+/// file system stands for one.
+fn is_on_disk(descriptor: &str) -> bool {
+    let metadata = fs::metadata(format!("/proc/self/fd/{descriptor}"));
+    metadata.is_ok_and(|metadata| {
+        let kind = metadata.file_type();
+        kind.is_file() || kind.is_dir() || kind.is_fifo()
+    })
+}
+
+fn is_open_for_writing(descriptor: &str) -> bool {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|text| c_int::from_str_radix(text.trim(), 8).ok()).unwrap_or(libc::O_RDONLY);
-    regular && flags & libc::O_ACCMODE != libc::O_RDONLY
+    flags & libc::O_ACCMODE != libc::O_RDONLY
 }
 
 /// Closes all descriptors from this one on.

@@ -1,21 +1,38 @@
-//! The hooks after a freeze, run when the file systems are back and the host has its answer.
+//! What comes after a freeze, when the file systems are back and the host has its answer: a look for programs that lost
+//! what they stored, and the hooks.
 
 use std::time::Duration;
 
 use log::Level;
 
 use super::freezing::output_lines;
-use super::{Action, Ended, Freezer, Job, Outcome, State, Task, answer};
+use super::{Action, Ended, Freezer, Job, Lane, Limits, Outcome, Preparation, Prepared, State, Task, answer};
 use crate::abi::vss::Status;
 use crate::vss::hooks::{Hook, Phase};
+use crate::vss::mounts::Mount;
+use crate::vss::scan::Writer;
 
-/// Hooks that run one after another.
+/// A mount that was suspended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resumed {
+    pub(super) mount: Mount,
+    /// It was suspended though programs could store into it.
+    pub(super) accepts_loss: bool,
+    /// Those that could before the freeze.
+    pub(super) writers: Vec<Writer>,
+}
+
+/// What runs one after another.
 #[derive(Debug)]
 pub(super) struct After {
     phase: Phase,
+    /// What was suspended, until the look at the programs that it makes necessary.
+    resumed: Vec<Resumed>,
     /// Hooks still to run; the next one is the last.
     left: Vec<Hook>,
-    running: Option<Hook>,
+    /// Whether any hook was started for this backup.
+    had_hooks: bool,
+    running: Option<Task>,
     /// A freeze that came meanwhile.
     pub(super) waiting: Option<Job>,
 }
@@ -23,10 +40,9 @@ pub(super) struct After {
 impl After {
     /// What the log should know of a hook that ended. Its failure changes nothing: the guest runs.
     pub(super) fn ended(&mut self, ended: Ended) -> Vec<Action> {
-        let Some(hook) = self.running.take() else {
+        let Some(Task::Hook(hook, phase)) = self.running.take() else {
             return Vec::new();
         };
-        let phase = self.phase;
         let failure = match ended.outcome {
             Outcome::Succeeded => None,
             Outcome::Failed(reason) | Outcome::NotStarted(reason) => {
@@ -38,27 +54,85 @@ impl After {
         actions.extend(failure);
         actions
     }
+
+    /// What the log should know of programs that can store into what was suspended: what they stored is lost.
+    pub(super) fn prepared(&mut self, prepared: Prepared) -> Vec<Action> {
+        self.running = None;
+        let resumed = std::mem::take(&mut self.resumed);
+        let scan = prepared.scan.unwrap_or_else(|| Err("nobody looked".to_owned()));
+        let mut actions = Vec::new();
+        for Resumed { mount, accepts_loss, mut writers } in resumed {
+            if let Ok(scan) = &scan {
+                writers.extend(scan.writers_of(mount.id).cloned());
+                writers.sort();
+                writers.dedup();
+            }
+            actions.extend(writers.iter().map(|writer| damaged(&mount, writer, accepts_loss)));
+        }
+        if let Err(reason) = scan {
+            let text = format!("programs that the freeze harmed cannot be told: {reason}");
+            actions.push(Action::Log(Level::Warn, text));
+        }
+        actions
+    }
+
+    fn look(&mut self, limits: &Limits) -> Option<Action> {
+        if self.resumed.is_empty() {
+            return None;
+        }
+        let mounts = self.resumed.iter().map(|resumed| resumed.mount.clone()).collect();
+        let scan = Preparation { mounts, vdevs: Vec::new(), scan: Some(limits.scan), flush: None };
+        let task = Task::Prepare(scan);
+        self.running = Some(task.clone());
+        Some(Action::Run(Lane::Backup, task, limits.scan))
+    }
+}
+
+/// Whoever has such a mapping now may have stored into it while the file system was suspended.
+fn damaged(mount: &Mount, writer: &Writer, accepts_loss: bool) -> Action {
+    let text = format!(
+        "damage possible: {writer} and may have lost what it stored there, because {} was suspended",
+        mount.on
+    );
+    Action::Log(if accepts_loss { Level::Warn } else { Level::Error }, text)
 }
 
 impl Freezer {
-    /// Behind `actions`, runs the hooks that had run before the freeze, the last one first.
-    pub(super) fn run_after(&mut self, phase: Phase, hooks: Vec<Hook>, actions: Vec<Action>) -> Vec<Action> {
-        let after = After { phase, left: hooks, running: None, waiting: None };
+    /// Behind `actions`, looks for programs that lost something, and runs the hooks that had run before the freeze, the last
+    /// one first.
+    pub(super) fn run_after(
+        &mut self,
+        phase: Phase,
+        resumed: Vec<Resumed>,
+        hooks: Vec<Hook>,
+        actions: Vec<Action>,
+    ) -> Vec<Action> {
+        let had_hooks = !hooks.is_empty();
+        let after = After { phase, resumed, left: hooks, had_hooks, running: None, waiting: None };
         self.continue_after(after, actions, Duration::ZERO)
     }
 
-    /// Behind `actions`, runs the next hook, or what comes after the last one.
+    /// Behind `actions`, does what is next, or what comes after the last hook.
     pub(super) fn continue_after(
         &mut self,
         mut after: After,
         mut actions: Vec<Action>,
         now: Duration,
     ) -> Vec<Action> {
-        if let Some(hook) = after.left.pop() {
-            after.running = Some(hook.clone());
-            actions.push(Action::Run(Task::Hook(hook, after.phase), self.rules.limits.thaw_hook));
+        if let Some(look) = after.look(&self.rules.limits) {
+            actions.push(look);
             self.state = State::After(after);
             return actions;
+        }
+        if let Some(hook) = after.left.pop() {
+            let task = Task::Hook(hook, after.phase);
+            after.running = Some(task.clone());
+            actions.push(Action::Run(Lane::Backup, task, self.rules.limits.thaw_hook));
+            self.state = State::After(after);
+            return actions;
+        }
+        if after.had_hooks {
+            actions.push(Action::EndHooks { kill: after.phase == Phase::Abort });
         }
         self.state = State::Idle;
         match (self.leaving, after.waiting) {

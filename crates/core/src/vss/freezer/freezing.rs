@@ -1,15 +1,26 @@
-//! From a freeze request to its answer: hooks, sync, suspend.
+//! From a freeze request to its answer: hooks, bringing all to disk, a look at all programs, suspending.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use log::Level;
 
+use super::after::Resumed;
 use super::frozen::Frozen;
-use super::{Action, Ended, Job, Limits, Outcome, Purpose, Rules, Suspended, Task, answer};
+use super::rules::mount_refusals;
+use super::{
+    Action, Ended, Flush, Job, Lane, Limits, Outcome, Preparation, Prepared, Rules, Survey, Suspended, Task,
+    answer,
+};
 use crate::abi::vss::Status;
+use crate::vss::fates::Scanned;
 use crate::vss::hooks::{Hook, Phase, Selection};
-use crate::vss::mounts::{Mount, SyncPlan, Verdict};
+use crate::vss::mounts::{FsId, Mount, SyncPlan, Verdict};
+use crate::vss::pools::Pools;
+use crate::vss::scan::Scan;
+
+/// What bringing all to disk leaves for the last look and the suspensions.
+const SUSPEND_RESERVE: Duration = Duration::from_secs(1);
 
 /// A freeze under way. Its steps add the next actions to `out`, or say why it cannot go on.
 #[derive(Debug)]
@@ -18,12 +29,24 @@ pub(super) struct Freezing {
     step: Step,
     /// Programs still to run.
     tasks: VecDeque<Task>,
-    /// The program that runs.
+    /// What runs.
     running: Option<Task>,
     /// Hooks that were started, in that order, whatever became of them.
     started: Vec<Hook>,
-    /// What is on disk by now.
-    synced: SyncPlan,
+    /// The last look at the mount table.
+    table: Vec<Mount>,
+    /// The pools, once they were asked for.
+    pools: Option<Pools>,
+    /// Pools that are on disk.
+    synced_pools: Vec<String>,
+    /// What is known of programs and devices.
+    scanned: Scanned,
+    /// The file systems that were mounted when that was found out and when the rest was brought to disk.
+    prepared_for: Vec<FsId>,
+    /// Whether all that was in memory is on disk.
+    flush: Option<Result<(), String>>,
+    /// What is done with each mount, once that is settled.
+    verdict: Verdict,
     mounts: Vec<Mount>,
     /// Slots of the mounts that are suspended, in the order of suspending.
     suspended: Vec<usize>,
@@ -33,8 +56,10 @@ pub(super) struct Freezing {
 enum Step {
     /// The first look at the mounts: a veto comes before any hook runs.
     Look,
-    /// The hooks are being listed; this was the first look.
-    ListHooks(Verdict),
+    /// The devices are being looked at, because a mount may be an EFI partition.
+    LookAtDevices,
+    /// The hooks are being listed.
+    ListHooks,
     /// Programs run, and mounts are looked at again after them.
     Prepare,
     Open,
@@ -52,7 +77,13 @@ impl Freezing {
             tasks: VecDeque::new(),
             running: None,
             started: Vec::new(),
-            synced: SyncPlan::default(),
+            table: Vec::new(),
+            pools: None,
+            synced_pools: Vec::new(),
+            scanned: Scanned::NotYet,
+            prepared_for: Vec::new(),
+            flush: None,
+            verdict: Verdict::default(),
             mounts: Vec::new(),
             suspended: Vec::new(),
         }
@@ -67,24 +98,35 @@ impl Freezing {
         matches!(self.step, Step::Answer)
     }
 
+    /// What is done with each mount.
+    pub(super) fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
     pub(super) fn surveyed(
         &mut self,
-        table: Result<Vec<Mount>, String>,
+        survey: Result<Survey, String>,
         rules: &Rules,
         now: Duration,
         out: &mut Vec<Action>,
     ) -> Result<(), String> {
-        let verdict = rules.policy.judge(&table?);
-        let refusals = rules.refusals(&verdict);
+        let Survey { mounts, held_open } = survey?;
+        self.table = mounts;
+        let verdict = rules.policy.judge_with(&self.table, &self.scanned);
+        if matches!(self.step, Step::Look) && verdict.may_be_efi() {
+            self.step = Step::LookAtDevices;
+            return self.run(self.preparation(Some(rules.limits.scan), None), rules.limits.scan, now, out);
+        }
+        let refusals = mount_refusals(&verdict, &held_open);
         if !refusals.is_empty() {
             return Err(refusals.join("; "));
         }
-        if matches!(self.step, Step::Look) {
-            self.step = Step::ListHooks(verdict);
-            out.push(Action::ListHooks);
+        if matches!(self.step, Step::Look | Step::LookAtDevices) {
+            self.step = Step::ListHooks;
+            out.push(Action::ListHooks(Lane::Backup));
             return Ok(());
         }
-        self.settle(&verdict, rules, now, out)
+        self.settle(verdict, rules, now, out)
     }
 
     pub(super) fn hooks(
@@ -94,63 +136,134 @@ impl Freezing {
         now: Duration,
         out: &mut Vec<Action>,
     ) -> Result<(), String> {
-        let Step::ListHooks(verdict) = std::mem::replace(&mut self.step, Step::Prepare) else {
+        if !matches!(self.step, Step::ListHooks) {
             return Ok(());
-        };
-        out.extend(selection.skipped.iter().map(|skipped| Action::Log(Level::Warn, skipped.to_string())));
+        }
+        if !selection.faults.is_empty() {
+            let faults: Vec<String> = selection.faults.iter().map(ToString::to_string).collect();
+            return Err(faults.join("; "));
+        }
+        self.step = Step::Prepare;
         self.tasks.extend(selection.hooks.into_iter().map(|hook| Task::Hook(hook, Phase::Freeze)));
         if self.tasks.is_empty() {
             // Without a hook nothing can have changed since the first look.
-            return self.settle(&verdict, rules, now, out);
+            let verdict = rules.policy.judge_with(&self.table, &self.scanned);
+            return self.settle(verdict, rules, now, out);
         }
         self.run_next(&rules.limits, now, out)
     }
 
-    /// Syncs what is not synced yet, then suspends.
+    /// Does what is left to do before mounts can be suspended, then begins to suspend.
     fn settle(
         &mut self,
-        verdict: &Verdict,
+        verdict: Verdict,
         rules: &Rules,
         now: Duration,
         out: &mut Vec<Action>,
     ) -> Result<(), String> {
-        let SyncPlan { mut pools, mut directories } = verdict.sync_plan();
-        pools.retain(|pool| !self.synced.pools.contains(pool));
-        directories.retain(|directory| !self.synced.directories.contains(directory));
-        if pools.is_empty() && directories.is_empty() {
-            self.step = Step::Open;
-            self.mounts = verdict.to_suspend().cloned().collect();
-            out.push(Action::Open(self.mounts.len()));
-            return Ok(());
+        let plan = verdict.sync_plan();
+        if !plan.pools.is_empty() && self.pools.is_none() {
+            return self.run(Task::ListPools, rules.limits.zpool, now, out);
         }
-        self.synced.pools.extend_from_slice(&pools);
-        self.synced.directories.extend_from_slice(&directories);
+        if let Some(refusal) =
+            self.pools.as_ref().and_then(|pools| pools.refusals(&plan.pools).into_iter().next())
+        {
+            return Err(refusal);
+        }
+        let mut pools = plan.pools.clone();
+        pools.retain(|pool| !self.synced_pools.contains(pool));
         if !pools.is_empty() {
-            self.tasks.push_back(Task::SyncPools(pools));
+            return self.sync_pools(pools, rules, now, out);
         }
-        if !directories.is_empty() {
-            self.tasks.extend([Task::SyncAll, Task::SyncDirectories(directories)]);
+        // By the table alone, for what the scan decides must not decide whether there is a scan.
+        let first = rules.policy.judge(&self.table);
+        let wanted: Vec<FsId> = first.to_suspend().chain(&plan.mounts).map(|mount| mount.id).collect();
+        if wanted.iter().any(|id| !self.prepared_for.contains(id)) {
+            let scan = first.wants_scan().then_some(rules.limits.scan);
+            self.prepared_for = wanted;
+            let flush = self.flush_within(plan.mounts, &rules.limits, now);
+            let left = self.time_left(now)?;
+            return self.run(self.preparation(scan, Some(flush)), left, now, out);
         }
+        self.check_flush(&plan, out)?;
+        self.mounts = verdict.to_suspend().cloned().collect();
+        self.verdict = verdict;
+        self.step = Step::Open;
+        out.push(Action::Open(self.mounts.len()));
+        Ok(())
+    }
+
+    /// sync(2) first, because pages of ZFS files that are mapped go through it. It takes time, so that the rest is prepared
+    /// again behind it.
+    fn sync_pools(
+        &mut self,
+        pools: Vec<String>,
+        rules: &Rules,
+        now: Duration,
+        out: &mut Vec<Action>,
+    ) -> Result<(), String> {
+        self.prepared_for.clear();
+        self.synced_pools.extend_from_slice(&pools);
+        let flush = self.flush_within(Vec::new(), &rules.limits, now);
+        self.tasks.push_back(self.preparation(None, Some(flush)));
+        self.tasks.push_back(Task::SyncPools(pools));
         self.run_next(&rules.limits, now, out)
+    }
+
+    fn preparation(&self, scan: Option<Duration>, flush: Option<Flush>) -> Task {
+        let vdevs = self.pools.as_ref().map(|pools| pools.vdevs.clone()).unwrap_or_default();
+        Task::Prepare(Preparation { mounts: self.table.clone(), vdevs, scan, flush })
+    }
+
+    fn flush_within(&self, mounts: Vec<Mount>, limits: &Limits, now: Duration) -> Flush {
+        let left = self.job.answer_by.saturating_sub(now);
+        let most = left.saturating_sub(2 * limits.scan + SUSPEND_RESERVE).max(left / 2);
+        Flush { limit: limits.sync.min(most), mounts }
+    }
+
+    /// A sync that did not come to its end matters only for what is not suspended: a suspension writes what is left.
+    fn check_flush(&self, plan: &SyncPlan, out: &mut Vec<Action>) -> Result<(), String> {
+        let Some(Err(reason)) = &self.flush else { return Ok(()) };
+        let mounts = plan.mounts.iter().map(|mount| &mount.on);
+        match mounts.chain(&plan.flushed).next() {
+            Some(on) => Err(format!("{on} cannot be brought to disk: {reason}")),
+            None => {
+                let text = format!("not all was brought to disk before the freeze: {reason}");
+                out.push(Action::Log(Level::Warn, text));
+                Ok(())
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        task: Task,
+        limit: Duration,
+        now: Duration,
+        out: &mut Vec<Action>,
+    ) -> Result<(), String> {
+        let left = self.time_left(now)?;
+        self.running = Some(task.clone());
+        out.push(Action::Run(Lane::Backup, task, limit.min(left)));
+        Ok(())
     }
 
     fn run_next(&mut self, limits: &Limits, now: Duration, out: &mut Vec<Action>) -> Result<(), String> {
         let left = self.time_left(now)?;
         let Some(task) = self.tasks.pop_front() else {
             // Programs take time and may mount and unmount.
-            out.push(Action::Survey(Purpose::Freeze));
+            out.push(Action::Survey(Lane::Backup));
             return Ok(());
         };
         let limit = match &task {
             Task::Hook(hook, _) => {
                 self.started.push(hook.clone());
-                limits.freeze_hook.min(left)
+                limits.freeze_hook
             }
-            Task::SyncPools(_) | Task::SyncAll | Task::SyncDirectories(_) => left,
+            Task::ListPools => limits.zpool,
+            Task::SyncPools(_) | Task::Prepare(_) => left,
         };
-        self.running = Some(task.clone());
-        out.push(Action::Run(task, limit));
-        Ok(())
+        self.run(task, limit, now, out)
     }
 
     pub(super) fn ended(
@@ -165,7 +278,12 @@ impl Freezing {
         };
         out.extend(output_lines(&task, &ended.output));
         match ended.outcome {
-            Outcome::Succeeded => self.run_next(&rules.limits, now, out),
+            Outcome::Succeeded => {
+                if task == Task::ListPools {
+                    self.pools = Some(Pools::parse(ended.output.iter().map(String::as_str)));
+                }
+                self.run_next(&rules.limits, now, out)
+            }
             Outcome::Failed(reason) => Err(reason),
             Outcome::NotStarted(reason) => {
                 if matches!(task, Task::Hook(..)) {
@@ -174,6 +292,34 @@ impl Freezing {
                 Err(reason)
             }
         }
+    }
+
+    pub(super) fn prepared(
+        &mut self,
+        prepared: Prepared,
+        rules: &Rules,
+        now: Duration,
+        out: &mut Vec<Action>,
+    ) -> Result<(), String> {
+        if self.running.take().is_none() {
+            return Ok(());
+        }
+        if matches!(self.step, Step::LookAtDevices) {
+            // Only the devices count: hooks may bring programs to rest, or start them.
+            let stores = prepared.scan.and_then(Result::ok).map(|scan| scan.stores).unwrap_or_default();
+            self.scanned = Scanned::Done(Scan { stores, ..Scan::default() });
+            out.push(Action::Survey(Lane::Backup));
+            return Ok(());
+        }
+        match prepared.scan {
+            Some(Ok(scan)) => self.scanned = Scanned::Done(scan),
+            Some(Err(reason)) => self.scanned = Scanned::Failed(reason),
+            None => {}
+        }
+        if let Some(flush) = prepared.flush {
+            self.flush = Some(flush);
+        }
+        self.run_next(&rules.limits, now, out)
     }
 
     pub(super) fn opened(
@@ -231,26 +377,34 @@ impl Freezing {
         }
     }
 
-    /// The actions that leave nothing suspended and nothing running, and the hooks to tell.
-    pub(super) fn undo(self) -> (Vec<Action>, Vec<Hook>) {
+    /// The actions that leave nothing suspended and nothing running, what they resume, and the hooks to tell.
+    pub(super) fn undo(self) -> (Vec<Action>, Vec<Resumed>, Vec<Hook>) {
         let mut actions = Vec::new();
         if self.running.is_some() {
-            actions.push(Action::Stop);
+            actions.push(Action::Stop(Lane::Backup));
         }
         actions.extend(self.suspended.iter().rev().map(|slot| Action::Resume(*slot)));
         if matches!(self.step, Step::Open | Step::Suspend { .. } | Step::Answer) {
             actions.push(Action::Close);
         }
-        (actions, self.started)
+        let resumed = self.suspensions().into_iter().map(|(_, resumed)| resumed).collect();
+        (actions, resumed, self.started)
+    }
+
+    fn suspensions(&self) -> Vec<(usize, Resumed)> {
+        let resumed = |slot: &usize| {
+            let mount = self.mounts.get(*slot)?;
+            let decision = self.verdict.suspended_decisions().find(|d| d.mount.id == mount.id)?;
+            let (accepts_loss, writers) = (decision.accepts_loss, decision.writers.clone());
+            Some((*slot, Resumed { mount: mount.clone(), accepts_loss, writers }))
+        };
+        self.suspended.iter().filter_map(resumed).collect()
     }
 
     pub(super) fn into_frozen(self, limits: &Limits, now: Duration) -> Frozen {
         Frozen {
-            suspended: self
-                .suspended
-                .iter()
-                .filter_map(|slot| Some((*slot, self.mounts.get(*slot)?.on.clone())))
-                .collect(),
+            suspended: self.suspensions(),
+            flushed: self.verdict.sync_plan().flushed,
             hooks: self.started,
             since: now,
             took: now.saturating_sub(self.job.read_at),

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use super::Action;
+use super::after::Resumed;
 use crate::vss::hooks::Hook;
 
 /// A guest whose UFS file systems take no writes.
 #[derive(Debug)]
 pub(super) struct Frozen {
-    /// Slots and mount points, in the order of suspending.
-    pub(super) suspended: Vec<(usize, String)>,
+    /// What is suspended, in the order of suspending.
+    pub(super) suspended: Vec<(usize, Resumed)>,
     /// The hooks that ran before.
     pub(super) hooks: Vec<Hook>,
+    /// Mount points that are on disk but not suspended, though they would be if that were not harmful.
+    pub(super) flushed: Vec<String>,
     /// When the freeze was answered.
     pub(super) since: Duration,
     /// How long it took.
@@ -23,18 +26,24 @@ pub(super) struct Frozen {
 impl Frozen {
     /// The line of the log, which is written after the thaw.
     pub(super) fn report(&self) -> String {
-        let mounts: Vec<&str> = self.suspended.iter().map(|(_, on)| on.as_str()).collect();
-        format!(
+        let mounts: Vec<&str> = self.suspended.iter().map(|(_, resumed)| resumed.mount.on.as_str()).collect();
+        let mut text = format!(
             "frozen took={:.3}s mounts={} order={}",
             self.took.as_secs_f64(),
             mounts.len(),
             mounts.join(",")
-        )
+        );
+        if !self.flushed.is_empty() {
+            text.push_str(" flushed=");
+            text.push_str(&self.flushed.join(","));
+        }
+        text
     }
 
-    /// The actions that end the suspensions, the last one first, and the hooks to tell.
-    pub(super) fn resume(self) -> (Vec<Action>, Vec<Hook>) {
+    /// The actions that end the suspensions, the last one first, what they end, and the hooks to tell.
+    pub(super) fn resume(self) -> (Vec<Action>, Vec<Resumed>, Vec<Hook>) {
         let slots = self.suspended.iter().rev().map(|(slot, _)| Action::Resume(*slot));
-        (slots.chain([Action::Close]).collect(), self.hooks)
+        let actions = slots.chain([Action::Close]).collect();
+        (actions, self.suspended.into_iter().map(|(_, resumed)| resumed).collect(), self.hooks)
     }
 }

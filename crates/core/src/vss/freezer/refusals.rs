@@ -18,6 +18,7 @@ pub(super) struct Refusals {
     pub(super) check_in_backup: Refusal,
     pub(super) freeze_in_backup: Refusal,
     pub(super) freeze: Refusal,
+    pub(super) thaw: Refusal,
     pub(super) unknown: Refusal,
 }
 

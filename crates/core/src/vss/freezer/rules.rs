@@ -1,8 +1,11 @@
-//! What an administrator can set about backups, and what the start-up found.
+//! What an administrator can set about backups, and what stands in the way of one.
 
 use std::time::Duration;
 
-use crate::vss::mounts::{FsId, Policy, Treatment, Verdict};
+use crate::vss::hooks::Selection;
+use crate::vss::mounts::{FsId, Policy, Reason, Treatment, Verdict};
+use crate::vss::pools::Pools;
+use crate::vss::scan::Process;
 
 /// The deadlines of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +18,12 @@ pub struct Limits {
     pub freeze_hook: Duration,
     /// One hook after it.
     pub thaw_hook: Duration,
+    /// One look at all programs.
+    pub scan: Duration,
+    /// Bringing to disk what is in memory.
+    pub sync: Duration,
+    /// The list of pools.
+    pub zpool: Duration,
 }
 
 impl Default for Limits {
@@ -24,42 +33,81 @@ impl Default for Limits {
             watchdog: Some(Duration::from_secs(60)),
             freeze_hook: Duration::from_secs(5),
             thaw_hook: Duration::from_secs(30),
+            scan: Duration::from_secs(1),
+            sync: Duration::from_secs(6),
+            zpool: Duration::from_secs(2),
         }
     }
 }
 
-/// A descriptor that this process holds open for writing. A file system that holds it cannot be suspended (EDEADLK).
+/// A file, directory or FIFO that this process has open. One that is open for writing keeps the kernel from suspending its
+/// file system (EDEADLK); any of them can keep the exit of this process from resuming it, because closing it sleeps
+/// (`vn_close1()` of kern/vfs_vnops.c calls `vn_start_write()`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldOpen {
-    /// Its number.
+    /// The number of the descriptor.
     pub descriptor: i32,
     /// The file system that it is on.
     pub id: FsId,
+    /// Its path, where that is known.
+    pub path: String,
+    /// It is open for writing.
+    pub writable: bool,
 }
 
-/// What an administrator can set, and what the start-up found.
+/// What an administrator can set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// What is done with which mount.
     pub policy: Policy,
     /// The deadlines.
     pub limits: Limits,
-    /// Descriptors of our own that stand in the way.
-    pub held_open: Vec<HeldOpen>,
 }
 
-impl Rules {
+/// All that a check looks at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is done with each mount.
+    pub verdict: Verdict,
+    /// Files that this process has open.
+    pub held_open: Vec<HeldOpen>,
+    /// The hooks.
+    pub hooks: Selection,
+    /// The pools; none where none matters.
+    pub pools: Pools,
+    /// Programs at work that make a freeze fail while they are.
+    pub at_work: Vec<Process>,
+    /// What kept the check from finding out more.
+    pub trouble: Vec<String>,
+}
+
+impl Findings {
     /// Why no backup can be made, one sentence each; empty where one can.
     #[must_use]
-    pub fn refusals(&self, verdict: &Verdict) -> Vec<String> {
-        let vetoes = verdict.vetoes().map(ToString::to_string);
-        let held = verdict.decisions.iter().filter(|d| d.treatment == Treatment::Suspend).filter_map(|d| {
-            let held = self.held_open.iter().find(|held| held.id == d.mount.id)?;
-            Some(format!(
-                "{} ({}): this daemon itself holds descriptor {} open for writing there; send its output elsewhere",
-                d.mount.on, d.mount.fs_type, held.descriptor
-            ))
-        });
-        vetoes.chain(held).collect()
+    pub fn refusals(&self) -> Vec<String> {
+        let mut refusals = self.trouble.clone();
+        refusals.extend(mount_refusals(&self.verdict, &self.held_open));
+        refusals.extend(self.hooks.faults.iter().map(ToString::to_string));
+        refusals.extend(self.pools.refusals(&self.verdict.sync_plan().pools));
+        refusals
     }
+}
+
+/// Why mounts, or descriptors of this process on them, stand in the way of a backup.
+pub(super) fn mount_refusals(verdict: &Verdict, held_open: &[HeldOpen]) -> Vec<String> {
+    let vetoes = verdict.vetoes().map(ToString::to_string);
+    let held = verdict.decisions.iter().filter(|d| closing_sleeps(d.treatment, &d.reason)).filter_map(|d| {
+        let held = held_open.iter().find(|held| held.id == d.mount.id)?;
+        let path = if held.path.is_empty() { "" } else { " of " };
+        Some(format!(
+            "{} ({}): this daemon itself holds descriptor {}{path}{} open there; send its output elsewhere",
+            d.mount.on, d.mount.fs_type, held.descriptor, held.path
+        ))
+    });
+    vetoes.chain(held).collect()
+}
+
+/// Whether a close of a file there can sleep while the guest is frozen: through a nullfs the lower file is closed.
+fn closing_sleeps(treatment: Treatment, reason: &Reason) -> bool {
+    treatment == Treatment::Suspend || matches!(reason, Reason::ShowsPartOf(_))
 }

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::vss::hooks::{Hook, Selection, Skipped};
-use crate::vss::mounts::{FsId, Glob, Policy, Rule, Treatment};
+use crate::vss::mounts::{FsId, Glob, MappedWriters, Mount, Policy, Rule, Treatment};
+use crate::vss::scan::{Process, Scan, Writer};
+use crate::vss::stores::Held;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,13 +46,19 @@ struct Guest {
     open: Result<(), String>,
     answer: Result<(), String>,
     answer_takes: Duration,
+    held_open: Vec<HeldOpen>,
+    /// What the next looks and flushes come to; `scan` and a flush that is done where nothing is said. `None`: it runs on.
+    preparations: VecDeque<Option<Prepared>>,
+    scan: Scan,
+    /// What `zpool list` prints.
+    pools: Vec<String>,
     /// How the next programs end; success where nothing is said. `None`: it runs on.
     programs: VecDeque<Option<Ended>>,
     program_takes: Duration,
     suspended: Vec<usize>,
     open_slots: usize,
     held: bool,
-    running: bool,
+    running: [bool; 2],
     left: Option<Leaving>,
     /// What was done, in short words.
     trace: Vec<String>,
@@ -68,12 +76,16 @@ impl Guest {
             open: Ok(()),
             answer: Ok(()),
             answer_takes: Duration::ZERO,
+            held_open: Vec::new(),
+            preparations: VecDeque::new(),
+            scan: Scan::default(),
+            pools: Vec::new(),
             programs: VecDeque::new(),
             program_takes: Duration::ZERO,
             suspended: Vec::new(),
             open_slots: 0,
             held: false,
-            running: false,
+            running: [false; 2],
             left: None,
             trace: Vec::new(),
         }
@@ -96,16 +108,22 @@ impl Guest {
 
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Survey(purpose) => {
+            Action::Survey(lane) => {
                 self.trace.push("survey".into());
-                Some(Event::Surveyed(purpose, self.table.clone()))
+                let held_open = self.held_open.clone();
+                Some(Event::Surveyed(lane, self.table.clone().map(|mounts| Survey { mounts, held_open })))
             }
-            Action::ListHooks => Some(Event::Hooks(self.selection.clone())),
-            Action::Run(task, limit) => self.run(&task, limit),
-            Action::Stop => {
-                assert!(self.running, "nothing to stop");
-                self.running = false;
+            Action::ListHooks(lane) => Some(Event::Hooks(lane, self.selection.clone())),
+            Action::Run(lane, task, limit) => self.run(lane, &task, limit),
+            Action::Stop(lane) => {
+                assert!(self.running[lane as usize], "nothing to stop");
+                self.running[lane as usize] = false;
                 self.trace.push("stop".into());
+                None
+            }
+            Action::Decided { .. } => None,
+            Action::EndHooks { kill } => {
+                self.trace.push(format!("end hooks {kill}"));
                 None
             }
             Action::Open(count) => {
@@ -153,24 +171,59 @@ impl Guest {
         }
     }
 
-    fn run(&mut self, task: &Task, limit: Duration) -> Option<Event> {
+    fn run(&mut self, lane: Lane, task: &Task, limit: Duration) -> Option<Event> {
         assert!(self.suspended.is_empty() && !self.held, "a program while frozen");
         assert!(!limit.is_zero());
+        assert!(!self.running[lane as usize], "two at once");
+        let mut output = Vec::new();
         self.trace.push(match task {
             Task::Hook(hook, phase) => format!("{phase} {}", hook.name),
             Task::SyncPools(pools) => format!("sync {}", pools.join(",")),
-            Task::SyncAll => "sync".into(),
-            Task::SyncDirectories(directories) => format!("fsync {}", directories.join(",")),
+            Task::ListPools => {
+                output.clone_from(&self.pools);
+                "pools".into()
+            }
+            Task::Prepare(preparation) => return self.prepare(lane, preparation),
         });
         self.now += self.program_takes;
-        match self.programs.pop_front() {
+        let next = if *task == Task::ListPools { None } else { self.programs.pop_front() };
+        match next {
             Some(None) => {
-                self.running = true;
+                self.running[lane as usize] = true;
                 None
             }
-            Some(Some(ended)) => Some(Event::Ended(ended)),
-            None => Some(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() })),
+            Some(Some(ended)) => Some(Event::Ended(lane, ended)),
+            None => Some(Event::Ended(lane, Ended { outcome: Outcome::Succeeded, output })),
         }
+    }
+
+    fn prepare(&mut self, lane: Lane, preparation: &Preparation) -> Option<Event> {
+        let flush = preparation.flush.as_ref().map(|flush| {
+            let on: Vec<&str> = flush.mounts.iter().map(|mount| mount.on.as_str()).collect();
+            format!("flush {}", on.join(",")).trim_end().to_owned()
+        });
+        let look = preparation.scan.map(|_| "look".to_owned());
+        let words: Vec<String> = look.clone().into_iter().chain(flush.clone()).collect();
+        self.trace.push(words.join(" "));
+        let prepared = Prepared {
+            scan: look.map(|_| Ok(self.scan.clone())),
+            flush: flush.map(|_| Ok(())),
+            ..Prepared::default()
+        };
+        match self.preparations.pop_front() {
+            Some(None) => {
+                self.running[lane as usize] = true;
+                None
+            }
+            Some(Some(prepared)) => Some(Event::Prepared(lane, prepared)),
+            None => Some(Event::Prepared(lane, prepared)),
+        }
+    }
+
+    /// The hook that runs on ends.
+    fn end_hook(&mut self) {
+        self.running[Lane::Backup as usize] = false;
+        self.send(Event::Ended(Lane::Backup, Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
     }
 
     fn suspend(&mut self, slot: usize, mount: &Mount) -> Event {
@@ -194,8 +247,16 @@ impl Guest {
     }
 
     /// What was done since the last call, without log lines.
-    fn done(&mut self) -> Vec<String> {
+    fn all_done(&mut self) -> Vec<String> {
         self.trace.drain(..).filter(|entry| !entry.starts_with("log ")).collect()
+    }
+
+    /// The same without looks and what is the same in every backup.
+    fn done(&mut self) -> Vec<String> {
+        let routine = |entry: &String| {
+            ["survey", "look", "flush", "pools", "end hooks"].iter().any(|word| entry.starts_with(word))
+        };
+        self.all_done().into_iter().filter(|entry| !routine(entry)).collect()
     }
 
     fn logged(&self, text: &str) -> bool {
@@ -203,7 +264,9 @@ impl Guest {
     }
 
     fn assert_at_rest(&self) {
-        assert!(self.suspended.is_empty() && !self.held && !self.running && self.open_slots == 0);
+        assert!(
+            self.suspended.is_empty() && !self.held && self.running == [false; 2] && self.open_slots == 0
+        );
         assert!(!self.freezer.is_frozen());
         assert_eq!(self.freezer.deadline(), None);
     }
@@ -219,9 +282,9 @@ use Operation::{Check, Freeze, Other, Thaw};
 fn a_backup_from_check_to_thaw() {
     let mut guest = Guest::new(ufs(3));
     guest.ask(Check, 1);
-    assert_eq!(guest.done(), ["survey", "check 1 yes"]);
+    assert_eq!(guest.done(), ["check 1 yes"]);
     guest.ask(Freeze, 2);
-    assert_eq!(guest.done(), ["survey", "open 3", "suspend /m2", "suspend /m1", "suspend /", "freeze 2 yes"]);
+    assert_eq!(guest.done(), ["open 3", "suspend /", "suspend /m1", "suspend /m2", "freeze 2 yes"]);
     assert!(guest.freezer.is_frozen() && guest.held);
     guest.ask(Thaw, 3);
     assert_eq!(guest.done(), ["resume 2", "resume 1", "resume 0", "thaw 3 yes"]);
@@ -237,11 +300,22 @@ fn a_guest_without_ufs_is_frozen_by_being_synced() {
     ]);
     guest.ask(Freeze, 1);
     assert_eq!(
-        guest.done(),
-        ["survey", "sync zroot,tank", "sync", "fsync /boot/efi", "survey", "open 0", "freeze 1 yes"]
+        guest.all_done(),
+        [
+            "survey",
+            "pools",
+            "survey",
+            "flush",
+            "sync zroot,tank",
+            "survey",
+            "flush /boot/efi",
+            "survey",
+            "open 0",
+            "freeze 1 yes"
+        ]
     );
     guest.ask(Thaw, 2);
-    assert_eq!(guest.done(), ["thaw 2 yes"]);
+    assert_eq!(guest.all_done(), ["thaw 2 yes"]);
     guest.assert_at_rest();
 }
 
@@ -254,7 +328,7 @@ fn check_names_every_mount_that_stands_in_the_way() {
     guest.ask(Check, 1);
     assert!(guest.logged("check refused: /linux (ext2fs)"));
     assert!(guest.logged("check refused: /usb (msdosfs)"));
-    assert_eq!(guest.done(), ["survey", "check 1 no"]);
+    assert_eq!(guest.done(), ["check 1 no"]);
 }
 
 #[test]
@@ -299,32 +373,33 @@ fn a_mount_table_that_cannot_be_read_is_a_failed_request() {
     guest.ask(Check, 1);
     guest.ask(Freeze, 2);
     assert!(guest.logged("freeze failed, nothing is frozen: getfsstat: EIO"));
-    assert_eq!(guest.done(), ["survey", "check 1 no", "survey", "freeze 2 no"]);
+    assert_eq!(guest.done(), ["check 1 no", "freeze 2 no"]);
     guest.assert_at_rest();
 }
 
 #[test]
 fn a_descriptor_of_our_own_vetoes_in_one_clear_sentence() {
     let mut guest = Guest::new(ufs(2));
-    let held_open = vec![HeldOpen { descriptor: 2, id: FsId([2, 0]) }];
-    guest.freezer.set_rules(Rules { held_open, ..Rules::default() });
+    guest.held_open =
+        vec![HeldOpen { descriptor: 2, id: FsId([2, 0]), path: "/m1/log".into(), writable: true }];
     guest.ask(Check, 1);
-    assert!(guest.logged("/m1 (ufs): this daemon itself holds descriptor 2 open for writing there"));
+    assert!(guest.logged("/m1 (ufs): this daemon itself holds descriptor 2 of /m1/log open there"));
     guest.ask(Freeze, 2);
-    assert_eq!(guest.done(), ["survey", "check 1 no", "survey", "freeze 2 no"]);
+    assert_eq!(guest.done(), ["check 1 no", "freeze 2 no"]);
 
     // It matters only where the mount would be suspended.
     let policy = Policy {
         rules: vec![Rule {
             fs_type: None,
             mount_point: Some(Glob::try_from("/m1".to_owned()).unwrap()),
-            treatment: Treatment::Sync,
+            treatment: Some(Treatment::Sync),
+            mapped_writers: None,
         }],
         ..Policy::default()
     };
     guest.freezer.set_rules(Rules { policy, ..guest.freezer.rules().clone() });
     guest.ask(Check, 3);
-    assert_eq!(guest.done(), ["survey", "check 3 yes"]);
+    assert_eq!(guest.done(), ["check 3 yes"]);
 }
 
 #[test]
@@ -335,11 +410,9 @@ fn failure_at_mount_k_of_n_resumes_all_at_once_and_in_reverse() {
             guest.suspend = vec![Suspended::Done; k];
             guest.suspend.push(Suspended::Failed("EBUSY".into()));
             guest.ask(Freeze, 1);
-            let on =
-                |slot: usize| if slot + 1 == count { "/".into() } else { format!("/m{}", count - 1 - slot) };
+            let on = |slot: usize| if slot == 0 { "/".into() } else { format!("/m{slot}") };
             assert!(guest.logged(&format!("cannot suspend {}: EBUSY", on(k))), "{k} of {count}");
-            let mut wanted =
-                vec!["survey".into(), "freeze a".into(), "survey".into(), format!("open {count}")];
+            let mut wanted = vec!["freeze a".into(), format!("open {count}")];
             wanted.extend((0..k).map(|slot| format!("suspend {}", on(slot))));
             wanted.extend((0..k).rev().map(|slot| format!("resume {slot}")));
             wanted.extend(["freeze 1 no".into(), "abort a".into()]);
@@ -360,7 +433,7 @@ fn descriptors_that_cannot_be_opened_are_a_failed_freeze() {
     guest.open = Err("cannot open /dev/ufssuspend: EMFILE".into());
     guest.ask(Freeze, 1);
     assert!(guest.logged("EMFILE"));
-    assert_eq!(guest.done(), ["survey", "open 2", "freeze 1 no"]);
+    assert_eq!(guest.done(), ["open 2", "freeze 1 no"]);
     guest.assert_at_rest();
 }
 
@@ -379,11 +452,17 @@ fn a_second_freeze_is_refused_without_harm() {
 }
 
 #[test]
-fn a_thaw_without_a_freeze_succeeds() {
+fn a_thaw_without_a_freeze_of_this_process_fails_and_says_why() {
     let mut guest = Guest::new(ufs(1));
     guest.ask(Thaw, 1);
     guest.ask(Thaw, 2);
-    assert_eq!(guest.done(), ["thaw 1 yes", "thaw 2 yes"]);
+    assert!(guest.logged("thaw refused, the backup is void: this daemon has frozen nothing"));
+    assert_eq!(guest.done(), ["thaw 1 no", "thaw 2 no"]);
+    guest.table = Err("getfsstat: EIO".into());
+    guest.ask(Freeze, 3);
+    guest.ask(Thaw, 4);
+    assert!(guest.logged("thaw refused, the backup is void: its freeze failed: getfsstat: EIO"));
+    assert_eq!(guest.done(), ["freeze 3 no", "thaw 4 no"]);
     guest.assert_at_rest();
 }
 
@@ -404,7 +483,7 @@ fn a_mount_that_vanished_is_no_failure() {
     guest.suspend = vec![Suspended::Done, Suspended::Vanished];
     guest.ask(Freeze, 1);
     assert!(guest.logged("it was unmounted: /m1"));
-    assert_eq!(guest.done(), ["survey", "open 3", "suspend /m2", "suspend /", "freeze 1 yes"]);
+    assert_eq!(guest.done(), ["open 3", "suspend /", "suspend /m2", "freeze 1 yes"]);
     guest.ask(Thaw, 2);
     assert_eq!(guest.done(), ["resume 2", "resume 0", "thaw 2 yes"]);
     guest.assert_at_rest();
@@ -416,15 +495,12 @@ fn mounts_that_appear_after_the_check_are_judged_and_suspended() {
     guest.ask(Check, 1);
     guest.table.as_mut().unwrap().push(mount("ufs", "/dev/md0", "/img", 9));
     guest.ask(Freeze, 2);
-    assert_eq!(
-        guest.done(),
-        ["survey", "check 1 yes", "survey", "open 2", "suspend /img", "suspend /", "freeze 2 yes"]
-    );
+    assert_eq!(guest.done(), ["check 1 yes", "open 2", "suspend /", "suspend /img", "freeze 2 yes"]);
     guest.ask(Thaw, 3);
     guest.table.as_mut().unwrap().push(mount("ext2fs", "/dev/da9", "/linux", 10));
     guest.done();
     guest.ask(Freeze, 4);
-    assert_eq!(guest.done(), ["survey", "freeze 4 no"]);
+    assert_eq!(guest.done(), ["freeze 4 no"]);
     guest.assert_at_rest();
 }
 
@@ -434,32 +510,24 @@ fn what_a_hook_mounts_is_synced_or_vetoes_before_anything_is_suspended() {
     guest.programs.push_back(None);
     guest.ask(Freeze, 1);
     guest.table.as_mut().unwrap().push(mount("zfs", "late/x", "/x", 9));
-    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
-    assert_eq!(
-        guest.done(),
-        ["survey", "freeze a", "survey", "sync late", "survey", "open 1", "suspend /", "freeze 1 yes"]
-    );
+    guest.end_hook();
+    assert_eq!(guest.done(), ["freeze a", "sync late", "open 1", "suspend /", "freeze 1 yes"]);
     guest.ask(Thaw, 2);
     guest.done();
 
-    guest.running = false;
+    guest.running = [false; 2];
     guest.programs.push_back(None);
     guest.ask(Freeze, 3);
     guest.table.as_mut().unwrap().push(mount("ext2fs", "/dev/da9", "/linux", 10));
-    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
-    assert_eq!(guest.done(), ["survey", "freeze a", "survey", "freeze 3 no", "abort a"]);
+    guest.end_hook();
+    assert_eq!(guest.done(), ["freeze a", "freeze 3 no", "abort a"]);
 }
 
 #[test]
 fn hooks_run_in_order_before_and_in_reverse_after_the_answer() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20", "30"]);
-    guest.selection.skipped = vec![Skipped { path: "/d/x".into(), reason: "it is not owned by root" }];
     guest.ask(Freeze, 1);
-    assert!(guest.logged("hook skipped path=/d/x: it is not owned by root"));
-    assert_eq!(
-        guest.done(),
-        ["survey", "freeze 10", "freeze 20", "freeze 30", "survey", "open 1", "suspend /", "freeze 1 yes"]
-    );
+    assert_eq!(guest.done(), ["freeze 10", "freeze 20", "freeze 30", "open 1", "suspend /", "freeze 1 yes"]);
     guest.ask(Thaw, 2);
     assert_eq!(guest.done(), ["resume 0", "thaw 2 yes", "thaw 30", "thaw 20", "thaw 10"]);
     guest.assert_at_rest();
@@ -474,7 +542,7 @@ fn a_failing_hook_vetoes_and_those_that_ran_are_told() {
     assert!(guest.logged("hook=10 phase=freeze: checkpoint done"));
     assert!(guest.logged("hook=20 phase=freeze: oh no"));
     assert!(guest.logged("freeze failed, nothing is frozen: 20 ended with status 3"));
-    assert_eq!(guest.done(), ["survey", "freeze 10", "freeze 20", "freeze 1 no", "abort 20", "abort 10"]);
+    assert_eq!(guest.done(), ["freeze 10", "freeze 20", "freeze 1 no", "abort 20", "abort 10"]);
     guest.assert_at_rest();
 }
 
@@ -485,7 +553,7 @@ fn a_hook_that_cannot_be_started_vetoes_and_needs_no_abort() {
     let absent = Some(Ended { outcome: Outcome::NotStarted("cannot run /d/20".into()), output: Vec::new() });
     guest.programs = VecDeque::from([fine, absent]);
     guest.ask(Freeze, 1);
-    assert_eq!(guest.done(), ["survey", "freeze 10", "freeze 20", "freeze 1 no", "abort 10"]);
+    assert_eq!(guest.done(), ["freeze 10", "freeze 20", "freeze 1 no", "abort 10"]);
 }
 
 #[test]
@@ -509,15 +577,19 @@ fn each_hook_gets_its_own_limit_and_never_more_than_is_left() {
     let hooks = vec![hook("a"), hook("b")];
     let ask = Event::Request { request: request(Freeze, 1), age: Duration::ZERO };
     let _ = freezer.handle(ask, seconds(100));
-    let _ = freezer.handle(Event::Surveyed(Purpose::Freeze, Ok(ufs(1))), seconds(100));
+    let _ = freezer.handle(
+        Event::Surveyed(Lane::Backup, Ok(Survey { mounts: ufs(1), held_open: Vec::new() })),
+        seconds(100),
+    );
     let limit = |actions: Vec<Action>| match actions.as_slice() {
-        [Action::Run(Task::Hook(..), limit)] => *limit,
+        [Action::Run(Lane::Backup, Task::Hook(..), limit)] => *limit,
         other => panic!("{other:?}"),
     };
-    let actions = freezer.handle(Event::Hooks(Selection { hooks, skipped: Vec::new() }), seconds(101));
+    let actions =
+        freezer.handle(Event::Hooks(Lane::Backup, Selection { hooks, ..Selection::default() }), seconds(101));
     assert_eq!(limit(actions), seconds(6));
     let ended = Ended { outcome: Outcome::Succeeded, output: Vec::new() };
-    assert_eq!(limit(freezer.handle(Event::Ended(ended), seconds(106))), seconds(4));
+    assert_eq!(limit(freezer.handle(Event::Ended(Lane::Backup, ended), seconds(106))), seconds(4));
 }
 
 #[test]
@@ -528,7 +600,7 @@ fn a_hook_that_runs_when_time_is_up_is_stopped_and_the_freeze_answered() {
     let deadline = guest.freezer.deadline().unwrap();
     assert_eq!(deadline, guest.now + seconds(10));
     guest.tick_at(deadline - Duration::from_nanos(1));
-    assert_eq!(guest.done(), ["survey", "freeze a"]);
+    assert_eq!(guest.done(), ["freeze a"]);
     guest.tick_at(deadline);
     assert_eq!(guest.done(), ["stop", "freeze 1 no", "abort a"]);
     guest.assert_at_rest();
@@ -540,12 +612,12 @@ fn a_sync_that_fails_or_hangs_is_a_failed_freeze() {
     let mut guest = Guest::new(table.clone());
     guest.programs.push_back(failed("zpool ended with status 1"));
     guest.ask(Freeze, 1);
-    assert_eq!(guest.done(), ["survey", "sync zroot", "freeze 1 no"]);
+    assert_eq!(guest.done(), ["sync zroot", "freeze 1 no"]);
     let mut guest = Guest::new(table);
     guest.programs.push_back(None);
     guest.ask(Freeze, 1);
     guest.tick_at(guest.now + seconds(10));
-    assert_eq!(guest.done(), ["survey", "sync zroot", "stop", "freeze 1 no"]);
+    assert_eq!(guest.done(), ["sync zroot", "stop", "freeze 1 no"]);
     guest.assert_at_rest();
 }
 
@@ -553,7 +625,7 @@ fn a_sync_that_fails_or_hangs_is_a_failed_freeze() {
 fn suspending_that_takes_too_long_is_undone_and_answered_as_failed() {
     for count in 1..=4 {
         let mut guest = Guest::new(ufs(count));
-        // The last one ends at the limit.
+        // The last one ends behind the limit.
         guest.suspend_takes = seconds(10) / u32::try_from(count).unwrap() + Duration::from_nanos(1);
         guest.ask(Freeze, 1);
         let done = guest.done();
@@ -584,14 +656,14 @@ fn a_success_that_came_too_late_for_the_kernel_is_undone_and_the_thaw_fails() {
     guest.ask(Freeze, 1);
     guest.answer_takes = Duration::ZERO;
     assert!(guest.logged("the backup is void: the answer to the freeze came too late"));
-    assert_eq!(guest.done().split_off(5), ["suspend /", "freeze 1 yes", "resume 1", "resume 0", "abort a"]);
+    assert_eq!(guest.done().split_off(3), ["suspend /m1", "freeze 1 yes", "resume 1", "resume 0", "abort a"]);
     guest.assert_at_rest();
     guest.ask(Thaw, 2);
     assert_eq!(guest.done(), ["thaw 2 no"]);
 }
 
 #[test]
-fn the_watchdog_thaws_and_fails_the_later_thaw_once() {
+fn the_watchdog_thaws_and_the_later_thaw_fails() {
     let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
     guest.ask(Freeze, 1);
     guest.done();
@@ -605,7 +677,7 @@ fn the_watchdog_thaws_and_fails_the_later_thaw_once() {
     guest.assert_at_rest();
     guest.ask(Thaw, 2);
     guest.ask(Thaw, 3);
-    assert_eq!(guest.done(), ["thaw 2 no", "thaw 3 yes"]);
+    assert_eq!(guest.done(), ["thaw 2 no", "thaw 3 no"]);
 }
 
 #[test]
@@ -691,8 +763,8 @@ fn every_stage_ends_thawed_when_the_device_is_gone() {
     answering.answer = Err("ENXIO".into());
     answering.ask(Freeze, 1);
     assert_eq!(
-        answering.done().split_off(4),
-        ["suspend /m1", "suspend /", "freeze 1 yes", "resume 1", "resume 0", "abort a", "leave"]
+        answering.done().split_off(2),
+        ["suspend /", "suspend /m1", "freeze 1 yes", "resume 1", "resume 0", "abort a", "leave"]
     );
 
     for guest in [idle, hooks, frozen, answering] {
@@ -707,8 +779,8 @@ fn a_failure_that_cannot_be_answered_ends_the_program_behind_the_hooks() {
     guest.programs = VecDeque::from([failed("no"), None]);
     guest.answer = Err("ENXIO".into());
     guest.ask(Freeze, 1);
-    assert_eq!(guest.done(), ["survey", "freeze a", "freeze 1 no", "abort a"]);
-    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    assert_eq!(guest.done(), ["freeze a", "freeze 1 no", "abort a"]);
+    guest.end_hook();
     assert_eq!(guest.done(), ["leave"]);
     assert_eq!(guest.left, Some(Leaving::DeviceGone));
 }
@@ -722,7 +794,7 @@ fn a_check_is_answered_while_thaw_hooks_run() {
     guest.done();
     guest.ask(Check, 3);
     guest.ask(Thaw, 4);
-    assert_eq!(guest.done(), ["survey", "check 3 yes", "thaw 4 yes"]);
+    assert_eq!(guest.done(), ["check 3 yes", "thaw 4 no"]);
 }
 
 #[test]
@@ -735,9 +807,8 @@ fn a_freeze_waits_for_the_hooks_of_the_last_backup() {
     guest.ask(Freeze, 3);
     guest.ask(Freeze, 4);
     assert_eq!(guest.done(), ["freeze 4 no"]);
-    guest.running = false;
-    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
-    assert_eq!(guest.done(), ["survey", "freeze a", "survey", "open 1", "suspend /", "freeze 3 yes"]);
+    guest.end_hook();
+    assert_eq!(guest.done(), ["freeze a", "open 1", "suspend /", "freeze 3 yes"]);
 }
 
 #[test]
@@ -754,8 +825,7 @@ fn a_freeze_that_waited_too_long_for_hooks_is_refused() {
     // Late itself: the end of the hook and the deadline come in one.
     guest.ask(Freeze, 5);
     guest.now += seconds(10);
-    guest.running = false;
-    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    guest.end_hook();
     assert_eq!(guest.done(), ["freeze 5 no"]);
     guest.assert_at_rest();
 }
@@ -770,8 +840,7 @@ fn a_freeze_that_waits_is_answered_when_asked_to_stop() {
     guest.done();
     guest.send(Event::Terminate);
     assert_eq!(guest.done(), ["freeze 3 no"]);
-    guest.running = false;
-    guest.send(Event::Ended(Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
+    guest.end_hook();
     assert_eq!(guest.done(), ["leave"]);
 }
 
@@ -783,22 +852,26 @@ fn a_thaw_during_preparations_ends_them() {
     guest.done();
     guest.ask(Freeze, 2);
     guest.ask(Thaw, 3);
-    assert_eq!(guest.done(), ["freeze 2 no", "stop", "freeze 1 no", "thaw 3 yes", "abort a"]);
+    assert_eq!(guest.done(), ["freeze 2 no", "stop", "freeze 1 no", "thaw 3 no", "abort a"]);
     guest.assert_at_rest();
 }
 
 #[test]
 fn events_out_of_turn_change_nothing() {
     let mut guest = Guest::new(ufs(1));
-    let ended = || Event::Ended(Ended { outcome: Outcome::Succeeded, output: vec!["x".into()] });
+    let ended = |lane| Event::Ended(lane, Ended { outcome: Outcome::Succeeded, output: vec!["x".into()] });
     let stray = || {
         vec![
             Event::Tick,
-            ended(),
+            ended(Lane::Check),
+            ended(Lane::Backup),
+            Event::Prepared(Lane::Check, Prepared::default()),
+            Event::Prepared(Lane::Backup, Prepared::default()),
             Event::Opened(Ok(())),
             Event::Suspended(Suspended::Done),
             Event::Answered(Ok(())),
-            Event::Hooks(Selection::default()),
+            Event::Hooks(Lane::Backup, Selection::default()),
+            Event::Hooks(Lane::Check, Selection::default()),
         ]
     };
     for event in stray() {
@@ -825,4 +898,230 @@ fn a_long_life_of_backups_leaves_nothing_behind() {
         guest.trace.clear();
         guest.assert_at_rest();
     }
+}
+
+fn writer(on: i32, pid: u32) -> Writer {
+    let process = Process { pid, jail: 0, program: "sqlite3".into() };
+    Writer { on: FsId([on, 0]), process, file: "/f".into() }
+}
+
+#[test]
+fn all_is_looked_at_and_brought_to_disk_before_the_first_suspension_and_looked_at_after_the_thaw() {
+    let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
+    guest.ask(Check, 1);
+    assert_eq!(guest.all_done(), ["survey", "look", "check 1 yes"]);
+    guest.ask(Freeze, 2);
+    assert_eq!(
+        guest.all_done(),
+        [
+            "survey",
+            "freeze a",
+            "survey",
+            "look flush",
+            "survey",
+            "open 2",
+            "suspend /",
+            "suspend /m1",
+            "freeze 2 yes"
+        ]
+    );
+    guest.ask(Thaw, 3);
+    assert_eq!(guest.all_done(), ["resume 1", "resume 0", "thaw 3 yes", "look", "thaw a", "end hooks false"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_mount_that_programs_store_into_is_flushed_and_told_once() {
+    let mut guest = Guest::new(ufs(2));
+    guest.scan.writers = vec![writer(2, 812)];
+    guest.ask(Check, 1);
+    assert_eq!(guest.done(), ["check 1 yes"]);
+    guest.ask(Freeze, 2);
+    let told = "not suspended, only brought to disk: /m1 (ufs): programs store into it through memory: sqlite3 (pid 812) maps /f";
+    assert!(guest.logged(told), "{:?}", guest.trace);
+    assert!(guest.logged("mounts=1 order=/ flushed=/m1"));
+    assert_eq!(guest.done(), ["open 1", "suspend /", "freeze 2 yes"]);
+    guest.ask(Thaw, 3);
+    // It was not suspended, so nothing is lost there.
+    assert!(!guest.logged("damage"));
+    guest.trace.clear();
+    guest.ask(Freeze, 4);
+    assert!(!guest.logged("not suspended"));
+    guest.ask(Thaw, 5);
+    guest.scan.writers.push(writer(2, 900));
+    guest.ask(Freeze, 6);
+    assert!(guest.logged("sqlite3 (pid 900)"));
+}
+
+#[test]
+fn mapped_writers_refuse_or_are_suspended_with_a_warning_as_the_policy_says() {
+    let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
+    guest.scan.writers = vec![writer(2, 812)];
+    let policy = |mapped_writers| Policy { mapped_writers, ..Policy::default() };
+    guest.freezer.set_rules(Rules { policy: policy(MappedWriters::Refuse), ..Rules::default() });
+    guest.ask(Check, 1);
+    guest.ask(Freeze, 2);
+    assert!(guest.logged(
+        "check refused: /m1 (ufs): programs store into it through memory: sqlite3 (pid 812) maps /f"
+    ));
+    assert_eq!(guest.done(), ["check 1 no", "freeze a", "freeze 2 no", "abort a"]);
+    guest.freezer.set_rules(Rules { policy: policy(MappedWriters::Suspend), ..Rules::default() });
+    guest.ask(Freeze, 3);
+    assert_eq!(guest.done(), ["freeze a", "open 2", "suspend /", "suspend /m1", "freeze 3 yes"]);
+    // Whoever is there only before, or only after it.
+    guest.scan.writers = vec![writer(2, 813)];
+    let actions = guest.freezer.handle(Event::Request { request: request(Thaw, 4), age: SECOND }, guest.now);
+    assert!(matches!(actions.last(), Some(Action::Run(Lane::Backup, Task::Prepare(_), _))), "{actions:?}");
+    let prepared = Prepared { scan: Some(Ok(guest.scan.clone())), ..Prepared::default() };
+    let actions = guest.freezer.handle(Event::Prepared(Lane::Backup, prepared), guest.now);
+    let logged: Vec<&Action> = actions.iter().filter(|a| matches!(a, Action::Log(Level::Warn, _))).collect();
+    assert_eq!(logged.len(), 2, "{actions:?}");
+}
+
+#[test]
+fn whoever_can_have_stored_into_a_suspended_mount_is_told_as_damaged_whatever_ended_the_freeze() {
+    for end in [Event::Terminate, Event::DeviceGone("x".into()), Event::Tick] {
+        let mut guest = Guest::new(ufs(2));
+        guest.ask(Freeze, 1);
+        guest.scan.writers = vec![writer(1, 812), writer(7, 3)];
+        guest.now += seconds(60);
+        guest.send(end);
+        let line = "log damage possible: sqlite3 (pid 812) maps /f and may have lost what it stored there, because / was suspended";
+        assert_eq!(guest.trace.iter().filter(|entry| entry.contains("damage")).collect::<Vec<_>>(), [line]);
+        guest.assert_at_rest();
+    }
+    // Also when only a part was suspended.
+    let mut guest = Guest::new(ufs(2));
+    guest.suspend = vec![Suspended::Done, Suspended::Failed("EBUSY".into())];
+    guest.preparations = VecDeque::from([
+        Some(Prepared { scan: Some(Ok(Scan::default())), flush: Some(Ok(())), ..Prepared::default() }),
+        Some(Prepared { scan: Some(Err("it hangs".into())), ..Prepared::default() }),
+    ]);
+    guest.ask(Freeze, 1);
+    assert!(guest.logged("programs that the freeze harmed cannot be told: it hangs"));
+}
+
+#[test]
+fn a_look_that_fails_flushes_every_mount_and_a_flush_that_fails_then_fails_the_freeze() {
+    let failed =
+        |flush| Prepared { scan: Some(Err("it hangs".into())), flush: Some(flush), ..Prepared::default() };
+    let mut guest = Guest::new(ufs(2));
+    guest.preparations.push_back(Some(failed(Ok(()))));
+    guest.ask(Freeze, 1);
+    assert!(guest.logged(
+        "not suspended, only brought to disk: / (ufs): it is not known which programs store into it"
+    ));
+    assert_eq!(guest.done(), ["open 0", "freeze 1 yes"]);
+    guest.ask(Thaw, 2);
+    guest.done();
+    guest.preparations.push_back(Some(failed(Err("sync hangs".into()))));
+    guest.ask(Freeze, 3);
+    assert!(guest.logged("freeze failed, nothing is frozen: / cannot be brought to disk: sync hangs"));
+    assert_eq!(guest.done(), ["freeze 3 no"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_sync_that_hangs_does_not_matter_for_what_is_suspended() {
+    let mut guest = Guest::new(ufs(2));
+    let prepared = Prepared {
+        scan: Some(Ok(Scan::default())),
+        flush: Some(Err("sync hangs".into())),
+        ..Prepared::default()
+    };
+    guest.preparations.push_back(Some(prepared.clone()));
+    guest.ask(Freeze, 1);
+    assert!(guest.logged("not all was brought to disk before the freeze: sync hangs"));
+    assert_eq!(guest.done(), ["open 2", "suspend /", "suspend /m1", "freeze 1 yes"]);
+    guest.ask(Thaw, 2);
+    guest.done();
+    // But for the EFI partition beside it.
+    guest.table.as_mut().unwrap().push(mount("msdosfs", "/dev/gpt/efiboot0", "/boot/efi", 9));
+    guest.preparations.push_back(Some(prepared));
+    guest.ask(Freeze, 3);
+    assert!(guest.logged("/boot/efi cannot be brought to disk: sync hangs"));
+    assert_eq!(guest.done(), ["freeze 3 no"]);
+}
+
+#[test]
+fn a_preparation_that_never_ends_is_stopped_in_time() {
+    let mut guest = Guest::new(ufs(1));
+    guest.preparations.push_back(None);
+    guest.ask(Freeze, 1);
+    guest.tick_at(guest.now + seconds(10));
+    assert_eq!(guest.done(), ["stop", "freeze 1 no"]);
+    guest.preparations.push_back(None);
+    guest.ask(Check, 2);
+    assert_eq!(guest.freezer.deadline(), Some(guest.now + seconds(10)));
+    guest.tick_at(guest.now + seconds(10));
+    assert!(guest.logged("check refused: it took too long"));
+    assert_eq!(guest.done(), ["stop", "check 2 no"]);
+    guest.assert_at_rest();
+}
+
+#[test]
+fn a_check_under_way_ends_with_whatever_comes() {
+    for (event, wanted) in [
+        (Event::Terminate, vec!["stop", "check 1 no", "leave"]),
+        (Event::DeviceGone("x".into()), vec!["stop", "leave"]),
+        (Event::Request { request: request(Thaw, 2), age: SECOND }, vec!["stop", "check 1 no", "thaw 2 no"]),
+    ] {
+        let mut guest = Guest::new(ufs(1));
+        guest.preparations.push_back(None);
+        guest.ask(Check, 1);
+        guest.send(event);
+        assert_eq!(guest.done(), wanted);
+        guest.assert_at_rest();
+    }
+}
+
+#[test]
+fn the_mount_that_holds_the_file_of_its_own_child_is_flushed() {
+    let mut guest = Guest::new(ufs(2));
+    guest.scan.stores.held = vec![Held { mount: FsId([2, 0]), holder: FsId([1, 0]) }];
+    guest.ask(Freeze, 1);
+    assert!(guest.logged("not suspended, only brought to disk: / (ufs): it holds the file of /m1"));
+    assert_eq!(guest.done(), ["open 1", "suspend /m1", "freeze 1 yes"]);
+}
+
+#[test]
+fn an_efi_partition_is_known_by_its_type_before_any_hook_runs() {
+    let mut table = ufs(1);
+    table.push(mount("msdosfs", "/dev/da0p1", "/esp", 9));
+    let mut guest = Guest::new(table).with_hooks(&["a"]);
+    guest.ask(Freeze, 1);
+    assert_eq!(guest.all_done(), ["survey", "look", "survey", "freeze 1 no"]);
+    guest.scan.stores.efi = vec![FsId([9, 0])];
+    guest.ask(Check, 2);
+    guest.ask(Freeze, 3);
+    assert_eq!(guest.done(), ["check 2 yes", "freeze a", "open 1", "suspend /", "freeze 3 yes"]);
+}
+
+#[test]
+fn a_pool_that_takes_no_writes_is_a_refusal_that_says_so() {
+    let mut guest = Guest::new(vec![mount("zfs", "tank/a", "/a", 1)]);
+    guest.pools = vec!["tank\t1G\tSUSPENDED".into()];
+    guest.ask(Check, 1);
+    guest.ask(Freeze, 2);
+    assert!(guest.logged("check refused: pool tank is SUSPENDED"));
+    assert!(guest.logged("nothing is frozen: pool tank is SUSPENDED"));
+    assert_eq!(guest.done(), ["check 1 no", "freeze 2 no"]);
+}
+
+#[test]
+fn a_hook_that_cannot_be_trusted_refuses_checks_and_freezes() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.selection.faults = vec![Skipped { path: "/d/x".into(), reason: "it is a symbolic link".into() }];
+    guest.ask(Check, 1);
+    guest.ask(Freeze, 2);
+    assert!(guest.logged("check refused: hook /d/x: it is a symbolic link"));
+    assert_eq!(guest.done(), ["check 1 no", "freeze 2 no"]);
+}
+
+#[test]
+fn what_hooks_left_running_is_ended_only_when_there_is_no_backup() {
+    let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
+    guest.suspend = vec![Suspended::Failed("EBUSY".into())];
+    guest.ask(Freeze, 1);
+    assert_eq!(guest.all_done().split_off(5), ["open 1", "freeze 1 no", "abort a", "end hooks true"]);
 }

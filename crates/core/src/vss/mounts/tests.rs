@@ -62,7 +62,11 @@ fn defaults_by_type_and_flags() {
         ("msdosfs /dev/da1s1 /usb lr", T::Ignore, R::ReadOnly),
         ("ext2fs /dev/da1p1 /linux l", T::Veto, R::CannotFreeze),
         ("fusefs /dev/fuse /fuse -", T::Veto, R::CannotFreeze),
-        ("fusefs.sshfs /dev/fuse /fuse -", T::Veto, R::CannotFreeze),
+        ("fusefs.sshfs /dev/fuse /fuse -", T::Ignore, R::OtherMachine),
+        ("fusefs.rclone /dev/fuse /fuse -", T::Ignore, R::OtherMachine),
+        // Cut to 15 characters by the kernel.
+        ("fusefs.google-d /dev/fuse /fuse -", T::Ignore, R::OtherMachine),
+        ("fusefs.sshf /dev/fuse /fuse -", T::Veto, R::CannotFreeze),
         ("fusefsx whatever /x -", T::Ignore, R::OtherMachine),
         ("cd9660 /dev/cd0 /cdrom lr", T::Ignore, R::ReadOnly),
         ("newfs /dev/da9 /new l", T::Veto, R::CannotFreeze),
@@ -145,11 +149,11 @@ fn the_youngest_of_two_mounts_on_one_directory_holds_its_paths() {
 }
 
 #[test]
-fn newest_is_suspended_first_and_root_last() {
+fn root_is_suspended_first_and_what_is_ignored_not_at_all() {
     let verdict =
         judge(&["ufs a / l", "devfs d /dev l", "ufs b /usr l", "ufs c /usr/ro lr", "ufs md0 /img l"]);
     let order: Vec<&str> = verdict.to_suspend().map(|mount| mount.on.as_str()).collect();
-    assert_eq!(order, ["/img", "/usr", "/"]);
+    assert_eq!(order, ["/", "/usr", "/img"]);
     assert!(verdict.allows_backup());
 }
 
@@ -165,7 +169,8 @@ fn each_pool_is_synced_once_and_other_file_systems_by_directory() {
     ]);
     let plan = verdict.sync_plan();
     assert_eq!(plan.pools, ["zroot", "tank"]);
-    assert_eq!(plan.directories, ["/c", "/boot/efi"]);
+    let on: Vec<&str> = plan.mounts.iter().map(|mount| mount.on.as_str()).collect();
+    assert_eq!(on, ["/c", "/boot/efi"]);
     assert!(judge(&["ufs a / l"]).sync_plan().is_empty());
 }
 
@@ -174,7 +179,8 @@ fn the_first_rule_that_applies_wins_over_the_defaults() {
     let rule = |fs_type: Option<&str>, on: Option<&str>, treatment| Rule {
         fs_type: fs_type.map(str::to_owned),
         mount_point: on.map(glob),
-        treatment,
+        treatment: Some(treatment),
+        mapped_writers: None,
     };
     let policy = Policy {
         exclude: vec![glob("/scratch/*")],
@@ -185,6 +191,7 @@ fn the_first_rule_that_applies_wins_over_the_defaults() {
             rule(Some("fusefs.ntfs"), None, Treatment::Suspend),
             rule(Some("ufs"), Some("/var"), Treatment::Sync),
         ],
+        ..Policy::default()
     };
     let verdict = policy.judge(&table(&[
         "ufs a / l",
@@ -213,7 +220,9 @@ fn the_first_rule_that_applies_wins_over_the_defaults() {
             (Treatment::Ignore, Reason::ShowsPartOf("/scratch/x".into())),
         ]
     );
-    assert_eq!(verdict.sync_plan().directories, ["/linux", "/var"]);
+    let plan = verdict.sync_plan();
+    let on: Vec<&str> = plan.mounts.iter().map(|mount| mount.on.as_str()).collect();
+    assert_eq!(on, ["/linux", "/var"]);
     assert!(!verdict.allows_backup());
 }
 

@@ -1,0 +1,160 @@
+//! Bringing to disk what the kernel holds in memory.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, thread};
+
+use super::freebsd_abi::EINVAL;
+use super::simulated;
+use super::system_facts::FactsSource;
+use crate::sys::clock;
+use crate::vss::mounts::Mount;
+
+/// Bytes of writes that the kernel has started and that are not done.
+const RUNNING: &str = "vfs.runningbufspace";
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+/// What has not fallen for this long is other programs' writing.
+const SETTLED: Duration = Duration::from_millis(200);
+
+impl FactsSource {
+    /// sync(2): starts to write all that is in memory, mapped pages too, and does not wait for the end of it
+    /// (`sys_sync()` of kern/vfs_syscalls.c). It walks all mounts, and can sleep for ever on a dead file server.
+    ///
+    /// In a directory of facts it is a line `sync PID NS` of the file `log`, if that is there, after as many milliseconds
+    /// as the file `sync-takes` says.
+    ///
+    /// # Errors
+    /// The line cannot be written.
+    pub fn sync(&self) -> io::Result<()> {
+        let Self::Directory(directory) = self else {
+            // SAFETY: sync(2) takes no argument and touches no memory of this process.
+            unsafe { libc::sync() };
+            return Ok(());
+        };
+        let takes = simulated::read(directory, "sync-takes")?.and_then(|text| text.trim().parse().ok());
+        thread::sleep(Duration::from_millis(takes.unwrap_or(0)));
+        log(directory, "sync", "")
+    }
+
+    /// Waits until the writes that were started are done, or do not become fewer any more because others come after them;
+    /// UFSSUSPEND waits for those of its own file system in any case.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn wait_for_writes(&self) -> io::Result<()> {
+        let mut least = i64::MAX;
+        let mut since = clock::monotonic();
+        loop {
+            let running = self.sysctl_number(RUNNING)?.unwrap_or(0);
+            let now = clock::monotonic();
+            if running <= 0 {
+                return Ok(());
+            }
+            if running < least {
+                (least, since) = (running, now);
+            } else if now.saturating_sub(since) >= SETTLED {
+                return Ok(());
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// fsync(2) of the mount point of `mount`, behind a [`Self::sync`].
+    ///
+    /// The root directory of an msdosfs says EINVAL after all is written (`deupdat()` of fs/msdosfs/msdosfs_denode.c knows no
+    /// directory entry of it), which counts as done.
+    ///
+    /// In a directory of facts it is a line `fsync PID NS PATH` of the file `log`, if that is there.
+    ///
+    /// # Errors
+    /// What open(2) or fsync(2) say.
+    pub fn sync_mount(&self, mount: &Mount) -> io::Result<()> {
+        match self {
+            Self::System => tolerate(mount, File::open(&mount.on)?.sync_all()),
+            Self::Directory(directory) => {
+                log(directory, "fsync", &mount.on)?;
+                let root_of_msdosfs = mount.fs_type == "msdosfs";
+                tolerate(mount, if root_of_msdosfs { Err(invalid()) } else { Ok(()) })
+            }
+        }
+    }
+}
+
+fn invalid() -> io::Error {
+    io::Error::from_raw_os_error(EINVAL)
+}
+
+fn tolerate(mount: &Mount, result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if mount.fs_type == "msdosfs" && error.raw_os_error() == Some(EINVAL) => Ok(()),
+        result => result,
+    }
+}
+
+fn log(directory: &Path, call: &str, path: &str) -> io::Result<()> {
+    let file = match fs::File::options().append(true).open(directory.join("log")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file,
+    };
+    let now = clock::monotonic().as_nanos();
+    let line = format!("{call} {} {now} {path}", std::process::id());
+    file?.write_all(format!("{}\n", line.trim_end()).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vss::mounts::FsId;
+
+    fn mount(fs_type: &str, on: &str) -> Mount {
+        let (fs_type, from, on) = (fs_type.into(), "x".into(), on.into());
+        Mount { fs_type, from, on, id: FsId([1, 1]), read_only: false, local: true }
+    }
+
+    #[test]
+    fn einval_of_the_root_of_an_msdosfs_is_no_failure_and_other_errors_are() {
+        let error = |number| Err(io::Error::from_raw_os_error(number));
+        assert!(tolerate(&mount("msdosfs", "/boot/efi"), error(EINVAL)).is_ok());
+        assert!(tolerate(&mount("msdosfs", "/boot/efi"), error(5)).is_err());
+        assert!(tolerate(&mount("ext2fs", "/linux"), error(EINVAL)).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_facts_gets_a_line_for_each_call() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = FactsSource::Directory(directory.path().to_owned());
+        // Without the file nothing is written.
+        source.sync().unwrap();
+        assert!(!directory.path().join("log").exists());
+        fs::write(directory.path().join("log"), "").unwrap();
+        source.sync().unwrap();
+        source.sync_mount(&mount("msdosfs", "/boot/efi")).unwrap();
+        let text = fs::read_to_string(directory.path().join("log")).unwrap();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+        assert_eq!((lines[0][0], lines[0].len()), ("sync", 3));
+        assert_eq!((lines[1][0], lines[1][3]), ("fsync", "/boot/efi"));
+    }
+
+    #[test]
+    fn a_real_directory_is_synced_and_a_missing_one_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let on = directory.path().to_str().unwrap();
+        FactsSource::System.sync_mount(&mount("ufs", on)).unwrap();
+        assert!(FactsSource::System.sync_mount(&mount("ufs", "/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn writes_that_never_end_are_waited_for_only_while_they_become_fewer() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("sysctl"), "vfs.runningbufspace=8192\n").unwrap();
+        let source = FactsSource::Directory(directory.path().to_owned());
+        let before = clock::monotonic();
+        source.wait_for_writes().unwrap();
+        assert!(clock::monotonic() - before >= SETTLED);
+        fs::write(directory.path().join("sysctl"), "").unwrap();
+        source.wait_for_writes().unwrap();
+    }
+}

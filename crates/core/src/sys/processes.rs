@@ -1,0 +1,147 @@
+//! What all processes have mapped, and what lies below the mounts.
+
+use std::io;
+
+use super::system_facts::FactsSource;
+use super::{os, simulated};
+use crate::vss::mounts::{FsId, Mount};
+use crate::vss::scan::{MappedFile, Process, Scan, attribute, obstacles};
+use crate::vss::stores::{Graph, find, locate_by_path};
+
+impl FactsSource {
+    /// All processes but the kernel's own, each with the files that it can store into through memory.
+    ///
+    /// It takes locks of the processes' maps and of the files in them: a file on a dead file server can hold it up for
+    /// ever, uninterruptibly. So it is to be called in a child that can be left behind.
+    ///
+    /// A directory has them in its file `procs`: `proc PID COMM [jid=N] [gone] [slow=MS]`, each followed by its lines
+    /// `map PATH on=MOUNTPOINT [ro] [private] [anon]`, with `\040` for a blank. Without the file there are none.
+    ///
+    /// # Errors
+    /// A failed sysctl(3), records of another layout, or a process that may not be looked at.
+    pub fn mapped_files(&self, table: &[Mount]) -> io::Result<Vec<(Process, Vec<MappedFile>)>> {
+        match self {
+            Self::System => os::processes::mapped_files(),
+            Self::Directory(directory) => simulated::mapped_files(directory, table),
+        }
+    }
+
+    /// What stat(2) calls `st_dev` for each mount, in the table's order; `None` where it cannot be told, because the mount
+    /// is below another one and its device has no name. Can be held up as [`Self::mapped_files`].
+    #[must_use]
+    pub fn device_numbers(&self, table: &[Mount]) -> Vec<Option<u64>> {
+        match self {
+            Self::System => os::processes::device_numbers(table),
+            Self::Directory(_) => table.iter().map(|mount| Some(simulated::device_number(mount))).collect(),
+        }
+    }
+
+    /// Looks at all processes and at all devices. `vdevs` are those of ZFS pools, by pool. To be called in a child, see
+    /// [`Self::mapped_files`].
+    ///
+    /// # Errors
+    /// As [`Self::mapped_files`], or the kernel does not tell of its devices.
+    pub fn scan(&self, table: &[Mount], vdevs: &[(String, String)]) -> io::Result<Scan> {
+        let graph = self.sysctl_text("kern.geom.confxml")?.unwrap_or_default();
+        let devices = self.device_numbers(table);
+        let mapped = self.mapped_files(table)?;
+        let at_work = obstacles(mapped.iter().map(|(process, _)| process));
+        let locate = |file: &str| self.locate(table, &devices, file);
+        let stores = find(&Graph::parse(&graph), table, vdevs, locate);
+        Ok(Scan { writers: attribute(table, &devices, mapped), stores, at_work })
+    }
+
+    /// The mounts that a file may be on: by its device, and by its name where that says something else.
+    fn locate(&self, table: &[Mount], devices: &[Option<u64>], file: &str) -> Vec<FsId> {
+        let mut found: Vec<FsId> = locate_by_path(table, file).into_iter().collect();
+        if let (Self::System, Some(device)) = (self, os::processes::device_number_of(file)) {
+            let by_device = table.iter().zip(devices).filter(|(_, known)| **known == Some(device));
+            found.extend(by_device.map(|(mount, _)| mount.id));
+            found.sort_unstable_by_key(|id| id.0);
+            found.dedup();
+        }
+        found
+    }
+}
+
+/// Keeps the kernel from counting resident pages for kern.proc.vmmap, which takes longer than all the rest, while this
+/// lives. It touches the whole system, so it is not to live long.
+#[derive(Debug)]
+pub struct WithoutResidentCounts {
+    restore: bool,
+}
+
+const SKIP: &str = "kern.proc_vmmap_skip_resident_count";
+
+impl WithoutResidentCounts {
+    /// Nothing where the kernel has no such switch, or somebody has set it already.
+    #[must_use]
+    pub fn begin(source: &FactsSource) -> Self {
+        let off = *source == FactsSource::System && matches!(source.sysctl_number(SKIP), Ok(Some(0)));
+        Self { restore: off && os::processes::set_sysctl(SKIP, 1).is_ok() }
+    }
+
+    /// Changes nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { restore: false }
+    }
+}
+
+impl Drop for WithoutResidentCounts {
+    fn drop(&mut self) {
+        if self.restore {
+            // What was read as 0 and set to 1 can be set back; a failure leaves counts out of procstat -v.
+            let _ = os::processes::set_sysctl(SKIP, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(procs: &str, sysctl: &str) -> io::Result<Scan> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounts =
+            "ufs / /dev/da0p2 local 7 1\nufs /db\\0401 /dev/da1 local -9 1\nufs /box /dev/md0 local 5 1\n";
+        std::fs::write(directory.path().join("mounts"), mounts).unwrap();
+        std::fs::write(directory.path().join("procs"), procs).unwrap();
+        std::fs::write(directory.path().join("sysctl"), sysctl).unwrap();
+        let source = FactsSource::Directory(directory.path().to_owned());
+        source.scan(&source.mounts().unwrap(), &[])
+    }
+
+    #[test]
+    fn processes_of_a_directory() {
+        let text = "# a guest\nproc 1 init\nproc 812 sql\\040ite jid=3 uid=5\nmap /db\\0401/x on=/db\\0401\n\
+                    map /etc/ro on=/ ro\nmap /lib/c on=/ private\nmap - on=/ anon\nproc 900 late gone\nmap /y on=/\n\
+                    proc 901 umount\nmap /z on=/nowhere\n";
+        let scan = scan(text, "").unwrap();
+        let writers: Vec<String> = scan.writers.iter().map(|w| format!("{} {w}", w.on)).collect();
+        assert_eq!(writers, ["fffffff7:00000001 sql ite (pid 812, jail 3) maps /db 1/x"]);
+        assert_eq!(scan.at_work.len(), 1);
+    }
+
+    #[test]
+    fn devices_of_a_directory() {
+        let xml = "<mesh><class id=\"1\"><name>MD</name><geom id=\"2\"><class ref=\"1\"/><name>md0</name><provider id=\"3\">\
+                   <mode>r1w1e1</mode><name>md0</name><config><type>vnode</type><file>/box.img</file></config></provider></geom></class></mesh>";
+        let scan = scan("", &format!("kern.geom.confxml:str={xml}\n")).unwrap();
+        assert_eq!((scan.stores.held.len(), scan.stores.held[0].holder), (1, FsId([7, 1])));
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_an_error_that_shows_it() {
+        for text in ["proc", "proc x y", "map /x on=/", "proc 1 a\nmap /x", "thread 1 a", "proc 1 a slow=x"] {
+            assert!(scan(text, "").unwrap_err().to_string().contains("is no line of procs"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_running_system_can_be_looked_at() {
+        let table = FactsSource::System.mounts().unwrap();
+        assert_eq!(FactsSource::System.device_numbers(&table).len(), table.len());
+        drop(WithoutResidentCounts::begin(&FactsSource::System));
+    }
+}

@@ -1,0 +1,295 @@
+//! Looking at all programs and bringing all to disk, in a process that can be left behind.
+//!
+//! A file on a dead file server holds up both for ever, uninterruptibly: the look takes locks of the files that programs
+//! have mapped, and sync(2) walks all mounts. So neither is done by the daemon itself. A process that hangs is left, waited
+//! for when it ends at last, and no other one is started for the same purpose before.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use hv_core::sys::clock;
+use hv_core::sys::process::Helper;
+use hv_core::sys::processes::WithoutResidentCounts;
+use hv_core::sys::system_facts::FactsSource;
+use hv_core::vss::scan::Scan;
+use hv_core::vss::{Flush, Preparation, Prepared};
+
+use crate::wire::{self, Line};
+
+/// One thing that a helper does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Scan,
+    Flush,
+}
+
+/// Helpers that have not ended yet: those that were given up in some step, and those that were about to end.
+#[derive(Debug, Default)]
+pub(crate) struct LeftBehind(Vec<(Option<Step>, Helper)>);
+
+impl LeftBehind {
+    /// Waits for those that have ended meanwhile.
+    pub(crate) fn reap(&mut self) {
+        self.0.retain_mut(|(_, helper)| !helper.has_ended());
+    }
+
+    fn of(&mut self, step: Step) -> Option<i32> {
+        self.reap();
+        self.0.iter().find(|(of, _)| *of == Some(step)).map(|(_, helper)| helper.id())
+    }
+
+    fn add(&mut self, step: Option<Step>, mut helper: Helper) {
+        if !helper.has_ended() {
+            self.0.push((step, helper));
+        }
+    }
+}
+
+/// A preparation under way.
+#[derive(Debug)]
+pub(crate) struct Preparing {
+    facts: FactsSource,
+    preparation: Preparation,
+    /// What is still to be done; the first one goes on.
+    steps: VecDeque<Step>,
+    helper: Option<Helper>,
+    /// When the step that goes on began.
+    since: Duration,
+    /// When all must be done.
+    until: Duration,
+    text: Vec<u8>,
+    part: Scan,
+    prepared: Prepared,
+    /// While a helper looks at the programs.
+    _counts: WithoutResidentCounts,
+}
+
+impl Preparing {
+    /// Begins; may be done at once.
+    pub(crate) fn start(
+        facts: &FactsSource,
+        preparation: &Preparation,
+        limit: Duration,
+        left: &mut LeftBehind,
+    ) -> Self {
+        let counts = match preparation.scan {
+            Some(_) => WithoutResidentCounts::begin(facts),
+            None => WithoutResidentCounts::none(),
+        };
+        let now = clock::monotonic();
+        let mut preparing = Self {
+            facts: facts.clone(),
+            steps: steps(preparation),
+            preparation: preparation.clone(),
+            helper: None,
+            since: now,
+            until: now + limit,
+            text: Vec::new(),
+            part: Scan::default(),
+            prepared: Prepared::default(),
+            _counts: counts,
+        };
+        preparing.start_helper(left);
+        preparing
+    }
+
+    /// The descriptor that is readable when [`Self::advance`] has something to do.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.helper.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When [`Self::advance`] has something to do at the latest.
+    pub(crate) fn deadline(&self) -> Duration {
+        let limit = match self.steps.front() {
+            Some(Step::Scan) => self.preparation.scan,
+            Some(Step::Flush) => self.preparation.flush.as_ref().map(|flush| flush.limit),
+            None => None,
+        };
+        self.until.min(self.since + limit.unwrap_or(Duration::ZERO))
+    }
+
+    /// Takes what the helper said, or gives it up; the result when all is done.
+    pub(crate) fn advance(&mut self, left: &mut LeftBehind) -> Option<Prepared> {
+        let ended = match self.helper.as_mut().map(|helper| helper.read(&mut self.text)) {
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) => true,
+            None => false,
+        };
+        self.take_lines();
+        if self.steps.is_empty() {
+            self.dismiss(left, None);
+            return Some(std::mem::take(&mut self.prepared));
+        }
+        if ended {
+            self.give_up("its process ended".to_owned(), left);
+        } else if clock::monotonic() >= self.deadline() {
+            let limit = self.deadline().saturating_sub(self.since);
+            self.give_up(format!("it took longer than {limit:.1?}"), left);
+        } else if self.helper.is_some() {
+            return None;
+        }
+        // What can still be done is done by another process.
+        self.start_helper(left);
+        self.steps.is_empty().then(|| std::mem::take(&mut self.prepared))
+    }
+
+    /// Nobody wants to know any more.
+    pub(crate) fn stop(mut self, left: &mut LeftBehind) {
+        let step = self.steps.front().copied();
+        if let Some(helper) = &self.helper {
+            helper.kill();
+        }
+        self.dismiss(left, step);
+    }
+
+    fn dismiss(&mut self, left: &mut LeftBehind, step: Option<Step>) {
+        if let Some(helper) = self.helper.take() {
+            left.add(step, helper);
+        }
+    }
+
+    fn start_helper(&mut self, left: &mut LeftBehind) {
+        self.since = clock::monotonic();
+        while let Some(step) = self.steps.front().copied() {
+            if let Some(pid) = left.of(step) {
+                self.fail_for_good(format!("an earlier attempt has not come to its end yet (process {pid})"));
+                continue;
+            }
+            let (facts, preparation) = (self.facts.clone(), self.preparation.clone());
+            let steps = self.steps.clone();
+            match Helper::start(move |pipe| work(&facts, &preparation, &steps, pipe)) {
+                Ok(helper) => {
+                    self.helper = Some(helper);
+                    return;
+                }
+                Err(error) => self.fail_for_good(format!("no process can be had for it: {error}")),
+            }
+        }
+    }
+
+    fn take_lines(&mut self) {
+        while let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.text.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line[..end]).into_owned();
+            match wire::parse(&line) {
+                Some(Line::Part(part)) => wire::append(&mut self.part, *part),
+                Some(Line::Scanned) => {
+                    let part = std::mem::take(&mut self.part);
+                    self.scanned(part);
+                }
+                Some(Line::ScanFailed(reason)) => self.fail(reason),
+                Some(Line::Flushed) => {
+                    self.prepared.flush = Some(Ok(()));
+                    self.next();
+                }
+                Some(Line::FlushFailed(reason)) => self.fail(reason),
+                None => log::debug!("a helper said {line:?}"),
+            }
+        }
+    }
+
+    fn scanned(&mut self, scan: Scan) {
+        match &mut self.prepared.scan {
+            Some(Ok(known)) => known.merge(scan),
+            Some(Err(_)) => {}
+            none => *none = Some(Ok(scan)),
+        }
+        self.next();
+    }
+
+    /// The step that goes on is done.
+    fn next(&mut self) {
+        let now = clock::monotonic();
+        let took = now.saturating_sub(self.since);
+        match self.steps.pop_front() {
+            Some(Step::Scan) => self.prepared.scan_took += took,
+            Some(Step::Flush) => self.prepared.flush_took += took,
+            None => {}
+        }
+        self.since = now;
+    }
+
+    /// The step that goes on failed. Of two looks one is not enough.
+    fn fail(&mut self, reason: String) {
+        match self.steps.front() {
+            Some(Step::Scan) => self.prepared.scan = Some(Err(reason)),
+            Some(Step::Flush) => self.prepared.flush = Some(Err(reason)),
+            None => return,
+        }
+        self.next();
+    }
+
+    fn give_up(&mut self, reason: String, left: &mut LeftBehind) {
+        let Some(step) = self.steps.front().copied() else { return };
+        if let Some(helper) = &self.helper {
+            helper.kill();
+        }
+        self.dismiss(left, Some(step));
+        self.text.clear();
+        self.part = Scan::default();
+        self.fail_for_good(reason);
+    }
+
+    /// The same, and what failed is not tried a second time.
+    fn fail_for_good(&mut self, reason: String) {
+        let step = self.steps.front().copied();
+        self.fail(reason);
+        self.steps.retain(|other| Some(*other) != step);
+    }
+}
+
+fn steps(preparation: &Preparation) -> VecDeque<Step> {
+    let scan = preparation.scan.map(|_| Step::Scan);
+    let flush = preparation.flush.as_ref().map(|_| Step::Flush);
+    let again = scan.filter(|_| flush.is_some());
+    [scan, flush, again].into_iter().flatten().collect()
+}
+
+/// What the helper does. Its parent may be gone or not listen any more, which is no matter.
+fn work(facts: &FactsSource, preparation: &Preparation, steps: &VecDeque<Step>, pipe: &mut File) {
+    for step in steps {
+        let text = match step {
+            Step::Scan => match facts.scan(&preparation.mounts, &preparation.vdevs) {
+                Ok(scan) => wire::scan(&scan),
+                Err(error) => wire::scan_failed(&error.to_string()),
+            },
+            Step::Flush => wire::flush(&flush(facts, preparation.flush.as_ref())),
+        };
+        if pipe.write_all(text.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn flush(facts: &FactsSource, flush: Option<&Flush>) -> Result<(), String> {
+    let told = |what: &str, result: io::Result<()>| result.map_err(|error| format!("{what}: {error}"));
+    told("sync", facts.sync())?;
+    told("vfs.runningbufspace", facts.wait_for_writes())?;
+    for mount in flush.into_iter().flat_map(|flush| &flush.mounts) {
+        told(&format!("fsync {}", mount.on), facts.sync_mount(mount))?;
+    }
+    Ok(())
+}
+
+/// The same without another process, for a daemon's loop inside a program that has threads.
+pub(crate) fn prepare_inline(facts: &FactsSource, preparation: &Preparation) -> Prepared {
+    let mut prepared = Prepared::default();
+    for step in steps(preparation) {
+        match step {
+            Step::Scan => {
+                let scan =
+                    facts.scan(&preparation.mounts, &preparation.vdevs).map_err(|error| error.to_string());
+                match (&mut prepared.scan, scan) {
+                    (Some(Ok(known)), Ok(scan)) => known.merge(scan),
+                    (Some(Err(_)), _) => {}
+                    (none, scan) => *none = Some(scan),
+                }
+            }
+            Step::Flush => prepared.flush = Some(flush(facts, preparation.flush.as_ref())),
+        }
+    }
+    prepared
+}
