@@ -18,7 +18,8 @@ pub(super) struct Activity {
 impl Activity {
     /// What the process did so far; `None` if it cannot be looked at.
     pub(super) fn of(pid: u32) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+        // Of its one thread: the process's own figures grow by those of each child that it waits for.
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/io")).ok()?;
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         // Needs CONFIG_PROC_CHILDREN; without it children are not watched.
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
