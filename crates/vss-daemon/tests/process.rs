@@ -90,8 +90,14 @@ fn a_dry_check_needs_no_device_and_shows_a_table() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hyperv.toml");
     let mounts = directory.path().join("mounts");
-    fs::write(&path, format!("[facts]\ndir = {:?}\n[vss]\nhook-dir = \"/nonexistent\"\n", directory.path()))
-        .unwrap();
+    let zpool = directory.path().join("zpool");
+    fs::write(&zpool, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&zpool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let text = format!(
+        "[facts]\ndir = {:?}\n[vss]\nhook-dir = \"/nonexistent\"\nzpool = {zpool:?}\n",
+        directory.path()
+    );
+    fs::write(&path, text).unwrap();
     fs::write(&mounts, format!("{ROOT}zfs /tank tank local 2 7\nnullfs /jail /tank local 3 7\nufs /db /dev/zvol/tank/db local 4 7\n")).unwrap();
     let arguments = ["-c", "-f", path.to_str().unwrap()];
     let wanted = "\
@@ -107,7 +113,12 @@ a backup can be made
     fs::write(&mounts, format!("{ROOT}ext2fs /linux /dev/da1 local 2 7\n")).unwrap();
     let (code, text) = code_and_text(&run(&arguments));
     assert_eq!(code, 1);
-    assert!(text.ends_with("no backup can be made: one mount vetoes\n"), "{text}");
+    assert!(
+        text.ends_with(
+            "no backup can be made: /linux (ext2fs): a file system of this type cannot be frozen\n"
+        ),
+        "{text}"
+    );
     fs::write(&mounts, "nonsense\n").unwrap();
     let (code, text) = code_and_text(&run(&arguments));
     assert_eq!(code, 71);
@@ -320,8 +331,7 @@ fn output_into_a_file_that_would_be_frozen_is_told_and_vetoes() {
     assert!(session.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
     assert_eq!(outcome(&mut session, Check), Outcome::Failure);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
-    let sentence =
-        "/ (ufs): this daemon itself holds descriptor 1 open for writing there; send its output elsewhere";
+    let sentence = "/ (ufs): this daemon itself holds descriptor 1 of /";
     for prefix in ["no backup can be made: ", "check refused: ", "freeze failed, nothing is frozen: "] {
         let said = || daemon.output().contains(&format!("{prefix}{sentence}")).then_some(());
         assert!(look_for(PATIENCE, said).is_some(), "{}", daemon.output());
@@ -380,7 +390,7 @@ fn a_new_configuration_waits_for_the_thaw() {
 }
 
 #[test]
-fn hooks_that_others_could_have_written_are_skipped_with_a_warning() {
+fn hooks_that_others_could_have_written_veto() {
     let setup = Setup {
         mounts: ROOT.into(),
         hooks: vec![("10-db", "echo \"$1\" >>\"$CALLS\"".into())],
@@ -388,10 +398,13 @@ fn hooks_that_others_could_have_written_are_skipped_with_a_warning() {
     };
     let Some(mut session) = start(&setup) else { return };
     let hook = session.path("vss.d/10-db");
-    fs::set_permissions(hook, std::os::unix::fs::PermissionsExt::from_mode(0o775)).unwrap();
-    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o775)).unwrap();
+    assert_eq!(outcome(&mut session, Check), Outcome::Failure);
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
     assert_eq!(session.calls(), [""; 0]);
     session.daemon().wait_output("10-db: others than its owner can write it");
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
 }
 
 #[test]

@@ -63,7 +63,7 @@ struct Job {
 enum State {
     #[default]
     Idle,
-    Freezing(Freezing),
+    Freezing(Box<Freezing>),
     Frozen(Frozen),
     After(After),
 }
@@ -289,7 +289,7 @@ impl Freezer {
     /// Begins a freeze: a new backup, so whatever became of the one before does not matter any more.
     fn begin(&mut self, job: Job) -> Vec<Action> {
         self.void = None;
-        self.state = State::Freezing(Freezing::new(job));
+        self.state = State::Freezing(Box::new(Freezing::new(job)));
         vec![Action::Survey(Lane::Backup)]
     }
 
@@ -396,7 +396,13 @@ impl Freezer {
     }
 
     /// Undoes a freeze that was not answered yet; answers it, unless the device is gone.
-    fn fail(&mut self, freezing: Freezing, reason: &str, can_answer: bool, now: Duration) -> Vec<Action> {
+    fn fail(
+        &mut self,
+        freezing: Box<Freezing>,
+        reason: &str,
+        can_answer: bool,
+        now: Duration,
+    ) -> Vec<Action> {
         let request = freezing.job.request;
         let held = freezing.is_suspending();
         self.void = Some(format!("its freeze failed: {reason}"));

@@ -33,8 +33,12 @@ impl Activity {
             let bytes = self.written.saturating_sub(earlier.written);
             return Some(format!("wrote {bytes} bytes in {calls} calls"));
         }
-        let same = self.children.trim() == earlier.children.trim();
-        (!same).then(|| format!("ran a program (its children are now {:?})", self.children.trim()))
+        // One that was there before may end.
+        let new = self
+            .children
+            .split_whitespace()
+            .find(|child| !earlier.children.split_whitespace().any(|old| old == *child));
+        new.map(|_| format!("ran a program (its children are now {:?})", self.children.trim()))
     }
 }
 
