@@ -1,6 +1,7 @@
 //! The live backup daemon: a thin driver around the freezer of `hv_core`.
 
 pub mod check;
+pub mod guest;
 mod helper;
 mod history;
 mod hook_dir;

@@ -3,28 +3,21 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Duration;
 
-use hv_core::abi::vss::{Answer, Request};
+use hv_core::abi::vss::Answer;
 use hv_core::report::{self, Ledger, Moment};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::control::ControlSocket;
-use hv_core::runtime::exec::{self, Group, Running};
 use hv_core::runtime::log as logging;
 use hv_core::runtime::wait::wait;
-use hv_core::sys::clock;
 use hv_core::sys::signals::Signals;
-use hv_core::sys::system_facts::FactsSource;
 use hv_core::vss::mounts::Mount;
-use hv_core::vss::{
-    Action, Ended, Event, Findings, Freezer, Lane, Leaving, Outcome, Rules, Survey, Suspended, Task,
-};
+use hv_core::vss::{Action, Event, Findings, Freezer, Lane, Leaving, Rules, Survey, Suspended};
 
-use crate::helper::{LeftBehind, Preparing, prepare_inline};
+use crate::guest::{Guest, SystemGuest};
 use crate::port::{SuspendPort, Suspender, VssPort};
-use crate::{history, hook_dir, programs};
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,52 +37,21 @@ pub struct WaitError(io::Error);
 
 /// The daemon at work. Dropping it thaws the guest and then lets go the log.
 #[derive(Debug)]
-pub struct Driver<P, S: SuspendPort> {
+pub struct Driver<P, S: SuspendPort, G = SystemGuest> {
     port: P,
     suspend_port: S,
     /// In the order of their numbers, which is the reverse of the slots'. Dropped with the driver, the first one first, and
     /// each one resumes what it suspends.
     suspenders: Vec<Option<S::Suspender>>,
     freezer: Freezer,
-    facts: FactsSource,
-    hook_dir: PathBuf,
-    zpool: PathBuf,
-    /// What runs for a check and for a backup.
-    works: [Option<Work>; 2],
-    /// What hooks of this backup may have left running.
-    groups: Vec<Group>,
-    left: LeftBehind,
+    guest: G,
     ledger: Ledger,
-    history: PathBuf,
     control: Option<ControlSocket>,
     device_gone: bool,
     reload: bool,
     end: Option<End>,
     /// The last one to be dropped, when everything is resumed.
     _held_lines: ReleaseLog,
-}
-
-/// What runs beside the loop.
-#[derive(Debug)]
-enum Work {
-    Program(Task, Running),
-    Preparing(Preparing),
-}
-
-impl Work {
-    fn deadline(&self) -> Duration {
-        match self {
-            Self::Program(_, running) => running.deadline(),
-            Self::Preparing(preparing) => preparing.deadline(),
-        }
-    }
-
-    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        match self {
-            Self::Program(_, running) => running.descriptors().collect(),
-            Self::Preparing(preparing) => preparing.descriptor().into_iter().collect(),
-        }
-    }
 }
 
 const LANES: [Lane; 2] = [Lane::Check, Lane::Backup];
@@ -104,27 +66,44 @@ impl Drop for ReleaseLog {
     }
 }
 
+/// What the loop wakes up for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wakeup {
+    /// A request waits to be read.
+    pub readable: bool,
+    /// The device is gone.
+    pub gone: bool,
+    /// SIGTERM or SIGINT came.
+    pub terminate: bool,
+    /// SIGHUP came.
+    pub reload: bool,
+    /// SIGCHLD came.
+    pub child: bool,
+}
+
 impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     /// A driver for a guest that is not frozen.
     pub fn new(config: &Config, port: P, suspend_port: S) -> Self {
+        let guest = SystemGuest::new(config, suspend_port.may_fork());
+        Self::in_guest(config, port, suspend_port, guest)
+    }
+}
+
+impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
+    /// The same, with something else in the place of the system.
+    pub fn in_guest(config: &Config, port: P, suspend_port: S, guest: G) -> Self {
         let mut driver = Self {
             port,
             suspend_port,
             suspenders: Vec::new(),
             freezer: Freezer::new(Rules::default()),
-            facts: facts_source(config),
-            hook_dir: PathBuf::new(),
-            zpool: PathBuf::new(),
-            works: [None, None],
-            groups: Vec::new(),
-            left: LeftBehind::default(),
+            guest,
             ledger: Ledger::new(report::Identity {
                 program: "hv_vss_daemon",
                 config: None,
                 device: config.vss.device.display().to_string(),
                 started: Moment::now(),
             }),
-            history: PathBuf::new(),
             control: None,
             device_gone: false,
             reload: false,
@@ -137,10 +116,7 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
 
     /// Puts a new configuration into force.
     pub fn configure(&mut self, config: &Config) {
-        self.facts = facts_source(config);
-        self.hook_dir.clone_from(&config.vss.hook_dir);
-        self.zpool.clone_from(&config.vss.zpool);
-        self.history.clone_from(&config.vss.history);
+        self.guest.configure(config);
         let (policy, limits) = (config.vss.policy(), config.vss.limits());
         self.freezer.set_rules(Rules { policy, limits });
     }
@@ -158,7 +134,7 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
                 // A veto that a look at the devices may lift is left to the host's check.
                 let held_open = survey.held_open;
                 let mut findings = Findings { verdict, held_open, ..Findings::default() };
-                findings.hooks = hook_dir::list(&self.hook_dir);
+                findings.hooks = self.guest.hooks();
                 if findings.verdict.may_be_efi() { Vec::new() } else { findings.refusals() }
             }
             Err(reason) => vec![reason],
@@ -171,7 +147,7 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     /// [`WaitError`]; the guest is thawed when the driver is dropped.
     pub fn serve(&mut self, signals: &Signals) -> Result<End, WaitError> {
         loop {
-            if let Some(end) = self.end.take() {
+            if let Some(end) = self.take_end() {
                 return Ok(end);
             }
             if self.freezer.is_idle() && std::mem::take(&mut self.reload) {
@@ -182,38 +158,24 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     }
 
     pub(crate) fn serve_once(&mut self, signals: &Signals) -> Result<(), WaitError> {
-        let works = self.works.iter().flatten();
-        let deadlines =
-            works.clone().map(Work::deadline).chain(self.freezer.deadline()).chain(logging::retry_at());
+        let deadlines = [self.deadline(), logging::retry_at()];
         // A device that hung up would be ready for ever.
         let device = (!self.device_gone).then(|| self.port.descriptor());
         let control = self.control.as_ref().map(ControlSocket::descriptor);
         let at = usize::from(device.is_some());
-        let descriptors: Vec<_> =
-            device.into_iter().chain(control).chain(works.flat_map(Work::descriptors)).collect();
-        let wakeup = wait(signals, &descriptors, deadlines.min()).map_err(WaitError)?;
-        let device = wakeup.ready.first().copied().filter(|_| !self.device_gone).unwrap_or_default();
-        self.reload |= wakeup.signals.reload;
-        if wakeup.signals.child {
-            exec::reap();
-            self.left.reap();
-        }
-        if wakeup.signals.terminate {
-            self.feed(Event::Terminate);
-        }
-        if device.gone {
-            self.lose_device("it hung up".to_owned());
-        } else if device.readable {
-            self.read_request();
-        }
-        for lane in LANES {
-            if let Some(event) = self.advance(lane) {
-                self.feed(event);
-            }
-        }
-        self.feed(Event::Tick);
+        let descriptors: Vec<_> = device.into_iter().chain(control).chain(self.guest.descriptors()).collect();
+        let woken = wait(signals, &descriptors, deadlines.into_iter().flatten().min()).map_err(WaitError)?;
+        let device = woken.ready.first().copied().filter(|_| !self.device_gone).unwrap_or_default();
+        let signals = woken.signals;
+        self.wake(Wakeup {
+            readable: device.readable,
+            gone: device.gone,
+            terminate: signals.terminate,
+            reload: signals.reload,
+            child: signals.child,
+        });
         if let Some(control) =
-            self.control.as_ref().filter(|_| wakeup.ready.get(at).is_some_and(|r| r.readable))
+            self.control.as_ref().filter(|_| woken.ready.get(at).is_some_and(|r| r.readable))
         {
             control.answer(|| report::text(&self.ledger.report(Moment::now())));
         }
@@ -221,18 +183,36 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         Ok(())
     }
 
-    /// What the work of a lane has come to, if that is its end.
-    fn advance(&mut self, lane: Lane) -> Option<Event> {
-        let event = match self.works[lane as usize].as_mut()? {
-            Work::Program(task, running) => {
-                let ended = programs::ended(task, running.advance()?);
-                self.groups.extend(running.take_group());
-                Event::Ended(lane, ended)
+    /// When [`Self::wake`] is due at the latest; `None` while nothing depends on time.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.guest.deadline().into_iter().chain(self.freezer.deadline()).min()
+    }
+
+    /// Why the loop is to end, once.
+    pub fn take_end(&mut self) -> Option<End> {
+        self.end.take()
+    }
+
+    /// One round of the loop, behind its sleep.
+    pub fn wake(&mut self, wakeup: Wakeup) {
+        self.reload |= wakeup.reload;
+        if wakeup.child {
+            self.guest.child_ended();
+        }
+        if wakeup.terminate {
+            self.feed(Event::Terminate);
+        }
+        if wakeup.gone {
+            self.lose_device("it hung up".to_owned());
+        } else if wakeup.readable {
+            self.read_request();
+        }
+        for lane in LANES {
+            if let Some(event) = self.guest.advance(lane) {
+                self.feed(event);
             }
-            Work::Preparing(preparing) => Event::Prepared(lane, preparing.advance(&mut self.left)?),
-        };
-        self.works[lane as usize] = None;
-        Some(event)
+        }
+        self.feed(Event::Tick);
     }
 
     fn lose_device(&mut self, how: String) {
@@ -244,7 +224,8 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
         match self.port.read() {
             Ok(Some(request)) => {
                 log::debug!("request op={} id={}", request.operation, request.id);
-                self.feed(Event::Request { request, age: age(request) });
+                let age = self.guest.age(request);
+                self.feed(Event::Request { request, age });
             }
             Ok(None) => log::debug!("a request timed out before it was read"),
             Err(error) => self.lose_device(format!("cannot read a request: {error}")),
@@ -268,15 +249,13 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
 
     fn handle(&mut self, event: Event) -> Vec<Action> {
         self.ledger.event(&event, Moment::now());
-        self.freezer.handle(event, clock::monotonic())
+        self.freezer.handle(event, self.guest.now())
     }
 
     /// Writes down the backups that are over. Nothing is frozen now, and no freeze is being prepared.
     fn write_history(&mut self) {
         while let Some(backup) = self.ledger.take_finished() {
-            if let Err(error) = history::append(&self.history, &backup) {
-                log::warn!("cannot write {}: {error}", self.history.display());
-            }
+            self.guest.keep(&backup);
         }
     }
 
@@ -301,12 +280,10 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Survey(lane) => return Some(Event::Surveyed(lane, self.survey())),
-            Action::ListHooks(lane) => return Some(Event::Hooks(lane, hook_dir::list(&self.hook_dir))),
-            Action::Run(lane, task, limit) => return self.start(lane, task, limit),
-            Action::Stop(lane) => self.stop(lane),
-            Action::EndHooks { kill } => {
-                self.groups.drain(..).filter(|_| kill).for_each(|group| group.kill());
-            }
+            Action::ListHooks(lane) => return Some(Event::Hooks(lane, self.guest.hooks())),
+            Action::Run(lane, task, limit) => return self.guest.start(lane, task, limit),
+            Action::Stop(lane) => self.guest.stop(lane),
+            Action::EndHooks { kill } => self.guest.end_hooks(kill),
             Action::Decided { .. } => {}
             Action::Open(count) => return Some(Event::Opened(self.open(count))),
             Action::HoldLog => logging::hold(),
@@ -331,46 +308,13 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     }
 
     fn survey(&self) -> Result<Survey, String> {
-        let mounts = self.facts.mounts().map_err(|error| mount_table_error(&error))?;
-        let held_open = self.suspend_port.held_open(&self.facts, &mounts);
+        let mounts = self.guest.mounts().map_err(|error| mount_table_error(&error))?;
+        let held_open = self.suspend_port.held_open(self.guest.facts(), &mounts);
         let mut held_open =
             held_open.map_err(|error| format!("cannot find out which files are open: {error}"))?;
         let own = self.port.descriptor().as_raw_fd();
         held_open.retain(|held| held.descriptor != own);
         Ok(Survey { mounts, held_open })
-    }
-
-    /// Starts a task; one that cannot be started has ended.
-    fn start(&mut self, lane: Lane, task: Task, limit: Duration) -> Option<Event> {
-        if let Task::Prepare(preparation) = &task {
-            if !self.suspend_port.may_fork() {
-                return Some(Event::Prepared(lane, prepare_inline(&self.facts, preparation)));
-            }
-            let preparing = Preparing::start(&self.facts, preparation, limit, &mut self.left);
-            self.works[lane as usize] = Some(Work::Preparing(preparing));
-            // It may have failed at once.
-            return self.advance(lane);
-        }
-        let program = programs::program(&self.zpool, &task, limit)?;
-        if let Some(pid) = exec::hanging(&program.path) {
-            let text = format!("{} hangs since an earlier attempt (process {pid})", program.path.display());
-            let ended = Ended { outcome: Outcome::NotStarted(text), output: Vec::new() };
-            return Some(Event::Ended(lane, ended));
-        }
-        match program.start() {
-            Ok(running) => {
-                self.works[lane as usize] = Some(Work::Program(task, running));
-                None
-            }
-            Err(error) => Some(Event::Ended(lane, programs::ended(&task, Err(error)))),
-        }
-    }
-
-    fn stop(&mut self, lane: Lane) {
-        // A program is killed by being dropped.
-        if let Some(Work::Preparing(preparing)) = self.works[lane as usize].take() {
-            preparing.stop(&mut self.left);
-        }
     }
 
     fn open(&mut self, count: usize) -> Result<(), String> {
@@ -418,10 +362,6 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
     }
 }
 
-pub(crate) fn facts_source(config: &Config) -> FactsSource {
-    config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory)
-}
-
 fn mount_table_error(error: &io::Error) -> String {
     format!("cannot read the mount table: {error}")
 }
@@ -438,9 +378,4 @@ fn suspend_error(error: &io::Error) -> String {
         Some(libc::EINVAL) => "the kernel says that it is no ufs".to_owned(),
         _ => error.to_string(),
     }
-}
-
-fn age(request: Request) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::from_nanos(request.age(u64::try_from(now.as_nanos()).unwrap_or(0)))
 }

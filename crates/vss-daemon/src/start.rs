@@ -15,8 +15,9 @@ use hv_core::sys::signals::{Signals, ignore_job_control};
 use hv_core::sys::vss_device::VssDevice;
 
 use crate::check;
+use crate::guest::facts_source;
 use crate::port::{SuspendPath, open_device};
-use crate::serve::{Driver, End, facts_source};
+use crate::serve::{Driver, End};
 
 const DAEMON: Identity = Identity { name: "hv_vss_daemon", ident: "HV_VSS", usage: USAGE, help: HELP };
 const USAGE: &str = "usage: hv_vss_daemon [-cdnt] [-f file]\n       hv_vss_daemon -h | -V";
