@@ -42,7 +42,7 @@ fn run(device: &Path, status: Status, suspension: Option<(&Path, &Path)>) -> io:
     let mut ids: Vec<FsId> = Vec::new();
     if let Some((_, facts)) = suspension {
         let table = FactsSource::Directory(facts.to_owned()).mounts()?;
-        ids = table.iter().rev().filter(|mount| mount.fs_type == "ufs").map(|mount| mount.id).collect();
+        ids = table.iter().filter(|mount| mount.fs_type == "ufs").map(|mount| mount.id).collect();
     }
     let device = VssDevice::open(device)?;
     let mut suspended = Vec::with_capacity(ids.len());

@@ -39,9 +39,15 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let mut words = arguments.words.iter().map(String::as_str);
     let limit = arguments.limit.unwrap_or(DEFAULT_LIMIT);
     let action = match (words.next(), words.next()) {
-        (Some("vss"), Some(verb)) if words.next().is_none() => {
+        (Some("vss"), Some(verb)) if verb != "unmount" && words.next().is_none() => {
             let mut client = Client::connect(&dir)?.with_limit(limit);
             return super::vss::perform(verb, &mut client, arguments.json, arguments.pause);
+        }
+        (Some("vss"), Some("unmount")) => {
+            let (Some(on), None) = (words.next(), words.next()) else {
+                return Err(Failure::Usage("vss unmount wants a mount point".to_owned()));
+            };
+            return super::vss::unmount(on, &mut Client::connect(&dir)?);
         }
         (Some("violations"), None) => Action::Violations,
         (Some("kvp"), Some(verb)) => kvp_action(verb, &words.collect::<Vec<_>>(), &arguments)?,

@@ -58,6 +58,7 @@ usage:
         vss check | freeze | thaw
         vss backup [--pause SECONDS]    check, freeze, thaw, and a timeline of what happened
         vss statistics | timeline | suspended | detach | attach
+        vss unmount MOUNT-POINT         as umount(8) in the guest, with --facts
         violations [--take]             what the guest's programs did against the contract
   hvsim demo
       Play a whole session with the guest's programs and say whether everything is as it must be.

@@ -47,6 +47,13 @@ pub(super) fn perform(
     }
 }
 
+/// Somebody in the guest unmounts a file system.
+pub(super) fn unmount(on: &str, client: &mut Client) -> Result<(), Failure> {
+    let done = client.vss_unmount(on)?;
+    println!("{}", if done { "done" } else { "sleeps until it is resumed" });
+    Ok(())
+}
+
 fn ask(operation: Operation, client: &mut Client, json: bool) -> Result<(), Failure> {
     let answer = client.vss_ask(operation)?;
     show(json, &answer, || format!("{:?}", answer.outcome).to_lowercase());

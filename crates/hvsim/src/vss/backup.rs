@@ -117,6 +117,24 @@ impl Client {
         self.vss(VssCommand::WaitThawed { limit: milliseconds(limit) })
     }
 
+    /// Somebody in the guest unmounts a file system: whether that came to its end at once. If not, it sleeps as on
+    /// FreeBSD, until what it waits for is resumed.
+    ///
+    /// # Errors
+    /// As umount(8): nothing is mounted there, or it is busy. See [`Client::call`].
+    pub fn vss_unmount(&mut self, on: &str) -> Result<bool> {
+        self.vss(VssCommand::Unmount { on: on.to_owned() })
+    }
+
+    /// From now on `vfs.runningbufspace` in the guest's facts falls as the writes of a sync(2) come to their end; how
+    /// long they take is in the file `cache`, see [`super::facts`].
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub fn vss_play_writes(&mut self) -> Result<()> {
+        self.vss(VssCommand::PlayWrites)
+    }
+
     /// The mount points that are suspended now, in the order of suspending.
     ///
     /// # Errors

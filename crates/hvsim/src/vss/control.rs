@@ -115,6 +115,10 @@ pub struct Statistics {
     pub suspended: u64,
     /// Suspensions that ended.
     pub resumed: u64,
+    /// Milliseconds that UFSSUSPEND calls slept for the buffers of their file systems.
+    pub flushed_in_suspensions: u64,
+    /// Files that lost at a resume what was stored through a mapping.
+    pub lost_pages: u64,
     /// How often a watch over the daemon while it was frozen came to an end; each found no write, or there is a
     /// violation.
     pub watches: u64,
@@ -180,6 +184,13 @@ pub enum VssCommand {
         /// Milliseconds to wait.
         limit: u64,
     },
+    /// Somebody in the guest unmounts a file system, as umount(8) does: `true`, or `false` while it sleeps.
+    Unmount {
+        /// The mount point.
+        on: String,
+    },
+    /// From now on `vfs.runningbufspace` in the file `sysctl` of the facts directory falls as writes come to their end.
+    PlayWrites,
     /// Waits until nothing is suspended: whether that came true.
     WaitThawed {
         /// Milliseconds to wait.

@@ -102,6 +102,23 @@ impl Driver {
         }
     }
 
+    /// What decides about the requests to come, without numbers that only have to differ from each other.
+    pub(super) fn state(&self, now: Instant) -> String {
+        let pending: Vec<_> = self
+            .pending
+            .iter()
+            .map(|p| (p.operation, p.stage, p.deadline.saturating_duration_since(now)))
+            .collect();
+        let channel = |channel: &Channel| (channel.opened_by.is_some(), channel.was_open);
+        let ring: Vec<_> = self.ring.iter().map(|(_, operation)| *operation).collect();
+        format!(
+            "{} {:?} {:?} {ring:?} {pending:?}",
+            self.present,
+            channel(&self.file_system),
+            channel(&self.application)
+        )
+    }
+
     pub(super) fn is_present(&self) -> bool {
         self.present
     }

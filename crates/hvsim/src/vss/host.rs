@@ -27,6 +27,14 @@ pub fn perform(devices: &Devices, command: VssCommand, kill: impl Fn(Opener)) ->
             let station = devices.side(side);
             value(&station.wait(limit, |node, _| (node.is_open() == open).then_some(())).is_some())
         }
+        VssCommand::Unmount { on } => {
+            let done = devices.suspender.with(|node, now| node.unmount(&on, now));
+            value(&done.map_err(|error| format!("cannot unmount {on}: {}", error.desc()))?)
+        }
+        VssCommand::PlayWrites => {
+            devices.play_writes();
+            value(&())
+        }
         VssCommand::WaitThawed { limit } => {
             let limit = Some(Duration::from_millis(limit));
             let thawed = devices.suspender.wait(limit, |node, _| node.suspended().is_empty().then_some(()));

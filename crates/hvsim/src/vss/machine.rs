@@ -1,29 +1,30 @@
 //! The three devices together: what they share.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hv_core::sys::system_facts::FactsSource;
-use hv_core::vss::mounts::{FsId, Mount, is_below};
+use hv_core::sys::clock;
+use hv_core::vss::mounts::FsId;
 use nix::errno::Errno;
 
-use super::control::{Call, Fault, Operation, Side, Statistics};
+use super::control::{Call, Fault, Operation, Outcome, Side, Statistics};
+use super::descriptors::{self, Descriptor};
 use super::driver::{Driver, KERNEL_TIMEOUT, Write};
+use super::facts::{Facts, SyncLog};
+use super::file_systems::{Caller, FileSystems, Unmounting};
 use super::message::Message;
 use super::process::{self, Activity};
-use super::suspension::{Caller, Suspenders};
 use super::timeline::{Happening, Timeline};
-use crate::device::Handle;
+use crate::device::{Handle, Opener};
 
 /// What can be chosen about the devices.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long the kernel waits for both daemons together: 15 seconds, less in tests.
     pub timeout: Duration,
-    /// The directory with the file `mounts`, the mount table of the guest. Without it nothing is mounted.
+    /// The directory with what [`Facts::load`] reads. Without it the guest has what [`super::Node::set_facts`] gave it.
     pub facts: Option<PathBuf>,
 }
 
@@ -33,23 +34,45 @@ impl Default for Settings {
     }
 }
 
+/// What became of a freeze that the host was told is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Backup {
+    /// There is none.
+    None,
+    /// Nothing was resumed since.
+    Frozen,
+    /// The daemon has read the thaw: now it may resume.
+    Thawing,
+    /// Something was resumed before.
+    Void,
+}
+
 /// Everything behind the three nodes.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) driver: Driver,
-    pub(super) suspenders: Suspenders,
+    pub(super) file_systems: FileSystems,
     settings: Settings,
     pub(super) scrutiny: bool,
-    pub(super) kept_table: Option<Arc<[Mount]>>,
+    /// The facts were read, and without scrutiny that is enough.
+    pub(super) looked: bool,
+    log: SyncLog,
+    /// What the daemon held open at the last look.
+    held: Option<(u32, Vec<Descriptor>)>,
+    /// How long callers slept in the kernel altogether, where they only count it.
+    pub(super) slept: Option<Duration>,
     pub(super) timeline: Timeline,
     pub(super) statistics: Statistics,
     pub(super) violations: Vec<String>,
     pub(super) faults: Vec<Fault>,
     pub(super) hung_up: bool,
+    /// What the host believes about the backup, as far as the guest said so.
+    pub(super) backup: Backup,
     /// The frozen daemon, and what it had done before.
     watch: Option<(u32, Activity)>,
     start: Instant,
     start_real: u64,
+    start_monotonic: Duration,
     wake: Sender<Side>,
 }
 
@@ -58,18 +81,23 @@ impl Machine {
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             driver: Driver::new(settings.timeout),
-            suspenders: Suspenders::default(),
+            file_systems: FileSystems::default(),
+            log: SyncLog::default(),
             settings,
             scrutiny: true,
-            kept_table: None,
+            looked: false,
+            held: None,
+            slept: None,
             timeline: Timeline::default(),
             statistics: Statistics::default(),
             violations: Vec::new(),
             faults: Vec::new(),
             hung_up: false,
+            backup: Backup::None,
             watch: None,
             start: Instant::now(),
             start_real: nanoseconds(real),
+            start_monotonic: clock::monotonic(),
             wake,
         }
     }
@@ -77,6 +105,11 @@ impl Machine {
     /// Real time and monotonic time.
     pub(super) fn clock(&self, now: Instant) -> (u64, Instant) {
         (self.start_real + nanoseconds(now.saturating_duration_since(self.start)), now)
+    }
+
+    /// CLOCK_MONOTONIC, which the guest's programs see, too.
+    fn monotonic(&self, now: Instant) -> Duration {
+        self.start_monotonic + now.saturating_duration_since(self.start)
     }
 
     pub(super) fn note(&mut self, now: Instant, happening: Happening) {
@@ -91,15 +124,87 @@ impl Machine {
             return Ok(());
         }
         let fault = self.faults.remove(index);
-        // As a thread sleeps in the kernel; nobody else has business with these devices meanwhile.
-        thread::sleep(Duration::from_millis(fault.delay));
+        self.sleep(Duration::from_millis(fault.delay));
         if fault.errno == 0 { Ok(()) } else { Err(Errno::from_raw(fault.errno)) }
+    }
+
+    /// As a thread sleeps in the kernel; nobody else has business with these devices meanwhile.
+    fn sleep(&mut self, time: Duration) {
+        match &mut self.slept {
+            Some(slept) => *slept += time,
+            None => thread::sleep(time),
+        }
+    }
+
+    /// Reads what the guest's kernel knows, and what its programs did, since the last look.
+    pub(super) fn look(&mut self, now: Instant) {
+        let Some(directory) = self.settings.facts.clone().filter(|_| self.scrutiny || !self.looked) else {
+            return;
+        };
+        self.looked = true;
+        let monotonic = self.monotonic(now);
+        let clock = |time: SystemTime| monotonic.saturating_sub(time.elapsed().unwrap_or_default());
+        self.file_systems.look(Facts::load(&directory, clock), monotonic);
+        for call in self.log.read(&directory) {
+            match call.path {
+                None => self.file_systems.synced(call.at),
+                Some(path) => self.file_systems.file_synced(&path, call.at),
+            }
+        }
+        self.look_at_descriptors();
+    }
+
+    /// What `vfs.runningbufspace` says: a made-up speed, in steps of a write of 64 KiB each 20 ms. While there are
+    /// buffers that no sync(2) has begun to write, the kernel's own syncer is at one of them.
+    pub(super) fn bytes_being_written(&mut self, now: Instant) -> u64 {
+        self.look(now);
+        let left = self.file_systems.still_writing(self.monotonic(now)).as_millis().div_ceil(20);
+        let left = left.max(u128::from(self.file_systems.has_unwritten()));
+        u64::try_from(left).unwrap_or(u64::MAX).saturating_mul(65_536)
+    }
+
+    pub(super) fn tell_sysctl(&self, name: &str, number: u64) {
+        if let Some(directory) = &self.settings.facts {
+            super::facts::set_sysctl(directory, name, number);
+        }
+    }
+
+    fn look_at_descriptors(&mut self) {
+        let opener = self.driver.opener(Side::FileSystem).map(|opener| opener.pid).filter(|pid| *pid != 0);
+        let Some(pid) = opener.filter(|_| self.scrutiny) else { return };
+        let Some(after) = descriptors::of(pid, self.file_systems.table()) else { return };
+        if let Some((_, before)) = self.held.as_ref().filter(|(known, _)| *known == pid) {
+            self.file_systems.audit_closed(before, &after);
+        }
+        self.held = Some((pid, after));
+    }
+
+    /// Tells the timeline, the violations and the mount table what became of the file systems.
+    fn collect(&mut self, now: Instant) {
+        let news = self.file_systems.take_news();
+        for happening in news.happened {
+            if matches!(happening, Happening::Resumed { .. }) && self.backup == Backup::Frozen {
+                self.backup = Backup::Void;
+            }
+            match happening {
+                Happening::Suspended { .. } => self.statistics.suspended += 1,
+                Happening::Resumed { .. } => self.statistics.resumed += 1,
+                Happening::PagesLost { .. } => self.statistics.lost_pages += 1,
+                _ => {}
+            }
+            self.note(now, happening);
+        }
+        self.violations.extend(news.violations);
+        if let Some(directory) = &self.settings.facts {
+            news.unmounted.iter().for_each(|id| super::facts::remove_mount(directory, *id));
+        }
     }
 
     /// Whoever waits for another node than the one that is called must look again.
     pub(super) fn settle(&mut self, called: Option<Side>, now: Instant) {
         let heard = self.driver.take_heard();
         for (operation, outcome) in &heard {
+            self.audit_heard(*operation, *outcome);
             self.note(now, Happening::Answered { operation: *operation, outcome: *outcome });
         }
         if called != Some(Side::FileSystem) && (!heard.is_empty() || self.driver.is_waiting(Side::FileSystem))
@@ -114,12 +219,16 @@ impl Machine {
 
     pub(super) fn read(&mut self, side: Side, now: Instant) -> Vec<u8> {
         self.statistics.reads += 1;
+        self.look(now);
         let Some((operation, id)) = self.driver.read(side) else {
             self.statistics.empty_reads += 1;
             return Message::bytes(0, 1, 0);
         };
         if side == Side::FileSystem && operation == Operation::Thaw {
             self.end_watch();
+            if self.backup == Backup::Frozen {
+                self.backup = Backup::Thawing;
+            }
         }
         self.note(now, Happening::Read { side, operation });
         Message::bytes(operation.number(), 0, id)
@@ -127,6 +236,7 @@ impl Machine {
 
     pub(super) fn write(&mut self, side: Side, input: &[u8], now: Instant) -> Result<(), Errno> {
         self.statistics.writes += 1;
+        self.look(now);
         let message = Message::parse(input).ok_or(Errno::EINVAL)?;
         let node = side.node();
         if !message.reserved_is_zero {
@@ -163,7 +273,7 @@ impl Machine {
         if side == Side::Application {
             return;
         }
-        let suspended: Vec<&str> = self.suspenders.suspended().map(|mount| mount.on.as_str()).collect();
+        let suspended: Vec<&str> = self.file_systems.suspended().map(|mount| mount.on.as_str()).collect();
         match (operation, success) {
             (Operation::Freeze, true) => {
                 let opener = self.driver.opener(side).map(|opener| opener.pid);
@@ -175,6 +285,28 @@ impl Machine {
                 self.violations.push(text);
             }
             _ => {}
+        }
+    }
+
+    /// The host takes the answer to the thaw for the one about the backup.
+    fn audit_heard(&mut self, operation: Operation, outcome: Outcome) {
+        let void = match (operation, outcome) {
+            (Operation::Freeze, Outcome::Success) => {
+                self.backup = Backup::Frozen;
+                return;
+            }
+            // A second freeze that is refused takes nothing from the first.
+            (Operation::Check | Operation::Freeze, _) | (_, Outcome::Dropped) => return,
+            (Operation::Thaw, _) => std::mem::replace(&mut self.backup, Backup::None),
+        };
+        let why = match void {
+            Backup::None => "without a freeze",
+            Backup::Void => "though writes were possible since the freeze",
+            Backup::Frozen | Backup::Thawing => return,
+        };
+        if outcome == Outcome::Success {
+            self.violations
+                .push(format!("a thaw was answered with success {why}: the host has a void backup"));
         }
     }
 
@@ -193,75 +325,76 @@ impl Machine {
         }
     }
 
-    fn table(&mut self) -> Arc<[Mount]> {
-        if let Some(kept) = &self.kept_table {
-            return Arc::clone(kept);
-        }
-        let facts = self.settings.facts.clone().map(FactsSource::Directory);
-        // A table that cannot be read is one without mounts, as the guest itself would say more about.
-        let table: Arc<[Mount]> = facts.and_then(|facts| facts.mounts().ok()).unwrap_or_default().into();
-        self.kept_table = (!self.scrutiny).then(|| Arc::clone(&table));
-        table
+    pub(super) fn open_suspender(&mut self, handle: Handle, opener: Opener, descriptor: Option<i32>) {
+        let looked_at =
+            || if self.scrutiny && opener.pid != 0 { descriptors::next_free(opener.pid) } else { -1 };
+        self.file_systems.open(handle, opener, descriptor.unwrap_or_else(looked_at));
     }
 
     pub(super) fn suspend(&mut self, handle: Handle, input: &[u8], now: Instant) -> Result<(), Errno> {
         let id = parse_id(input).ok_or(Errno::EINVAL)?;
-        let table = self.table();
-        let scrutiny = self.scrutiny;
-        let look = |pid| Caller {
-            threads: if scrutiny { process::threads(pid) } else { 1 },
-            writes_there: scrutiny && process::holds_open_for_writing(pid, id, &table),
-        };
-        let on = || {
-            let known = table.iter().find(|mount| mount.id == id);
-            known.map_or_else(|| id.to_string(), |mount| mount.on.clone())
-        };
-        let result =
-            self.fault(Call::Suspend).and_then(|()| self.suspenders.suspend(handle, id, &table, look));
-        match result {
-            Ok(mount) => {
-                self.audit_order(&mount, &table);
-                self.statistics.suspended += 1;
-                let pid = self.suspenders.opener(handle).map(|opener| opener.pid);
-                self.begin_watch(pid);
-                self.note(now, Happening::Suspended { on: mount.on });
-                Ok(())
-            }
-            Err(error) => {
-                self.note(now, Happening::Refused { on: on(), errno: error as i32 });
-                Err(error)
-            }
+        self.look(now);
+        let caller = self.caller(handle, id);
+        let result = self
+            .fault(Call::Suspend)
+            .and_then(|()| self.file_systems.suspend(handle, id, self.monotonic(now), caller));
+        if let Err(error) = result {
+            let known = self.file_systems.table().iter().find(|mount| mount.id == id);
+            let on = known.map_or_else(|| id.to_string(), |mount| mount.on.clone());
+            self.note(now, Happening::Refused { on, errno: error as i32 });
         }
+        self.collect(now);
+        let (_, took) = result?;
+        self.statistics.flushed_in_suspensions += u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let pid = self.file_systems.opener(handle).map(|opener| opener.pid);
+        self.begin_watch(pid);
+        self.sleep(took);
+        Ok(())
     }
 
-    /// A mount must be suspended before those that are mounted on it.
-    fn audit_order(&mut self, mount: &Mount, _table: &[Mount]) {
-        let below = |other: &Mount| other.id != mount.id && is_below(&other.on, &mount.on);
-        if let Some(child) = self.suspenders.suspended().find(|other| below(other)) {
-            let text = format!("{} was suspended behind {}, which is mounted on it", mount.on, child.on);
-            self.violations.push(text);
+    fn caller(&self, handle: Handle, id: FsId) -> Caller {
+        let pid = self.file_systems.opener(handle).map_or(0, |opener| opener.pid);
+        if !self.scrutiny || pid == 0 {
+            return Caller { threads: 1, writes_there: false };
         }
+        let held = descriptors::of(pid, self.file_systems.table()).unwrap_or_default();
+        Caller { threads: process::threads(pid), writes_there: held.iter().any(|held| held.writes_on(id)) }
     }
 
     pub(super) fn resume(&mut self, handle: Handle, now: Instant) -> Result<(), Errno> {
         self.end_watch();
-        let last = self.suspenders.suspended().next_back().map(|mount| mount.id);
-        let mount = self.suspenders.resume(handle)?;
-        if last != Some(mount.id) {
-            self.violations.push(format!("{} was resumed before what was suspended behind it", mount.on));
-        }
-        self.statistics.resumed += 1;
-        self.note(now, Happening::Resumed { on: mount.on, asked: true });
-        Ok(())
+        self.look(now);
+        let result = self.file_systems.resume(handle);
+        self.collect(now);
+        result.map(drop)
     }
 
     pub(super) fn close_suspender(&mut self, handle: Handle, now: Instant) {
-        if let Some(mount) = self.suspenders.close(handle) {
-            // Its process may be dead, or be about to write again.
+        self.look(now);
+        let pid = self.file_systems.opener(handle).map_or(0, |opener| opener.pid);
+        let exits = self.scrutiny && pid != 0 && descriptors::of(pid, &[]).is_none();
+        if exits {
+            let held = self.held.take_if(|(known, _)| *known == pid).map(|(_, held)| held);
+            self.exit(pid, &held.unwrap_or_default(), now);
+        } else if self.file_systems.close(handle) {
+            // Its process may be about to write again.
             self.watch = None;
-            self.statistics.resumed += 1;
-            self.note(now, Happening::Resumed { on: mount.on, asked: false });
         }
+        self.collect(now);
+    }
+
+    /// A process ends with these descriptors open, besides the suspenders.
+    pub(super) fn exit(&mut self, pid: u32, held: &[Descriptor], now: Instant) {
+        self.watch = None;
+        self.file_systems.exit(pid, held);
+        self.collect(now);
+    }
+
+    pub(super) fn unmount(&mut self, on: &str, now: Instant) -> Result<bool, Errno> {
+        self.look(now);
+        let result = self.file_systems.unmount(on);
+        self.collect(now);
+        result.map(|unmounting| unmounting == Unmounting::Done)
     }
 }
 

@@ -6,20 +6,24 @@
 
 pub mod backup;
 pub mod control;
+pub mod descriptors;
 mod driver;
+pub mod facts;
+mod file_systems;
 mod host;
 #[cfg(target_os = "linux")]
 pub mod in_process;
+pub mod kernel;
 mod machine;
 mod message;
 mod node;
 mod process;
 #[cfg(target_os = "linux")]
 pub mod session;
-mod suspension;
 pub mod timeline;
 
 pub use control::{Answer, Call, Fault, Operation, Outcome, Side, Statistics, VssCommand};
+pub use driver::Ticket;
 pub use host::perform;
 pub use machine::Settings;
 pub use node::{Devices, Node};

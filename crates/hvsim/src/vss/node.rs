@@ -16,6 +16,9 @@ use super::timeline::{Entry, Happening};
 use crate::device::{DeviceFile, Handle, Opener, Readiness};
 use crate::station::{Station, lock};
 
+/// How often the disk's progress is looked at.
+const LOOK_AT_WRITES: Duration = Duration::from_millis(2);
+
 /// Which of the three nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -73,14 +76,14 @@ impl Node {
         let machine = lock(&self.machine);
         match self.kind {
             Kind::Backup(side) => machine.driver.opener(side).is_some(),
-            Kind::Suspender => machine.suspenders.open_count() > 0,
+            Kind::Suspender => machine.file_systems.open_count() > 0,
         }
     }
 
     /// The mount points that are suspended, in the order of suspending.
     #[must_use]
     pub fn suspended(&self) -> Vec<String> {
-        lock(&self.machine).suspenders.suspended().map(|mount| mount.on.clone()).collect()
+        lock(&self.machine).file_systems.suspended().map(|mount| mount.on.clone()).collect()
     }
 
     /// Counters.
@@ -91,7 +94,7 @@ impl Node {
             timeouts: machine.driver.timeouts,
             dropped: machine.driver.dropped,
             opener: machine.driver.opener(Side::FileSystem).map_or(0, |opener| opener.pid),
-            open_suspenders: u64::try_from(machine.suspenders.open_count()).unwrap_or(u64::MAX),
+            open_suspenders: u64::try_from(machine.file_systems.open_count()).unwrap_or(u64::MAX),
             ..machine.statistics
         }
     }
@@ -125,7 +128,24 @@ impl Node {
     pub fn scrutinize(&mut self, on: bool) {
         let mut machine = lock(&self.machine);
         machine.scrutiny = on;
-        machine.kept_table = None;
+        machine.looked = false;
+    }
+
+    /// Somebody unmounts a file system: whether that is done, or sleeps.
+    ///
+    /// # Errors
+    /// As umount(8): `EINVAL` where nothing is mounted, `EBUSY` where something is mounted on it.
+    pub fn unmount(&mut self, on: &str, now: Instant) -> Result<bool, Errno> {
+        self.with(now, |machine| machine.unmount(on, now))
+    }
+
+    /// Tells the guest how much is being written, if that is not what was `told` before.
+    fn tell_writes(&self, told: &mut Option<u64>, now: Instant) {
+        let mut machine = lock(&self.machine);
+        let bytes = machine.bytes_being_written(now);
+        if told.replace(bytes) != Some(bytes) {
+            machine.tell_sysctl("vfs.runningbufspace", bytes);
+        }
     }
 
     /// The backup devices go away; returns whom the kernel kills.
@@ -167,7 +187,7 @@ impl DeviceFile for Node {
             }
             Kind::Suspender => {
                 machine.fault(Call::OpenSuspender)?;
-                machine.suspenders.open(handle, opener);
+                machine.open_suspender(handle, opener, None);
                 Ok(())
             }
         })
@@ -284,6 +304,19 @@ impl Devices {
                 };
                 let Some(station) = station else { return };
                 station.with(|_, _| ());
+            }
+        });
+    }
+
+    /// See [`super::VssCommand::PlayWrites`]. Ends with the devices.
+    pub(super) fn play_writes(&self) {
+        let suspender = Arc::downgrade(&self.suspender);
+        thread::spawn(move || {
+            let mut told = None;
+            while let Some(station) = suspender.upgrade() {
+                station.peek(|node, now| node.tell_writes(&mut told, now));
+                drop(station);
+                thread::sleep(LOOK_AT_WRITES);
             }
         });
     }

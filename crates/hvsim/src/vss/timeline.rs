@@ -45,6 +45,30 @@ pub enum Happening {
         /// UFSRESUME did it; else the close of the descriptor, or the death of its process.
         asked: bool,
     },
+    /// A resume took away what a program had stored through a mapping.
+    PagesLost {
+        /// The mount point.
+        on: String,
+        /// The file.
+        path: String,
+        /// The program, 0 if nobody maps the file any more.
+        pid: u32,
+    },
+    /// umount(8) of a mount began.
+    Unmounting {
+        /// Its mount point.
+        on: String,
+    },
+    /// A file system is not mounted any more.
+    Unmounted {
+        /// Where its mount point was.
+        on: String,
+    },
+    /// A call that never returns: what is suspended stays so.
+    Hung {
+        /// What was to be done.
+        call: String,
+    },
     /// A daemon answered.
     Wrote {
         /// Which device.
@@ -110,6 +134,10 @@ impl Happening {
             Self::Refused { on, errno } => format!("could not suspend {on} (errno {errno})"),
             Self::Resumed { on, asked: true } => format!("resumed {on}"),
             Self::Resumed { on, asked: false } => format!("resumed {on} by close"),
+            Self::PagesLost { on, path, pid } => format!("lost on {on}: pages of {path} (process {pid})"),
+            Self::Unmounting { on } => format!("umount of {on} begins"),
+            Self::Unmounted { on } => format!("{on} is unmounted"),
+            Self::Hung { call } => format!("{call} never ends"),
             Self::Wrote { side: Side::FileSystem, operation, success } => {
                 format!("daemon answers {}: {}", operation.word(), yes(*success))
             }

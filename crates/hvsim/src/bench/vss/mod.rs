@@ -4,23 +4,34 @@
 //! are medians over neighbours in time. The simulator does not look at its callers meanwhile, for that costs more than
 //! what is measured.
 
+mod costs;
+mod null;
+mod report;
+
 use std::fmt;
 use std::fs;
 use std::time::Duration;
 
 use nix::unistd::Pid;
-use serde::Serialize;
 
 use super::measure::{median, real};
 use super::pin_to_one_processor;
 use super::report::Compared;
 use crate::client::Client;
-use crate::testing::{Machine, PATIENCE, Process, program};
 use crate::vss::session::{Session, Setup};
-use crate::vss::{Operation, Side, VssCommand};
+use crate::vss::{Operation, VssCommand};
+use costs::{measure_pauses, measure_scan};
+use null::NullGuest;
+pub use report::{Holdings, MountsRow, Pause, Report, Row, Scan};
 
 /// Backups in one burst.
 const BURST: usize = 10;
+/// Numbers of UFS file systems, processes, and milliseconds that buffers take to write, each measured for itself.
+const MOUNTS: [usize; 4] = [1, 4, 16, 64];
+const PROCESSES: [usize; 4] = [0, 10, 100, 1_000];
+const FLUSHES: [u64; 3] = [20, 100, 400];
+/// Mappings of a process, none of which stores.
+const MAPPINGS: usize = 20;
 
 /// What is measured, and how thoroughly.
 #[derive(Debug, Clone)]
@@ -43,49 +54,6 @@ impl Default for Plan {
     }
 }
 
-/// One operation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
-    /// Its name.
-    pub operation: &'static str,
-    /// Median milliseconds of each daemon.
-    pub milliseconds: Compared<f64>,
-    /// The daemon's time divided by the null daemon's: the median over neighbours in time.
-    pub ratio: f64,
-}
-
-/// What the daemon's process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Holdings {
-    /// Resident memory in KiB.
-    pub resident: u64,
-    /// Heap and other private data in KiB.
-    pub data: u64,
-    /// Open descriptors.
-    pub descriptors: u64,
-}
-
-/// Everything that was measured.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct Report {
-    /// UFS file systems of the guest.
-    pub mounts: usize,
-    /// CHECK, FREEZE and THAW.
-    pub rows: Vec<Row>,
-    /// How long the daemon was watched, each time.
-    pub watch_seconds: f64,
-    /// How often it woke up when idle.
-    pub idle_wakeups: u64,
-    /// How often it woke up when frozen.
-    pub frozen_wakeups: u64,
-    /// Whole backups between the two next ones.
-    pub cycles: usize,
-    /// After a tenth of the cycles.
-    pub early: Holdings,
-    /// After all of them.
-    pub late: Holdings,
-}
-
 /// Measures everything.
 ///
 /// # Errors
@@ -94,43 +62,43 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
     if !plan.spread {
         pin_to_one_processor().map_err(|error| format!("cannot choose a processor: {error}"))?;
     }
-    let on = |n: usize| if n == 0 { "/".to_owned() } else { format!("/m{n}") };
-    let mounts: String =
-        (0..plan.mounts).map(|n| format!("ufs {} /dev/da{n} local {} 7\n", on(n), n + 1)).collect();
+    let mounts = table(plan.mounts);
     let mut report = Report { mounts: plan.mounts, cycles: plan.cycles, ..Report::default() };
     let setup = Setup { mounts: mounts.clone(), options: vec!["-n"], ..Setup::default() };
     let mut session = Session::start_on_device(&setup)?;
     let mut null = NullGuest::start(&mounts)?;
-    for host in [null.machine.host(), session.host()] {
-        host.vss::<()>(VssCommand::Scrutinize { on: false }).map_err(text)?;
-    }
-    measure_speed(plan, &mut null, &mut session, &mut report)?;
+    scrutinize(&mut null, &mut session, false)?;
+    report.rows = measure_speed(plan.rounds, &mut null, &mut session)?;
     measure_wakeups(plan, &mut session, &mut report)?;
     measure_holdings(plan, &mut session, &mut report)?;
+    for mounts in MOUNTS {
+        session.set_mounts(&table(mounts));
+        null.set_mounts(&table(mounts))?;
+        scrutinize(&mut null, &mut session, false)?;
+        let rows = measure_speed(plan.rounds.div_ceil(3), &mut null, &mut session)?;
+        report.series.push(MountsRow { mounts, rows });
+    }
+    session.set_mounts(&table(1));
+    null.set_mounts(&table(1))?;
+    report.scans =
+        PROCESSES.into_iter().map(|count| measure_scan(count, &mut session)).collect::<Result<_, _>>()?;
+    session.set_fact("procs", "");
+    scrutinize(&mut null, &mut session, true)?;
+    report.pauses = measure_pauses(&mut null, &mut session)?;
     Ok(report)
 }
 
-/// A machine whose daemon makes only the bare calls.
-struct NullGuest {
-    // Dropped before the machine.
-    _daemon: Process,
-    machine: Machine,
+fn table(count: usize) -> String {
+    let on = |n: usize| if n == 0 { "/".to_owned() } else { format!("/m{n}") };
+    (0..count).map(|n| format!("ufs {} /dev/da{n} local {} 7\n", on(n), n + 1)).collect()
 }
 
-impl NullGuest {
-    fn start(mounts: &str) -> Result<Self, String> {
-        let mut machine = Machine::start()?;
-        let facts = machine.facts_dir();
-        fs::write(facts.join("mounts"), mounts).map_err(|error| error.to_string())?;
-        let device = machine.device_dir().join(Side::FileSystem.node());
-        let suspender = machine.device_dir().join("ufssuspend");
-        let arguments = [device.as_os_str(), "0".as_ref(), suspender.as_os_str(), facts.as_os_str()];
-        let daemon = machine.spawn(program("hvsim-null-vss-daemon"), arguments);
-        if machine.host().vss_wait_open(Side::FileSystem, PATIENCE).map_err(text)? {
-            return Ok(Self { _daemon: daemon, machine });
-        }
-        Err(format!("the null daemon does not start: {}", daemon.output()))
+/// The simulators look at their facts again, and from then on at each call, or not.
+fn scrutinize(null: &mut NullGuest, session: &mut Session, on: bool) -> Result<(), String> {
+    for host in [null.machine.host(), session.host()] {
+        host.vss::<()>(VssCommand::Scrutinize { on }).map_err(text)?;
     }
+    Ok(())
 }
 
 fn text(error: impl fmt::Display) -> String {
@@ -151,15 +119,10 @@ fn burst(host: &mut Client) -> Result<[f64; 3], String> {
     Ok([of(0), of(1), of(2)])
 }
 
-fn measure_speed(
-    plan: &Plan,
-    null: &mut NullGuest,
-    session: &mut Session,
-    report: &mut Report,
-) -> Result<(), String> {
+fn measure_speed(rounds: usize, null: &mut NullGuest, session: &mut Session) -> Result<Vec<Row>, String> {
     let mut pairs: Vec<[[f64; 3]; 2]> = Vec::new();
     // The first pair is for warming up. Who begins alternates, so that being second is no advantage.
-    for round in 0..=plan.rounds {
+    for round in 0..=rounds {
         let mut pair = [[0.0; 3]; 2];
         for who in if round.is_multiple_of(2) { [0, 1] } else { [1, 0] } {
             pair[who] = burst(if who == 0 { null.machine.host() } else { session.host() })?;
@@ -167,12 +130,12 @@ fn measure_speed(
         pairs.push(pair);
     }
     let pairs = &pairs[1..];
-    for (index, operation) in ["CHECK", "FREEZE", "THAW"].into_iter().enumerate() {
+    let row = |(index, operation): (usize, &'static str)| {
         let of = |who: usize| median(pairs.iter().map(|pair| pair[who][index]).collect());
         let ratio = median(pairs.iter().map(|[null, daemon]| daemon[index] / null[index]).collect());
-        report.rows.push(Row { operation, milliseconds: Compared::new(of(0), of(1)), ratio });
-    }
-    Ok(())
+        Row { operation, milliseconds: Compared::new(of(0), of(1)), ratio }
+    };
+    Ok(["CHECK", "FREEZE", "THAW"].into_iter().enumerate().map(row).collect())
 }
 
 fn measure_wakeups(plan: &Plan, session: &mut Session, report: &mut Report) -> Result<(), String> {
@@ -180,10 +143,10 @@ fn measure_wakeups(plan: &Plan, session: &mut Session, report: &mut Report) -> R
     // What is left for after an answer may be done.
     std::thread::sleep(Duration::from_secs(1));
     report.idle_wakeups = watch(session.daemon().pid(), plan.watch)?;
-    ask(session, Operation::Freeze)?;
+    ask(session.host(), Operation::Freeze)?;
     std::thread::sleep(Duration::from_secs(1));
     report.frozen_wakeups = watch(session.daemon().pid(), plan.watch)?;
-    ask(session, Operation::Thaw)
+    ask(session.host(), Operation::Thaw)
 }
 
 fn watch(pid: Pid, time: Duration) -> Result<u64, String> {
@@ -192,8 +155,8 @@ fn watch(pid: Pid, time: Duration) -> Result<u64, String> {
     Ok(context_switches(pid)?.saturating_sub(before))
 }
 
-fn ask(session: &mut Session, operation: Operation) -> Result<(), String> {
-    let answer = session.host().vss_ask(operation).map_err(text)?;
+fn ask(host: &mut Client, operation: Operation) -> Result<(), String> {
+    let answer = host.vss_ask(operation).map_err(text)?;
     if answer.is_ok() {
         Ok(())
     } else {
@@ -231,29 +194,4 @@ fn status(pid: Pid, name: &str) -> Result<u64, String> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .ok_or_else(|| format!("{path} lacks {name}"))
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "hv_vss_daemon beside bare calls, {} UFS file systems\n", self.mounts)?;
-        writeln!(f, "{:8}{:>12}{:>12}{:>8}", "", "bare ms", "daemon ms", "ratio")?;
-        for row in &self.rows {
-            let Compared { null, daemon } = row.milliseconds;
-            writeln!(f, "{:8}{null:>12.3}{daemon:>12.3}{:>8.2}", row.operation, row.ratio)?;
-        }
-        writeln!(
-            f,
-            "\nwake-ups in {} s: idle {}, frozen {}",
-            self.watch_seconds, self.idle_wakeups, self.frozen_wakeups
-        )?;
-        let line = |f: &mut fmt::Formatter<'_>, cycles: usize, held: Holdings| {
-            let Holdings { resident, data, descriptors } = held;
-            writeln!(
-                f,
-                "after {cycles:>6} more backups: {resident} KiB resident, {data} KiB of data, {descriptors} descriptors"
-            )
-        };
-        line(f, self.cycles / 10, self.early)?;
-        line(f, self.cycles - self.cycles / 10, self.late)
-    }
 }

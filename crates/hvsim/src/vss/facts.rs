@@ -1,0 +1,258 @@
+//! What a guest's kernel knows of itself, from the files of the facts directory.
+//!
+//! `mounts` and `procs` are those that the guest's programs read. The other two are the simulator's alone:
+//!
+//! * `md`: a line `DEVICE FILE` says that file systems on this device, its partitions and labels are stored in a file,
+//!   as with md(4) of type vnode; DEVICE is a whole name or one that a partition's name begins with.
+//! * `cache`: `dirty PATH on=MOUNT` is a file that was stored to through a mapping that is gone, and is still open;
+//!   `flush MOUNT MS` says how long the buffers of a mount take to write; `busy MOUNT` that growfs(8), a snapshot in the
+//!   making or an umount has it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use hv_core::sys::system_facts::FactsSource;
+use hv_core::vss::mounts::{FsId, Mount};
+
+/// One mapping of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// The file.
+    pub path: String,
+    /// The mount that it is on, the lower one for a file that was opened through nullfs.
+    pub on: String,
+    /// Whether stores through it reach the file.
+    pub stores: bool,
+}
+
+/// A process of the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its name.
+    pub command: String,
+    /// It ended, but a list still has it.
+    pub gone: bool,
+    /// What it has mapped.
+    pub mappings: Vec<Mapping>,
+}
+
+/// What a guest's kernel knows of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The mount table, oldest first.
+    pub mounts: Vec<Mount>,
+    /// Who runs.
+    pub processes: Vec<Process>,
+    /// Devices, and the files that they are stored in.
+    pub images: Vec<(String, String)>,
+    /// Files with dirty pages that nobody maps, and their mounts.
+    pub left_dirty: Vec<(String, String)>,
+    /// How long the buffers of a mount take to write.
+    pub flush_times: Vec<(String, Duration)>,
+    /// Mounts that cannot be suspended now.
+    pub busy: Vec<String>,
+    /// When processes and files changed last, on the clock of the simulator; `None`: just now.
+    pub changed: Option<Duration>,
+}
+
+impl Facts {
+    /// Reads a directory. A file that cannot be read is one without lines: the guest itself says more about it.
+    /// `clock` makes a monotonic time of a file's time.
+    #[must_use]
+    pub fn load(directory: &Path, clock: impl Fn(SystemTime) -> Duration) -> Self {
+        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
+        let changed = ["procs", "cache"]
+            .iter()
+            .filter_map(|name| fs::metadata(directory.join(name)).and_then(|file| file.modified()).ok())
+            .max();
+        let mut facts = Self {
+            mounts: FactsSource::Directory(directory.to_owned()).mounts().unwrap_or_default(),
+            processes: parse_processes(&read("procs")),
+            images: parse_images(&read("md")),
+            changed: changed.map(clock),
+            ..Self::default()
+        };
+        facts.parse_cache(&read("cache"));
+        facts
+    }
+
+    fn parse_cache(&mut self, text: &str) {
+        for line in text.lines() {
+            match words(line).as_slice() {
+                ["dirty", path, on] => {
+                    self.left_dirty.push((unescape(path), unescape(on.trim_start_matches("on="))));
+                }
+                ["flush", on, milliseconds] => {
+                    let time = Duration::from_millis(milliseconds.parse().unwrap_or(0));
+                    self.flush_times.push((unescape(on), time));
+                }
+                ["busy", on] => self.busy.push(unescape(on)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The mappings through which somebody stores.
+    pub fn mapped_writers(&self) -> impl Iterator<Item = (&Process, &Mapping)> {
+        let living = self.processes.iter().filter(|process| !process.gone);
+        living.flat_map(|process| {
+            process.mappings.iter().filter(|map| map.stores).map(move |map| (process, map))
+        })
+    }
+
+    /// The file that a device is stored in.
+    pub(super) fn file_of(&self, device: &str) -> Option<&str> {
+        let name = device.strip_prefix("/dev/").unwrap_or(device);
+        let found = self.images.iter().find(|(image, _)| {
+            name.strip_prefix(image.as_str())
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        found.map(|(_, file)| file.as_str())
+    }
+
+    /// How long the buffers of a mount take to write.
+    pub(super) fn flush_time(&self, on: &str) -> Duration {
+        self.flush_times.iter().find(|(known, _)| known == on).map_or(Duration::ZERO, |(_, time)| *time)
+    }
+}
+
+/// A sync(2) or fsync(2) of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SyncCall {
+    /// The file of an fsync(2).
+    pub(super) path: Option<String>,
+    /// When, on CLOCK_MONOTONIC.
+    pub(super) at: Duration,
+}
+
+/// The file `log`, to which programs write `sync PID NS` and `fsync PID NS PATH`, as far as it was read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SyncLog {
+    read: usize,
+}
+
+impl SyncLog {
+    /// The calls since the last look.
+    pub(super) fn read(&mut self, directory: &Path) -> Vec<SyncCall> {
+        let text = fs::read_to_string(directory.join("log")).unwrap_or_default();
+        let new = text.get(self.read..).unwrap_or(&text);
+        let whole = new.rfind('\n').map_or(0, |end| end + 1);
+        self.read = text.len() - new.len() + whole;
+        new[..whole].lines().filter_map(parse_call).collect()
+    }
+}
+
+fn parse_call(line: &str) -> Option<SyncCall> {
+    let (path, at) = match *words(line).as_slice() {
+        ["sync", _, at] => (None, at),
+        ["fsync" | "fdatasync", _, at, path] => (Some(unescape(path)), at),
+        _ => return None,
+    };
+    Some(SyncCall { path, at: Duration::from_nanos(at.parse().ok()?) })
+}
+
+/// Takes a mount off the table in a facts directory, whole at once.
+pub(super) fn remove_mount(directory: &Path, FsId([low, high]): FsId) {
+    let table = directory.join("mounts");
+    let text = fs::read_to_string(&table).unwrap_or_default();
+    let (low, high) = (low.to_string(), high.to_string());
+    let other =
+        |line: &&str| !matches!(*words(line).as_slice(), [_, _, _, _, a, b, ..] if a == low && b == high);
+    let rest: String = text.lines().filter(other).map(|line| format!("{line}\n")).collect();
+    let new = directory.join("mounts.new");
+    // The scratch directory of a test that is over may be gone.
+    let _ = fs::write(&new, rest).and_then(|()| fs::rename(&new, &table));
+}
+
+/// Gives a sysctl a new value in a facts directory, whole at once.
+pub(super) fn set_sysctl(directory: &Path, name: &str, number: u64) {
+    let file = directory.join("sysctl");
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let other = |line: &&str| !line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['=', ':']));
+    let mut new: String = text.lines().filter(other).map(|line| format!("{line}\n")).collect();
+    new.push_str(&format!("{name}={number}\n"));
+    let whole = directory.join("sysctl.new");
+    // The scratch directory of a test that is over may be gone.
+    let _ = fs::write(&whole, new).and_then(|()| fs::rename(&whole, &file));
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_ascii_whitespace().collect()
+}
+
+/// `\040` is a blank.
+fn unescape(text: &str) -> String {
+    text.replace("\\040", " ")
+}
+
+fn parse_images(text: &str) -> Vec<(String, String)> {
+    let pair = |line: &str| match words(line).as_slice() {
+        [device, file] if !device.starts_with('#') => Some((unescape(device), unescape(file))),
+        _ => None,
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+/// `proc PID COMM [gone]…`, each followed by its `map PATH on=MOUNT [ro] [private] [anon]…`.
+fn parse_processes(text: &str) -> Vec<Process> {
+    let mut processes: Vec<Process> = Vec::new();
+    for line in text.lines() {
+        match words(line).as_slice() {
+            ["proc", pid, command, options @ ..] => processes.push(Process {
+                pid: pid.parse().unwrap_or(0),
+                command: unescape(command),
+                gone: options.contains(&"gone"),
+                mappings: Vec::new(),
+            }),
+            ["map", path, options @ ..] => {
+                let on = options.iter().find_map(|option| option.strip_prefix("on=")).unwrap_or_default();
+                let stores = !options.iter().any(|option| matches!(*option, "ro" | "private" | "anon"));
+                if let Some(process) = processes.last_mut() {
+                    process.mappings.push(Mapping { path: unescape(path), on: unescape(on), stores });
+                }
+            }
+            _ => {}
+        }
+    }
+    processes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_and_who_of_them_stores() {
+        let text = "proc 7 sqlite3 jid=2 uid=1001\nmap /db/x-shm on=/db\nmap /lib/libc.so on=/ ro\nmap /db/y on=/db private max=rwx\nmap - on=- anon\n\
+                    proc 8 gone\\040one gone\nmap /db/z on=/db\n";
+        let facts = Facts { processes: parse_processes(text), ..Facts::default() };
+        assert_eq!(facts.processes.len(), 2);
+        assert_eq!((facts.processes[1].command.as_str(), facts.processes[1].gone), ("gone one", true));
+        let stored: Vec<&str> = facts.mapped_writers().map(|(_, map)| map.path.as_str()).collect();
+        assert_eq!(stored, ["/db/x-shm"]);
+    }
+
+    #[test]
+    fn devices_their_partitions_and_labels_in_files() {
+        let images = parse_images("# images\nmd1 /vm/a.img\nufs/data /vm/b.img\n");
+        let facts = Facts { images, ..Facts::default() };
+        assert_eq!(facts.file_of("/dev/md1p2"), Some("/vm/a.img"));
+        assert_eq!(facts.file_of("/dev/md1"), Some("/vm/a.img"));
+        assert_eq!(facts.file_of("/dev/md1.eli"), Some("/vm/a.img"));
+        assert_eq!(facts.file_of("/dev/md12"), None);
+        assert_eq!(facts.file_of("/dev/ufs/data"), Some("/vm/b.img"));
+    }
+
+    #[test]
+    fn the_cache() {
+        let mut facts = Facts::default();
+        facts.parse_cache("dirty /a\\040b on=/db\nflush / 250\nbusy /x\nnonsense\n");
+        assert_eq!(facts.left_dirty, [("/a b".to_owned(), "/db".to_owned())]);
+        assert_eq!(facts.flush_time("/"), Duration::from_millis(250));
+        assert_eq!(facts.flush_time("/db"), Duration::ZERO);
+        assert_eq!(facts.busy, ["/x"]);
+    }
+}

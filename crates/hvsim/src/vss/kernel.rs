@@ -1,0 +1,270 @@
+//! The kernel's side of a live backup in one thread, with a clock that stands still until it is told to go: for tests that
+//! run through very many orders of events. What the devices do is the same as on the device files.
+
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use hv_core::abi::vss::{Answer, Request};
+use hv_core::vss::mounts::{FsId, Mount};
+use nix::errno::Errno;
+
+use super::control::{Fault, Operation, Outcome, Side};
+use super::descriptors::Descriptor;
+use super::driver::Ticket;
+use super::facts::Facts;
+use super::machine::{Backup, Machine, Settings};
+use super::timeline::{Entry, Happening};
+use crate::device::{Handle, Opener};
+
+/// A guest's kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    machine: Machine,
+    start: Instant,
+    passed: Duration,
+    next_handle: u64,
+}
+
+impl Kernel {
+    /// A kernel that was just booted, with these mounts and processes.
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        let (wake, _) = channel();
+        let mut machine = Machine::new(Settings::default(), wake);
+        machine.slept = Some(Duration::ZERO);
+        // Its processes are in no /proc.
+        machine.scrutiny = false;
+        let start = Instant::now();
+        machine.file_systems.look(facts, Duration::ZERO);
+        Self { machine, start, passed: Duration::ZERO, next_handle: 0 }
+    }
+
+    /// Time since the boot. What callers sleep in the kernel is a part of it.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.passed + self.machine.slept.unwrap_or_default()
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + self.now()
+    }
+
+    /// Lets time pass; what is due then happens.
+    pub fn pass(&mut self, time: Duration) {
+        self.passed += time;
+        self.machine.driver.tick(self.instant());
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let now = self.instant();
+        self.machine.driver.tick(now);
+        self.machine.settle(Some(Side::FileSystem), now);
+    }
+
+    /// Other mounts and processes.
+    pub fn set_facts(&mut self, facts: Facts) {
+        let now = self.now();
+        self.machine.file_systems.look(facts, now);
+    }
+
+    /// The mount table.
+    #[must_use]
+    pub fn mounts(&self) -> &[Mount] {
+        self.machine.file_systems.table()
+    }
+
+    /// Mounts, processes, and what is stored where.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.machine.file_systems.facts()
+    }
+
+    /// The host sends a request.
+    pub fn submit(&mut self, operation: Operation) -> Ticket {
+        let now = self.instant();
+        self.machine.note(now, Happening::Sent { operation });
+        let ticket = self.machine.driver.submit(operation, self.machine.clock(now));
+        self.settle();
+        ticket
+    }
+
+    /// What the host heard.
+    pub fn take_answer(&mut self, ticket: Ticket) -> Option<Outcome> {
+        self.machine.driver.take_answer(ticket)
+    }
+
+    fn handle(&mut self) -> Handle {
+        self.next_handle += 1;
+        Handle(self.next_handle)
+    }
+
+    /// A process opens `/dev/hv_fsvss_dev`.
+    ///
+    /// # Errors
+    /// `EBUSY` while another one has it, `ENXIO` when it is not there.
+    pub fn open_device(&mut self, pid: u32) -> Result<Handle, Errno> {
+        let handle = self.handle();
+        let now = self.instant();
+        let clock = self.machine.clock(now);
+        self.machine.driver.open(Side::FileSystem, handle, Opener { pid }, clock)?;
+        self.settle();
+        Ok(handle)
+    }
+
+    /// The process of the device closes it, alive or not.
+    pub fn close_device(&mut self, handle: Handle) {
+        self.machine.driver.close(Side::FileSystem, handle);
+        self.settle();
+    }
+
+    /// Whether a request waits to be read.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.machine.driver.is_waiting(Side::FileSystem)
+    }
+
+    /// Whether the devices are there.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.machine.driver.is_present()
+    }
+
+    /// READ.
+    ///
+    /// # Errors
+    /// `ENXIO` when the device is gone.
+    pub fn read(&mut self) -> Result<Option<Request>, Errno> {
+        if !self.is_present() {
+            return Err(Errno::ENXIO);
+        }
+        let bytes = self.machine.read(Side::FileSystem, self.instant());
+        let message = bytes.as_slice().try_into().map_err(|_| Errno::EIO)?;
+        Ok(Request::decode(message))
+    }
+
+    /// WRITE.
+    ///
+    /// # Errors
+    /// `ENXIO` when the device is gone.
+    pub fn write(&mut self, answer: Answer) -> Result<(), Errno> {
+        if !self.is_present() {
+            return Err(Errno::ENXIO);
+        }
+        self.settle();
+        self.machine.write(Side::FileSystem, &answer.encode(), self.instant())?;
+        self.settle();
+        Ok(())
+    }
+
+    /// How old a request is that has this id.
+    #[must_use]
+    pub fn age(&self, request: Request) -> Duration {
+        let (real, _) = self.machine.clock(self.instant());
+        Duration::from_nanos(request.age(real))
+    }
+
+    /// A process opens `/dev/ufssuspend` and gets this descriptor.
+    pub fn open_suspender(&mut self, pid: u32, descriptor: i32) -> Handle {
+        let handle = self.handle();
+        self.machine.open_suspender(handle, Opener { pid }, Some(descriptor));
+        handle
+    }
+
+    /// UFSSUSPEND. Its sleep is time that passes.
+    ///
+    /// # Errors
+    /// As the kernel says; `EINTR` where it would never return.
+    pub fn suspend(&mut self, handle: Handle, FsId([low, high]): FsId) -> Result<(), Errno> {
+        let mut input = low.to_ne_bytes().to_vec();
+        input.extend(high.to_ne_bytes());
+        let result = self.machine.suspend(handle, &input, self.instant());
+        self.settle();
+        result
+    }
+
+    /// UFSRESUME.
+    ///
+    /// # Errors
+    /// As the kernel says; `EINTR` where it would never return.
+    pub fn resume(&mut self, handle: Handle) -> Result<(), Errno> {
+        self.machine.resume(handle, self.instant())
+    }
+
+    /// A living process closes a descriptor of `/dev/ufssuspend`.
+    pub fn close_suspender(&mut self, handle: Handle) {
+        self.machine.close_suspender(handle, self.instant());
+    }
+
+    /// A process ends with these descriptors open, besides its suspenders.
+    pub fn exit(&mut self, pid: u32, held: &[Descriptor]) {
+        self.machine.exit(pid, held, self.instant());
+    }
+
+    /// sync(2).
+    pub fn sync(&mut self) {
+        let now = self.now();
+        self.machine.file_systems.synced(now);
+    }
+
+    /// umount(8): whether that is done, or sleeps.
+    ///
+    /// # Errors
+    /// `EINVAL` where nothing is mounted, `EBUSY` where something is mounted on it.
+    pub fn unmount(&mut self, on: &str) -> Result<bool, Errno> {
+        self.machine.unmount(on, self.instant())
+    }
+
+    /// Makes a call fail or sleep.
+    pub fn inject(&mut self, fault: Fault) {
+        self.machine.faults.push(fault);
+    }
+
+    /// No call fails or sleeps by order any more.
+    pub fn forget_faults(&mut self) {
+        self.machine.faults.clear();
+    }
+
+    /// The backup devices go away, and the process that has them open is killed.
+    pub fn detach(&mut self) {
+        self.machine.driver.detach();
+        self.settle();
+    }
+
+    /// They are back.
+    pub fn attach(&mut self) {
+        self.machine.driver.attach();
+    }
+
+    /// The mount points that are suspended.
+    #[must_use]
+    pub fn suspended(&self) -> Vec<String> {
+        self.machine.file_systems.suspended().map(|mount| mount.on.clone()).collect()
+    }
+
+    /// Whether a freeze was answered with success and nothing was resumed since.
+    #[must_use]
+    pub fn is_backup_in_force(&self) -> bool {
+        self.machine.backup == Backup::Frozen
+    }
+
+    /// What was done against the kernel's rules.
+    #[must_use]
+    pub fn violations(&self) -> &[String] {
+        &self.machine.violations
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn timeline(&self) -> Vec<Entry> {
+        self.machine.timeline.list()
+    }
+
+    /// All that decides what happens from now on, as a text: two kernels with the same one behave alike. Numbers of
+    /// requests and handles, which only have to differ from each other, are left out.
+    #[must_use]
+    pub fn state(&self) -> String {
+        let Machine { driver, file_systems, faults, backup, .. } = &self.machine;
+        format!("{} {file_systems:?} {faults:?} {backup:?} {:?}", driver.state(self.instant()), self.now())
+    }
+}

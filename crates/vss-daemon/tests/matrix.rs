@@ -1,0 +1,195 @@
+//! Every order of what can happen to a backup, up to six events, with the daemon's own loop on a simulated kernel whose
+//! clock stands still in between.
+//!
+//! Orders that lead to the same state of daemon and kernel go on together, so that all of them are run through in seconds.
+//! After each event nothing may have been done against the kernel's rules: no page of a mapping lost, nothing that hangs, no
+//! thaw answered with success where writes were possible since the freeze. At the end of each order nothing stays frozen,
+//! and the next backup is good.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+mod simulated_guest;
+
+use std::collections::HashMap;
+
+use hvsim::vss::{Operation, Outcome};
+use simulated_guest::{Hooks, Layout, World};
+
+/// How many events an order has at most.
+const LENGTH: u32 = 6;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Check,
+    Freeze,
+    Thaw,
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM.
+    Signal,
+    /// The daemon is started where none runs, and the device attached where there is none.
+    Restart,
+    /// umount(8) of the youngest UFS.
+    Unmount,
+    /// The kernel detaches the device and kills who has it.
+    DeviceLoss,
+    /// So much time passes that every deadline is over.
+    TimeOut,
+    /// The next UFSSUSPEND but one sleeps for longer than the kernel waits for an answer; or, in a guest with slow hooks, so much
+    /// time passes that one of them ends.
+    Delay,
+}
+
+const STEPS: [Step; 10] = [
+    Step::Check,
+    Step::Freeze,
+    Step::Thaw,
+    Step::Kill,
+    Step::Signal,
+    Step::Restart,
+    Step::Unmount,
+    Step::DeviceLoss,
+    Step::TimeOut,
+    Step::Delay,
+];
+
+fn take(world: &mut World, step: Step) {
+    match step {
+        Step::Check => drop(world.ask(Operation::Check)),
+        Step::Freeze => drop(world.ask(Operation::Freeze)),
+        Step::Thaw => drop(world.ask(Operation::Thaw)),
+        Step::Kill => world.kill(),
+        Step::Signal => world.terminate(),
+        Step::Restart => world.restart(),
+        Step::Unmount => world.unmount(),
+        Step::DeviceLoss => world.lose_device(),
+        Step::TimeOut => world.time_out(),
+        Step::Delay => world.delay(),
+    }
+    world.assert_lawful();
+}
+
+fn replay(layout: &Layout, order: &[Step]) -> World {
+    let mut world = World::new(layout);
+    order.iter().for_each(|step| take(&mut world, *step));
+    world
+}
+
+/// What must hold however it came to this.
+fn assert_end(mut world: World) {
+    world.time_out();
+    world.assert_lawful();
+    assert_eq!(world.suspended(), [""; 0], "it stays frozen");
+    world.restart();
+    world.quick_disk();
+    for operation in [Operation::Check, Operation::Freeze, Operation::Thaw] {
+        let wanted = if world.refuses(operation) { Outcome::Failure } else { Outcome::Success };
+        assert_eq!(world.ask_and_wait(operation), wanted, "{operation:?} of the next backup");
+        world.assert_lawful();
+    }
+    assert_eq!(world.suspended(), [""; 0], "it stays frozen behind the next backup");
+}
+
+/// Where each step leads from a state, by the states' numbers.
+type Ways = [usize; STEPS.len()];
+
+#[derive(Default)]
+struct Walk {
+    /// The state's number, by its text.
+    known: HashMap<String, usize>,
+    /// For each state one order that leads to it.
+    orders: Vec<Vec<Step>>,
+    ways: HashMap<usize, Ways>,
+}
+
+impl Walk {
+    fn number(&mut self, state: String, order: impl FnOnce() -> Vec<Step>) -> usize {
+        let orders = &mut self.orders;
+        *self.known.entry(state).or_insert_with(|| {
+            orders.push(order());
+            orders.len() - 1
+        })
+    }
+
+    /// Where the steps lead from a state; each is taken once.
+    fn ways(&mut self, layout: &Layout, from: usize) -> Ways {
+        if let Some(ways) = self.ways.get(&from) {
+            return *ways;
+        }
+        let order = self.orders[from].clone();
+        let ways = STEPS.map(|step| {
+            let mut longer = order.clone();
+            longer.push(step);
+            let _told = Told(&longer, layout);
+            let state = replay(layout, &longer).state();
+            let known = self.known.contains_key(&state);
+            if !known {
+                assert_end(replay(layout, &longer));
+            }
+            self.number(state, || longer.clone())
+        });
+        self.ways.insert(from, ways);
+        ways
+    }
+}
+
+/// Says which order it was when an assertion fails.
+struct Told<'a>(&'a [Step], &'a Layout);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the order was {:?}, the guest {:?}", self.0, self.1.name);
+        }
+    }
+}
+
+/// Runs through all orders; returns how many there were, and how many states they led to.
+fn walk(layout: &Layout) -> (u64, usize) {
+    let mut walk = Walk::default();
+    let start = walk.number(replay(layout, &[]).state(), Vec::new);
+    // How many orders lead to a state.
+    let mut level = HashMap::from([(start, 1_u64)]);
+    let mut orders = 0;
+    for _ in 0..LENGTH {
+        let mut next = HashMap::new();
+        for (from, count) in level {
+            for to in walk.ways(layout, from) {
+                *next.entry(to).or_insert(0) += count;
+                orders += count;
+            }
+        }
+        level = next;
+    }
+    (orders, walk.orders.len())
+}
+
+fn assert_all_orders(layout: &Layout) {
+    let (orders, states) = walk(layout);
+    eprintln!("{}: {orders} orders, {states} states", layout.name);
+    let steps = u64::try_from(STEPS.len()).unwrap();
+    assert_eq!(orders, (1..=LENGTH).map(|length| steps.pow(length)).sum::<u64>());
+    assert!(states > 20, "the states tell nothing apart: {states}");
+}
+
+#[test]
+fn no_order_of_events_leaves_mounts_on_mounts_frozen() {
+    assert_all_orders(&Layout::nested(Hooks::None));
+}
+
+#[test]
+fn no_order_of_events_loses_what_programs_map() {
+    assert_all_orders(&Layout::with_mapped_writer());
+}
+
+#[test]
+fn no_order_of_events_hangs_file_systems_in_files() {
+    assert_all_orders(&Layout::with_image());
+    assert_all_orders(&Layout::with_image_below());
+}
+
+#[test]
+fn no_order_of_events_is_spoiled_by_hooks() {
+    assert_all_orders(&Layout::nested(Hooks::Quick));
+    assert_all_orders(&Layout::nested(Hooks::Slow));
+    assert_all_orders(&Layout::nested(Hooks::Hanging));
+}
