@@ -190,6 +190,7 @@ mod tests {
         assert!(is_readable(&port, PollTimeout::NONE));
         let mut message = port.read_message().unwrap();
         assert!(is_readable(&port, PollTimeout::ZERO));
+        message.fill(0);
         message[..4].copy_from_slice(&STATUS_CONT.to_le_bytes());
         port.write_message(&message).unwrap();
         assert!(!is_readable(&port, PollTimeout::ZERO));

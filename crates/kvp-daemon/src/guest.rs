@@ -54,18 +54,23 @@ impl<T> Aged<T> {
     }
 }
 
+fn sources(config: &Config) -> (NetworkSource, SystemFacts) {
+    let source = NetworkSource {
+        facts: config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory),
+        resolv_conf: config.facts.resolv_conf.clone(),
+        dhclient_directories: config.facts.dhclient_pid_dirs.clone(),
+    };
+    let system = source.facts.system_facts().unwrap_or_else(|error| {
+        log::error!("cannot find out what system this is: {}", error_chain(&error));
+        SystemFacts::default()
+    });
+    (source, system)
+}
+
 impl Guest {
     /// A guest whose facts come from where `config` says.
     pub(crate) fn new(config: &Config) -> Self {
-        let source = NetworkSource {
-            facts: config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory),
-            resolv_conf: config.facts.resolv_conf.clone(),
-            dhclient_directories: config.facts.dhclient_pid_dirs.clone(),
-        };
-        let system = source.facts.system_facts().unwrap_or_else(|error| {
-            log::error!("cannot find out what system this is: {}", error_chain(&error));
-            SystemFacts::default()
-        });
+        let (source, system) = sources(config);
         Self {
             source,
             getent: config.kvp.getent.clone(),
@@ -76,6 +81,16 @@ impl Guest {
             lookup_due: true,
             lookup: None,
         }
+    }
+
+    /// Takes its facts from where a configuration says that was read again. The completed host name stays until another one
+    /// is known.
+    pub(crate) fn reconfigure(&mut self, config: &Config) {
+        (self.source, self.system) = sources(config);
+        self.getent.clone_from(&config.kvp.getent);
+        (self.network.taken, self.host_name.taken) = (None, None);
+        self.fqdn.look_again();
+        self.lookup_due = true;
     }
 
     /// The intrinsic item at `index`.

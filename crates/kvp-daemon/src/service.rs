@@ -13,7 +13,7 @@ use hv_core::kvp::{KvpKey, KvpValue, PoolId};
 use hv_core::report::Identity;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
-use hv_core::runtime::rate_limit::{RateLimit, Verdict};
+use hv_core::runtime::rate_limit::Reasons;
 use hv_core::sys::clock;
 
 use crate::books::Books;
@@ -24,9 +24,9 @@ use crate::injection::Injector;
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// How often it is tried to make good what an earlier daemon left, where another program's lock or the disk is in the way.
 const RECOVER_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// The host can repeat a request that fails as often as it likes.
-const WARNINGS: u32 = 5;
-const WARNINGS_PER: Duration = Duration::from_secs(60);
+/// The host can repeat a request that fails as often as it likes: each reason is told once in so long.
+const WARNINGS: u32 = 1;
+const WARNINGS_PER: Duration = Duration::from_secs(600);
 
 /// All that stands behind the requests.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Service<S = PoolFiles> {
     guest: Guest,
     injector: Injector,
     settle_at: Option<Duration>,
-    warnings: RateLimit,
+    warnings: Reasons,
     books: Books,
 }
 
@@ -58,14 +58,14 @@ impl<S: Storage> Service<S> {
         let injector = Injector::new(config);
         let recover_at = clock::monotonic().saturating_add(RECOVER_AGAIN_AFTER);
         let settle_at = (!pools.is_recovered()).then_some(recover_at);
-        let warnings = RateLimit::new(WARNINGS, WARNINGS_PER);
+        let warnings = Reasons::new(WARNINGS, WARNINGS_PER);
         Self { pools, guest, injector, settle_at, warnings, books: Books::default() }
     }
 
     /// Takes over a configuration that was read again. Device and pool directory stay.
     pub fn reconfigure(&mut self, config: &Config) {
         self.pools.set_limits(limits(config));
-        self.guest = Guest::new(config);
+        self.guest.reconfigure(config);
         self.injector.reconfigure(config);
     }
 
@@ -85,7 +85,7 @@ impl<S: Storage> Service<S> {
             Action::ReportNetwork(adapter) => self.report_network(adapter),
             Action::ConfigureNetwork(request) => self.configure_network(request),
             Action::Refuse(code, reason) => {
-                self.warn(&format!("request refused code={code}: {reason}"));
+                self.warn(reason, &format!("request refused code={code}: {reason}"));
                 Outcome::Failed(*code)
             }
         };
@@ -165,7 +165,7 @@ impl<S: Storage> Service<S> {
         match self.guest.ip_info(adapter, |network| self.injector.complete(network)) {
             Ok(info) => Outcome::Network(info),
             Err(error) => {
-                self.warn(&format!("network not reported: {error}"));
+                self.warn("network not reported", &format!("network not reported: {error}"));
                 Outcome::Failed(Code::GuidNotFound)
             }
         }
@@ -179,23 +179,25 @@ impl<S: Storage> Service<S> {
             Err(error) => {
                 let adapter: String = request.adapter.chars().take(64).collect();
                 let text = error_chain(&error);
-                self.warn(&format!("network not configured adapter={adapter:?}: {text}"));
+                // Always told: it is rare, and somebody waits for the address.
+                let text = format!("network not configured adapter={adapter:?}: {text}");
+                self.books.note(&text);
+                log::warn!("{text}");
                 Outcome::Failed(error.code())
             }
         }
     }
 
     fn fail(&mut self, operation: &str, error: &PoolError) -> Outcome {
-        self.warn(&format!("request failed op={operation}: {}", error_chain(error)));
+        self.warn(&reason_of(error), &format!("request failed op={operation}: {}", error_chain(error)));
         Outcome::Failed(Code::Fail)
     }
 
-    fn warn(&mut self, text: &str) {
+    /// Logs a failure, if the last one for the same reason is long ago. `reason` is in our own words, without the host's.
+    fn warn(&mut self, reason: &str, text: &str) {
         self.books.note(text);
-        match self.warnings.check(clock::monotonic()) {
-            Verdict::Log { suppressed: 0 } => log::warn!("{text}"),
-            Verdict::Log { suppressed } => log::warn!("{text} unlogged={suppressed}"),
-            Verdict::Suppress => {}
+        if let Some(line) = self.warnings.check(reason, clock::monotonic()).line(&text) {
+            log::warn!("{line}");
         }
     }
 
@@ -240,10 +242,20 @@ impl<S: Storage> Service<S> {
     fn settle(&mut self) {
         self.settle_at = None;
         if let Err(error) = self.pools.settle() {
-            self.warn(&format!("pool files are not up to date yet: {}", error_chain(&error)));
+            let text = format!("pool files are not up to date yet: {}", error_chain(&error));
+            self.warn(&format!("settle {}", reason_of(&error)), &text);
             let pause = if self.pools.is_recovered() { 60 * SETTLE_AFTER } else { RECOVER_AGAIN_AFTER };
             self.settle_at = Some(clock::monotonic().saturating_add(pause));
         }
+    }
+}
+
+/// What is wrong, without the numbers that change while it stays wrong.
+fn reason_of(error: &PoolError) -> String {
+    match error {
+        PoolError::Full { pool, .. } => format!("full {pool}"),
+        PoolError::TooLarge { pool, .. } => format!("too large {pool}"),
+        error => error_chain(error),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use hv_core::abi::kvp::Message;
 use hv_core::report;
 use hv_core::runtime::VERSION;
-use hv_core::runtime::config::Config;
+use hv_core::runtime::config::{Config, Uses};
 use hv_core::runtime::daemon::Starting;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
@@ -19,7 +19,9 @@ use crate::port::{DeviceFile, KvpPort};
 use crate::serve::{End, serve};
 use crate::service::Service;
 
-const DAEMON: Identity = Identity { name: "hv_kvp_daemon", ident: "HV_KVP", usage: USAGE, help: HELP };
+const DAEMON: Identity =
+    Identity { name: "hv_kvp_daemon", ident: "HV_KVP", usage: USAGE, help: HELP, uses: USES };
+const USES: Uses = Uses { tables: &["log", "facts", "kvp", "network"], newer: false };
 const USAGE: &str = "usage: hv_kvp_daemon [-dnt] [-f file]\n       hv_kvp_daemon [-f file] -R hnN\n       hv_kvp_daemon -h | -V";
 const HELP: &str = "Serves the host's key-value exchange through /dev/hv_kvp_dev.
 
@@ -42,7 +44,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments, &[RESTORE]) {
         Ok(Command::Help) => DAEMON.help(),
         Ok(Command::Version) => DAEMON.version(),
-        Ok(Command::CheckConfig(options)) => DAEMON.check_config(&options),
+        Ok(Command::CheckConfig(options)) => DAEMON.check_config(&options, |config| &config.kvp.device),
         Ok(Command::Serve(options)) => DAEMON.start(&options, serve_device),
         Ok(Command::Extra(_, argument, options)) => restore(&options, argument.as_deref()),
         Err(error) => DAEMON.usage_error(&error.to_string()),

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
+use hvsim::kvp::IpInfo;
 use hvsim::session::{Session, Setup};
 use hvsim::testing::{Options, PATIENCE, command, eventually, next_line, outside, program};
 use nix::sys::signal::{Signal, kill};
@@ -99,8 +100,13 @@ fn the_configuration_is_checked_before_anything_else() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("x.toml");
     let path = config.to_str().unwrap();
-    fs::write(&config, "[kvp]\nmax-records = 10\n").unwrap();
+    let device = dir.path().join("device");
+    fs::write(&config, format!("[kvp]\nmax-records = 10\ndevice = {device:?}\n")).unwrap();
     fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    let absent = run(&["-t", "-f", path]);
+    let said = text(&absent.stdout);
+    assert!(absent.status.success() && said.contains("is absent") && !said.contains("no error"), "{said}");
+    File::create(&device).unwrap();
     let good = run(&["-t", "-f", path]);
     assert_eq!((good.status.code(), text(&good.stdout)), (Some(0), format!("{path}: no error\n")));
 
@@ -126,9 +132,79 @@ fn without_the_device_there_is_nothing_to_do() {
     for mode in [&[][..], &["-n"]] {
         let output = command(DAEMON, dir.path()).args(mode).arg("-f").arg(&config).output().unwrap();
         assert_eq!(output.status.code(), Some(69));
-        let message = text(&output.stderr);
-        assert!(message.contains("hv_kvp_dev does not exist"), "{message}");
+        let message = text(&output.stderr) + &text(&output.stdout);
+        assert_eq!(message.matches("hv_kvp_dev does not exist").count(), 1, "{message}");
         assert!(!pools.exists(), "nothing else may be touched");
+    }
+}
+
+#[test]
+fn what_is_wrong_in_the_tables_of_other_programs_is_a_warning_and_an_error_for_the_check() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    stop(&mut session);
+    let path = session.path("hyperv.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{config}[vss]\nnewer = 5\n[backup]\nx = 1\n")).unwrap();
+    assert_eq!(start_detached(&session).0, 0);
+    assert!(session.host().set(0, "k", "v").unwrap().is_ok());
+    let lines = session.log_lines();
+    for said in ["unknown field `newer`", "unknown field `backup`"] {
+        assert!(lines.iter().any(|line| line.starts_with("<12>1 ") && line.contains(said)), "{lines:?}");
+    }
+    let check = run(&["-t", "-f", path.to_str().unwrap()]);
+    assert_eq!(check.status.code(), Some(78));
+    let pid = daemons(&session).pop().unwrap();
+    kill(pid, Signal::SIGTERM).unwrap();
+    eventually("the end of the daemon", || daemons(&session).is_empty());
+}
+
+/// devd's children have nobody who reads their standard error.
+#[test]
+fn a_configuration_error_is_in_the_log_at_its_usual_place() {
+    let Some(session) = on_device(&Setup::default()) else { return };
+    let run_dir = session.path("run");
+    fs::create_dir(&run_dir).unwrap();
+    let machine = session.machine().unwrap();
+    let mount = machine.command("mount").arg("--bind").arg(&run_dir).arg("/run").output().unwrap();
+    assert!(mount.status.success(), "{}", text(&mount.stderr));
+    let syslogd = UnixDatagram::bind(run_dir.join("log")).unwrap();
+    syslogd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let path = session.path("hyperv.toml");
+    fs::write(&path, "[kvp]\nmax-recrods = 5\n").unwrap();
+    let (code, message) = start_detached(&session);
+    assert_eq!(code, 78);
+    assert!(message.contains("unknown field `max-recrods`"), "{message}");
+    let line = next_line(&syslogd);
+    // Facility user, level error.
+    assert!(line.starts_with("<11>1 ") && line.contains(" HV_KVP "), "{line}");
+    assert!(line.contains("hyperv.toml:2:1: unknown field `max-recrods`"), "{line}");
+}
+
+#[test]
+fn sighup_keeps_the_completed_host_name_until_another_one_is_known() {
+    let sysctl = "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE\nkern.hostname=web1\nhw.machine=amd64\n";
+    let setup = Setup {
+        facts: vec![("sysctl", sysctl.to_owned())],
+        getent: Some("#!/bin/sh\necho '10.0.0.5 web1.example.org'\n".to_owned()),
+        ..Setup::default()
+    };
+    let Some(mut session) = on_device(&setup) else { return };
+    let name = |session: &mut Session| {
+        let answer = session.host().get(2, "FullyQualifiedDomainName").unwrap();
+        answer.value().unwrap().to_owned()
+    };
+    eventually("the domain", || name(&mut session) == "web1.example.org");
+    // From now on nobody completes it.
+    let path = session.path("hyperv.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    let line = config.lines().find(|line| line.starts_with("getent")).unwrap();
+    fs::write(&path, config.replace(line, "getent = \"/nonexistent\"")).unwrap();
+    session.daemon().unwrap().signal(Signal::SIGHUP);
+    let read =
+        |session: &mut Session| session.daemon().unwrap().output().contains("configuration read again");
+    eventually("the configuration", || read(&mut session));
+    for _ in 0..3 {
+        assert_eq!(name(&mut session), "web1.example.org");
     }
 }
 
@@ -379,11 +455,30 @@ fn a_pool_of_20_gib_is_refused_in_time_with_one_line() {
         assert_eq!((answer.code, answer.timed_out), (E_FAIL, false));
     }
     assert!(session.host().set(0, "k", "v").unwrap().is_ok());
-    stop(&mut session);
-    session.start_daemon();
     let output = session.daemon().unwrap().output();
-    assert_eq!(output.matches("is too large").count(), 0, "{output}");
+    assert_eq!(output.matches("is too large").count(), 1, "{output}");
     stop(&mut session);
+}
+
+#[test]
+fn a_reason_that_is_new_is_logged_at_once_and_one_that_is_not_is_counted() {
+    let Some(mut session) = on_device(&Setup::default()) else { return };
+    for round in 0..50 {
+        session.host().get(9, &format!("{round}")).unwrap();
+        session.host().ip_info(&format!("no adapter {round}")).unwrap();
+    }
+    session.host().set(0, "", "v").unwrap();
+    let output = session.daemon().unwrap().output();
+    for (said, times) in [("no such pool", 1), ("no adapter", 1), ("the key is empty", 1)] {
+        let warnings = output.lines().filter(|line| line.contains(" warning: ") && line.contains(said));
+        assert_eq!(warnings.count(), times, "{output}");
+    }
+    // An address that somebody waits for is another matter.
+    for round in 0..7 {
+        let info = IpInfo { adapter: format!("{{GUID-{round}}}"), ..IpInfo::default() };
+        assert!(!session.host().set_ip_info(info).unwrap().is_ok());
+    }
+    assert_eq!(session.daemon().unwrap().output().matches("network not configured").count(), 7);
 }
 
 #[test]

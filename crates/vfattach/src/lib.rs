@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use hv_core::rc::{SHORTEST_VF_DELAY, load_vf_delay};
-use hv_core::runtime::config::Config;
+use hv_core::runtime::config::{Config, Uses};
 use hv_core::runtime::daemon::{Detached, Starting, detach};
 use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::ProgramError;
@@ -24,7 +24,9 @@ use waiter::{PATIENCE, SHORT_PATIENCE, WaitError, Waiter};
 /// The name in messages and in the log.
 const NAME: &str = "hyperv_vfattach";
 
-const PROGRAM: Identity = Identity { name: NAME, ident: NAME, usage: USAGE, help: HELP };
+const PROGRAM: Identity = Identity { name: NAME, ident: NAME, usage: USAGE, help: HELP, uses: USES };
+/// devd(8) waits for it, and the network for both, whatever the version of the file.
+const USES: Uses = Uses { tables: &["log", "facts", "network", "vf"], newer: true };
 const USAGE: &str = "usage: hyperv_vfattach [-v] [-f file] interface delay\n       hyperv_vfattach -h | -V";
 const HELP: &str = "Brings the VF of a Hyper-V network adapter up after a delay; 0 means that of rc.conf, in the background.
 
@@ -58,11 +60,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(options: &Options) -> ExitCode {
-    let config = match PROGRAM.load(options.config.as_deref()) {
+    let config = match PROGRAM.load_and_log(options.config.as_deref(), options.verbose) {
         Ok(config) => config,
         Err(exit) => return exit.into(),
     };
-    PROGRAM.log_to_syslog(&config, options.verbose);
     let facts = match load::load_vf_facts(&load::network_source(&config).facts) {
         Ok(facts) => facts,
         Err(error) => return fail(options, &error),

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use hv_core::hn::lock::{Lock, LockError};
 use hv_core::plan::network::{ApplyError, NetworkPort, NetworkStep};
 use hv_core::plan::{Event, Failed, Plan};
-use hv_core::runtime::config::Config;
+use hv_core::runtime::config::{Config, Uses};
 use hv_core::runtime::error_chain;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::start::Identity;
@@ -23,7 +23,9 @@ use options::{Command, Options};
 /// The name in messages and in the log.
 const NAME: &str = "hyperv_vfup";
 
-const PROGRAM: Identity = Identity { name: NAME, ident: NAME, usage: USAGE, help: HELP };
+const PROGRAM: Identity = Identity { name: NAME, ident: NAME, usage: USAGE, help: HELP, uses: USES };
+/// devd(8) waits for it, and the network for both, whatever the version of the file.
+const USES: Uses = Uses { tables: &["log", "facts", "network", "vf"], newer: true };
 const USAGE: &str = "usage: hyperv_vfup [-dnv] [-f file] hnN\n       hyperv_vfup -h | -V";
 const HELP: &str = "Joins a Hyper-V network adapter and its VF in a lagg, or takes the lagg apart.
 
@@ -61,11 +63,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(options: &Options) -> ExitCode {
-    let config = match PROGRAM.load(options.config.as_deref()) {
+    let config = match PROGRAM.load_and_log(options.config.as_deref(), options.verbose) {
         Ok(config) => config,
         Err(exit) => return exit.into(),
     };
-    PROGRAM.log_to_syslog(&config, options.verbose);
     if !options.down
         && let Some(script) = replacement::find(&config.vf.override_dir, &options.hn)
     {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use hv_core::runtime::VERSION;
-use hv_core::runtime::config::Config;
+use hv_core::runtime::config::{Config, Uses};
 use hv_core::runtime::daemon::Starting;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
@@ -19,7 +19,9 @@ use crate::guest::facts_source;
 use crate::port::{SuspendPath, open_device};
 use crate::serve::{Driver, End};
 
-const DAEMON: Identity = Identity { name: "hv_vss_daemon", ident: "HV_VSS", usage: USAGE, help: HELP };
+const DAEMON: Identity =
+    Identity { name: "hv_vss_daemon", ident: "HV_VSS", usage: USAGE, help: HELP, uses: USES };
+const USES: Uses = Uses { tables: &["log", "facts", "vss"], newer: false };
 const USAGE: &str = "usage: hv_vss_daemon [-cdnt] [-f file]\n       hv_vss_daemon -h | -V";
 const HELP: &str = "Freezes and thaws this guest's file systems for the host's live backup, through /dev/hv_fsvss_dev.
 
@@ -43,7 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments, &[DRY_CHECK]) {
         Ok(Command::Help) => DAEMON.help(),
         Ok(Command::Version) => DAEMON.version(),
-        Ok(Command::CheckConfig(options)) => DAEMON.check_config(&options),
+        Ok(Command::CheckConfig(options)) => DAEMON.check_config(&options, |config| &config.vss.device),
         Ok(Command::Serve(options)) => {
             // Before anything is opened: a descriptor that a careless parent left open may stand in the way of a freeze.
             close_inherited_descriptors();

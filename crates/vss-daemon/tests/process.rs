@@ -63,7 +63,11 @@ fn a_configuration_is_checked_and_a_wrong_one_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hyperv.toml");
     let file = path.to_str().unwrap();
-    fs::write(&path, "[vss]\nwatchdog-ms = 5\n").unwrap();
+    let device = directory.path().join("device");
+    fs::write(&path, format!("[vss]\nwatchdog-ms = 5\ndevice = {device:?}\n")).unwrap();
+    let (code, text) = code_and_text(&run(&["-t", "-f", file]));
+    assert!(code == 0 && text.contains("is absent") && !text.contains("no error"), "{text}");
+    fs::write(&device, "").unwrap();
     assert_eq!(code_and_text(&run(&["-t", "-f", file])), (0, format!("{file}: no error\n")));
     fs::write(&path, "[vss]\nwatchdog = 5\n").unwrap();
     for arguments in [&["-t", "-f", file][..], &["-n", "-f", file], &["-c", "-f", file]] {
@@ -81,7 +85,8 @@ fn without_the_device_there_is_nothing_to_do() {
     for arguments in [&["-f", path.to_str().unwrap()][..], &["-n", "-f", path.to_str().unwrap()]] {
         let (code, text) = code_and_text(&run(arguments));
         assert_eq!(code, 69, "{text}");
-        assert!(text.contains("hv_fsvss_dev does not exist: no Hyper-V live backup here"), "{text}");
+        let said = "hv_fsvss_dev does not exist: no Hyper-V live backup here";
+        assert_eq!(text.matches(said).count(), 1, "{text}");
     }
 }
 

@@ -246,11 +246,20 @@ impl Message {
         }
     }
 
-    /// Turns the request into its answer: the code overwrites operation and pool, the data goes to its place and the
-    /// rest stays as it came.
+    /// Turns the request into its answer: the code overwrites operation and pool, and the data goes to its place.
+    ///
+    /// The rest of a request that was fulfilled stays as it came. An error takes nothing back to the kernel, which
+    /// converts the answer of a GET, an ENUMERATE and a GET_IP_INFO whatever its code and looks for NULs without a bound
+    /// (`hv_kvp_convert_usermsg_to_hostmsg`, sys/dev/hyperv/utilities/hv_kvp.c). Only the adapter of a GET_IP_INFO stays,
+    /// as far as it is text with a NUL: the kernel sends it back to the host.
     pub fn answer(&mut self, answer: &Answer<'_>) {
         let code = match answer {
-            Answer::Code(code) => *code,
+            Answer::Code(code) => {
+                if *code != Code::Ok {
+                    self.clear();
+                }
+                *code
+            }
             Answer::Value(value) => {
                 self.put_data(BODY, None, value);
                 Code::Ok
@@ -265,6 +274,17 @@ impl Message {
             }
         };
         self.0[..4].copy_from_slice(&(code as u32).to_le_bytes());
+    }
+
+    /// Leaves nothing of the request but the adapter of a GET_IP_INFO.
+    fn clear(&mut self) {
+        let adapter = match self.decode() {
+            Request::GetIpInfo { adapter_id } if std::str::from_utf8(adapter_id).is_ok() => adapter_id.len(),
+            _ => 0,
+        };
+        let (at, size) = ADAPTER_ID;
+        let kept = at + if adapter < size { adapter } else { 0 };
+        self.0[kept..].fill(0);
     }
 
     fn put_data(&mut self, at: usize, key: Option<&[u8]>, value: &[u8]) {

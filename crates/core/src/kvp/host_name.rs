@@ -62,6 +62,12 @@ impl FqdnCache {
         Some(host.to_owned())
     }
 
+    /// The resolver may know better by now: the next run is due at once. The answer stays until another one comes.
+    pub fn look_again(&mut self) {
+        self.due = None;
+        self.failures = 0;
+    }
+
     /// When a run must be over; `None` if none is going on. The driver then kills it and reports a failure.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
@@ -212,6 +218,16 @@ mod tests {
         cache.wants_lookup("web1", now).unwrap();
         cache.lookup_finished(now, Ok(b"10.0.0.5 web1.new.org\n"));
         assert_eq!(cache.value("web1"), "web1.new.org");
+    }
+
+    #[test]
+    fn looking_again_keeps_the_answer_until_another_one_comes() {
+        let mut cache = looked_up(b"10.0.0.5 web1.example.com\n");
+        cache.look_again();
+        assert_eq!(cache.value("web1"), "web1.example.com");
+        assert!(cache.wants_lookup("web1", START + SECOND).is_some());
+        cache.lookup_finished(START + SECOND, Err(()));
+        assert_eq!(cache.value("web1"), "web1.example.com");
     }
 
     #[test]

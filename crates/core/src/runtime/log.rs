@@ -1,9 +1,9 @@
 //! Where log lines go: standard output in the foreground, syslogd(8)'s socket otherwise.
 //!
-//! The `syslog` crate and syslog(3) are not used, because a daemon that may have frozen the disks that syslogd writes
-//! to must never wait for it, must find it again after a restart, and must be able to hold lines back and deliver them
-//! with their own times. Lines that cannot be delivered wait in a bounded queue, so those of a daemon that devd(8)
-//! started before syslogd are not lost.
+//! The `syslog` crate has the priorities and the writing; the transport below it and the format are ours, because a
+//! daemon that may have frozen the disks that syslogd writes to must never wait for it, must find it again after a
+//! restart, and must be able to hold lines back and deliver them with their own times. Lines that cannot be delivered
+//! wait in a bounded queue, so those of a daemon that devd(8) started before syslogd are not lost.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -13,9 +13,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use syslog::{Facility, LogFormat, Severity};
 
 use super::config::LogLevel;
-use crate::sys::clock;
+use crate::sys::{clock, console};
 
 /// How many lines wait for syslogd or for the end of a hold; the oldest go first.
 const QUEUE_LINES: usize = 512;
@@ -27,7 +28,6 @@ const LAST_RETRY: Duration = Duration::from_secs(300);
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
-    ident: &'static str,
     state: Mutex<State>,
 }
 
@@ -42,7 +42,18 @@ struct State {
 
 enum Output {
     Stdout,
-    Syslog { paths: Vec<PathBuf>, socket: Option<UnixDatagram> },
+    Syslog(syslog::Logger<Socket, Format>),
+}
+
+/// The way to syslogd: one datagram for each write.
+struct Socket {
+    paths: Vec<PathBuf>,
+    connected: Option<UnixDatagram>,
+}
+
+/// RFC 5424 with the line's own local time; syslogd fills in the host.
+struct Format {
+    ident: &'static str,
 }
 
 struct Line {
@@ -64,7 +75,6 @@ pub enum Target {
 /// in a process wins; later ones only change the level and the target.
 pub fn init(ident: &'static str, target: Target, level: LogLevel) {
     let logger = LOGGER.get_or_init(|| Logger {
-        ident,
         state: Mutex::new(State {
             output: Output::Stdout,
             queue: VecDeque::new(),
@@ -77,7 +87,7 @@ pub fn init(ident: &'static str, target: Target, level: LogLevel) {
     let mut state = logger.lock();
     state.output = match target {
         Target::Stdout => Output::Stdout,
-        Target::Syslog(paths) => Output::Syslog { paths, socket: None },
+        Target::Syslog(paths) => Output::syslog(ident, paths),
     };
     // A new target has not refused anything yet.
     (state.retry_at, state.retry_pause) = (None, FIRST_RETRY);
@@ -97,11 +107,11 @@ pub fn init(ident: &'static str, target: Target, level: LogLevel) {
 pub fn reopen() {
     if let Some(logger) = LOGGER.get() {
         let mut state = logger.lock();
-        if let Output::Syslog { socket, .. } = &mut state.output {
-            *socket = None;
+        if let Output::Syslog(logger) = &mut state.output {
+            logger.backend.connected = None;
         }
         (state.retry_at, state.retry_pause) = (None, FIRST_RETRY);
-        state.drain(logger.ident);
+        state.drain();
     }
 }
 
@@ -117,7 +127,29 @@ pub fn release() {
     if let Some(logger) = LOGGER.get() {
         let mut state = logger.lock();
         state.held = false;
-        state.drain(logger.ident);
+        state.drain();
+    }
+}
+
+/// Whether the lines go to standard output, where who started the program sees them.
+#[must_use]
+pub fn is_shown() -> bool {
+    LOGGER.get().is_some_and(|logger| matches!(logger.lock().output, Output::Stdout))
+}
+
+/// Writes what syslogd has not taken on the system's console, for a program that ends before syslogd runs: at boot
+/// devd(8) comes first. FreeBSD keeps what is written there in the kernel's messages (kern.log_console_output).
+pub fn end_on_console() {
+    let (Some(logger), Some(path)) = (LOGGER.get(), console::path()) else { return };
+    let waiting = std::mem::take(&mut logger.lock().queue);
+    if waiting.is_empty() {
+        return;
+    }
+    // Nothing is left to be tried where this fails.
+    if let Ok(mut console) = console::open(path) {
+        for line in waiting {
+            let _ = console.write_all(foreground_line(&line).as_bytes());
+        }
     }
 }
 
@@ -134,7 +166,7 @@ pub fn retry_at() -> Option<Duration> {
 /// Tries waiting lines again if their time has come.
 pub fn retry() {
     if let Some(logger) = LOGGER.get() {
-        logger.lock().drain(logger.ident);
+        logger.lock().drain();
     }
 }
 
@@ -165,19 +197,19 @@ impl Log for Logger {
             state.dropped += 1;
         }
         state.queue.push_back(line);
-        state.drain(self.ident);
+        state.drain();
     }
 
     fn flush(&self) {}
 }
 
 impl State {
-    fn drain(&mut self, ident: &str) {
+    fn drain(&mut self) {
         if self.held || self.retry_at.is_some_and(|at| clock::monotonic() < at) {
             return;
         }
         while let Some(line) = self.queue.front() {
-            if self.output.write(ident, line).is_err() {
+            if self.output.write(line).is_err() {
                 self.retry_at = Some(clock::monotonic().saturating_add(self.retry_pause));
                 self.retry_pause = (self.retry_pause * 2).min(LAST_RETRY);
                 return;
@@ -199,7 +231,11 @@ impl State {
 }
 
 impl Output {
-    fn write(&mut self, ident: &str, line: &Line) -> io::Result<()> {
+    fn syslog(ident: &'static str, paths: Vec<PathBuf>) -> Self {
+        Self::Syslog(syslog::Logger::new(Socket { paths, connected: None }, Format { ident }))
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), syslog::Error> {
         match self {
             Self::Stdout => {
                 let text = foreground_line(line);
@@ -207,21 +243,47 @@ impl Output {
                 let _ = io::stdout().lock().write_all(text.as_bytes());
                 Ok(())
             }
-            Self::Syslog { paths, socket } => {
-                let message = syslog_line(ident, std::process::id(), line);
-                if let Some(connected) = socket
-                    && connected.send(message.as_bytes()).is_ok()
-                {
-                    return Ok(());
-                }
-                // Not there, restarted or full: a fresh connection tells which.
-                *socket = None;
-                let connected = connect(paths)?;
-                connected.send(message.as_bytes())?;
-                *socket = Some(connected);
-                Ok(())
-            }
+            // Info is syslog's NOTICE, because the stock syslog.conf(5) keeps nothing below it.
+            Self::Syslog(logger) => match line.level {
+                Level::Error => logger.err(line),
+                Level::Warn => logger.warning(line),
+                Level::Info => logger.notice(line),
+                Level::Debug | Level::Trace => logger.debug(line),
+            },
         }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        if let Some(connected) = &self.connected
+            && let Ok(sent) = connected.send(message)
+        {
+            return Ok(sent);
+        }
+        // Not there, restarted or full: a fresh connection tells which.
+        self.connected = None;
+        let connected = connect(&self.paths)?;
+        let sent = connected.send(message)?;
+        self.connected = Some(connected);
+        Ok(sent)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl LogFormat<&Line> for Format {
+    fn format<W: Write>(&self, to: &mut W, severity: Severity, line: &Line) -> Result<(), syslog::Error> {
+        // As base's daemons.
+        let priority = Facility::LOG_USER as u8 | severity as u8;
+        let (time, pid) = (clock::local_timestamp(line.time), std::process::id());
+        let mut message = format!("<{priority}>1 {time} - {} {pid} - - {}", self.ident, line.text);
+        if message.len() > LINE_BYTES {
+            message.truncate(message.floor_char_boundary(LINE_BYTES));
+        }
+        to.write_all(message.as_bytes()).map_err(syslog::Error::Write)
     }
 }
 
@@ -236,28 +298,6 @@ fn connect(paths: &[PathBuf]) -> io::Result<UnixDatagram> {
         }
     }
     result
-}
-
-/// Facility user, as base's daemons; info is syslog's NOTICE, because the stock syslog.conf(5) keeps nothing below it.
-fn priority(level: Level) -> u8 {
-    const FACILITY_USER: u8 = 1 << 3;
-    FACILITY_USER
-        | match level {
-            Level::Error => 3,
-            Level::Warn => 4,
-            Level::Info => 5,
-            Level::Debug | Level::Trace => 7,
-        }
-}
-
-/// RFC 5424 with our own local time; syslogd fills in the host.
-fn syslog_line(ident: &str, pid: u32, line: &Line) -> String {
-    let time = clock::local_timestamp(line.time);
-    let mut message = format!("<{}>1 {time} - {ident} {pid} - - {}", priority(line.level), line.text);
-    if message.len() > LINE_BYTES {
-        message.truncate(message.floor_char_boundary(LINE_BYTES));
-    }
-    message
 }
 
 fn foreground_line(line: &Line) -> String {
@@ -289,13 +329,19 @@ mod tests {
 
     fn state(paths: Vec<PathBuf>) -> State {
         State {
-            output: Output::Syslog { paths, socket: None },
+            output: Output::syslog("T", paths),
             queue: VecDeque::new(),
             dropped: 0,
             held: false,
             retry_at: None,
             retry_pause: FIRST_RETRY,
         }
+    }
+
+    fn message(severity: Severity, text: &str) -> String {
+        let mut message = Vec::new();
+        Format { ident: "HV_KVP" }.format(&mut message, severity, &line(Level::Info, text)).unwrap();
+        String::from_utf8(message).unwrap()
     }
 
     fn receive(socket: &UnixDatagram) -> String {
@@ -311,14 +357,15 @@ mod tests {
 
     #[test]
     fn info_is_notice_for_syslogd() {
-        let message = syslog_line("HV_KVP", 7, &line(Level::Info, "started"));
+        let message = message(Severity::LOG_NOTICE, "started");
         assert!(message.starts_with("<13>1 "), "{message}");
-        assert!(message.ends_with(" - HV_KVP 7 - - started"), "{message}");
+        let end = format!(" - HV_KVP {} - - started", std::process::id());
+        assert!(message.ends_with(&end), "{message}");
     }
 
     #[test]
     fn long_lines_are_cut_on_a_character_boundary() {
-        assert!(syslog_line("HV_KVP", 7, &line(Level::Info, &"é".repeat(3000))).len() <= LINE_BYTES);
+        assert!(message(Severity::LOG_NOTICE, &"é".repeat(3000)).len() <= LINE_BYTES);
     }
 
     #[test]
@@ -327,20 +374,20 @@ mod tests {
         let path = dir.path().join("log");
         let mut state = state(vec![dir.path().join("logpriv"), path.clone()]);
         state.queue.push_back(line(Level::Warn, "early"));
-        state.drain("T");
+        state.drain();
         assert_eq!(state.queue.len(), 1);
         assert!(state.retry_at.is_some());
 
         let syslogd = UnixDatagram::bind(&path).unwrap();
         state.retry_at = None;
-        state.drain("T");
+        state.drain();
         assert!(receive(&syslogd).ends_with("early"));
 
         drop(syslogd);
         std::fs::remove_file(&path).unwrap();
         let syslogd = UnixDatagram::bind(&path).unwrap();
         state.queue.push_back(line(Level::Warn, "after the restart"));
-        state.drain("T");
+        state.drain();
         assert!(receive(&syslogd).ends_with("after the restart"));
     }
 
@@ -353,7 +400,7 @@ mod tests {
         let mut sent = 0;
         while state.retry_at.is_none() {
             state.queue.push_back(line(Level::Warn, "line"));
-            state.drain("T");
+            state.drain();
             sent += 1;
         }
         assert_eq!(state.queue.len(), 1);
@@ -361,7 +408,7 @@ mod tests {
             receive(&syslogd);
         }
         state.retry_at = None;
-        state.drain("T");
+        state.drain();
         assert!(receive(&syslogd).ends_with("line"));
     }
 
@@ -374,10 +421,10 @@ mod tests {
         let mut state = state(vec![path]);
         state.held = true;
         state.queue.push_back(line(Level::Info, "frozen"));
-        state.drain("T");
+        state.drain();
         assert!(syslogd.recv(&mut [0; 16]).is_err());
         state.held = false;
-        state.drain("T");
+        state.drain();
         assert!(receive(&syslogd).contains(&clock::local_timestamp(SystemTime::UNIX_EPOCH)));
     }
 }

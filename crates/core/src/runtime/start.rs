@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::config::{Config, DEFAULT_PATH, LogLevel};
+use super::config::{Config, ConfigError, DEFAULT_PATH, Log, LogLevel, Uses};
 use super::daemon::{Detached, Starting, detach};
 use super::exit::Exit;
-use super::log::{Target, init, reopen};
+use super::log::{self as logging, Target, init, reopen};
 use super::options::Options;
 use super::{VERSION, error_chain};
 use crate::sys::signals::Signals;
@@ -22,6 +22,8 @@ pub struct Identity {
     pub usage: &'static str,
     /// The rest of its help; `CONFIG` in it stands for the path of the configuration.
     pub help: &'static str,
+    /// The part of the configuration that it is strict about.
+    pub uses: Uses,
 }
 
 /// The life of a daemon that has its signals: opens the device, calls [`Identity::ready`], and serves until the end.
@@ -42,17 +44,24 @@ impl Identity {
         Exit::Ok.into()
     }
 
-    /// Says whether the configuration can be used.
+    /// Says whether the configuration can be used, all of it, and whether the daemon's device is there.
     #[must_use]
-    pub fn check_config(&self, options: &Options) -> ExitCode {
-        match self.load(options.config.as_deref()) {
-            Ok(_) => {
-                let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-                println!("{}: no error", path.display());
-                Exit::Ok.into()
+    pub fn check_config(&self, options: &Options, device: fn(&Config) -> &Path) -> ExitCode {
+        let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+        match Config::load(options.config.as_deref()) {
+            Ok(config) if device(&config).exists() => println!("{}: no error", path.display()),
+            Ok(config) => println!(
+                "{}: can be used, but {} is absent, without which {} ends at once",
+                path.display(),
+                device(&config).display(),
+                self.name
+            ),
+            Err(error) => {
+                self.complain(&error);
+                return Exit::Config.into();
             }
-            Err(exit) => exit.into(),
         }
+        Exit::Ok.into()
     }
 
     /// Says what is wrong with the command line.
@@ -62,25 +71,50 @@ impl Identity {
         Exit::Usage.into()
     }
 
-    /// Reads the configuration, from its usual place if none is named.
+    /// Reads the configuration for a person at the terminal, from its usual place if none is named.
     ///
     /// # Errors
     /// [`Exit::Config`] when it cannot be used; why is said at the terminal.
     pub fn load(&self, path: Option<&Path>) -> Result<Config, Exit> {
-        Config::load(path).map_err(|error| {
-            self.complain(&error);
-            Exit::Config
-        })
+        match Config::load_for(path, &self.uses) {
+            Ok((config, passed_over)) => {
+                passed_over.iter().for_each(|error| eprintln!("{}: warning: {error}", self.name));
+                Ok(config)
+            }
+            Err(error) => {
+                self.complain(&error);
+                Err(Exit::Config)
+            }
+        }
+    }
+
+    /// Reads the configuration for a program that nobody looks at, and opens the log as it says; with `details` everything
+    /// is logged.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] when it cannot be used; why is said at the terminal, and in the log at its usual place, or on the
+    /// console while syslogd(8) does not run yet.
+    pub fn load_and_log(&self, path: Option<&Path>, details: bool) -> Result<Config, Exit> {
+        // Before anything is read that could be wrong.
+        init(self.ident, Target::Syslog(Log::default().sockets), LogLevel::Info);
+        match Config::load_for(path, &self.uses) {
+            Ok((config, passed_over)) => {
+                self.log_to(Target::Syslog(config.log.sockets.clone()), &config, details);
+                warn_of(&passed_over);
+                Ok(config)
+            }
+            Err(error) => {
+                self.complain(&error);
+                let exit = give_up(&error, Exit::Config);
+                logging::end_on_console();
+                Err(exit)
+            }
+        }
     }
 
     /// Says an error to the person at the terminal; standard error is closed as soon as the daemon serves.
     pub fn complain(&self, error: &dyn std::error::Error) {
         eprintln!("{}: {}", self.name, error_chain(error));
-    }
-
-    /// Directs the log to syslogd(8); with `details` everything is logged, whatever the configuration says.
-    pub fn log_to_syslog(&self, config: &Config, details: bool) {
-        self.log_to(Target::Syslog(config.log.sockets.clone()), config, details);
     }
 
     fn log_to(&self, target: Target, config: &Config, details: bool) {
@@ -92,11 +126,15 @@ impl Identity {
     /// the caller waits for until it is ready.
     #[must_use]
     pub fn start(&self, options: &Options, life: Life) -> ExitCode {
-        let config = match self.load(options.config.as_deref()) {
+        let path = options.config.as_deref();
+        let config = match options.foreground {
+            true => self.load(path).inspect(|config| self.log_to(Target::Stdout, config, options.debug)),
+            false => self.load_and_log(path, options.debug),
+        };
+        let config = match config {
             Ok(config) => config,
             Err(exit) => return exit.into(),
         };
-        self.set_up_log(options, &config);
         if options.foreground {
             return self.live(options, &config, None, life).into();
         }
@@ -117,14 +155,6 @@ impl Identity {
         }
     }
 
-    fn set_up_log(&self, options: &Options, config: &Config) {
-        if options.foreground {
-            self.log_to(Target::Stdout, config, options.debug);
-        } else {
-            self.log_to_syslog(config, options.debug);
-        }
-    }
-
     /// Lets the process that started the daemon end with success, where one waits; standard error is closed then.
     ///
     /// # Errors
@@ -136,21 +166,26 @@ impl Identity {
         }
     }
 
-    /// Says in the log and at the terminal why the daemon does not come to serve; hands `exit` back.
+    /// Says once at the terminal, and in the log of a daemon that nobody looks at, why it does not come to serve; hands
+    /// `exit` back.
     #[must_use]
     pub fn fail_to_start(&self, error: &dyn std::error::Error, exit: Exit) -> Exit {
-        let exit = give_up(error, exit);
         self.complain(error);
-        exit
+        if logging::is_shown() { exit } else { give_up(error, exit) }
     }
 
     /// Reads the configuration of a running daemon again and sets the log up by it. `None` when it cannot be used: that
     /// changes nothing, and the log says why.
     #[must_use]
     pub fn reload(&self, options: &Options) -> Option<Config> {
-        match Config::load(options.config.as_deref()) {
-            Ok(config) => {
-                self.set_up_log(options, &config);
+        match Config::load_for(options.config.as_deref(), &self.uses) {
+            Ok((config, passed_over)) => {
+                let target = match options.foreground {
+                    true => Target::Stdout,
+                    false => Target::Syslog(config.log.sockets.clone()),
+                };
+                self.log_to(target, &config, options.debug);
+                warn_of(&passed_over);
                 Some(config)
             }
             Err(error) => {
@@ -160,6 +195,11 @@ impl Identity {
             }
         }
     }
+}
+
+/// What is wrong in the tables of other programs.
+fn warn_of(passed_over: &[ConfigError]) {
+    passed_over.iter().for_each(|error| log::warn!("passed over in the configuration: {error}"));
 }
 
 /// Says in the log why a daemon ends; hands `exit` back.

@@ -196,7 +196,7 @@ impl Freezer {
             Operation::Thaw => self.request_thaw(request, now),
             Operation::Other(_) => {
                 let text = format!("request refused: {} is unknown", request.operation);
-                refused(request, self.refusals.unknown.repeat(vec![text], now))
+                refused(request, self.refusals.repeat("unknown operation", vec![text], now))
             }
         });
         actions
@@ -206,7 +206,7 @@ impl Freezer {
         match &self.state {
             State::Freezing(_) | State::Frozen(_) => {
                 let text = "check refused: a backup is going on".to_owned();
-                refused(request, self.refusals.check_in_backup.report(vec![text], now))
+                refused(request, self.refusals.report(vec![text], now))
             }
             State::Idle | State::After(_) => {
                 let (_, answer_by) = self.deadlines(age, now);
@@ -247,14 +247,14 @@ impl Freezer {
         let at_work: Vec<Action> = at_work.collect();
         self.last_check = Some(check.findings);
         if refusals.is_empty() {
-            self.refusals.check.end();
+            self.refusals.end("check refused");
             let text = "check passed: a backup can be made".to_owned();
             let mut actions = vec![answer(request, Status::Success), Action::Log(Level::Debug, text)];
             actions.extend(at_work);
             return actions;
         }
         let lines = refusals.into_iter().map(|reason| format!("check refused: {reason}")).collect();
-        refused(request, self.refusals.check.report(lines, now))
+        refused(request, self.refusals.report(lines, now))
     }
 
     /// Answers a check that cannot come to its end with failure, if one goes on.
@@ -281,7 +281,7 @@ impl Freezer {
             }
             State::Freezing(_) | State::Frozen(_) | State::After(_) => {
                 let text = "freeze refused: another one is in force".to_owned();
-                refused(request, self.refusals.freeze_in_backup.report(vec![text], now))
+                refused(request, self.refusals.report(vec![text], now))
             }
         }
     }
@@ -325,7 +325,7 @@ impl Freezer {
     fn thaw_nothing(&mut self, request: Request, now: Duration) -> Vec<Action> {
         let reason = self.void.as_deref().unwrap_or("this daemon has frozen nothing");
         let text = format!("thaw refused, the backup is void: {reason}");
-        refused(request, self.refusals.thaw.report(vec![text], now))
+        refused(request, self.refusals.report(vec![text], now))
     }
 
     fn ended(&mut self, ended: Ended, now: Duration) -> Vec<Action> {
@@ -414,7 +414,7 @@ impl Freezer {
             actions.push(Action::ReleaseLog);
         }
         let text = format!("freeze failed, nothing is frozen: {reason}");
-        actions.extend(self.refusals.freeze.report(vec![text], now));
+        actions.extend(self.refusals.report(vec![text], now));
         self.run_after(Phase::Abort, resumed, hooks, actions)
     }
 
@@ -426,8 +426,8 @@ impl Freezer {
                 if doubt {
                     return self.give_up(frozen, "the answer to the freeze came too late");
                 }
-                self.refusals.freeze.end();
-                self.refusals.thaw.end();
+                self.refusals.end("freeze failed");
+                self.refusals.end("thaw ");
                 let text = frozen.report();
                 self.state = State::Frozen(frozen);
                 vec![Action::Log(Level::Info, text)]

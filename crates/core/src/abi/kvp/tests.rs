@@ -94,6 +94,24 @@ fn codes_overwrite_operation_and_pool() {
     assert_eq!(request.bytes()[..4], [0x03, 0x01, 0x07, 0x80]);
 }
 
+#[test]
+fn an_error_carries_nothing_of_its_request_back_but_the_adapter() {
+    for operation in (0..=6).chain([255]) {
+        let mut request = message(operation, 1);
+        put(&mut request, 4, &[b'x'; MESSAGE_SIZE - 4]);
+        request.answer(&Answer::Code(Code::Fail));
+        assert!(request.bytes()[4..].iter().all(|byte| *byte == 0), "{operation}");
+    }
+    for (adapter, kept) in [(&b"00:15:5D:01:02:03\0junk"[..], 17), (b"\xff\xfe\0", 0), (b"\0x", 0)] {
+        let mut request = message(4, 0);
+        put(&mut request, 4, adapter);
+        put(&mut request, 260, b"junk");
+        request.answer(&Answer::Code(Code::GuidNotFound));
+        assert_eq!(request.bytes()[4..4 + kept], adapter[..kept]);
+        assert!(request.bytes()[4 + kept..].iter().all(|byte| *byte == 0), "{adapter:?}");
+    }
+}
+
 // contract K11
 #[test]
 fn item_and_value_go_to_their_places() {

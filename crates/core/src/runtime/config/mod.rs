@@ -3,6 +3,7 @@
 mod injection;
 mod kvp;
 mod network;
+mod uses;
 mod vf;
 mod vss;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 pub use injection::IpInjection;
 pub use kvp::{Kvp, LINUX_PATH};
 pub use network::Network;
+pub use uses::Uses;
 pub use vf::Vf;
 pub use vss::{MountRule, Vss};
 
@@ -147,14 +149,20 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`]; nothing is changed by a failed load.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        match read_trusted(path.unwrap_or(Path::new(DEFAULT_PATH))) {
-            Ok(text) => Self::parse(&text, path.unwrap_or(Path::new(DEFAULT_PATH))),
-            Err(ConfigError::Read { source, .. })
-                if path.is_none() && source.kind() == io::ErrorKind::NotFound =>
-            {
-                Ok(Self::default())
-            }
-            Err(error) => Err(error),
+        match read(path)? {
+            Some(text) => Self::parse(&text, path.unwrap_or(Path::new(DEFAULT_PATH))),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// The same for a program that uses a part of it: what is wrong in the rest is passed over, and told.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; nothing is changed by a failed load.
+    pub fn load_for(path: Option<&Path>, uses: &Uses) -> Result<(Self, Vec<ConfigError>), ConfigError> {
+        match read(path)? {
+            Some(text) => uses::parse(&text, path.unwrap_or(Path::new(DEFAULT_PATH)), uses),
+            None => Ok(Default::default()),
         }
     }
 
@@ -163,13 +171,23 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Syntax`] with line and column, or [`ConfigError::Value`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| {
-            let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-            let message = error.message().replace('\n', " ");
-            ConfigError::Syntax { path: path.to_owned(), line, column, message }
-        })?;
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::syntax(text, path, &error))?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// Gives a table its defaults; `false` if there is no such table.
+    fn reset(&mut self, table: &str) -> bool {
+        match table {
+            "log" => self.log = Log::default(),
+            "facts" => self.facts = Facts::default(),
+            "kvp" => self.kvp = Kvp::default(),
+            "network" => self.network = Network::default(),
+            "vf" => self.vf = Vf::default(),
+            "vss" => self.vss = Vss::default(),
+            _ => return false,
+        }
+        true
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -181,6 +199,14 @@ impl Config {
         self.network.validate()?;
         self.vf.validate()?;
         self.vss.validate()
+    }
+}
+
+impl ConfigError {
+    fn syntax(text: &str, path: &Path, error: &toml::de::Error) -> Self {
+        let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+        let message = error.message().replace('\n', " ");
+        Self::Syntax { path: path.to_owned(), line, column, message }
     }
 }
 
@@ -227,6 +253,18 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The text of the file; `None` where none is named and there is none at the usual place.
+fn read(path: Option<&Path>) -> Result<Option<String>, ConfigError> {
+    match read_trusted(path.unwrap_or(Path::new(DEFAULT_PATH))) {
+        Err(ConfigError::Read { source, .. })
+            if path.is_none() && source.kind() == io::ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
+        text => text.map(Some),
+    }
 }
 
 /// The text of a file that only root or this process's user can have written.

@@ -14,6 +14,11 @@ struct Rig {
     now: Instant,
 }
 
+/// What an error answer holds behind its code.
+fn clear(message: &mut Message) {
+    message.part_mut(layout::BODY..MESSAGE_SIZE).fill(0);
+}
+
 impl Rig {
     fn new() -> Self {
         let adapter = Adapter {
@@ -254,7 +259,7 @@ fn late_answer_is_dropped_and_frees_the_device() {
     let next = rig.ask(enumerate());
     assert!(rig.readable());
     rig.read();
-    rig.answer(STATUS_CONT, |_| {}).unwrap();
+    rig.answer(STATUS_CONT, clear).unwrap();
     assert_eq!(rig.device.take_answer(next).unwrap().code, STATUS_CONT);
     assert_eq!(rig.device.violations(), [""; 0]);
 }
@@ -546,9 +551,19 @@ fn verbatim_message_arrives_untouched() {
     let mut rig = Rig::registered();
     rig.ask(HostRequest::Verbatim { message: bytes.clone() });
     let message = rig.read();
-    rig.answer(layout::STATUS_INVALID_ARGUMENT, |_| {}).unwrap();
-    assert_eq!(rig.device.violations(), [""; 0], "what the request held may stay in a failed answer");
+    rig.answer(layout::STATUS_INVALID_ARGUMENT, clear).unwrap();
+    assert_eq!(rig.device.violations(), [""; 0]);
     assert_eq!(message.bytes(), bytes);
+}
+
+#[test]
+fn an_error_that_carries_its_request_back_is_a_violation() {
+    let mut rig = Rig::registered();
+    rig.ask(get("a"));
+    rig.read();
+    rig.answer(STATUS_CONT, |_| {}).unwrap();
+    let said = rig.device.violations();
+    assert!(said.iter().any(|text| text.contains("answered an error with")), "{said:?}");
 }
 
 // contract K9
