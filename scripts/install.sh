@@ -13,8 +13,9 @@ programs=${PROGRAMS:-$root/target/release}
 destdir=${DESTDIR:-}
 
 case $prefix in
-/usr) etc=/etc layout=base ;;
-/*) etc=$prefix/etc layout=port ;;
+# The shells that have completions are ports in either case.
+/usr) etc=/etc layout=base shells=/usr/local/share ;;
+/*) etc=$prefix/etc layout=port shells=$prefix/share ;;
 *)
 	echo "install: PREFIX must be an absolute path, not \"$prefix\"" >&2
 	exit 64
@@ -43,6 +44,9 @@ list() {
 		echo "444 $prefix/share/man/man${page##*.}/$page $root/docs/man/$page"
 	done
 	echo "644 $etc/hyperv.toml.sample $root/etc/hyperv.toml.sample"
+	echo "444 $shells/bash-completion/completions/hvctl $root/etc/completions/hvctl.bash"
+	echo "444 $shells/fish/vendor_completions.d/hvctl.fish $root/etc/completions/hvctl.fish"
+	echo "444 $shells/zsh/site-functions/_hvctl $root/etc/completions/_hvctl"
 	for rules in "$root"/etc/devd/*; do
 		[ ! -e "$rules" ] || echo "644 $etc/devd/${rules##*/} $rules"
 	done

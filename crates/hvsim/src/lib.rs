@@ -49,6 +49,8 @@
 
 #[cfg(target_os = "linux")]
 pub mod bench;
+#[cfg(target_os = "linux")]
+pub mod both;
 pub mod cli;
 pub mod client;
 pub mod control;

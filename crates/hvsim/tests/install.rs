@@ -87,7 +87,7 @@ fn mode_by_place(name: &str) -> u32 {
     let executable = ["sbin/", "libexec/", "etc/rc.d/"];
     match name {
         name if executable.iter().any(|place| name.starts_with(place)) => 0o555,
-        name if name.starts_with("share/man/") => 0o444,
+        name if name.starts_with("share/") => 0o444,
         _ => 0o644,
     }
 }

@@ -3,6 +3,7 @@
 mod books;
 mod guest;
 mod injection;
+pub mod intrinsic;
 mod linux_path;
 pub mod port;
 pub mod serve;

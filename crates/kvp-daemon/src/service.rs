@@ -59,7 +59,9 @@ impl<S: Storage> Service<S> {
         let recover_at = clock::monotonic().saturating_add(RECOVER_AGAIN_AFTER);
         let settle_at = (!pools.is_recovered()).then_some(recover_at);
         let warnings = Reasons::new(WARNINGS, WARNINGS_PER);
-        Self { pools, guest, injector, settle_at, warnings, books: Books::default() }
+        let mut books = Books::default();
+        books.configure(config);
+        Self { pools, guest, injector, settle_at, warnings, books }
     }
 
     /// Takes over a configuration that was read again. Device and pool directory stay.
@@ -67,6 +69,7 @@ impl<S: Storage> Service<S> {
         self.pools.set_limits(limits(config));
         self.guest.reconfigure(config);
         self.injector.reconfigure(config);
+        self.books.configure(config);
     }
 
     /// Performs one action. Everything that can go wrong becomes a failed outcome.
@@ -175,10 +178,14 @@ impl<S: Storage> Service<S> {
         let result = self.injector.configure(request);
         self.guest.forget_network();
         match result {
-            Ok(()) => Outcome::Done,
+            Ok(()) => {
+                self.books.injected(request, None);
+                Outcome::Done
+            }
             Err(error) => {
                 let adapter: String = request.adapter.chars().take(64).collect();
                 let text = error_chain(&error);
+                self.books.injected(request, Some(&text));
                 // Always told: it is rare, and somebody waits for the address.
                 let text = format!("network not configured adapter={adapter:?}: {text}");
                 self.books.note(&text);
@@ -209,6 +216,7 @@ impl<S: Storage> Service<S> {
     pub fn at_leisure(&mut self) {
         self.guest.start_lookup();
         self.injector.at_leisure();
+        self.books.write_injections();
     }
 
     /// What else wakes the daemon.

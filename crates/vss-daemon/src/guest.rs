@@ -11,6 +11,7 @@ use hv_core::abi::vss::Request;
 use hv_core::report::Backup;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::exec::{self, Group, Running};
+use hv_core::runtime::history;
 use hv_core::sys::clock;
 use hv_core::sys::system_facts::FactsSource;
 use hv_core::vss::hooks::Selection;
@@ -18,7 +19,7 @@ use hv_core::vss::mounts::Mount;
 use hv_core::vss::{Ended, Event, Lane, Outcome, Task};
 
 use crate::helper::{LeftBehind, Preparing, prepare_inline};
-use crate::{history, hook_dir, programs};
+use crate::{hook_dir, programs};
 
 /// All that the loop asks of the system, but for its devices. A test has another one, with a clock of its own.
 pub trait Guest {

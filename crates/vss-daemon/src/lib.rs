@@ -3,7 +3,6 @@
 pub mod check;
 pub mod guest;
 mod helper;
-mod history;
 mod hook_dir;
 pub mod port;
 mod programs;

@@ -7,6 +7,7 @@
 mod backup;
 mod ledger;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -166,6 +167,26 @@ impl Requests {
     }
 }
 
+/// What the host wanted of the network, and what became of it: a line of the file that [`injections_in`] names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Injection {
+    /// When.
+    pub at: u64,
+    /// The adapter, as the kernel names it.
+    pub adapter: String,
+    /// The addresses, or `DHCP`; empty where the request made no sense.
+    pub wanted: String,
+    /// Why it was refused; `None`: it took effect.
+    pub refused: Option<String>,
+}
+
+/// The file beside the undo files in which the daemon writes down what the host wanted to set.
+#[must_use]
+pub fn injections_in(directory: &Path) -> PathBuf {
+    directory.join("history")
+}
+
 /// What `hv_kvp_daemon` tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -211,7 +232,7 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 }
 
 /// A reason that can hold a path or what a program said, not longer than a few lines of a terminal.
-pub(crate) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     const LONGEST: usize = 400;
     text.chars().take(LONGEST).collect()
 }

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod device;
 pub mod exec;
 pub mod exit;
+pub mod history;
 pub mod log;
 pub mod options;
 pub mod rate_limit;

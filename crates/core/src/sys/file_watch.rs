@@ -2,10 +2,11 @@
 //! Linux.
 //!
 //! Every write, truncation, renaming and removal by anybody is told before the call that makes it returns; writes
-//! through a mapping of the file are not. Nobody waits for the descriptor, so nothing wakes an idle daemon.
+//! through a mapping of the file are not. The daemons do not wait for the descriptor, so nothing wakes an idle one.
 
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use super::os;
@@ -58,6 +59,12 @@ impl FileWatches {
     /// What the system says; `Unsupported` where it has no such watch.
     pub fn add_mounts(&mut self) -> io::Result<()> {
         self.watches.add_mounts(PLACE)
+    }
+
+    /// The descriptor that is readable while [`Self::take`] has something to tell.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.watches.descriptor()
     }
 
     /// Whether the file of that number was changed since this was last asked.

@@ -1,4 +1,4 @@
-//! The processes that have to do with the network.
+//! The processes that run certain programs.
 
 use std::io;
 
@@ -23,18 +23,26 @@ pub(super) struct Entry {
 impl FactsSource {
     /// The DHCP clients and shells that run, with their arguments. One that ends meanwhile is left out.
     ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn network_processes(&self) -> io::Result<Vec<Process>> {
+        self.processes_of(&PROGRAMS)
+    }
+
+    /// The processes of these programs, with their arguments. One that ends meanwhile is left out.
+    ///
     /// A directory has them in its file `procs`, with lines `proc PID COMM [ppid=N]`.
     ///
     /// # Errors
     /// The kernel does not tell.
-    pub fn network_processes(&self) -> io::Result<Vec<Process>> {
+    pub fn processes_of(&self, programs: &[&str]) -> io::Result<Vec<Process>> {
         let entries = match self {
             Self::System => os::process_list::all()?,
             Self::Directory(directory) => {
                 simulated_entries(&simulated::read(directory, "procs")?.unwrap_or_default())
             }
         };
-        let known = entries.into_iter().filter(|entry| PROGRAMS.contains(&entry.program.as_str()));
+        let known = entries.into_iter().filter(|entry| programs.contains(&entry.program.as_str()));
         let with_arguments = |entry: Entry| {
             let arguments =
                 self.process_arguments(entry.pid).ok().filter(|arguments| !arguments.is_empty())?;

@@ -26,6 +26,9 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("kern.osreldate", "1403000"),
     ("hw.machine", "amd64"),
     ("hw.machine_arch", "amd64"),
+    ("kern.vm_guest", "hv"),
+    ("machdep.bootmethod", "UEFI"),
+    ("dev.vmbus.0.version", "5.3"),
 ];
 
 /// The text of `DIRECTORY/name`; `None` if there is no such file.

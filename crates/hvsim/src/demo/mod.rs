@@ -1,5 +1,6 @@
 //! `hvsim demo`: a scripted session, each step with what the host sees and whether that is as it must be.
 
+mod hvctl;
 mod injection;
 mod kvp;
 mod vf;
@@ -108,7 +109,7 @@ impl Stage {
 /// Runs the whole demo. `true` when everything was as it must be.
 pub fn run() -> bool {
     let mut stage = Stage::default();
-    for chapter in [kvp::play, injection::play, vf::play, vss::play] {
+    for chapter in [kvp::play, injection::play, vf::play, vss::play, hvctl::play] {
         if let Err(error) = chapter(&mut stage) {
             stage.check(false, format_args!("the demo cannot go on: {error}"));
         }

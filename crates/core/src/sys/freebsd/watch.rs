@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -63,6 +63,10 @@ impl Watches {
         let change = KEvent::new(identifier, filter, flags, kinds, 0, number);
         self.queue.kevent(&[change], &mut [], Some(AT_ONCE))?;
         Ok(())
+    }
+
+    pub(in crate::sys) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
     }
 
     pub(in crate::sys) fn collect(&mut self, mut changed: impl FnMut(usize)) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -51,6 +52,10 @@ impl Watches {
     #[expect(clippy::unused_self, reason = "FreeBSD's has one")]
     pub(in crate::sys) fn add_mounts(&mut self, _number: usize) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in crate::sys) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
     }
 
     pub(in crate::sys) fn collect(&mut self, mut changed: impl FnMut(usize)) -> io::Result<()> {

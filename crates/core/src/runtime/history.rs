@@ -1,31 +1,31 @@
-//! The file that tells how the last backups went: a line of JSON for each, the last one at the end.
-//!
-//! It is written between two backups only, by a write that leaves the lines before it alone.
+//! Files that tell what was done lately: a line of JSON for each event, the last one at the end.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use hv_core::report::{Backup, text};
+use serde::Serialize;
 
-/// Backups that are kept.
+/// Events that are kept.
 const KEPT: usize = 20;
 /// A file that is longer is cut down to [`KEPT`] lines.
 const LONGEST: u64 = 64 * 1024;
 
-/// Adds a backup.
+/// Adds an event, and makes the file, for root alone, with its directories.
 ///
 /// # Errors
 /// What the system says; a part of a line may be left at the end.
-pub(crate) fn append(path: &Path, backup: &Backup) -> io::Result<()> {
+pub fn append(path: &Path, event: &impl Serialize) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.len() > LONGEST) {
         shorten(path)?;
     }
-    open(path, OpenOptions::new().append(true))?.write_all(&text(backup))
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    open(path, OpenOptions::new().append(true))?.write_all(&line)
 }
 
 /// Keeps the last lines only.
@@ -46,33 +46,18 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hv_core::report::Verdict;
     use std::os::unix::fs::MetadataExt;
 
-    fn backup(at: u64) -> Backup {
-        Backup {
-            at,
-            verdict: Verdict::Failed,
-            reason: Some("x".repeat(400)),
-            answered_in: 1,
-            frozen_for: None,
-            mounts: Vec::new(),
-            hooks: Vec::new(),
-            steps: Vec::new(),
-            flushed: Vec::new(),
-        }
-    }
-
     #[test]
-    fn the_last_backups_are_kept_and_the_file_stays_small() {
+    fn the_last_events_are_kept_and_the_file_stays_small() {
         let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("hyperv/backups");
-        for at in 0..300 {
-            append(&path, &backup(at)).unwrap();
+        let path = scratch.path().join("hyperv/events");
+        for number in 0..300 {
+            let event = (number, "x".repeat(400));
+            append(&path, &event).unwrap();
             let lines = fs::read_to_string(&path).unwrap();
-            let last: Backup = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
-            assert_eq!(last, backup(at));
-            assert!(lines.lines().count() >= usize::try_from(at + 1).unwrap().min(KEPT));
+            assert_eq!(lines.lines().last().unwrap(), serde_json::to_string(&event).unwrap());
+            assert!(lines.lines().count() >= (number + 1).min(KEPT));
         }
         let metadata = fs::metadata(&path).unwrap();
         assert!(metadata.len() < 2 * LONGEST && metadata.mode() & 0o7777 == 0o600);

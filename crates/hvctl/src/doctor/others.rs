@@ -1,0 +1,108 @@
+//! Backups that are vetoed, other programs that do the same work, and the clock.
+
+use super::{Finding, Patient};
+
+pub(super) fn look(patient: &Patient<'_>) -> Vec<Finding> {
+    let mut findings = mounts(patient);
+    findings.extend(last_backup(patient));
+    findings.extend(configurators(patient));
+    findings.extend(linux_path(patient));
+    findings.push(clock(patient));
+    findings
+}
+
+/// Mounts that no backup can be made of.
+fn mounts(patient: &Patient<'_>) -> Vec<Finding> {
+    const CHECK: &str = "mounts";
+    let table = match patient.facts.mounts() {
+        Ok(table) => table,
+        Err(error) => return vec![Finding::unknown(CHECK, error.to_string(), "look at what mount(8) says")],
+    };
+    let verdict = patient.config.vss.policy().judge(&table);
+    let vetoes: Vec<Finding> = verdict
+        .vetoes()
+        .map(|decision| {
+            let (on, kind) = (&decision.mount.on, &decision.mount.fs_type);
+            Finding::problem(
+                CHECK,
+                format!("{on} ({kind}) keeps every backup from being made: {}", decision.reason),
+                format!(
+                    "unmount it, or in hyperv.toml: [[vss.mounts]] mount-point = \"{on}\" action = \"sync\""
+                ),
+            )
+        })
+        .collect();
+    if vetoes.is_empty() {
+        return vec![Finding::ok(CHECK, "none is in the way of a backup")];
+    }
+    vetoes
+}
+
+/// A backup that was not good is a complaint until the next one.
+fn last_backup(patient: &Patient<'_>) -> Option<Finding> {
+    const CHECK: &str = "last backup";
+    let live = patient.vss.report().and_then(|report| report.last_backup.clone());
+    let backup = live.or_else(|| crate::status::history(&patient.config.vss.history).pop())?;
+    let when = crate::output::moment(backup.at);
+    Some(match backup.verdict {
+        hv_core::report::Verdict::Good => Finding::ok(CHECK, format!("good, {when}")),
+        _ => Finding::problem(
+            CHECK,
+            format!("{when}: {}", backup.reason.unwrap_or_else(|| "it was not good".to_owned())),
+            "hvctl vss check, then let the host make one again",
+        ),
+    })
+}
+
+/// Who else configures the network or reports to the host.
+fn configurators(patient: &Patient<'_>) -> Vec<Finding> {
+    const CHECK: &str = "other programs";
+    const KNOWN: [(&str, &[&str]); 4] = [
+        ("cloud-init", &["/usr/local/bin/cloud-init", "/usr/local/etc/cloud"]),
+        ("azure-init", &["/usr/local/bin/azure-init", "/usr/local/sbin/azure-init"]),
+        ("the Azure Linux agent", &["/usr/local/sbin/waagent"]),
+        ("an appliance's own scripts", &["/etc/rc.initial", "/usr/local/opnsense", "/etc/inc/config.inc"]),
+    ];
+    let found: Vec<&str> = KNOWN
+        .iter()
+        .filter(|(_, paths)| paths.iter().any(|path| patient.has(path)))
+        .map(|(name, _)| *name)
+        .collect();
+    if found.is_empty() {
+        return vec![Finding::ok(CHECK, "none that configures the network is known here")];
+    }
+    let injection = "in hyperv.toml: [kvp] ip-injection = \"off\", unless the host is to set addresses";
+    vec![Finding::note(CHECK, format!("{} may configure the network, too", found.join(" and ")), injection)]
+}
+
+/// cloud-init and azure-init have the path of Linux built in.
+fn linux_path(patient: &Patient<'_>) -> Option<Finding> {
+    const CHECK: &str = "reports";
+    let reporters = ["/usr/local/bin/cloud-init", "/usr/local/bin/azure-init", "/usr/local/sbin/azure-init"];
+    let name = reporters.iter().find(|path| patient.has(path))?;
+    if patient.config.kvp.linux_path.is_some() {
+        return Some(Finding::ok(CHECK, format!("{name} finds the pools where Linux has them")));
+    }
+    Some(Finding::note(
+        CHECK,
+        format!("{name} reports to the host through /var/lib/hyperv, which does not lead to the pools"),
+        "in hyperv.toml: [kvp] linux-path = true; then: service hv_kvp_daemon reload",
+    ))
+}
+
+/// The host's clock is taken over by the kernel, unless somebody switched that off (sys/dev/hyperv/utilities/
+/// vmbus_timesync.c).
+fn clock(patient: &Patient<'_>) -> Finding {
+    const CHECK: &str = "clock";
+    let ignored = patient.facts.sysctl_number("hw.hvtimesync.ignore_sync").ok().flatten();
+    let other = ["ntpd", "chronyd", "openntpd"].into_iter().find(|name| !patient.running(name).is_empty());
+    match (ignored, other) {
+        (Some(0) | None, _) => Finding::ok(CHECK, "the kernel takes over the host's clock"),
+        (Some(_), Some(other)) => Finding::ok(CHECK, format!("{other} sets it, not the host")),
+        (Some(_), None) => Finding::problem(
+            CHECK,
+            "nobody sets it: hw.hvtimesync.ignore_sync is on, and no ntpd(8) runs",
+            "sysctl hw.hvtimesync.ignore_sync=0, or: service ntpd onestart",
+        ),
+    }
+}

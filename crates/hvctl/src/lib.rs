@@ -1,0 +1,83 @@
+//! What an administrator sees and does from inside a guest of Hyper-V: the commands of `hvctl`.
+//!
+//! Whatever a command decides or changes is done by the daemons' own code; this crate asks, shows and explains.
+
+mod cli;
+mod doctor;
+mod interfaces;
+mod ip;
+mod kvp;
+mod live;
+mod machine;
+mod metrics;
+mod outcome;
+mod output;
+mod pools;
+mod processes;
+mod status;
+mod vf;
+mod vss;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use hv_core::runtime::config::Config;
+use hv_core::runtime::error_chain;
+
+use cli::{Cli, Command, IpCommand, VfCommand, VssCommand};
+use outcome::{Exit, Failure};
+
+/// Does what the command line asks for, the program's name included; returns the exit code of the program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // A closed terminal is no reason to panic.
+            let _ = error.print();
+            return ExitCode::from(exit as u8);
+        }
+    };
+    match perform(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("hvctl: {}", error_chain(&failure));
+            ExitCode::from(failure.exit() as u8)
+        }
+    }
+}
+
+fn perform(cli: Cli) -> Result<ExitCode, Failure> {
+    let (path, json) = (cli.config.as_deref(), cli.json);
+    let config = || Config::load(path);
+    let exit = match cli.command {
+        Command::Completions { shell } => completions(shell),
+        // Says itself what is wrong with a configuration.
+        Command::Doctor { root } => doctor::run(path, &root, json)?,
+        Command::Kvp(command) => kvp::run(&config()?, command, json)?,
+        Command::Host => kvp::host(&config()?, json)?,
+        Command::Status(arguments) => status::run(&config()?, &arguments, json)?,
+        Command::Metrics(arguments) => metrics::run(&config()?, &arguments)?,
+        Command::Vss(VssCommand::Check) => return Ok(vss::check(path)),
+        Command::Vss(VssCommand::History) => vss::history(&config()?, json)?,
+        Command::Vf(VfCommand::List) => vf::list(&config()?, json)?,
+        Command::Vf(VfCommand::Plan { hn, undo: false }) => return Ok(vf::vfup(path, &["-n"], &hn)),
+        Command::Vf(VfCommand::Plan { hn, undo: true }) => return Ok(vf::vfup(path, &["-n", "-d"], &hn)),
+        Command::Vf(VfCommand::Apply { hn }) => return Ok(vf::vfup(path, &[], &hn)),
+        Command::Vf(VfCommand::Undo { hn }) => return Ok(vf::vfup(path, &["-d"], &hn)),
+        Command::Ip(IpCommand::Show) => ip::show(&config()?, json)?,
+        Command::Ip(IpCommand::History) => ip::history(&config()?, json)?,
+        Command::Ip(IpCommand::Restore { hn }) => return Ok(ip::restore(path, &hn)),
+    };
+    Ok(exit.into())
+}
+
+/// The script that teaches a shell the commands.
+fn completions(shell: clap_complete::Shell) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "hvctl", &mut script);
+    let _ = std::io::stdout().lock().write_all(&script);
+    Exit::Ok
+}

@@ -1,0 +1,182 @@
+//! `hvctl kvp` and `hvctl host`, with the daemon and without.
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::process::Stdio;
+
+use hvsim::session::{Session, Setup};
+use hvsim::testing::command;
+
+use crate::support::{HYPER_V, Place, record, settings, without_daemons};
+
+fn beside(session: &Session) -> Place {
+    Place { dir: session.path(""), config: session.path("hyperv.toml") }
+}
+
+#[test]
+fn the_host_reads_what_put_wrote_and_list_shows_what_the_host_wrote() {
+    let mut session = Session::start(&Setup::default());
+    let place = beside(&session);
+    assert_eq!(place.hvctl(&["kvp", "put", "AppState", "healthy"]).good(), "");
+    assert_eq!(place.hvctl_with(&["kvp", "put", "Größe", "-"], "日本\n").good(), "");
+    assert_eq!(session.host().get(1, "AppState").unwrap().value(), Some("healthy"));
+    assert_eq!(session.host().get(1, "Größe").unwrap().value(), Some("日本"));
+    assert!(session.host().set(0, "Owner", "Zürich").unwrap().is_ok());
+    assert!(session.host().set(3, "VirtualMachineName", "web1").unwrap().is_ok());
+    assert!(session.host().set(3, "HostName", "HV-07").unwrap().is_ok());
+    assert_eq!(place.hvctl(&["kvp", "get", "0", "Owner"]).good(), "Zürich\n");
+    assert_eq!(place.hvctl(&["kvp", "put", "AppState", "ill"]).good(), "");
+    assert_eq!(session.host().get(1, "AppState").unwrap().value(), Some("ill"));
+    settings(&place.dir).bind(|| {
+        insta::assert_snapshot!("kvp-list", place.hvctl(&["kvp", "list"]).good());
+        insta::assert_snapshot!("kvp-list-json", place.hvctl(&["kvp", "list", "guest", "--json"]).good());
+        insta::assert_snapshot!("host", place.hvctl(&["host"]).good());
+        insta::assert_snapshot!("host-json", place.hvctl(&["--json", "host"]).good());
+    });
+    assert_eq!(place.hvctl(&["kvp", "delete", "AppState"]).good(), "");
+    assert!(!session.host().get(1, "AppState").unwrap().is_ok());
+}
+
+#[test]
+fn what_is_not_there_is_exit_1() {
+    let (_scratch, place) = without_daemons(HYPER_V);
+    for arguments in [&["kvp", "get", "guest", "k"][..], &["kvp", "delete", "k"]] {
+        let said = place.hvctl(arguments);
+        assert_eq!((said.code, said.err.as_str()), (1, "hvctl: there is no key \"k\" in pool guest\n"));
+    }
+    assert_eq!(place.hvctl(&["host"]).code, 1);
+}
+
+#[test]
+fn limits_are_checked_before_anything_is_written() {
+    let (_scratch, place) = without_daemons(HYPER_V);
+    for (key, value, said) in [
+        ("k".repeat(255), "v".to_owned(), "the key has 255 UTF-16 units, the host gets at most 254"),
+        ("k".to_owned(), "v".repeat(1023), "the value has 1023 UTF-16 units, the host gets at most 1022"),
+        (String::new(), "v".to_owned(), "a key must not be empty"),
+    ] {
+        let run = place.hvctl(&["kvp", "put", &key, &value]);
+        assert_eq!((run.code, run.err), (64, format!("hvctl: {said}\n")));
+    }
+    assert_eq!(fs::read_dir(place.dir.join("pool")).unwrap().count(), 0, "nothing is made");
+}
+
+#[test]
+fn pools_of_the_host_are_written_only_with_force_and_auto_never() {
+    let (_scratch, place) = without_daemons(HYPER_V);
+    let said = place.hvctl(&["kvp", "put", "k", "v", "--pool", "external"]);
+    assert_eq!((said.code, said.err.contains("--force")), (64, true), "{said:?}");
+    assert_eq!(place.hvctl(&["kvp", "put", "k", "v", "--pool", "auto", "--force"]).code, 64);
+    assert_eq!(fs::read_dir(place.dir.join("pool")).unwrap().count(), 0, "nothing is made");
+    place.hvctl(&["kvp", "put", "k", "v", "--pool", "external", "--force"]).good();
+    assert_eq!(place.hvctl(&["kvp", "get", "external", "k"]).good(), "v\n");
+}
+
+#[test]
+fn one_record_takes_the_place_of_all_of_its_key() {
+    let (_scratch, place) = without_daemons(HYPER_V);
+    let file = place.dir.join("pool/.kvp_pool_1");
+    let records = [record("a", "1"), record("b", "1"), record("a", "2"), record("a", "3")];
+    fs::write(&file, records.concat()).unwrap();
+    place.hvctl(&["kvp", "put", "a", "4"]).good();
+    let bytes = fs::read(&file).unwrap();
+    let of_a = bytes.chunks(2560).filter(|record| record.starts_with(b"a\0")).count();
+    assert_eq!((bytes.len(), of_a), (2 * 2560, 1));
+    assert_eq!(place.hvctl(&["kvp", "get", "guest", "a"]).good(), "4\n");
+}
+
+#[test]
+fn export_and_import_lose_nothing_and_a_bad_line_writes_nothing() {
+    let (_scratch, place) = without_daemons(HYPER_V);
+    let file = place.dir.join("pool/.kvp_pool_1");
+    let mut odd = record("odd", "");
+    odd[512..515].copy_from_slice(b"\xff\n\x01");
+    fs::write(&file, [record("größe", "日本 😀"), odd].concat()).unwrap();
+    let lines = place.hvctl(&["kvp", "export"]).good();
+    assert_eq!(
+        lines,
+        "{\"key\":\"größe\",\"value\":\"日本 😀\"}\n{\"key\":\"odd\",\"value-hex\":\"ff0a01\"}\n"
+    );
+    let before = fs::read(&file).unwrap();
+    let bad = place.hvctl_with(
+        &["kvp", "import"],
+        "{\"key\":\"new\",\"value\":\"1\"}\n{\"key\":\"\",\"value\":\"1\"}\n",
+    );
+    assert_eq!((bad.code, bad.err.contains("line 2: a key must not be empty")), (64, true), "{bad:?}");
+    assert_eq!(fs::read(&file).unwrap(), before);
+    fs::write(&file, "").unwrap();
+    place.hvctl_with(&["kvp", "import"], &lines).good();
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn what_the_host_would_be_told_is_made_up_by_the_daemons_own_code() {
+    let mut session = Session::start(&Setup::default());
+    let told: Vec<(String, String)> =
+        session.host().enumerate(2).unwrap().0.into_iter().map(|item| (item.key, item.value)).collect();
+    let listed = beside(&session).hvctl(&["kvp", "list", "auto", "--json"]).json();
+    let items = listed["pools"][0]["items"].as_array().unwrap().iter();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let listed: Vec<(String, String)> =
+        items.map(|item| (text(&item["key"]), text(&item["value"]))).collect();
+    assert_eq!(listed, told);
+}
+
+#[test]
+fn watch_prints_a_line_for_each_change_whoever_makes_it() {
+    let (_scratch, place) = without_daemons(HYPER_V);
+    let file = place.dir.join("pool/.kvp_pool_1");
+    fs::write(&file, record("old", "1")).unwrap();
+    let mut command = command("hvctl", &place.dir);
+    command.arg("-f").arg(&place.config).args(["--json", "kvp", "watch"]).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The first change is repeated until the watch has begun.
+    let (sender, begun) = std::sync::mpsc::channel();
+    let path = file.clone();
+    let first = std::thread::spawn(move || {
+        for round in 0.. {
+            if begun.try_recv().is_ok() {
+                return;
+            }
+            let other = OpenOptions::new().write(true).open(&path).unwrap();
+            other.write_all_at(&record("begin", &format!("{round}")), 2560).unwrap();
+            std::thread::yield_now();
+        }
+    });
+    let change = |line: &str| {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&json["version"], &json["pool"]), (&1.into(), &"guest".into()));
+        let text = |name: &str| json[name].as_str().unwrap().to_owned();
+        (text("change"), text("key"), text("value"))
+    };
+    assert!(change(&lines.next().unwrap().unwrap()).1.starts_with("begin"));
+    sender.send(()).unwrap();
+    first.join().unwrap();
+    place.hvctl(&["kvp", "put", "state", "ill"]).good();
+    place.hvctl(&["kvp", "delete", "old"]).good();
+    let mut seen: Vec<_> = lines
+        .map(|line| change(&line.unwrap()))
+        .skip_while(|(_, key, _)| key.starts_with("begin"))
+        .take(2)
+        .collect();
+    seen.sort();
+    let own = |texts: [&str; 3]| (texts[0].to_owned(), texts[1].to_owned(), texts[2].to_owned());
+    assert_eq!(seen, [own(["delete", "old", "1"]), own(["set", "state", "ill"])]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn without_pools_it_says_why() {
+    let (_scratch, place) = without_daemons("kern.vm_guest=none\n");
+    fs::remove_dir(place.dir.join("pool")).unwrap();
+    for arguments in [&["kvp", "list", "guest"][..], &["kvp", "put", "a", "b"], &["host"], &["kvp", "watch"]]
+    {
+        let said = place.hvctl(arguments);
+        assert_eq!(said.code, 69, "{arguments:?} {said:?}");
+        assert!(said.err.ends_with("pool does not exist: this is no guest of Hyper-V\n"), "{said:?}");
+        assert_eq!(said.err.lines().count(), 1);
+    }
+}
