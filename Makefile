@@ -19,7 +19,7 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz bench bench-kvp bench-vss bench-vf \
+.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz faults bench bench-kvp bench-vss bench-vf \
 	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo '  make bench           speed, wake-ups, memory, as ratios (bench-kvp, -vss, -vf)'
 	@echo '  make doc             the API documentation, private items included'
 	@echo '  make fuzz            mutated inputs against properties (SECONDS=20 each)'
+	@echo '  make faults          killed, and failing, at every system call'
 	@echo 'FreeBSD programs, on Linux:'
 	@echo '  make freebsd         cross-build, lint and ABI check, amd64 and arm64'
 	@echo '  make test-freebsd    their tests and the demo (FBSD_ABI=folder)'
@@ -93,6 +94,11 @@ freebsd-vm:
 # cargo fuzz run --features libfuzzer TARGET
 fuzz: need-cargo
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- --seconds '$(SECONDS)' $(ARGS)
+
+# Every system call of the programs fails in every way, or is their last. The test suite tries some of these cases.
+faults: need-cargo
+	$(NATIVE)
+	HVSIM_FAULTS=all $(CARGO) test --locked --workspace --test syscalls -- --nocapture --test-threads 2
 
 bench: bench-kvp bench-vss bench-vf
 

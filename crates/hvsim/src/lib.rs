@@ -15,6 +15,7 @@
 //!   a further [`device::DeviceFile`], named in [`host::Host`].
 //! * [`nodes`] makes files of them, `namespace` the private mount, [`server`] and [`client`] the host's side.
 //! * `in_process` is the fallback where FUSE cannot be used: the same device without the file.
+//! * `syscalls` kills a real program at its n-th system call or makes that call fail.
 //! * [`cli`] is the program `hvsim`, `bench` its measurements.
 //!
 //! # What it needs
@@ -74,6 +75,8 @@ pub mod server;
 #[cfg(target_os = "linux")]
 pub mod session;
 pub mod station;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod syscalls;
 #[cfg(target_os = "linux")]
 pub mod testing;
 pub mod vss;

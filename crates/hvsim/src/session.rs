@@ -23,7 +23,7 @@ use crate::kvp::Settings;
 use crate::network::guest::{Guest, SHIPPED_RULES, network_settings};
 use crate::network::state::State;
 use crate::scratch::{Scratch, quoted};
-use crate::testing::{Machine, Options, PATIENCE, Process, program};
+use crate::testing::{Machine, Options, PATIENCE, Process, look_for, program};
 
 /// A small FreeBSD guest with one adapter, as the files of a facts directory.
 pub const FACTS: [(&str, &str); 3] = [
@@ -186,6 +186,14 @@ impl Session {
         if let Some(Place::Device { daemon, machine }) = self.place.as_mut() {
             // The old one must be gone before the new one can have the device.
             *daemon = None;
+            // The kernel of Linux tells of the last close later than of the process's end. A request that comes in between
+            // would go to nobody.
+            let host = &mut self.host;
+            let mut opened = || host.statistics().expect("hvsim is there").opener != 0;
+            assert!(
+                look_for(PATIENCE, || (!opened()).then_some(())).is_some(),
+                "another daemon has the device open"
+            );
             let arguments = [Path::new("-n"), Path::new("-d"), Path::new("-f"), &config];
             *daemon = Some(machine.spawn(program("hv_kvp_daemon"), arguments));
             machine.wait_registered();

@@ -1,0 +1,428 @@
+//! A real program, system call by system call: it is killed at the n-th one, or that call fails, or does only half of its
+//! work. For tests that try every n.
+//!
+//! By ptrace(2), on Linux on amd64. The calls of children are left alone.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+/// The variable that makes tests try every case: its value is `all`. Else they try some.
+pub const VARIABLE: &str = "HVSIM_FAULTS";
+
+/// What happens to a system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strike {
+    /// The process is killed before the call does anything.
+    Kill,
+    /// The call does nothing and fails; close(2) does its work and fails.
+    Error(Errno),
+    /// A read or write of more than a byte moves half of it.
+    Short,
+}
+
+/// One way in which a run goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// The call that is struck.
+    pub call: Call,
+    /// Which of its equals: a run may make one call more or less than another.
+    pub occurrence: usize,
+    /// What happens to it.
+    pub strike: Strike,
+}
+
+/// One system call that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its number (`__NR_*`).
+    pub number: i64,
+    /// The name of the file that its first argument stands for, where that is a descriptor. Scratch files are all the same.
+    pub file: Option<String>,
+}
+
+impl Call {
+    fn is(&self, numbers: &[i64]) -> bool {
+        numbers.contains(&self.number)
+    }
+
+    /// Whether it works on the device of this name.
+    #[must_use]
+    pub fn is_on(&self, device: &str) -> bool {
+        self.file.as_deref() == Some(device)
+    }
+
+    /// The ways in which the system lets this call go wrong, killing left out.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Strike> {
+        use Errno::{EINTR, EIO, EMFILE, ENOMEM, ENOSPC};
+        let errors: &[Errno] = if self.is(&READS) {
+            &[EIO, EINTR]
+        } else if self.is(&WRITES) {
+            &[ENOSPC, EIO, EINTR]
+        } else if self.is(&STORES) {
+            &[ENOSPC, EIO]
+        } else if self.is(&[libc::SYS_openat, libc::SYS_open]) {
+            &[EMFILE, ENOSPC, EIO, ENOMEM, EINTR]
+        } else if self.is(&MAKES) {
+            &[EMFILE, ENOMEM]
+        } else if self.is(&LOOKS) {
+            &[EIO, ENOMEM]
+        } else if self.is(&LOCKS) {
+            &[EINTR, ENOMEM]
+        } else if self.is(&WAITS) {
+            // Nothing else: FreeBSD's poll(2) waits for memory (sys/kern/sys_generic.c, kern_poll).
+            &[EINTR]
+        } else if self.is(&[libc::SYS_ioctl]) {
+            &[EIO, EINTR, ENOMEM]
+        } else if self.is(&[libc::SYS_close]) {
+            &[EIO, EINTR]
+        } else {
+            &[]
+        };
+        let short = (self.is(&READS) || self.is(&WRITES)).then_some(Strike::Short);
+        errors.iter().map(|errno| Strike::Error(*errno)).chain(short).collect()
+    }
+}
+
+const READS: [i64; 2] = [libc::SYS_read, libc::SYS_pread64];
+const WRITES: [i64; 2] = [libc::SYS_write, libc::SYS_pwrite64];
+const STORES: [i64; 12] = [
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    libc::SYS_rename,
+    libc::SYS_renameat2,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_fchmod,
+    libc::SYS_utimensat,
+];
+const MAKES: [i64; 11] = [
+    libc::SYS_socket,
+    libc::SYS_pipe2,
+    libc::SYS_dup,
+    libc::SYS_dup2,
+    libc::SYS_dup3,
+    libc::SYS_eventfd2,
+    libc::SYS_inotify_init1,
+    libc::SYS_accept4,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_vfork,
+];
+const LOOKS: [i64; 8] = [
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_getdents64,
+    libc::SYS_readlink,
+    libc::SYS_mmap,
+];
+const LOCKS: [i64; 2] = [libc::SYS_fcntl, libc::SYS_flock];
+const WAITS: [i64; 4] = [libc::SYS_poll, libc::SYS_ppoll, libc::SYS_wait4, libc::SYS_waitid];
+
+/// Where the counting begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// With the next call.
+    Now,
+    /// When the process has become the program of this name.
+    Program(&'static str),
+}
+
+/// What a watched process did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Its calls, in order, until the watch ended.
+    pub calls: Vec<Call>,
+    /// Whether one was struck.
+    pub struck: bool,
+    /// Whether the process has ended.
+    pub ended: bool,
+}
+
+/// A process under watch. Meanwhile nobody else may wait for it.
+#[derive(Debug)]
+pub struct Watch {
+    pid: Pid,
+    finish: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<Report>>,
+}
+
+impl Watch {
+    /// Watches a child of this process; the call of `case` is struck.
+    ///
+    /// # Errors
+    /// What ptrace(2) says.
+    ///
+    /// # Panics
+    /// The thread that watches cannot be started.
+    pub fn begin(pid: Pid, from: Begin, case: Option<Case>) -> io::Result<Self> {
+        if from == Begin::Now {
+            wait_for_rest(pid);
+        }
+        let finish = Arc::new(AtomicBool::new(false));
+        let (ready, wait) = channel();
+        let watcher = Watcher {
+            pid,
+            finish: Arc::clone(&finish),
+            case,
+            counting: from == Begin::Now,
+            from,
+            pending: None,
+            report: Report::default(),
+        };
+        // All requests of ptrace(2) for a process come from one thread.
+        let thread = thread::spawn(move || watcher.run(&ready));
+        match wait.recv() {
+            Ok(()) => Ok(Self { pid, finish, thread }),
+            Err(_) => match thread.join().expect("the watch does not panic") {
+                Err(error) => Err(error),
+                Ok(_) => Err(io::Error::other("the process ended at once")),
+            },
+        }
+    }
+
+    /// Whether the process has ended, or the watch has come to its end otherwise.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Lets the process go on without a watch, and tells what it did.
+    ///
+    /// # Errors
+    /// What ptrace(2) says.
+    ///
+    /// # Panics
+    /// The watch panicked.
+    pub fn end(self) -> io::Result<Report> {
+        wait_for_rest(self.pid);
+        self.finish.store(true, Ordering::SeqCst);
+        // Ignored by whoever does not ask for it, but a watched process stops for it.
+        let _ = kill(self.pid, Signal::SIGURG);
+        self.thread.join().expect("the watch does not panic")
+    }
+
+    /// Waits for the end of the process.
+    ///
+    /// # Errors
+    /// What ptrace(2) says.
+    ///
+    /// # Panics
+    /// The watch panicked.
+    pub fn wait(self) -> io::Result<Report> {
+        self.thread.join().expect("the watch does not panic")
+    }
+}
+
+/// How long a process is given to come to rest. One that never does is interrupted where it is.
+const REST: Duration = Duration::from_millis(500);
+
+/// Waits until a process sleeps in poll(2): an interruption elsewhere, in the middle of a request to FUSE above all, would
+/// be a fault of its own.
+fn wait_for_rest(pid: Pid) {
+    let place = || fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    let _ = crate::testing::look_for(REST, || place().starts_with("poll_").then_some(()));
+}
+
+struct Watcher {
+    pid: Pid,
+    finish: Arc<AtomicBool>,
+    from: Begin,
+    case: Option<Case>,
+    counting: bool,
+    /// What the call under way returns in place of its own result.
+    pending: Option<Errno>,
+    report: Report,
+}
+
+impl Watcher {
+    fn run(mut self, ready: &Sender<()>) -> io::Result<Report> {
+        let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC;
+        ptrace::seize(self.pid, options)?;
+        ptrace::interrupt(self.pid)?;
+        let mut ready = Some(ready);
+        loop {
+            let status = match self.next() {
+                // It is gone, and somebody has taken its status.
+                Err(Errno::ECHILD) => {
+                    self.report.ended = true;
+                    return Ok(self.report);
+                }
+                other => other?,
+            };
+            if matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {
+                self.report.ended = true;
+                return Ok(self.report);
+            }
+            if let Some(ready) = ready.take() {
+                let _ = ready.send(());
+            }
+            match self.stopped(status) {
+                Ok(true) => return Ok(self.report),
+                // Killed while it was stopped.
+                Ok(false) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// The next stop, or the end, which stays for the process's owner to be waited for.
+    fn next(&self) -> nix::Result<WaitStatus> {
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::__WALL;
+        let seen = loop {
+            match waitid(Id::Pid(self.pid), flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+                Err(Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        match seen {
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => Ok(seen),
+            _ => match waitid(Id::Pid(self.pid), flags | WaitPidFlag::WNOHANG)? {
+                // Killed in between.
+                WaitStatus::StillAlive => self.next(),
+                status => Ok(status),
+            },
+        }
+    }
+
+    /// Handles one stop; `true` when the watch is over.
+    fn stopped(&mut self, status: WaitStatus) -> nix::Result<bool> {
+        match status {
+            WaitStatus::PtraceSyscall(_) => {
+                match ptrace::syscall_info(self.pid)?.op {
+                    libc::PTRACE_SYSCALL_INFO_ENTRY => self.entered()?,
+                    libc::PTRACE_SYSCALL_INFO_EXIT => self.left()?,
+                    _ => {}
+                }
+                ptrace::syscall(self.pid, None)?;
+            }
+            WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_EXEC) => {
+                if let Begin::Program(name) = self.from {
+                    let program = fs::read_link(format!("/proc/{}/exe", self.pid));
+                    self.counting |= program.is_ok_and(|program| program.ends_with(name));
+                }
+                ptrace::syscall(self.pid, None)?;
+            }
+            // A signal on its way.
+            WaitStatus::PtraceEvent(_, signal, 0) | WaitStatus::Stopped(_, signal) => {
+                if signal == Signal::SIGURG && self.finish.load(Ordering::SeqCst) {
+                    ptrace::detach(self.pid, None)?;
+                    return Ok(true);
+                }
+                ptrace::syscall(self.pid, signal)?;
+            }
+            _ => ptrace::syscall(self.pid, None)?,
+        }
+        Ok(false)
+    }
+
+    fn entered(&mut self) -> nix::Result<()> {
+        if !self.counting {
+            return Ok(());
+        }
+        let mut registers = ptrace::getregs(self.pid)?;
+        let file = fs::read_link(format!("/proc/{}/fd/{}", self.pid, registers.rdi));
+        let file = file.ok().map(|path| name_of(&path));
+        let call = Call { number: registers.orig_rax.cast_signed(), file };
+        let equals = self.report.calls.iter().filter(|earlier| **earlier == call).count();
+        self.report.calls.push(call.clone());
+        let is_meant = |case: &&Case| case.call == call && case.occurrence == equals;
+        let Some(strike) = self.case.as_ref().filter(is_meant).map(|case| case.strike) else { return Ok(()) };
+        self.report.struck = true;
+        match strike {
+            Strike::Kill => kill(self.pid, Signal::SIGKILL)?,
+            Strike::Error(errno) => {
+                self.pending = Some(errno);
+                if !call.is(&[libc::SYS_close]) {
+                    // No such call: the kernel does nothing.
+                    registers.orig_rax = u64::MAX;
+                    ptrace::setregs(self.pid, registers)?;
+                }
+            }
+            Strike::Short if registers.rdx > 1 => {
+                registers.rdx /= 2;
+                ptrace::setregs(self.pid, registers)?;
+            }
+            Strike::Short => {}
+        }
+        Ok(())
+    }
+
+    fn left(&mut self) -> nix::Result<()> {
+        let Some(errno) = self.pending.take() else { return Ok(()) };
+        let mut registers = ptrace::getregs(self.pid)?;
+        registers.rax = (-i64::from(errno as i32)).cast_unsigned();
+        ptrace::setregs(self.pid, registers)
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with(".tmp") {
+        ".tmp".to_owned()
+    } else {
+        name.split(':').next().unwrap_or_default().to_owned()
+    }
+}
+
+/// The same command, stopped before it does anything, so that it can be watched from its first call on: the process goes
+/// on with SIGCONT.
+#[must_use]
+pub fn stopped(command: &Command) -> Command {
+    let mut stopped = Command::new("/bin/sh");
+    stopped.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(command.get_program());
+    stopped.args(command.get_args()).stdin(Stdio::null());
+    stopped
+}
+
+/// Watches a command that [`stopped`] has made, from the moment when it becomes `program`, and lets it go.
+///
+/// # Errors
+/// What ptrace(2) says.
+///
+/// # Panics
+/// It does not stop.
+pub fn watch_start(pid: Pid, program: &'static str, case: Option<Case>) -> io::Result<Watch> {
+    let is_stopped = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')).then_some(())
+    };
+    crate::testing::look_for(crate::testing::PATIENCE, is_stopped).expect("it stops at once");
+    let watch = Watch::begin(pid, Begin::Program(program), case)?;
+    kill(pid, Signal::SIGCONT)?;
+    Ok(watch)
+}
+
+/// The strikes to try on a run that made these calls: each call killed, and each in every way in which it can fail. Without
+/// [`VARIABLE`] only every `stride`-th of them.
+#[must_use]
+pub fn cases(calls: &[Call], stride: usize) -> Vec<Case> {
+    let all = std::env::var_os(VARIABLE).is_some_and(|value| value == "all");
+    let strikes = calls.iter().enumerate().flat_map(|(number, call)| {
+        let occurrence = calls[..number].iter().filter(|earlier| *earlier == call).count();
+        let strikes = std::iter::once(Strike::Kill).chain(call.faults());
+        strikes.map(move |strike| Case { call: call.clone(), occurrence, strike })
+    });
+    strikes.step_by(if all { 1 } else { stride }).collect()
+}

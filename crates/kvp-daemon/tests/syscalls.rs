@@ -1,0 +1,210 @@
+//! The daemon is killed at every system call of a change and of a start, and every system call fails in every way in which
+//! the system lets it fail. Each record is old or new, what was acknowledged is there, and a refused change is none.
+//!
+//! `make faults` tries all cases, the test suite some of them.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use hvsim::session::{Session, Setup};
+use hvsim::syscalls::{Begin, Case, Report, Strike, Watch, cases, stopped, watch_start};
+use hvsim::testing::{Options, eventually, program};
+
+const DAEMON: &str = "hv_kvp_daemon";
+const POOL: u8 = 0;
+/// Every so many cases one is tried where not all are.
+const STRIDE: usize = 5;
+
+type Contents = BTreeMap<String, String>;
+
+/// A change by the host: `None` deletes.
+#[derive(Debug, Clone, Copy)]
+struct Change(&'static str, Option<&'static str>);
+
+const CHANGES: [Change; 4] = [
+    Change("new", Some("a key that is not there")),
+    Change("b", Some("another value, longer than the one before")),
+    Change("a", None),
+    Change("e", None),
+];
+
+fn base() -> Contents {
+    ["a", "b", "c", "d", "e"].map(|key| (key.to_owned(), format!("value of {key}"))).into()
+}
+
+/// A session with a device file; `None`, with a word about it, where there can be none.
+fn session() -> Option<Session> {
+    let timeout = Some(Duration::from_secs(20));
+    let setup = Setup { machine: Options { timeout, ..Options::default() }, ..Setup::default() };
+    let session = Session::start(&setup);
+    if let Some(reason) = session.without_device() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    Some(session)
+}
+
+fn contents(session: &mut Session) -> Contents {
+    let (items, _) = session.host().enumerate(POOL).unwrap();
+    let count = items.len();
+    let contents: Contents = items.into_iter().map(|item| (item.key, item.value)).collect();
+    assert_eq!(contents.len(), count, "no key twice");
+    contents
+}
+
+/// Brings the pool back to where every case begins.
+fn reset(session: &mut Session) {
+    let (now, base) = (contents(session), base());
+    for key in now.keys().filter(|key| !base.contains_key(*key)) {
+        assert!(session.host().delete(POOL, key).unwrap().is_ok());
+    }
+    for (key, value) in base.iter().filter(|(key, value)| now.get(*key) != Some(value)) {
+        assert!(session.host().set(POOL, key, value).unwrap().is_ok());
+    }
+}
+
+/// Sends a change to a daemon under watch. `None` for the answer: the daemon died of it.
+fn change(session: &mut Session, change: Change, case: Option<Case>) -> (Option<bool>, Report) {
+    let pid = session.daemon().unwrap().pid();
+    let watch = Watch::begin(pid, Begin::Now, case).unwrap();
+    let mut host = session.another_host();
+    let asking = thread::spawn(move || match change {
+        Change(key, Some(value)) => host.set(POOL, key, value).map(|answer| answer.is_ok()),
+        Change(key, None) => host.delete(POOL, key).map(|answer| answer.is_ok()),
+    });
+    while !asking.is_finished() && !watch.is_over() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    if watch.is_over() {
+        let report = watch.wait().unwrap();
+        // Or the host waits for as long as the kernel does.
+        session.host().detach().unwrap();
+        let _ = asking.join().unwrap();
+        session.host().attach().unwrap();
+        return (None, report);
+    }
+    let answer = asking.join().unwrap().unwrap();
+    (Some(answer), watch.end().unwrap())
+}
+
+/// Whether the daemon ends because its device failed.
+fn gives_up(session: &mut Session, case: &Case) -> bool {
+    case.call.is_on("hv_kvp_dev") && session.daemon().unwrap().wait_for(Duration::from_millis(300)).is_some()
+}
+
+/// What the pool may hold after a change with this outcome.
+fn check(now: &Contents, Change(key, value): Change, outcome: Option<bool>, what: &str) {
+    let (mut now, mut wanted) = (now.clone(), base());
+    let (is, was) = (now.remove(key), wanted.remove(key));
+    let is_new = is.as_deref() == value;
+    match outcome {
+        Some(true) => assert!(is_new, "{what}: acknowledged, but {key} is {is:?}, {now:?}"),
+        Some(false) => assert_eq!(is, was, "{what}: refused, but {key} was changed"),
+        None => assert!(is_new || is == was, "{what}: {key} is {is:?}"),
+    }
+    assert_eq!(now, wanted, "{what}: the other records");
+}
+
+fn restart(session: &mut Session) {
+    session.daemon().unwrap().signal(nix::sys::signal::Signal::SIGKILL);
+    session.daemon().unwrap().wait();
+    session.start_daemon();
+}
+
+fn describe(case: &Case, about: &impl std::fmt::Debug) -> String {
+    format!("{about:?}, {case:?}")
+}
+
+#[test]
+fn every_system_call_of_a_change_may_fail_or_be_the_last() {
+    let Some(mut session) = session() else { return };
+    let mut tried = 0;
+    for about in CHANGES {
+        reset(&mut session);
+        let (outcome, dry) = change(&mut session, about, None);
+        assert_eq!(outcome, Some(true));
+        for case in cases(&dry.calls, STRIDE) {
+            reset(&mut session);
+            let (outcome, report) = change(&mut session, about, Some(case.clone()));
+            let what = describe(&case, &about);
+            if report.ended || gives_up(&mut session, &case) {
+                session.daemon().unwrap().wait();
+                session.start_daemon();
+                check(&contents(&mut session), about, None, &what);
+            } else {
+                assert!(!report.struck || case.strike != Strike::Kill, "{what}");
+                check(&contents(&mut session), about, outcome, &what);
+                restart(&mut session);
+                check(&contents(&mut session), about, outcome, &what);
+            }
+            // Where the device itself failed, the kernel and the daemon may have seen different ends.
+            session.take_violations();
+            tried += usize::from(report.struck);
+        }
+    }
+    eprintln!("{tried} cases: nothing was lost, torn, doubled or invented");
+}
+
+/// Leaves a daemon's change in the journal and, as a power cut may, its record half old and half new.
+fn leave_a_journal(session: &mut Session) {
+    reset(session);
+    let before = std::fs::read(session.pool_file(POOL)).unwrap();
+    assert!(session.host().set(POOL, "c", &"x".repeat(900)).unwrap().is_ok());
+    session.daemon().unwrap().signal(nix::sys::signal::Signal::SIGKILL);
+    session.daemon().unwrap().wait();
+    let mut torn = std::fs::read(session.pool_file(POOL)).unwrap();
+    let at = (0..torn.len()).find(|at| torn[*at] != before[*at]).unwrap();
+    // In whole sectors, as a disk writes.
+    let sector = (at / 512 + 1) * 512;
+    torn[sector..].copy_from_slice(&before[sector..]);
+    std::fs::write(session.pool_file(POOL), torn).unwrap();
+}
+
+#[test]
+fn every_system_call_of_a_start_with_a_journal_may_fail_or_be_the_last() {
+    let Some(mut session) = session() else { return };
+    let mut wanted = base();
+    wanted.insert("c".into(), "x".repeat(900));
+    leave_a_journal(&mut session);
+    let dry = start_under_watch(&mut session, None);
+    let mut tried = 0;
+    session.start_daemon();
+    assert_eq!(contents(&mut session), wanted);
+    for case in cases(&dry.calls, STRIDE * 3) {
+        leave_a_journal(&mut session);
+        let report = start_under_watch(&mut session, Some(case.clone()));
+        session.start_daemon();
+        let what = describe(&case, &"start");
+        assert_eq!(contents(&mut session), wanted, "{what}");
+        session.take_violations();
+        tried += usize::from(report.struck);
+    }
+    eprintln!("{tried} cases: what had been acknowledged was there after each");
+}
+
+/// Starts a second daemon in the place of the one that was killed and ends it when it has registered or died.
+fn start_under_watch(session: &mut Session, case: Option<Case>) -> Report {
+    let config = session.path("hyperv.toml");
+    eventually("the end of the daemon before", || session.host().statistics().unwrap().opener == 0);
+    let machine = session.machine().unwrap();
+    let mut command = machine.command(program(DAEMON));
+    command.args([Path::new("-n"), Path::new("-f"), &config]);
+    let mut process = machine.spawn_command(stopped(&command));
+    let watch = watch_start(process.pid(), DAEMON, case).unwrap();
+    while !watch.is_over() && !session.host().statistics().unwrap().registered {
+        thread::sleep(Duration::from_millis(1));
+    }
+    if watch.is_over() {
+        let report = watch.wait().unwrap();
+        process.wait();
+        return report;
+    }
+    let report = watch.end().unwrap();
+    process.signal(nix::sys::signal::Signal::SIGKILL);
+    process.wait();
+    report
+}
