@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use hv_core::runtime::VERSION;
 use hv_core::runtime::config::{Config, Uses};
 use hv_core::runtime::daemon::Starting;
 use hv_core::runtime::exit::Exit;
+use hv_core::runtime::log as logging;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
 use hv_core::runtime::start::{Identity, give_up};
 use hv_core::sys::memory;
@@ -36,6 +38,9 @@ const HELP: &str = "Freezes and thaws this guest's file systems for the host's l
 Exit status: 0 at the end of its work, 1 when -c finds that no backup can be made, 64 for a wrong command line,
 69 when the device is missing, in use or gone, 71 when the system refuses what it always grants, 78 for a wrong
 configuration.";
+
+/// How long the end of the daemon waits for syslogd(8).
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// `-c`.
 const DRY_CHECK: ExtraOption = ExtraOption { letter: 'c', takes_argument: false };
@@ -98,6 +103,8 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
     driver.check_own_files().iter().for_each(|reason| log::warn!("no backup can be made: {reason}"));
     let exit = serve_until_end(options, config, &mut driver, signals);
     driver.end();
+    // What a freeze held back may wait for a syslogd that the freeze held up, too.
+    logging::finish(LAST_LINES);
     exit
 }
 

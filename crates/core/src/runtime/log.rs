@@ -24,6 +24,10 @@ const QUEUE_LINES: usize = 512;
 const LINE_BYTES: usize = 1900;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
+/// A syslogd that is there and has no room is asked again so soon: it is behind, as one is whose disk was frozen.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+/// How often a process that ends looks whether there is room.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
@@ -38,6 +42,8 @@ struct State {
     held: bool,
     retry_at: Option<Duration>,
     retry_pause: Duration,
+    /// The last line was refused for want of room.
+    full: bool,
 }
 
 enum Output {
@@ -82,6 +88,7 @@ pub fn init(ident: &'static str, target: Target, level: LogLevel) {
             held: false,
             retry_at: None,
             retry_pause: FIRST_RETRY,
+            full: false,
         }),
     });
     let mut state = logger.lock();
@@ -153,6 +160,22 @@ pub fn end_on_console() {
     }
 }
 
+/// Delivers what waits before the process ends, and waits at most so long for a syslogd that has no room.
+pub fn finish(longest: Duration) {
+    let Some(logger) = LOGGER.get() else { return };
+    let until = clock::monotonic().saturating_add(longest);
+    loop {
+        let mut state = logger.lock();
+        (state.held, state.retry_at) = (false, None);
+        state.drain();
+        if state.queue.is_empty() || !state.full || clock::monotonic() >= until {
+            return;
+        }
+        drop(state);
+        std::thread::sleep(LAST_LOOK);
+    }
+}
+
 /// When lines that syslogd did not take should be tried again, by the monotonic clock; a daemon adds it to the
 /// deadlines it waits for and calls [`retry`] then. `None` while nothing waits.
 #[must_use]
@@ -209,16 +232,31 @@ impl State {
             return;
         }
         while let Some(line) = self.queue.front() {
-            if self.output.write(line).is_err() {
-                self.retry_at = Some(clock::monotonic().saturating_add(self.retry_pause));
-                self.retry_pause = (self.retry_pause * 2).min(LAST_RETRY);
-                return;
+            if let Err(error) = self.output.write(line) {
+                return self.postpone(&error);
             }
+            self.full = false;
             self.queue.pop_front();
             self.retry_at = None;
             self.retry_pause = FIRST_RETRY;
             self.report_dropped();
         }
+    }
+
+    fn postpone(&mut self, error: &syslog::Error) {
+        // FreeBSD says ENOBUFS where Linux says EAGAIN.
+        let no_room = |error: &io::Error| {
+            error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+        };
+        self.full = matches!(error, syslog::Error::Write(error) if no_room(error));
+        let pause = if self.full {
+            FULL_RETRY
+        } else {
+            let pause = self.retry_pause;
+            self.retry_pause = (pause * 2).min(LAST_RETRY);
+            pause
+        };
+        self.retry_at = Some(clock::monotonic().saturating_add(pause));
     }
 
     fn report_dropped(&mut self) {
@@ -335,6 +373,7 @@ mod tests {
             held: false,
             retry_at: None,
             retry_pause: FIRST_RETRY,
+            full: false,
         }
     }
 
@@ -404,6 +443,13 @@ mod tests {
             sent += 1;
         }
         assert_eq!(state.queue.len(), 1);
+        // However long it is behind, it is asked again soon.
+        for _ in 0..20 {
+            state.retry_at = None;
+            state.drain();
+            let pause = state.retry_at.unwrap().saturating_sub(clock::monotonic());
+            assert!(state.full && pause <= FULL_RETRY, "{pause:?}");
+        }
         for _ in 1..sent {
             receive(&syslogd);
         }

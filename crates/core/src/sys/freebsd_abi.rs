@@ -387,6 +387,7 @@ pub const HEADERS: &[&str] = &[
     "sys/proc.h",
     "sys/user.h",
     "net/if.h",
+    "net/if_mib.h",
     "net/if_dl.h",
     "net/if_types.h",
     "net/route.h",
