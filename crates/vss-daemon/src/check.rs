@@ -27,16 +27,9 @@ pub struct Checked {
 }
 
 /// The check could not be made.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct CheckError(String);
-
-impl fmt::Display for CheckError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for CheckError {}
 
 /// Does what the daemon does for a CHECK of the host, with its limits, without the device. Changes nothing. Needs a program
 /// without threads, for the look at all programs is made by a process of its own.

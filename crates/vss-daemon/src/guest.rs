@@ -13,6 +13,7 @@ use hv_core::runtime::config::Config;
 use hv_core::runtime::exec::{self, Group, Running};
 use hv_core::runtime::history;
 use hv_core::sys::clock;
+use hv_core::sys::process::Helper;
 use hv_core::sys::system_facts::FactsSource;
 use hv_core::vss::hooks::Selection;
 use hv_core::vss::mounts::Mount;
@@ -81,7 +82,7 @@ pub struct SystemGuest {
     works: [Option<Work>; 2],
     /// What hooks of this backup may have left running.
     groups: Vec<Group>,
-    left: LeftBehind,
+    left: LeftBehind<Helper>,
 }
 
 impl SystemGuest {
@@ -104,7 +105,7 @@ impl SystemGuest {
 #[derive(Debug)]
 enum Work {
     Program(Task, Running),
-    Preparing(Preparing),
+    Preparing(Preparing<Helper>),
 }
 
 impl Work {
@@ -156,7 +157,9 @@ impl Guest for SystemGuest {
             return self.advance(lane);
         }
         let program = programs::program(&self.zpool, &task, limit)?;
-        if let Some(pid) = exec::hanging(&program.path) {
+        // A hook is another matter: one that hangs in a freeze must still be told of the abort.
+        let hanging = if matches!(task, Task::Hook(..)) { None } else { exec::hanging(&program.path) };
+        if let Some(pid) = hanging {
             let text = format!("{} hangs since an earlier attempt (process {pid})", program.path.display());
             let ended = Ended { outcome: Outcome::NotStarted(text), output: Vec::new() };
             return Some(Event::Ended(lane, ended));

@@ -21,16 +21,56 @@ use crate::wire::{self, Line};
 
 /// One thing that a helper does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     Scan,
     Flush,
 }
 
-/// Helpers that have not ended yet: those that were given up in some step, and those that were about to end.
-#[derive(Debug, Default)]
-pub(crate) struct LeftBehind(Vec<(Option<Step>, Helper)>);
+/// A process that does the steps, as the daemon sees it.
+pub(crate) trait Hand: Sized {
+    /// Lets one begin.
+    fn start(facts: &FactsSource, preparation: &Preparation, steps: &VecDeque<Step>) -> io::Result<Self>;
+    fn id(&self) -> i32;
+    /// Adds what it said to the text; true when there will be no more.
+    fn read(&mut self, text: &mut Vec<u8>) -> io::Result<bool>;
+    fn kill(&self);
+    fn has_ended(&mut self) -> bool;
+}
 
-impl LeftBehind {
+impl Hand for Helper {
+    fn start(facts: &FactsSource, preparation: &Preparation, steps: &VecDeque<Step>) -> io::Result<Self> {
+        let (facts, preparation, steps) = (facts.clone(), preparation.clone(), steps.clone());
+        Self::start(move |pipe| work(&facts, &preparation, &steps, pipe))
+    }
+
+    fn id(&self) -> i32 {
+        Self::id(self)
+    }
+
+    fn read(&mut self, text: &mut Vec<u8>) -> io::Result<bool> {
+        Self::read(self, text)
+    }
+
+    fn kill(&self) {
+        Self::kill(self);
+    }
+
+    fn has_ended(&mut self) -> bool {
+        Self::has_ended(self)
+    }
+}
+
+/// Helpers that have not ended yet: those that were given up in some step, and those that were about to end.
+#[derive(Debug)]
+pub(crate) struct LeftBehind<H>(Vec<(Option<Step>, H)>);
+
+impl<H> Default for LeftBehind<H> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<H: Hand> LeftBehind<H> {
     /// Waits for those that have ended meanwhile.
     pub(crate) fn reap(&mut self) {
         self.0.retain_mut(|(_, helper)| !helper.has_ended());
@@ -41,7 +81,7 @@ impl LeftBehind {
         self.0.iter().find(|(of, _)| *of == Some(step)).map(|(_, helper)| helper.id())
     }
 
-    fn add(&mut self, step: Option<Step>, mut helper: Helper) {
+    fn add(&mut self, step: Option<Step>, mut helper: H) {
         if !helper.has_ended() {
             self.0.push((step, helper));
         }
@@ -50,12 +90,12 @@ impl LeftBehind {
 
 /// A preparation under way.
 #[derive(Debug)]
-pub(crate) struct Preparing {
+pub(crate) struct Preparing<H> {
     facts: FactsSource,
     preparation: Preparation,
     /// What is still to be done; the first one goes on.
     steps: VecDeque<Step>,
-    helper: Option<Helper>,
+    helper: Option<H>,
     /// When the step that goes on began.
     since: Duration,
     /// When all must be done.
@@ -67,13 +107,13 @@ pub(crate) struct Preparing {
     _counts: WithoutResidentCounts,
 }
 
-impl Preparing {
+impl<H: Hand> Preparing<H> {
     /// Begins; may be done at once.
     pub(crate) fn start(
         facts: &FactsSource,
         preparation: &Preparation,
         limit: Duration,
-        left: &mut LeftBehind,
+        left: &mut LeftBehind<H>,
     ) -> Self {
         let counts = match preparation.scan {
             Some(_) => WithoutResidentCounts::begin(facts),
@@ -97,7 +137,10 @@ impl Preparing {
     }
 
     /// The descriptor that is readable when [`Self::advance`] has something to do.
-    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>>
+    where
+        H: AsFd,
+    {
         self.helper.as_ref().map(AsFd::as_fd)
     }
 
@@ -112,7 +155,7 @@ impl Preparing {
     }
 
     /// Takes what the helper said, or gives it up; the result when all is done.
-    pub(crate) fn advance(&mut self, left: &mut LeftBehind) -> Option<Prepared> {
+    pub(crate) fn advance(&mut self, left: &mut LeftBehind<H>) -> Option<Prepared> {
         let ended = match self.helper.as_mut().map(|helper| helper.read(&mut self.text)) {
             Some(Ok(ended)) => ended,
             Some(Err(_)) => true,
@@ -137,7 +180,7 @@ impl Preparing {
     }
 
     /// Nobody wants to know any more.
-    pub(crate) fn stop(mut self, left: &mut LeftBehind) {
+    pub(crate) fn stop(mut self, left: &mut LeftBehind<H>) {
         let step = self.steps.front().copied();
         if let Some(helper) = &self.helper {
             helper.kill();
@@ -145,22 +188,20 @@ impl Preparing {
         self.dismiss(left, step);
     }
 
-    fn dismiss(&mut self, left: &mut LeftBehind, step: Option<Step>) {
+    fn dismiss(&mut self, left: &mut LeftBehind<H>, step: Option<Step>) {
         if let Some(helper) = self.helper.take() {
             left.add(step, helper);
         }
     }
 
-    fn start_helper(&mut self, left: &mut LeftBehind) {
+    fn start_helper(&mut self, left: &mut LeftBehind<H>) {
         self.since = clock::monotonic();
         while let Some(step) = self.steps.front().copied() {
             if let Some(pid) = left.of(step) {
                 self.fail_for_good(format!("an earlier attempt has not come to its end yet (process {pid})"));
                 continue;
             }
-            let (facts, preparation) = (self.facts.clone(), self.preparation.clone());
-            let steps = self.steps.clone();
-            match Helper::start(move |pipe| work(&facts, &preparation, &steps, pipe)) {
+            match H::start(&self.facts, &self.preparation, &self.steps) {
                 Ok(helper) => {
                     self.helper = Some(helper);
                     return;
@@ -222,7 +263,7 @@ impl Preparing {
         self.next();
     }
 
-    fn give_up(&mut self, reason: String, left: &mut LeftBehind) {
+    fn give_up(&mut self, reason: String, left: &mut LeftBehind<H>) {
         let Some(step) = self.steps.front().copied() else { return };
         if let Some(helper) = &self.helper {
             helper.kill();
@@ -292,4 +333,146 @@ pub(crate) fn prepare_inline(facts: &FactsSource, preparation: &Preparation) -> 
         }
     }
     prepared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// What the next helpers say when they are asked, in order; what they say behind that; which ones die when killed.
+    #[derive(Debug, Clone, Copy)]
+    struct Script {
+        says: &'static str,
+        ends: bool,
+        dies: bool,
+    }
+
+    thread_local! {
+        static SCRIPTS: RefCell<VecDeque<Script>> = const { RefCell::new(VecDeque::new()) };
+        static STARTED: RefCell<Vec<Vec<Step>>> = const { RefCell::new(Vec::new()) };
+        static ALIVE: RefCell<bool> = const { RefCell::new(true) };
+    }
+
+    #[derive(Debug)]
+    struct Puppet {
+        script: Script,
+        said: bool,
+        killed: std::cell::Cell<bool>,
+    }
+
+    impl Hand for Puppet {
+        fn start(_: &FactsSource, _: &Preparation, steps: &VecDeque<Step>) -> io::Result<Self> {
+            STARTED.with_borrow_mut(|started| started.push(steps.iter().copied().collect()));
+            let script = SCRIPTS.with_borrow_mut(VecDeque::pop_front).ok_or(io::ErrorKind::WouldBlock)?;
+            Ok(Self { script, said: false, killed: false.into() })
+        }
+
+        fn id(&self) -> i32 {
+            77
+        }
+
+        fn read(&mut self, text: &mut Vec<u8>) -> io::Result<bool> {
+            if !std::mem::replace(&mut self.said, true) {
+                text.extend_from_slice(self.script.says.as_bytes());
+            }
+            Ok(self.script.ends)
+        }
+
+        fn kill(&self) {
+            self.killed.set(true);
+        }
+
+        fn has_ended(&mut self) -> bool {
+            self.script.ends || (self.killed.get() && self.script.dies) || !ALIVE.with_borrow(|alive| *alive)
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const ALL: [Step; 3] = [Step::Scan, Step::Flush, Step::Scan];
+
+    fn script(says: &'static str, ends: bool, dies: bool) -> Script {
+        Script { says, ends, dies }
+    }
+
+    /// Prepares with helpers that do as the scripts say; limits pass at once.
+    fn prepare(scripts: &[Script], left: &mut LeftBehind<Puppet>) -> (Prepared, Vec<Vec<Step>>) {
+        SCRIPTS.with_borrow_mut(|all| *all = scripts.iter().copied().collect());
+        STARTED.with_borrow_mut(Vec::clear);
+        let preparation = Preparation {
+            mounts: Vec::new(),
+            vdevs: Vec::new(),
+            scan: Some(Duration::ZERO),
+            flush: Some(Flush { limit: Duration::ZERO, mounts: Vec::new() }),
+        };
+        let facts = FactsSource::Directory("/nonexistent".into());
+        let mut preparing = Preparing::start(&facts, &preparation, SECOND, left);
+        loop {
+            if let Some(prepared) = preparing.advance(left) {
+                return (prepared, STARTED.with_borrow(Clone::clone));
+            }
+        }
+    }
+
+    #[test]
+    fn one_helper_does_all() {
+        let mut left = LeftBehind::default();
+        let says = "writer\t1,7\t9\t0\tp\t/f\nscanned\nflushed\nwriter\t1,7\t8\t0\tq\t/g\nscanned\n";
+        let (prepared, started) = prepare(&[script(says, true, true)], &mut left);
+        assert_eq!(started, [ALL]);
+        assert_eq!(prepared.flush, Some(Ok(())));
+        assert_eq!(prepared.scan.unwrap().unwrap().writers.len(), 2);
+        assert!(left.0.is_empty());
+    }
+
+    #[test]
+    fn a_scan_that_hangs_leaves_the_flush_to_another_helper() {
+        let mut left = LeftBehind::default();
+        let scripts = [script("", false, false), script("flushed\n", true, true)];
+        let (prepared, started) = prepare(&scripts, &mut left);
+        assert_eq!(started, [ALL.to_vec(), vec![Step::Flush]]);
+        assert!(prepared.scan.unwrap().unwrap_err().contains("took longer"));
+        assert_eq!(prepared.flush, Some(Ok(())));
+        assert_eq!(left.0.len(), 1);
+        // As long as it hangs there is no other look.
+        let (prepared, started) = prepare(&[script("flushed\n", true, true)], &mut left);
+        assert_eq!(started, [[Step::Flush]]);
+        let reason = prepared.scan.unwrap().unwrap_err();
+        assert_eq!(reason, "an earlier attempt has not come to its end yet (process 77)");
+        ALIVE.set(false);
+        let (prepared, started) = prepare(&[script("scanned\nflushed\nscanned\n", true, true)], &mut left);
+        assert_eq!(started, [ALL]);
+        assert!(prepared.scan.unwrap().is_ok() && left.0.is_empty());
+    }
+
+    #[test]
+    fn a_sync_that_hangs_leaves_the_second_look_to_another_helper() {
+        let mut left = LeftBehind::default();
+        let scripts = [script("scanned\n", false, false), script("scanned\n", true, true)];
+        let (prepared, started) = prepare(&scripts, &mut left);
+        assert_eq!(started, [ALL.to_vec(), vec![Step::Scan]]);
+        assert!(prepared.scan.unwrap().is_ok());
+        assert!(prepared.flush.unwrap().unwrap_err().contains("took longer"));
+        let (prepared, started) =
+            prepare(&[script("scanned\n", false, true), script("scanned\n", true, true)], &mut left);
+        // The sync is not tried while the first one hangs; the looks are.
+        assert_eq!(started.len(), 2);
+        assert!(prepared.scan.unwrap().is_ok() && prepared.flush.unwrap().is_err());
+    }
+
+    #[test]
+    fn helpers_that_end_early_or_cannot_be_had_are_failures() {
+        let mut left = LeftBehind::default();
+        let (prepared, _) =
+            prepare(&[script("scanned\nflus", true, true), script("", true, true)], &mut left);
+        assert_eq!(prepared.flush, Some(Err("its process ended".into())));
+        assert!(prepared.scan.unwrap().is_err());
+        let (prepared, _) = prepare(&[], &mut left);
+        assert!(prepared.scan.unwrap().unwrap_err().starts_with("no process can be had for it"));
+        assert!(prepared.flush.unwrap().is_err() && left.0.is_empty());
+        // A look that failed by itself is not mended by the second one.
+        let says = "scan-failed\tsqlite3 (pid 9): EPERM\nflushed\nscanned\n";
+        let (prepared, _) = prepare(&[script(says, true, true)], &mut left);
+        assert_eq!(prepared.scan, Some(Err("sqlite3 (pid 9): EPERM".into())));
+    }
 }
