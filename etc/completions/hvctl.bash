@@ -91,6 +91,9 @@ _hvctl() {
             hvctl__subcmd__vss,history)
                 cmd="hvctl__subcmd__vss__subcmd__history"
                 ;;
+            hvctl__subcmd__vss,test)
+                cmd="hvctl__subcmd__vss__subcmd__test"
+                ;;
             *)
                 ;;
         esac
@@ -636,7 +639,7 @@ _hvctl() {
             return 0
             ;;
         hvctl__subcmd__vss)
-            opts="-f -j -h --config --json --help check history"
+            opts="-f -j -h --config --json --help check history test"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -686,6 +689,36 @@ _hvctl() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        hvctl__subcmd__vss__subcmd__test)
+            opts="-s -y -f -j -h --seconds --yes --config --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --seconds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

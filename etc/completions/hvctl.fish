@@ -86,17 +86,23 @@ complete -c hvctl -n "__fish_hvctl_using_subcommand kvp; and __fish_seen_subcomm
 complete -c hvctl -n "__fish_hvctl_using_subcommand host" -s f -l config -d 'Use this configuration instead of the usual one' -r -F
 complete -c hvctl -n "__fish_hvctl_using_subcommand host" -s j -l json -d 'Print JSON'
 complete -c hvctl -n "__fish_hvctl_using_subcommand host" -s h -l help -d 'Print help'
-complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history" -s f -l config -d 'Use this configuration instead of the usual one' -r -F
-complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history" -s j -l json -d 'Print JSON'
-complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history" -s h -l help -d 'Print help'
-complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history" -f -a "check" -d 'What a backup would do with each mount, and whether one can be made'
-complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history" -f -a "history" -d 'The last backups'
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history test" -s f -l config -d 'Use this configuration instead of the usual one' -r -F
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history test" -s j -l json -d 'Print JSON'
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history test" -s h -l help -d 'Print help'
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history test" -f -a "check" -d 'What a backup would do with each mount, and whether one can be made'
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history test" -f -a "history" -d 'The last backups'
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and not __fish_seen_subcommand_from check history test" -f -a "test" -d 'Freeze and thaw this guest, by the steps of a backup with its hooks, and see how long each takes'
 complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from check" -s f -l config -d 'Use this configuration instead of the usual one' -r -F
 complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from check" -s j -l json -d 'Print JSON'
 complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from history" -s f -l config -d 'Use this configuration instead of the usual one' -r -F
 complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from history" -s j -l json -d 'Print JSON'
 complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help'
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from test" -s s -l seconds -d 'How long it stays frozen' -r
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from test" -s f -l config -d 'Use this configuration instead of the usual one' -r -F
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from test" -s y -l yes -d 'Do not ask'
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from test" -s j -l json -d 'Print JSON'
+complete -c hvctl -n "__fish_hvctl_using_subcommand vss; and __fish_seen_subcommand_from test" -s h -l help -d 'Print help'
 complete -c hvctl -n "__fish_hvctl_using_subcommand vf; and not __fish_seen_subcommand_from list plan apply undo" -s f -l config -d 'Use this configuration instead of the usual one' -r -F
 complete -c hvctl -n "__fish_hvctl_using_subcommand vf; and not __fish_seen_subcommand_from list plan apply undo" -s j -l json -d 'Print JSON'
 complete -c hvctl -n "__fish_hvctl_using_subcommand vf; and not __fish_seen_subcommand_from list plan apply undo" -s h -l help -d 'Print help'

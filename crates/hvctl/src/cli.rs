@@ -139,6 +139,15 @@ pub(crate) enum VssCommand {
     Check,
     /// The last backups
     History,
+    /// Freeze and thaw this guest, by the steps of a backup with its hooks, and see how long each takes
+    Test {
+        /// How long it stays frozen
+        #[arg(short, long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=50))]
+        seconds: u64,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use hv_core::runtime::config::Config;
 
@@ -33,6 +33,27 @@ pub(crate) fn list(config: &Config, json: bool) -> Outcome {
     }
     print(&table.render(0, width()));
     Ok(Exit::Ok)
+}
+
+/// The lines of the plan as JSON: this program's own, of another run.
+pub(crate) fn plan_json(config: Option<&Path>, undo: bool, hn: &str) -> Result<ExitCode, Failure> {
+    let failed = Failure::io("run", "hvctl");
+    let run = || {
+        let mut command = Command::new(std::env::current_exe()?);
+        let config = config.map(|config| ["-f".as_ref(), config.as_os_str()]);
+        command.args(config.into_iter().flatten());
+        command.args(["vf", "plan"]).args(undo.then_some("--undo")).arg(hn);
+        command.stderr(Stdio::inherit()).output()
+    };
+    let output = run().map_err(failed)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let prefix = format!("{hn}: ");
+    let steps: Vec<&str> = text.lines().map(|line| line.strip_prefix(&prefix).unwrap_or(line)).collect();
+    if output.status.success() {
+        print_json(&serde_json::json!({ "version": 1, "interface": hn, "undo": undo, "steps": steps }));
+    }
+    let code = output.status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(Exit::No as u8)))
 }
 
 /// hyperv_vfup with these options.

@@ -1,12 +1,15 @@
 //! `hvctl vss`: live backup.
 
-use std::ffi::OsString;
-use std::path::Path;
-use std::process::ExitCode;
+use std::io::IsTerminal;
+use std::time::Duration;
 
-use hv_core::report::Backup;
+use hv_core::report::{Backup, Verdict, VssReport};
 use hv_core::runtime::config::Config;
+use nix::unistd::{AccessFlags, access};
+use vss_daemon::check::{self, Checked};
+use vss_daemon::trial;
 
+use crate::live::{self, Live};
 use crate::outcome::{Exit, Failure, Outcome};
 use crate::output::{Mood, coloured, moment, print, print_json};
 use crate::status::{self, backup_details, verdict};
@@ -15,12 +18,85 @@ use crate::status::{self, backup_details, verdict};
 const SHOWN: usize = 20;
 
 /// What hv_vss_daemon -c says.
-pub(crate) fn check(config: Option<&Path>) -> ExitCode {
-    let mut words: Vec<OsString> = vec!["-c".into()];
-    if let Some(config) = config {
-        words.extend(["-f".into(), config.into()]);
+pub(crate) fn check(config: &Config, json: bool) -> Outcome {
+    let checked = check::check(config).map_err(|error| Failure::Unavailable(error.to_string()))?;
+    if json {
+        print_json(&as_json(&checked));
+    } else {
+        print(&checked.report());
     }
-    vss_daemon::run(words)
+    Ok(if checked.allows_backup() { Exit::Ok } else { Exit::No })
+}
+
+fn as_json(checked: &Checked) -> serde_json::Value {
+    let mounts = checked.findings.verdict.decisions.iter().map(|decision| {
+        serde_json::json!({
+            "mount": decision.mount.on,
+            "type": decision.mount.fs_type,
+            "action": decision.treatment.to_string(),
+            "why": decision.reason.to_string(),
+        })
+    });
+    let hooks = &checked.findings.hooks;
+    let names: Vec<&str> = hooks.hooks.iter().map(|hook| hook.name.as_str()).collect();
+    let texts = |skipped: &[hv_core::vss::hooks::Skipped]| -> Vec<String> {
+        skipped.iter().map(ToString::to_string).collect()
+    };
+    serde_json::json!({
+        "version": 1,
+        "possible": checked.allows_backup(),
+        "refusals": checked.refusals,
+        "mounts": mounts.collect::<Vec<_>>(),
+        "hooks": names,
+        "hooks-at-fault": texts(&hooks.faults),
+        "hooks-passed-over": texts(&hooks.passed_over),
+    })
+}
+
+/// A real freeze and thaw.
+pub(crate) fn test(config: &Config, seconds: u64, yes: bool, json: bool) -> Outcome {
+    let device = &config.vss.suspend_device;
+    match access(device, AccessFlags::R_OK | AccessFlags::W_OK) {
+        Ok(()) => {}
+        Err(nix::errno::Errno::ENOENT) => {
+            return Err(Failure::Unavailable(format!("{} does not exist", device.display())));
+        }
+        Err(error) => return Err(Failure::io("open", device)(error.into())),
+    }
+    match live::ask::<VssReport>(&config.vss.control_socket) {
+        Live::Report(report) if report.under_way => {
+            return Err(Failure::No("the host has a backup under way".to_owned()));
+        }
+        Live::Strange(why) => return Err(Failure::Unavailable(format!("hv_vss_daemon: {why}"))),
+        _ => {}
+    }
+    if !yes && !confirmed(seconds)? {
+        return Err(Failure::No("nothing was frozen".to_owned()));
+    }
+    // Whatever is printed would be written to a disk that takes no writes.
+    let backup = trial::run(config, Duration::from_secs(seconds));
+    let backup =
+        backup.map_err(|error| Failure::Unavailable(format!("the freeze cannot be tried: {error}")))?;
+    if json {
+        print_json(&serde_json::json!({ "version": 1, "test": backup }));
+    } else {
+        print(&verdict(&backup));
+        backup_details(&backup).iter().for_each(|line| print(line));
+    }
+    Ok(if backup.verdict == Verdict::Good { Exit::Ok } else { Exit::No })
+}
+
+/// Asks the person at the terminal.
+fn confirmed(seconds: u64) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage("nobody is there to ask: --yes says that you mean it".to_owned()));
+    }
+    eprint!(
+        "This runs the hooks and freezes the file systems for {seconds} s: programs that write there wait. Go on? [y/N] "
+    );
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Failure::io("read", "standard input"))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// The last backups, the newest first.

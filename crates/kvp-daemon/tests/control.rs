@@ -104,6 +104,17 @@ fn what_is_no_socket_is_left_alone_and_the_daemon_serves_without_one() {
 }
 
 #[test]
+fn the_path_of_linux_leads_to_the_pools_while_it_is_wanted() {
+    let setup =
+        Setup { kvp_settings: "linux-path = \"{dir}/var/lib/hyperv\"".to_owned(), ..Setup::default() };
+    let Some(mut session) = start(&setup) else { return };
+    assert!(session.host().set(0, "k", "v").unwrap().is_ok());
+    let file = session.path("var/lib/hyperv/.kvp_pool_0");
+    assert!(fs::read(file).unwrap().starts_with(b"k\0"));
+    assert!(fs::symlink_metadata(session.path("var/lib/hyperv")).unwrap().is_symlink());
+}
+
+#[test]
 fn a_flood_of_connections_and_silent_or_talking_ones_keep_no_request_from_its_answer() {
     let Some(mut session) = start(&Setup::default()) else { return };
     assert!(session.host().set(0, "k", "v").unwrap().is_ok());

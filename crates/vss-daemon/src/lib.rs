@@ -8,6 +8,7 @@ pub mod port;
 mod programs;
 pub mod serve;
 mod start;
+pub mod trial;
 mod wire;
 
 pub use start::run;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hv_core::abi::vss::Answer;
-use hv_core::report::{self, Ledger, Moment};
+use hv_core::report::{self, Backup, Ledger, Moment};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::control::ControlSocket;
 use hv_core::runtime::log as logging;
@@ -177,10 +177,19 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         if let Some(control) =
             self.control.as_ref().filter(|_| woken.ready.get(at).is_some_and(|r| r.readable))
         {
-            control.answer(|| report::text(&self.ledger.report(Moment::now())));
+            control.answer(|| report::text(&self.report()));
         }
         logging::retry();
         Ok(())
+    }
+
+    fn report(&self) -> report::VssReport {
+        let mut report = self.ledger.report(Moment::now());
+        // In a backup it is not the time to look at mounts and hooks.
+        if self.freezer.is_idle() {
+            report.refusals = self.check_own_files();
+        }
+        report
     }
 
     /// When [`Self::wake`] is due at the latest; `None` while nothing depends on time.
@@ -257,6 +266,16 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         while let Some(backup) = self.ledger.take_finished() {
             self.guest.keep(&backup);
         }
+    }
+
+    /// The last backup that was concluded, with all that is known of it by now.
+    pub fn last_backup(&self) -> Option<Backup> {
+        self.ledger.report(Moment::now()).last_backup
+    }
+
+    /// Whether anything is suspended now.
+    pub fn is_frozen(&self) -> bool {
+        !self.ledger.report(Moment::now()).frozen.is_empty()
     }
 
     /// Makes the socket on which the daemon reports. Without it everything else works.

@@ -109,7 +109,7 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
 }
 
 /// A frozen guest gives no page back that it took.
-fn prepare_memory() {
+pub(crate) fn prepare_memory() {
     if let Err(error) = memory::forbid_core_file() {
         log::warn!("cannot forbid core files: {error}");
     }

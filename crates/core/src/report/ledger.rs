@@ -80,6 +80,8 @@ impl Ledger {
         VssReport {
             common: self.identity.common(now),
             requests: self.requests.clone(),
+            under_way: self.open.is_some(),
+            refusals: Vec::new(),
             frozen: self.frozen.iter().map(|(_, on)| on.clone()).take(MOST_NAMED).collect(),
             frozen_since: self.frozen_since,
             last_backup: self.last.clone(),

@@ -209,6 +209,12 @@ pub struct VssReport {
     pub common: Common,
     /// What the host asked.
     pub requests: Requests,
+    /// A backup is under way, its hooks included.
+    #[serde(default)]
+    pub under_way: bool,
+    /// Why no backup can be made, as far as the mounts, the hooks and the daemon's own files tell.
+    #[serde(default)]
+    pub refusals: Vec<String>,
     /// The file systems that are suspended now, the first one first.
     pub frozen: Vec<String>,
     /// When the first of them was suspended.

@@ -11,31 +11,40 @@ pub(super) fn look(patient: &Patient<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Mounts that no backup can be made of.
+/// What would keep a backup from being made: mounts, hooks, what the daemon itself has open.
 fn mounts(patient: &Patient<'_>) -> Vec<Finding> {
-    const CHECK: &str = "mounts";
-    let table = match patient.facts.mounts() {
-        Ok(table) => table,
-        Err(error) => return vec![Finding::unknown(CHECK, error.to_string(), "look at what mount(8) says")],
+    const CHECK: &str = "next backup";
+    let checked = match vss_daemon::check::check(patient.config) {
+        Ok(checked) => checked,
+        Err(error) => return vec![Finding::unknown(CHECK, error.to_string(), "run hvctl doctor as root")],
     };
-    let verdict = patient.config.vss.policy().judge(&table);
-    let vetoes: Vec<Finding> = verdict
-        .vetoes()
-        .map(|decision| {
-            let (on, kind) = (&decision.mount.on, &decision.mount.fs_type);
-            Finding::problem(
-                CHECK,
-                format!("{on} ({kind}) keeps every backup from being made: {}", decision.reason),
-                format!(
-                    "unmount it, or in hyperv.toml: [[vss.mounts]] mount-point = \"{on}\" action = \"sync\""
-                ),
-            )
-        })
-        .collect();
-    if vetoes.is_empty() {
-        return vec![Finding::ok(CHECK, "none is in the way of a backup")];
+    // The daemon knows its own open files, and whether its configuration is this one.
+    let told = patient.vss.report().map(|report| report.refusals.as_slice()).unwrap_or_default();
+    let mut refusals = checked.refusals.clone();
+    refusals.extend(told.iter().filter(|reason| !checked.refusals.contains(reason)).cloned());
+    if refusals.is_empty() {
+        return vec![Finding::ok(CHECK, "nothing is in its way")];
     }
-    vetoes
+    refusals
+        .into_iter()
+        .map(|reason| Finding::problem(CHECK, mend_of(&reason).0, mend_of(&reason).1))
+        .collect()
+}
+
+/// A reason, and what mends it.
+fn mend_of(reason: &str) -> (String, String) {
+    let text = format!("the host would hear no: {reason}");
+    let mend = if reason.starts_with("hook ") {
+        "give it to root with mode 755 or 644, or remove it".to_owned()
+    } else if reason.contains("this daemon itself") {
+        "service hv_vss_daemon onerestart, from a terminal or from cron(8) with its output to /dev/null"
+            .to_owned()
+    } else if let Some((mount, _)) = reason.split_once(" (") {
+        format!("unmount it, or in hyperv.toml: [[vss.mounts]] mount-point = \"{mount}\" action = \"sync\"")
+    } else {
+        "hvctl vss check says more".to_owned()
+    };
+    (text, mend)
 }
 
 /// A backup that was not good is a complaint until the next one.

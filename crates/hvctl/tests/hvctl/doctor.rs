@@ -156,7 +156,7 @@ const COMPLAINTS: &[Complaint] = &[
         "veto",
         |dir| append(&dir.join("facts/mounts"), "ext2fs /linux /dev/da1s1 local 9 9\n"),
         "problem",
-        "/linux (ext2fs) keeps every backup",
+        "the host would hear no: /linux (ext2fs)",
         "[[vss.mounts]]",
     ),
     (

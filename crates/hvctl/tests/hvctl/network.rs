@@ -46,6 +46,15 @@ fn the_plan_is_that_of_hyperv_vfup_and_is_performed_and_undone() {
         let vfup = vfup.args(["-n", "-f"]).arg(&place.config).arg("hn0").output().unwrap();
         assert!(plan.contains("create lagg0"), "{plan}");
         assert_eq!(plan.as_bytes(), vfup.stdout);
+        let json = place.hvctl(&["vf", "plan", "hn0", "--json"]).json();
+        assert_eq!((&json["version"], &json["interface"]), (&1.into(), &"hn0".into()));
+        let steps: Vec<String> = json["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| format!("hn0: {}\n", step.as_str().unwrap()))
+            .collect();
+        assert_eq!(steps.concat(), plan);
         place.hvctl(&["vf", "apply", "hn0"]).good();
         insta::assert_snapshot!("vf-list-after", place.hvctl(&["vf", "list"]).good());
         insta::assert_snapshot!("vf-list-json", place.hvctl(&["vf", "list", "--json"]).good());

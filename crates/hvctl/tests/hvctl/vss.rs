@@ -2,7 +2,13 @@
 
 use std::fs;
 
-use hvsim::testing::command;
+use std::process::Output;
+
+use hvsim::testing::{command, eventually, freebsd_root, program};
+use hvsim::vss::session::{Session, Setup};
+use hvsim::vss::{Operation, Outcome};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::{HYPER_V, settings, without_daemons};
 
@@ -18,6 +24,10 @@ fn check_says_what_the_daemon_says() {
         let daemon = daemon.arg("-c").arg("-f").arg(&place.config).output().unwrap();
         assert_eq!((said.code, daemon.status.code()), (code, Some(code)));
         assert_eq!(said.out.as_bytes(), daemon.stdout);
+        let json = place.hvctl(&["vss", "check", "--json"]).json();
+        assert_eq!((&json["version"], &json["possible"]), (&1.into(), &(code == 0).into()));
+        assert_eq!(json["refusals"].as_array().unwrap().len(), usize::try_from(code).unwrap());
+        assert_eq!(json["mounts"][0]["action"], "suspend");
     }
 }
 
@@ -36,4 +46,75 @@ fn history_shows_the_last_backups_newest_first() {
         insta::assert_snapshot!("vss-history", place.hvctl(&["vss", "history"]).good());
         insta::assert_snapshot!("vss-history-json", place.hvctl(&["vss", "history", "--json"]).good());
     });
+}
+
+const HOOK: &str = "echo \"$1\" >>\"$CALLS\"";
+
+/// A guest whose daemon runs, with one hook.
+fn guest() -> Option<Session> {
+    if freebsd_root().is_some() {
+        return None;
+    }
+    let setup = Setup { hooks: vec![("10-db", HOOK.into())], ..Setup::default() };
+    Session::start_on_device(&setup).map_err(|reason| eprintln!("skipped: {reason}")).ok()
+}
+
+/// The program inside the machine, where the device is. Its output is in pipes, as a terminal would not hold a file open.
+fn trial(session: &Session, arguments: &[&str]) -> std::process::Command {
+    let mut command = session.machine().command(program("hvctl"));
+    command.arg("-f").arg(session.path("hyperv.toml")).args(["vss", "test"]).args(arguments);
+    command
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+#[test]
+fn a_test_freezes_and_thaws_by_the_steps_of_a_backup() {
+    let Some(mut session) = guest() else { return };
+    let output = trial(&session, &["--seconds", "0", "--yes", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let backup = &json["test"];
+    assert_eq!((&backup["verdict"], &json["version"]), (&"good".into(), &1.into()));
+    assert_eq!(backup["mounts"].as_array().unwrap().len(), 2);
+    assert!(backup["frozen-for"].as_u64().unwrap() > 0);
+    let statistics = session.host().vss_statistics().unwrap();
+    assert_eq!((statistics.open_suspenders, statistics.suspended, statistics.resumed), (0, 2, 2));
+    let calls = session.calls();
+    assert_eq!(
+        (calls.first().map(String::as_str), calls.last().map(String::as_str)),
+        (Some("freeze"), Some("thaw"))
+    );
+    assert!(!session.path("backups").exists(), "a test is no backup");
+    // The daemon serves on.
+    assert!(session.host().vss_backup(std::time::Duration::ZERO).unwrap().is_ok());
+}
+
+#[test]
+fn a_test_is_refused_in_a_backup_and_without_a_yes() {
+    let Some(mut session) = guest() else { return };
+    let unasked = trial(&session, &[]).stdin(std::process::Stdio::null()).output().unwrap();
+    assert_eq!(unasked.status.code(), Some(64), "{}", text(&unasked));
+    assert_eq!(session.host().vss_ask(Operation::Freeze).unwrap().outcome, Outcome::Success);
+    let refused = trial(&session, &["--yes"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("the host has a backup under way"));
+    assert_eq!(session.host().vss_ask(Operation::Thaw).unwrap().outcome, Outcome::Success);
+    assert_eq!(session.host().vss_statistics().unwrap().suspended, 2, "only the host's own");
+}
+
+#[test]
+fn a_test_that_is_interrupted_thaws_at_once() {
+    let Some(mut session) = guest() else { return };
+    let mut command = trial(&session, &["--seconds", "50", "--yes"]);
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    eventually("the freeze", || session.host().vss_suspended().unwrap().len() == 2);
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("void"), "{}", text(&output));
+    assert_eq!(session.host().vss_suspended().unwrap().len(), 0);
 }
