@@ -80,3 +80,78 @@ fn links_between_documents_lead_somewhere() {
         }
     }
 }
+
+/// `path`, or `path: function()`: the spans of a document that name something below `crates`.
+fn places_that_are_named(document: &str) -> Vec<(String, Option<String>)> {
+    let spans = document.split('`').skip(1).step_by(2).filter(|span| span.starts_with("crates/"));
+    spans
+        .map(|span| match span.split_once(": ") {
+            Some((path, function)) => (path.to_owned(), Some(function.trim_end_matches("()").to_owned())),
+            None => (span.to_owned(), None),
+        })
+        .collect()
+}
+
+#[test]
+fn every_file_and_function_of_the_tour_exists() {
+    let tour = fs::read_to_string(Path::new(REPOSITORY).join("docs/tour.md")).unwrap();
+    let places = places_that_are_named(&tour);
+    assert!(places.iter().filter(|(_, function)| function.is_some()).count() > 20, "{places:?}");
+    let is_missing = |(path, function): &(String, Option<String>)| {
+        let path = Path::new(REPOSITORY).join(path);
+        let text = || fs::read_to_string(&path).unwrap_or_default();
+        let defines = |name: &String| {
+            let text = text();
+            text.contains(&format!("fn {name}(")) || text.contains(&format!("fn {name}<"))
+        };
+        function.as_ref().map_or_else(|| !path.exists(), |name| !defines(name))
+    };
+    let missing: Vec<_> = places.iter().filter(|place| is_missing(place)).collect();
+    assert!(missing.is_empty(), "docs/tour.md names what is not there: {missing:?}");
+}
+
+/// The numbers of the contract's rules, as `K1`.
+fn rules_of_the_contract() -> BTreeSet<String> {
+    let contract = fs::read_to_string(Path::new(REPOSITORY).join("docs/contract.md")).unwrap();
+    let number = |line: &str| {
+        let number = line.trim_start_matches("* ").strip_prefix("**")?.split_once("**")?.0.to_owned();
+        let digits = number.strip_prefix(['K', 'B', 'V', 'S'])?;
+        digits.parse::<u32>().is_ok().then_some(number)
+    };
+    contract.lines().filter_map(number).collect()
+}
+
+/// The numbers behind the word `contract` in comments below a directory, and those that follow them.
+fn rules_that_are_named(dir: &Path, named: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rules_that_are_named(&path, named);
+            continue;
+        }
+        // Scripts and rules of the simulated base system name rules, too.
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        for rest in text.lines().flat_map(|line| line.split("contract ").skip(1)) {
+            let words =
+                rest.split([',', ' ', ')', '`', '|', '.', ';', ':', '"']).filter(|word| !word.is_empty());
+            let is_rule = |word: &&str| {
+                word.get(1..).is_some_and(|digits| {
+                    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+                })
+            };
+            named.extend(words.take_while(is_rule).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_rule_of_the_contract_is_named_by_code_that_plays_or_shows_it() {
+    let rules = rules_of_the_contract();
+    assert!(rules.len() > 90, "{rules:?}");
+    let mut named = BTreeSet::new();
+    rules_that_are_named(&Path::new(REPOSITORY).join("crates"), &mut named);
+    let missing: Vec<_> = rules.difference(&named).filter(|rule| !rule.starts_with('V')).collect();
+    assert!(missing.is_empty(), "no code names the rules {missing:?} of docs/contract.md");
+    let unknown: Vec<_> = named.difference(&rules).collect();
+    assert!(unknown.is_empty(), "code names rules that docs/contract.md does not have: {unknown:?}");
+}

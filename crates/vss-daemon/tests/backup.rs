@@ -176,6 +176,7 @@ fn a_mount_that_vanishes_while_it_is_suspended_is_no_failure() {
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
 }
 
+// contract B8
 #[test]
 fn a_late_freeze_is_undone_and_answered_as_failed() {
     let mut session = Session::start(&Setup { settings: "answer-limit-ms = 150".into(), ..Setup::default() });

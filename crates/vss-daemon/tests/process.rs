@@ -142,6 +142,7 @@ fn a_second_instance_ends_with_69_and_leaves_the_first_alone() {
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
 }
 
+// contract B13, S2
 #[test]
 fn it_becomes_a_daemon_with_its_own_name_one_thread_and_no_terminal() {
     let Some(mut session) = start(&Setup { options: Vec::new(), ..Setup::default() }) else { return };
@@ -162,6 +163,7 @@ fn it_becomes_a_daemon_with_its_own_name_one_thread_and_no_terminal() {
     assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
 }
 
+// contract B16
 #[test]
 fn log_lines_of_a_freeze_leave_the_process_only_after_the_thaw_and_with_their_own_times() {
     // With the file system that /dev/null is on.

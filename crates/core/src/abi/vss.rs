@@ -187,6 +187,7 @@ mod tests {
         assert_eq!(Request::decode(&Request::encode(Some(request))), Some(request));
     }
 
+    // contract B3
     #[test]
     fn a_status_other_than_zero_means_that_nothing_waited() {
         assert_eq!(Request::decode(&Request::encode(None)), None);
@@ -195,6 +196,7 @@ mod tests {
         assert_eq!(Request::decode(&message), None);
     }
 
+    // contract B4, B5
     #[test]
     fn an_answer_carries_operation_and_id_of_its_request_and_zeroes() {
         let request = Request { operation: Operation::Other(9), id: u64::MAX };

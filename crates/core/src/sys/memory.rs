@@ -5,7 +5,7 @@ use std::io;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// Keeps all memory of this process resident, what it gets later included.
+/// Keeps all memory of this process resident, what it gets later included (contract B26).
 ///
 /// A child does not inherit the lock, so a daemon calls this behind its last fork.
 ///

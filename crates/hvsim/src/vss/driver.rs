@@ -357,6 +357,7 @@ mod tests {
     use Operation::{Check, Freeze, Thaw};
     use Side::{Application, FileSystem};
 
+    // contract B1
     #[test]
     fn one_opener_for_each_device() {
         let mut bench = Bench::with_daemon();
@@ -369,6 +370,7 @@ mod tests {
         bench.open(FileSystem, 2).unwrap();
     }
 
+    // contract B2
     #[test]
     fn poll_sees_a_request_until_it_is_read() {
         let mut bench = Bench::with_daemon();
@@ -383,6 +385,7 @@ mod tests {
         assert_eq!(bench.driver.take_answer(ticket), Some(Outcome::Success));
     }
 
+    // contract B7
     #[test]
     fn check_and_freeze_go_to_the_application_first_and_thaw_last() {
         for operation in [Check, Freeze] {
@@ -437,6 +440,7 @@ mod tests {
         assert_eq!(alone.driver.take_answer(ticket), Some(Outcome::Failure));
     }
 
+    // contract B6
     #[test]
     fn both_daemons_share_fifteen_seconds() {
         let mut bench = Bench::with_daemon();
@@ -456,6 +460,7 @@ mod tests {
         assert!(bench.driver.is_waiting(FileSystem));
     }
 
+    // contract B3
     #[test]
     fn a_request_that_timed_out_before_it_was_read_is_not_there_any_more() {
         let mut bench = Bench::with_daemon();
@@ -466,6 +471,7 @@ mod tests {
         assert_eq!(bench.driver.take_answer(ticket), Some(Outcome::TimedOut));
     }
 
+    // contract B9
     #[test]
     fn a_request_while_one_is_pending_is_dropped() {
         let mut bench = Bench::with_daemon();
@@ -493,6 +499,7 @@ mod tests {
         assert_eq!(bench.driver.take_answer(first), Some(Outcome::Success));
     }
 
+    // contract B10
     #[test]
     fn a_daemon_that_is_gone_fails_every_request() {
         let mut bench = Bench::with_daemon();
@@ -525,6 +532,7 @@ mod tests {
         assert_eq!(bench.driver.take_answer(ticket), Some(Outcome::TimedOut));
     }
 
+    // contract B11
     #[test]
     fn detach_answers_nobody_and_kills_everybody() {
         let mut bench = Bench::with_daemon();

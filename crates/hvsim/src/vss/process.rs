@@ -74,6 +74,7 @@ mod tests {
         after.offence_since(&before)
     }
 
+    // contract B16
     #[test]
     fn a_process_that_writes_or_starts_a_program_is_found_out() {
         assert_eq!(offence_of(":"), None);

@@ -80,6 +80,7 @@ impl Guest {
     }
 }
 
+// contract B12
 #[test]
 fn one_file_system_for_each_descriptor() {
     let mut guest = Guest::mounted();
@@ -90,6 +91,7 @@ fn one_file_system_for_each_descriptor() {
     assert_eq!(guest.suspended(), ["/", "/data"]);
 }
 
+// contract B15
 #[test]
 fn only_mounted_ufs_can_be_suspended() {
     let mut guest = Guest::mounted();
@@ -98,6 +100,7 @@ fn only_mounted_ufs_can_be_suspended() {
     assert_eq!(guest.try_suspend(9, 1, ALONE), Err(Errno::EBADF));
 }
 
+// contract B13, B14
 #[test]
 fn threads_and_open_files_of_the_caller_are_a_deadlock() {
     let mut guest = Guest::mounted();
@@ -107,6 +110,7 @@ fn threads_and_open_files_of_the_caller_are_a_deadlock() {
     assert_eq!(guest.suspended(), [""; 0]);
 }
 
+// contract B15
 #[test]
 fn what_is_suspended_already_is_busy() {
     let mut guest = Guest::mounted();
@@ -114,6 +118,7 @@ fn what_is_suspended_already_is_busy() {
     assert_eq!(guest.try_suspend(1, 3, ALONE), Err(Errno::EBUSY));
 }
 
+// contract B24
 #[test]
 fn what_is_being_unmounted_is_busy() {
     let mut guest = Guest::mounted();
@@ -136,6 +141,7 @@ fn resume_and_close_both_lift_it() {
     assert_eq!(guest.violations(), "");
 }
 
+// contract B19
 #[test]
 fn a_resume_drops_what_was_stored_through_a_mapping() {
     for by_close in [false, true] {
@@ -161,6 +167,7 @@ fn a_resume_drops_what_was_stored_through_a_mapping() {
     assert!(guest.violations().contains("/data/late"));
 }
 
+// contract B20
 #[test]
 fn a_sync_saves_only_pages_that_nobody_stores_to() {
     let mut guest = Guest::mounted();
@@ -232,6 +239,7 @@ fn an_unmount_sleeps_until_the_mount_is_resumed() {
     assert_eq!(guest.violations(), "");
 }
 
+// contract B17
 #[test]
 fn resuming_a_parent_first_hangs_behind_an_unmount() {
     let mut guest = Guest::mounted();
@@ -255,6 +263,7 @@ fn resuming_a_parent_first_hangs_behind_an_unmount() {
     );
 }
 
+// contract B17
 #[test]
 fn suspending_a_parent_last_hangs_behind_an_unmount() {
     let mut guest = Guest::mounted();
@@ -303,6 +312,7 @@ fn a_file_system_in_a_suspended_file_cannot_be_flushed() {
     assert_eq!(guest.kernel.resume(Handle(0)), Err(Errno::EINTR));
 }
 
+// contract B18
 #[test]
 fn a_holder_that_is_the_parent_must_not_be_suspended() {
     let mut guest = Guest::new(in_a_file(""));
@@ -322,6 +332,7 @@ fn file(number: i32, on: i32) -> Descriptor {
     Descriptor { number, target }
 }
 
+// contract B23
 #[test]
 fn an_exit_never_thaws_behind_a_lower_file() {
     let mut guest = Guest::mounted();
@@ -355,6 +366,7 @@ fn an_exit_thaws_before_it_closes_higher_files() {
     assert_eq!(guest.violations(), "");
 }
 
+// contract B22
 #[test]
 fn a_close_on_a_suspended_file_system_sleeps() {
     let mut guest = Guest::mounted();
