@@ -143,7 +143,11 @@ pub(super) fn main_part() -> Option<u8> {
 fn run_main(root: &Root, interface: &str) -> io::Result<()> {
     // Whoever started it has made it known by then, and it is not forgotten before.
     let known = || processes::all(root).iter().any(|known| known.pid == std::process::id());
+    let begin = Instant::now();
     while !known() {
+        if begin.elapsed() >= DEAF {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
     if !await_link(root, interface)? {
@@ -151,7 +155,9 @@ fn run_main(root: &Root, interface: &str) -> io::Result<()> {
     }
     // The script with reason PREINIT.
     let _ = root.change(|state| state.set_up(interface, true))?;
-    start_parts(root, interface)
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg0("dhclient: system.syslog").arg(root.path("")).arg(interface).env_remove(MAIN);
+    Err(command.exec())
 }
 
 fn await_link(root: &Root, interface: &str) -> io::Result<bool> {
@@ -171,9 +177,10 @@ fn await_link(root: &Root, interface: &str) -> io::Result<bool> {
 /// One of the processes, by its title.
 pub(super) fn serve(title: &str, arguments: &[String]) -> u8 {
     let Some(root) = arguments.first().map(Root::new) else { return 1 };
-    let result = match title.strip_suffix(" [priv]") {
-        Some(_) => serve_scripts(&root),
-        None => work(&root, title),
+    let result = match (title.strip_suffix(" [priv]"), arguments.get(1)) {
+        (Some(_), _) => serve_scripts(&root),
+        (None, Some(interface)) => start_parts(&root, interface),
+        (None, None) => work(&root, title),
     };
     u8::from(result.is_err())
 }
