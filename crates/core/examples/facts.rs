@@ -14,6 +14,7 @@ fn source(root: Option<PathBuf>) -> NetworkSource {
         facts: FactsSource::Directory(root.join("etc/fbsd-abi")),
         resolv_conf: root.join("etc/resolv.conf"),
         dhclient_directories: vec![root.join("var/run/dhclient"), root.join("var/run")],
+        lease_directory: root.join("var/db"),
     }
 }
 

@@ -13,7 +13,8 @@ use hv_core::runtime::exec::{Program, Running};
 use hv_core::runtime::{VERSION, error_chain};
 use hv_core::sys::clock;
 use hv_core::sys::network::NetworkSource;
-use hv_core::sys::system_facts::{FactsSource, SystemFacts};
+use hv_core::sys::system_facts::SystemFacts;
+use hv_core::vf::load::network_source;
 
 /// How long facts count as present. A host walks all ten items at once: one look serves the walk.
 const FRESH: Duration = Duration::from_secs(1);
@@ -55,11 +56,7 @@ impl<T> Aged<T> {
 }
 
 fn sources(config: &Config) -> (NetworkSource, SystemFacts) {
-    let source = NetworkSource {
-        facts: config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory),
-        resolv_conf: config.facts.resolv_conf.clone(),
-        dhclient_directories: config.facts.dhclient_pid_dirs.clone(),
-    };
+    let source = network_source(config);
     let system = source.facts.system_facts().unwrap_or_else(|error| {
         log::error!("cannot find out what system this is: {}", error_chain(&error));
         SystemFacts::default()

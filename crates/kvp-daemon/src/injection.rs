@@ -1,9 +1,12 @@
 //! SET_IP_INFO: reads the facts, plans, and performs the plan within the time of an answer.
 
+mod aftercare;
 mod error;
 mod lease;
-mod leftovers;
+mod pending_undo;
+mod recovery;
 mod restore;
+mod watch;
 
 use std::fs;
 use std::net::IpAddr;
@@ -12,8 +15,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hv_core::abi::kvp::Code;
-use hv_core::hn::Adapter;
 use hv_core::hn::lock::Lock;
+use hv_core::hn::{self, Adapter};
 use hv_core::injection::apply::{Deadlines, InjectionPort, supply_name_servers};
 use hv_core::injection::file::{self, Content};
 use hv_core::injection::plan::{self, Files, Target, name_server_lines};
@@ -21,29 +24,30 @@ use hv_core::injection::rc_file::RcFile;
 use hv_core::injection::record::Record;
 use hv_core::injection::report::{GivenGateways, with_further_gateways};
 use hv_core::injection::step::{FileChange, ResolvLabel, Step};
+use hv_core::injection::transaction::Transaction;
 use hv_core::injection::{json, load, persist};
 use hv_core::kvp::exchange::NetworkRequest;
 use hv_core::kvp::ip_info::request::{self, Injection, Method};
 use hv_core::net::{InterfaceAddress, InterfaceName, NetworkSnapshot};
-use hv_core::plan::network::NetworkStep;
 use hv_core::runtime::config::{Config, IpInjection, Kvp, Network};
 use hv_core::runtime::error_chain;
-use hv_core::runtime::exec::{Program, Running};
+use hv_core::runtime::exec::{self, Program, Running};
 use hv_core::sys::clock;
 use hv_core::sys::network::NetworkSource;
-use hv_core::vf::load::{load_facts, load_vf, network_source};
-use hv_core::vf::plan::{plan_down, plan_up};
+use hv_core::sys::route_socket::RouteSocket;
+use hv_core::vf::load::network_source;
 
 pub(crate) use error::InjectionError;
 use lease::LeaseWatch;
-use leftovers::{Leftovers, Progress};
+use pending_undo::PendingUndo;
 pub(crate) use restore::restore;
+use watch::Watch;
 
 /// The host gets its answer within four seconds; the kernel waits for five. All of these count from the request on.
 /// What is done must be done by then,
-const STEPS: Duration = Duration::from_millis(2200);
+const STEPS: Duration = Duration::from_millis(2700);
 /// taken back by then,
-const UNDO: Duration = Duration::from_millis(3600);
+const UNDO: Duration = Duration::from_millis(3700);
 /// and the external program has ended by then.
 const APPLY: Duration = Duration::from_millis(3500);
 /// How long another program may go on with the interface.
@@ -66,7 +70,10 @@ pub(crate) struct Injector {
     source: NetworkSource,
     gateways: GivenGateways,
     lease: Option<LeaseWatch>,
-    leftovers: Vec<Leftovers>,
+    pending: Vec<PendingUndo>,
+    /// Interfaces that are held to what was answered, and what tells that something has changed; open only as long.
+    watches: Vec<Watch>,
+    routes: Option<RouteSocket>,
     /// Interfaces on which an earlier daemon was at work when it was killed.
     unfinished: Vec<Adapter>,
     /// What resolvconf(8) is to be told after a boot, by the interface that holds the addresses.
@@ -77,18 +84,23 @@ pub(crate) struct Injector {
 impl Injector {
     /// An injector that finds again what it did in an earlier life.
     pub(crate) fn new(config: &Config) -> Self {
+        let source = network_source(config);
         let mut injector = Self {
             kvp: config.kvp.clone(),
             network: config.network.clone(),
             lock_dir: config.vf.lock_dir.clone(),
-            source: network_source(config),
             gateways: GivenGateways::new(),
             lease: None,
-            leftovers: Vec::new(),
+            pending: Vec::new(),
+            watches: Vec::new(),
+            routes: None,
             unfinished: match config.kvp.ip_injection {
                 IpInjection::Off => Vec::new(),
-                IpInjection::Persist | IpInjection::Runtime => unfinished(&config.vf.lock_dir),
+                IpInjection::Persist | IpInjection::Runtime => {
+                    recovery::unfinished(&config.vf.lock_dir, &source)
+                }
             },
+            source,
             supplies: Vec::new(),
             supplying: None,
         };
@@ -121,15 +133,27 @@ impl Injector {
             return Err(InjectionError::Off);
         }
         let injection = request::parse(request).map_err(InjectionError::Request)?;
-        let hn = hn_of(&injection.interface)?;
+        let hn = match self.adapter(&injection.interface) {
+            Err(InjectionError::NoTarget(_)) if !self.is_listed(&injection.interface) => {
+                return Err(InjectionError::NotAllowed(injection.interface));
+            }
+            found => found?,
+        };
         self.check_allowed(&injection.interface, &hn)?;
+        if injection.method == Method::Dhcp && !request.name_servers.trim().is_empty() {
+            log::info!("{hn}: the host's name servers are ignored, those of DHCP count");
+        }
         let mut lock = Lock::take(&self.lock_dir, &hn, LOCK).map_err(InjectionError::Lock)?;
-        let facts = load::load_facts(&self.network, &self.source, &injection.interface, FACTS)
-            .map_err(InjectionError::Facts)?;
-        let target = plan::target(&injection.interface, &facts).map_err(InjectionError::NoTarget)?;
+        let facts =
+            load::load_facts(&self.network, &self.source, &hn, FACTS).map_err(InjectionError::Facts)?;
+        let target = plan::target(&hn, &facts).map_err(InjectionError::NoTarget)?;
+        if injection.interface.is_lagg() && target.lagg.as_ref() != Some(&injection.interface) {
+            return Err(InjectionError::NoTarget(plan::NoTarget::Foreign(injection.interface)));
+        }
+        self.forget_watch(&hn);
         match &self.kvp.ip_injection_apply {
             Some(program) => self.run_external(program, &target, &injection, start)?,
-            None => self.run_plan(&hn, &target, &injection, &facts, &mut lock, start)?,
+            None => self.run_transaction(&hn, &target, &injection, facts, &mut lock, start)?,
         }
         let given = match injection.method {
             Method::Static(given) => given.gateways,
@@ -137,6 +161,20 @@ impl Injector {
         };
         self.remember(target.live(), given);
         Ok(())
+    }
+
+    /// The adapter that the host means. The kernel names the device (`if_xname` of hn(4) at its attach); a lagg stands for the
+    /// adapter of its number.
+    fn adapter(&self, name: &InterfaceName) -> Result<Adapter, InjectionError> {
+        let interfaces = self.source.snapshot().map_err(InjectionError::Network)?.interfaces;
+        let missing = || InjectionError::NoTarget(plan::NoTarget::Missing(name.clone()));
+        if name.is_lagg() && !interfaces.iter().any(|interface| &interface.name == name) {
+            return Err(missing());
+        }
+        let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
+        let device = if name.is_lagg() { format!("hn{unit}") } else { name.to_string() };
+        let known = hn::adapters(&self.source.facts, &interfaces);
+        known.into_iter().find(|adapter| adapter.device().as_str() == device).ok_or_else(missing)
     }
 
     /// The network with what the host gave and the kernel does not hold.
@@ -147,11 +185,16 @@ impl Injector {
     /// An empty list allows all. The name of an hn allows its lagg too, and the other way round.
     fn check_allowed(&self, asked: &InterfaceName, hn: &Adapter) -> Result<(), InjectionError> {
         let list = &self.kvp.ip_injection_interfaces;
-        let names = [hn.name().as_str(), hn.lagg().as_str()];
+        let names = [hn.name().as_str(), hn.device().as_str(), hn.lagg().as_str()];
         if list.is_empty() || list.iter().any(|allowed| names.contains(&allowed.as_str())) {
             return Ok(());
         }
         Err(InjectionError::NotAllowed(asked.clone()))
+    }
+
+    fn is_listed(&self, name: &InterfaceName) -> bool {
+        let list = &self.kvp.ip_injection_interfaces;
+        list.is_empty() || list.iter().any(|allowed| allowed == name.as_str())
     }
 
     fn remember(&mut self, interface: &InterfaceName, gateways: Vec<IpAddr>) {
@@ -176,14 +219,14 @@ impl Injector {
         program.succeed().map(drop).map_err(InjectionError::External)
     }
 
-    /// The lock is marked until nothing is half-done any more, so that the next daemon, or hyperv_vfup, makes good what a
+    /// The lock is marked until nothing is half-done any more, so that the next daemon, or hyperv_vfup, completes what a
     /// killed one leaves.
-    fn run_plan(
+    fn run_transaction(
         &mut self,
         hn: &Adapter,
         target: &Target,
         injection: &Injection,
-        facts: &plan::Facts,
+        facts: plan::Facts,
         lock: &mut Lock,
         start: Duration,
     ) -> Result<(), InjectionError> {
@@ -191,31 +234,61 @@ impl Injector {
             IpInjection::Persist => Some(self.files(target, &injection.method)?),
             IpInjection::Runtime | IpInjection::Off => None,
         };
-        let plan = plan::plan(target, &injection.method, facts, files.as_ref());
         let deadlines = Deadlines { steps: start + STEPS, undo: start + UNDO, share: UNDO_SHARE };
-        let mut port = self.port(&target.hn, deadlines);
+        let mut port = self.port(hn, deadlines);
         lock.begin().map_err(InjectionError::Lock)?;
-        if let Err(mut failed) = plan.run(&mut port) {
+        let before = facts.method(target);
+        let gone = facts.unleased(target);
+        let without = facts.without_name_servers;
+        let transaction =
+            Transaction { target, method: &injection.method, files: files.as_ref(), gone: &gone };
+        let (witnessed, result) = transaction.run(facts, &mut port);
+        if let Err(mut failed) = result {
             let left: Vec<Step> =
                 std::mem::take(&mut failed.left_behind).into_iter().map(|(step, _)| step).collect();
             let pending = left.len();
             self.leave_behind(hn, left, lock);
+            if !witnessed.rivals.is_empty() {
+                // Whoever is at work there may have read what was taken back.
+                self.watch(hn, before, Vec::new());
+            }
             return Err(InjectionError::Failed { failed: Box::new(failed), pending });
         }
         log::info!("{}: configured as its host wants", target.hn);
+        self.warn_of_name_servers(target, &injection.method, without);
         // They belong to a state that nobody wants any more.
-        self.leftovers.retain(|leftovers| &leftovers.hn != hn);
+        self.pending.retain(|pending| &pending.hn != hn);
         finish(lock);
-        let starts_client = |step: &Step| matches!(step, Step::Network(NetworkStep::StartDhcp { .. }));
         self.lease = None;
-        if plan.steps().iter().any(|planned| starts_client(&planned.step)) {
-            self.lease = Some(LeaseWatch::new(target.live().clone(), self.network.lease_limit()));
+        if witnessed.started_client {
+            let limit = self.network.lease_limit();
+            self.lease = Some(LeaseWatch::new(target.clone(), hn.clone(), limit));
         }
+        self.watch(hn, injection.method.clone(), gone);
         Ok(())
     }
 
-    fn port(&self, hn: &InterfaceName, deadlines: Deadlines) -> InjectionPort {
-        InjectionPort::new(&self.network, &self.source, hn.as_str(), deadlines)
+    /// The addresses are set all the same: a guest without name servers can be reached.
+    fn warn_of_name_servers(&self, target: &Target, method: &Method, without: Option<&str>) {
+        let Method::Static(given) = method else { return };
+        if given.name_servers.is_empty() {
+            return;
+        }
+        if let Some(reason) = without {
+            return log::warn!("{}: the host's name servers were not taken: {reason}", target.hn);
+        }
+        let used = self.source.snapshot().map(|network| network.name_servers).unwrap_or_default();
+        let is_used = |server: &IpAddr| {
+            used.iter().any(|text| text.split('%').next() == Some(server.to_string().as_str()))
+        };
+        if !given.name_servers.iter().any(is_used) {
+            let path = self.source.resolv_conf.display();
+            log::warn!("{}: the host's name servers were not taken: {path} does not name them", target.hn);
+        }
+    }
+
+    fn port(&self, hn: &Adapter, deadlines: Deadlines) -> InjectionPort {
+        InjectionPort::new(&self.network, &self.source, hn, deadlines)
     }
 
     /// rc.conf and the undo file, as they are and as they are to be.
@@ -244,93 +317,8 @@ impl Injector {
     }
 
     /// What is done when nobody waits: the name servers after a boot.
-    pub(crate) fn at_leisure(&mut self) {
-        self.make_good();
+    pub(crate) fn after_answer(&mut self) {
         self.supply_next();
-    }
-
-    /// Steps of a failed injection that are still to be taken back, if there are any here or from an earlier one.
-    fn leave_behind(&mut self, hn: &Adapter, steps: Vec<Step>, lock: &mut Lock) {
-        match self.leftovers.iter_mut().find(|leftovers| &leftovers.hn == hn) {
-            Some(leftovers) => leftovers.put_in_front(steps),
-            None if steps.is_empty() => finish(lock),
-            None => self.leftovers.push(Leftovers::undo(hn.clone(), steps)),
-        }
-    }
-
-    /// One step of one interface: requests must be answered in between.
-    fn work_on_leftovers(&mut self) {
-        let now = clock::monotonic();
-        let Some(place) = self.leftovers.iter().position(|leftovers| leftovers.due() <= now) else { return };
-        let mut leftovers = self.leftovers.remove(place);
-        let Ok(mut lock) = Lock::take(&self.lock_dir, &leftovers.hn, Duration::ZERO) else {
-            leftovers.postpone();
-            return self.leftovers.push(leftovers);
-        };
-        if !lock.is_interrupted().unwrap_or(true) {
-            // hyperv_vfup has made the interface what it should be meanwhile.
-            return;
-        }
-        let mut port = self.port(leftovers.hn.name(), Leftovers::deadlines());
-        match leftovers.attempt(&mut port) {
-            Progress::Going => self.leftovers.push(leftovers),
-            Progress::Done => finish(&mut lock),
-            Progress::GivenUp => {}
-        }
-    }
-
-    /// The last thing that the daemon does. What is still half-done then is made good by the next one.
-    pub(crate) fn finish(&mut self) {
-        let until = clock::monotonic() + LAST;
-        for mut leftovers in std::mem::take(&mut self.leftovers) {
-            let Ok(mut lock) = Lock::take(&self.lock_dir, &leftovers.hn, LOCK) else { continue };
-            let deadlines = Deadlines { steps: until, undo: until, share: UNDO_SHARE };
-            let mut port = self.port(leftovers.hn.name(), deadlines);
-            if leftovers.attempt_all(&mut port) == Progress::Done {
-                finish(&mut lock);
-            }
-        }
-    }
-
-    /// What an earlier daemon left half-done when it was killed: then rc.conf(5) decides, which is what it was before or
-    /// already what the host wants.
-    fn make_good(&mut self) {
-        for hn in std::mem::take(&mut self.unfinished) {
-            match self.completion(&hn) {
-                Ok(steps) => {
-                    log::warn!("{hn}: an earlier change was not finished; it is made what rc.conf says");
-                    self.leftovers.push(Leftovers::completion(hn, steps));
-                }
-                Err(error) => log::error!("{hn}: an earlier change was not finished: {error}"),
-            }
-        }
-    }
-
-    /// The steps that make an interface, or its lagg, what rc.conf(5) says. A lagg without its VF is taken apart; the next
-    /// VF joins it again.
-    fn completion(&self, hn: &Adapter) -> Result<Vec<Step>, String> {
-        let mut network = self.network.clone();
-        network.set_command_limit(FACTS);
-        let text = |error: &dyn std::error::Error| error_chain(error);
-        let vf = load_vf(&self.source.facts, hn).map_err(|error| text(&error))?;
-        let mut facts = load_facts(&network, &self.source, hn, vf).map_err(|error| text(&error))?;
-        facts.interrupted = true;
-        let joined = facts.is_joined(hn).then(|| plan_up(hn, &facts)).transpose().map_err(|e| text(&e))?;
-        let plan = match joined.flatten() {
-            Some(plan) => plan,
-            None => {
-                // The VF is none of this program's business.
-                facts.vf = None;
-                plan_down(hn, &facts).map_err(|error| text(&error))?
-            }
-        };
-        let steps = plan.steps().iter().map(|planned| match &planned.step {
-            NetworkStep::StartDhcp { interface, .. } => {
-                Step::Network(NetworkStep::StartDhcp { interface: interface.clone(), wait: false })
-            }
-            step => Step::Network(step.clone()),
-        });
-        Ok(steps.collect())
     }
 
     /// What resolvconf(8) holds is gone after a boot.
@@ -349,8 +337,8 @@ impl Injector {
 
     /// The interface, hn or its lagg, that holds an address of the record.
     fn holder(&self, record: &Record) -> Option<InterfaceName> {
-        let hn = hn_of(&record.interface).ok()?;
         let network = self.source.snapshot().ok()?;
+        let hn = hn::find(&self.source.facts, &network.interfaces, &record.interface)?;
         let mut interfaces = network.interfaces.into_iter();
         let holds = |address: &InterfaceAddress| record.given.addresses.contains(address);
         let found = interfaces.find(|interface| {
@@ -362,30 +350,28 @@ impl Injector {
 
     /// What wakes the daemon.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.supplying.iter().flat_map(Running::descriptors)
+        let routes = self.routes.iter().map(RouteSocket::descriptor);
+        self.supplying.iter().flat_map(Running::descriptors).chain(routes)
     }
 
     /// When something is due although nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        let watch = self.lease.as_ref().map(LeaseWatch::next_look);
-        let leftovers = self.leftovers.iter().map(Leftovers::due);
-        watch.into_iter().chain(leftovers).chain(self.supplying.as_ref().map(Running::deadline)).min()
+        let lease = self.lease.as_ref().map(LeaseWatch::next_look);
+        let pending = self.pending.iter().map(PendingUndo::due);
+        let watches = self.watches.iter().map(Watch::due);
+        let unfinished = (!self.unfinished.is_empty()).then_some(Duration::ZERO);
+        let supplying = self.supplying.as_ref().map(Running::deadline);
+        lease.into_iter().chain(pending).chain(watches).chain(unfinished).chain(supplying).min()
     }
 
-    /// Does what is due.
+    /// Does what is due, of each kind one thing.
     pub(crate) fn advance(&mut self) {
+        exec::reap();
         self.advance_supply();
-        self.work_on_leftovers();
-        let now = clock::monotonic();
-        let Some(watch) = self.lease.as_mut().filter(|watch| watch.next_look() <= now) else { return };
-        match self.source.snapshot() {
-            Ok(network) if watch.look(now, &network) => self.lease = None,
-            Ok(_) => {}
-            Err(error) => {
-                log::warn!("{}: the DHCP client is not watched any more: {error}", watch.interface());
-                self.lease = None;
-            }
-        }
+        self.recover_interrupted();
+        self.work_on_pending();
+        self.advance_watches();
+        self.advance_lease();
     }
 
     fn advance_supply(&mut self) {
@@ -405,22 +391,6 @@ fn finish(lock: &mut Lock) {
     if let Err(error) = lock.finish() {
         log::warn!("{}", error_chain(&error));
     }
-}
-
-/// The interfaces whose lock is marked and free.
-fn unfinished(lock_dir: &Path) -> Vec<Adapter> {
-    let entries = fs::read_dir(lock_dir).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let marked = |hn: &Adapter| {
-        Lock::take(lock_dir, hn, Duration::ZERO).and_then(|lock| lock.is_interrupted()).unwrap_or(false)
-    };
-    names.filter_map(|name| Lock::interface(&name)).filter(marked).collect()
-}
-
-/// The hn of a name of hn(4) or lagg(4).
-fn hn_of(name: &InterfaceName) -> Result<Adapter, InjectionError> {
-    let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
-    format!("hn{unit}").parse().map_err(|_| InjectionError::NoTarget(plan::NoTarget::Missing(name.clone())))
 }
 
 /// The undo files of all interfaces. One that cannot be read is said so and left out.
@@ -443,6 +413,7 @@ impl InjectionError {
         match self {
             Self::Off | Self::NotAllowed(_) => Code::NotSupported,
             Self::Request(error) => error.code(),
+            Self::NoTarget(plan::NoTarget::BridgeMember { .. }) => Code::Fail,
             Self::NoTarget(_) => Code::GuidNotFound,
             _ => Code::Fail,
         }

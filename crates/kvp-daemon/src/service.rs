@@ -215,7 +215,7 @@ impl<S: Storage> Service<S> {
     /// What is done when nobody waits: after the start and after each answer.
     pub fn at_leisure(&mut self) {
         self.guest.start_lookup();
-        self.injector.at_leisure();
+        self.injector.after_answer();
         self.books.write_injections();
     }
 

@@ -8,16 +8,26 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::file::{self, FileError};
+use super::load::load_facts;
 use super::persist::{self, Mismatch};
+use super::plan::Facts;
 use super::step::{Expectation, FileChange, ResolvLabel, Step};
+use super::transaction::Guest;
+use crate::hn::Adapter;
+use crate::net::InterfaceName;
+use crate::net::processes::Named;
 use crate::plan::network::{ApplyError as NetworkError, NetworkPort, NetworkStep};
 use crate::plan::{Event, Port};
 use crate::rc::load_rc_conf;
 use crate::runtime::config;
+use crate::runtime::error_chain;
 use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
 use crate::vf::load::LoadError;
+
+/// How long others may go on before the next look.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// When things must be over, by the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +61,15 @@ pub enum ApplyError {
     /// It says something else than it should.
     #[error(transparent)]
     Mismatch(Mismatch),
+    /// The network could not be looked at.
+    #[error(transparent)]
+    Look(LoadError),
+    /// A DHCP client of another kind serves the interface.
+    #[error("{} with process id {} serves it, stop that first", .0.name, .0.pid)]
+    ForeignClient(Named),
+    /// Others are at work on the interface for longer than the host waits.
+    #[error("somebody else is at work on it: {0}")]
+    NotStill(String),
     /// The answer is due.
     #[error("the host's time for an answer is used up")]
     NoTime,
@@ -61,24 +80,35 @@ pub enum ApplyError {
 pub struct InjectionPort {
     network: NetworkPort,
     settings: config::Network,
+    source: NetworkSource,
     deadlines: Deadlines,
     undoing: bool,
-    /// What log lines begin with.
-    subject: String,
+    /// Whether it is known how rc(8) starts DHCP clients.
+    knows_client: bool,
+    /// The adapter that is looked at, and what log lines begin with.
+    hn: Adapter,
 }
 
 impl InjectionPort {
-    /// A port whose log lines begin with `subject`, usually the interface at work.
+    /// A port for what is done to the interface of an adapter, or to its lagg.
     #[must_use]
     pub fn new(
         settings: &config::Network,
         source: &NetworkSource,
-        subject: &str,
+        hn: &Adapter,
         deadlines: Deadlines,
     ) -> Self {
-        let network = NetworkPort::new(settings.clone(), source.clone(), subject);
-        let (settings, subject) = (settings.clone(), subject.to_owned());
-        Self { network, settings, deadlines, undoing: false, subject }
+        let network = NetworkPort::new(settings.clone(), source.clone(), hn.name().as_str());
+        let (settings, source, hn) = (settings.clone(), source.clone(), hn.clone());
+        Self { network, settings, source, deadlines, undoing: false, knows_client: false, hn }
+    }
+
+    /// Starts the DHCP client of an interface, which nobody waits for.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_client(&mut self, interface: &InterfaceName) -> Result<(), ApplyError> {
+        self.network(&NetworkStep::StartDhcp { interface: interface.clone(), wait: false })
     }
 
     /// When the next step must be over.
@@ -97,9 +127,26 @@ impl InjectionPort {
     }
 
     fn network(&mut self, step: &NetworkStep) -> Result<(), ApplyError> {
-        self.limit()?;
+        let limit = self.limit()?;
+        if let NetworkStep::StartDhcp { interface, .. } = step {
+            self.learn_client(interface, limit);
+        }
         self.network.set_deadline(self.deadline());
         self.network.perform(step).map_err(ApplyError::Network)
+    }
+
+    /// A client is started as rc.d/dhclient would: the variables are those of the interface that it serves. Where they cannot be
+    /// had, base's is started without any flags.
+    fn learn_client(&mut self, interface: &InterfaceName, limit: Duration) {
+        if std::mem::replace(&mut self.knows_client, true) {
+            return;
+        }
+        let mut settings = self.settings.clone();
+        settings.set_command_limit(limit);
+        match load_rc_conf(&settings, &[interface]) {
+            Ok(rc_conf) => self.network.set_dhcp_client(rc_conf.dhcp_client(interface)),
+            Err(error) => log::debug!("{interface}: {}", error_chain(&error)),
+        }
     }
 
     fn check(&self, expectation: &Expectation, limit: Duration) -> Result<(), ApplyError> {
@@ -127,12 +174,26 @@ impl Port<Step> for InjectionPort {
                 succeed(&resolvconf(&self.settings, &["-f", "-d", label.as_str()], self.limit()?))
             }
             Step::Check(expectation) => self.check(expectation, self.limit()?),
+            // What is looked at is said by whoever looks.
+            Step::Settle(_) => Ok(()),
         }
     }
 
     fn announce(&mut self, event: Event<'_, Step>) {
         self.undoing = matches!(event, Event::Undoing(_));
-        log::info!("{}: {event}", self.subject);
+        log::info!("{}: {event}", self.hn);
+    }
+}
+
+impl Guest for InjectionPort {
+    fn look(&mut self) -> Result<Facts, ApplyError> {
+        let limit = self.limit()?;
+        load_facts(&self.settings, &self.source, &self.hn, limit).map_err(ApplyError::Look)
+    }
+
+    fn pause(&mut self) -> bool {
+        std::thread::sleep(PAUSE);
+        clock::monotonic() < self.deadlines.steps
     }
 }
 

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use super::plan::Facts;
+use super::plan::{self, Facts};
 use super::step::ResolvLabel;
-use crate::net::InterfaceName;
+use crate::hn::Adapter;
 use crate::plan::network::parse_ifconfig;
-use crate::runtime::config::Network;
+use crate::runtime::config::{NameServers, Network};
 use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::network::NetworkSource;
 use crate::vf::load::LoadError;
 
-/// Reads the facts that a plan for `name` needs, in at most twice `limit`.
+/// Reads the facts that a plan for the adapter needs, in at most twice `limit`.
 ///
 /// # Errors
 /// See [`LoadError`].
 pub fn load_facts(
     settings: &Network,
     source: &NetworkSource,
-    name: &InterfaceName,
+    hn: &Adapter,
     limit: Duration,
 ) -> Result<Facts, LoadError> {
     let limit = limit.min(settings.command_limit());
@@ -26,12 +26,27 @@ pub fn load_facts(
     let output = output.map_err(|source| LoadError::Program { what: "interfaces", source })?;
     let links = parse_ifconfig(&String::from_utf8_lossy(&output));
     let network = source.snapshot().map_err(LoadError::Network)?;
-    let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
-    let names = [format!("hn{unit}"), format!("lagg{unit}")];
-    let labels = names.iter().filter_map(|name| name.parse::<InterfaceName>().ok());
-    let labels = labels.flat_map(|name| [ResolvLabel::of_host(&name), ResolvLabel::of_dhclient(&name)]);
-    let name_servers = load_name_servers(settings, labels.collect(), limit)?;
-    Ok(Facts { network, links, name_servers })
+    let names = [hn.name().clone(), hn.lagg().clone()];
+    let labels = names.iter().flat_map(|name| [ResolvLabel::of_host(name), ResolvLabel::of_dhclient(name)]);
+    let at_work = source.at_work(&names).map_err(LoadError::Network)?;
+    let (name_servers, without_name_servers) = match without_name_servers(settings) {
+        None => (load_name_servers(settings, labels.collect(), limit)?, None),
+        reason => (Vec::new(), reason),
+    };
+    let mut facts = Facts { network, links, name_servers, without_name_servers, at_work, lease: None };
+    if let Ok(target) = plan::target(hn, &facts) {
+        facts.lease = source.last_lease(target.live());
+    }
+    Ok(facts)
+}
+
+/// Why nothing takes name servers: resolvconf(8) is a package of its own in pkgbase, and an administrator can do without.
+fn without_name_servers(settings: &Network) -> Option<&'static str> {
+    match settings.name_servers {
+        NameServers::Off => Some("network.name-servers is off"),
+        NameServers::Resolvconf if !settings.resolvconf.exists() => Some("there is no resolvconf"),
+        NameServers::Resolvconf => None,
+    }
 }
 
 /// resolvconf(8) fails without a word where it holds nothing at all.

@@ -10,3 +10,4 @@ pub mod rc_file;
 pub mod record;
 pub mod report;
 pub mod step;
+pub mod transaction;

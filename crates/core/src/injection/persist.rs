@@ -1,13 +1,12 @@
 //! What goes into rc.conf(5), and whether rc(8) will make of it what the host wants.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use super::rc_file::{RcFile, Value, Variable};
 use super::record::Record;
 use crate::kvp::ip_info::request::{Method, StaticAddresses};
 use crate::net::{InterfaceAddress, InterfaceName, ParseError};
-use crate::rc::{RcConf, RcConfError};
+use crate::rc::{RcConf, RcConfError, variable_stem};
 
 /// A new rc.conf and the record that goes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +152,7 @@ impl Editor<'_> {
     }
 
     fn variable(&self, suffix: &str) -> Result<Variable, ParseError> {
-        Variable::new(&format!("ifconfig_{}{suffix}", self.hn))
+        Variable::new(&format!("ifconfig_{}{suffix}", variable_stem(self.hn)))
     }
 
     fn set(&mut self, suffix: &str, value: &str) -> Result<(), ParseError> {
@@ -223,7 +222,7 @@ impl Editor<'_> {
         let keep: Vec<Variable> = (0..aliases.len())
             .map(|number| self.variable(&format!("_alias{number}")))
             .collect::<Result<_, _>>()?;
-        let prefix = format!("ifconfig_{}_alias", self.hn);
+        let prefix = format!("ifconfig_{}_alias", variable_stem(self.hn));
         for name in self.before.variables() {
             let rest = name.as_str().strip_prefix(&prefix);
             let numbered = rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
@@ -231,7 +230,9 @@ impl Editor<'_> {
                 self.remove(name);
             }
         }
-        self.remove(Variable::new(&format!("ipv4_addrs_{}", self.hn))?);
+        for list in ["ipv4_addrs", "ipv6_prefix"] {
+            self.remove(Variable::new(&format!("{list}_{}", variable_stem(self.hn)))?);
+        }
         Ok(())
     }
 
@@ -255,7 +256,7 @@ impl Editor<'_> {
 
     /// The addresses that the file gives the interface.
     fn static_addresses(&self) -> Vec<InterfaceAddress> {
-        let prefix = format!("ifconfig_{}", self.hn);
+        let prefix = format!("ifconfig_{}", variable_stem(self.hn));
         let own = |name: &Variable| {
             name.as_str().strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
         };
@@ -314,15 +315,27 @@ fn addresses_in(value: &str) -> Vec<InterfaceAddress> {
 }
 
 /// rc(8) would make something else of the configuration than the host wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mismatch {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{difference}, because another file or line of rc.conf overrides what was written")]
+pub struct Mismatch {
+    /// What would be different.
+    pub difference: Difference,
+}
+
+/// What would be different at the next boot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Difference {
     /// A value cannot be read.
+    #[error(transparent)]
     Value(RcConfError),
-    /// The addresses differ: those that rc(8) would set.
+    /// The addresses: those that rc(8) would set.
+    #[error("at the next boot the addresses would be other ones:{}", list(.0))]
     Addresses(Vec<InterfaceAddress>),
     /// Whether dhclient(8) would serve the interface.
+    #[error("at the next boot dhclient would {}serve the interface", if *.0 { "" } else { "not " })]
     Dhcp(bool),
     /// The default router of a family, as rc(8) would set it.
+    #[error("at the next boot {name} would be {value:?}")]
     Router {
         /// The variable.
         name: &'static str,
@@ -331,23 +344,37 @@ pub enum Mismatch {
     },
 }
 
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Value(error) => error.fmt(f),
-            Self::Addresses(found) => {
-                write!(f, "at the next boot the addresses would be other ones:")?;
-                found.iter().try_for_each(|address| write!(f, " {address}"))
-            }
-            Self::Dhcp(true) => write!(f, "at the next boot dhclient would serve the interface"),
-            Self::Dhcp(false) => write!(f, "at the next boot dhclient would not serve the interface"),
-            Self::Router { name, value } => write!(f, "at the next boot {name} would be {value:?}"),
-        }?;
-        write!(f, ", because another file or line of rc.conf overrides what was written")
+impl From<Difference> for Mismatch {
+    fn from(difference: Difference) -> Self {
+        Self { difference }
     }
 }
 
-impl std::error::Error for Mismatch {}
+fn list(addresses: &[InterfaceAddress]) -> String {
+    addresses.iter().map(|address| format!(" {address}")).collect()
+}
+
+/// What rc(8) would make of an interface, as a method; `None` where a value cannot be read, or nothing is said.
+#[must_use]
+pub fn method_of(hn: &InterfaceName, rc_conf: &RcConf) -> Option<Method> {
+    let wanted = rc_conf.wanted(hn).ok()?;
+    if wanted.dhcp.is_some() {
+        return Some(Method::Dhcp);
+    }
+    let addresses: Vec<InterfaceAddress> =
+        wanted.configure.iter().filter_map(|arguments| arguments.address).collect();
+    let router = |ipv4| rc_conf.default_router(ipv4)?.split('%').next()?.parse::<IpAddr>().ok();
+    let reached = |router: &IpAddr| {
+        let link_local = matches!(router, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        link_local || addresses.iter().any(|address| address.reaches(*router))
+    };
+    let gateways = [true, false].into_iter().filter_map(router).filter(reached).collect();
+    (!addresses.is_empty()).then_some(Method::Static(StaticAddresses {
+        addresses,
+        gateways,
+        name_servers: Vec::new(),
+    }))
+}
 
 /// Compares what rc(8) read, after all files and conditions, with what the host wants. With a lagg that takes the place
 /// of `hn` the configuration of that lagg counts.
@@ -364,10 +391,10 @@ pub fn check(
         Some(lagg) => rc_conf.wanted_for_lagg(lagg, hn),
         None => rc_conf.wanted(hn),
     };
-    let wanted = wanted.map_err(Mismatch::Value)?;
+    let wanted = wanted.map_err(Difference::Value)?;
     let dhcp = matches!(method, Method::Dhcp);
     if wanted.dhcp.is_some() != dhcp {
-        return Err(Mismatch::Dhcp(!dhcp));
+        return Err(Difference::Dhcp(!dhcp).into());
     }
     let found: Vec<InterfaceAddress> =
         wanted.configure.iter().filter_map(|arguments| arguments.address).collect();
@@ -376,13 +403,13 @@ pub fn check(
         Method::Static(given) => &given.addresses,
     };
     if found.len() != given.len() || !given.iter().all(|address| found.contains(address)) {
-        return Err(Mismatch::Addresses(found));
+        return Err(Difference::Addresses(found).into());
     }
     let Method::Static(given) = method else { return Ok(()) };
     for (ipv4, name) in [(true, "defaultrouter"), (false, "ipv6_defaultrouter")] {
         let value = rc_conf.value(name).unwrap_or_default();
         if given.gateway(ipv4).is_some_and(|gateway| persisted_router(hn, gateway) != value) {
-            return Err(Mismatch::Router { name, value: value.to_owned() });
+            return Err(Difference::Router { name, value: value.to_owned() }.into());
         }
     }
     Ok(())

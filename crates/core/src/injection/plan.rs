@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use super::step::{Expectation, FileChange, ResolvLabel, Step};
 use crate::hn::Adapter;
 use crate::kvp::ip_info::request::{Method, StaticAddresses};
+use crate::net::lease::DhcpLease;
+use crate::net::processes::{AtWork, Named};
 use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
 use crate::plan::Plan;
 use crate::plan::network::{Ipv6Options, Link, NetworkStep};
@@ -19,6 +21,12 @@ pub struct Facts {
     pub links: BTreeMap<InterfaceName, Link>,
     /// What resolvconf(8) holds.
     pub name_servers: Vec<(ResolvLabel, String)>,
+    /// Why nothing takes name servers; `None`: resolvconf(8) does.
+    pub without_name_servers: Option<&'static str>,
+    /// The newest DHCP lease of the interface that holds the addresses.
+    pub lease: Option<DhcpLease>,
+    /// The DHCP clients and scripts of rc(8) that are at work on the interface.
+    pub at_work: AtWork,
 }
 
 /// Where a configuration goes.
@@ -47,33 +55,38 @@ pub enum NoTarget {
     /// It is a lagg that hyperv_vfup has not made.
     #[error("{0} was not made by hyperv_vfup")]
     Foreign(InterfaceName),
+    /// It has no address and is a member of a bridge, which has them.
+    #[error("{name} is a member of {bridge}, which is not the host's to configure")]
+    BridgeMember {
+        /// The interface.
+        name: InterfaceName,
+        /// The bridge.
+        bridge: InterfaceName,
+    },
     /// It is a port of a lagg that hyperv_vfup has not made.
     #[error("{0} is a port of a lagg that hyperv_vfup did not make")]
     PortOfForeign(InterfaceName),
 }
 
-/// Finds where a configuration for `name` goes.
+/// Finds where a configuration for the adapter goes.
 ///
 /// # Errors
 /// [`NoTarget`].
-pub fn target(name: &InterfaceName, facts: &Facts) -> Result<Target, NoTarget> {
-    if facts.interface(name).is_none() {
-        return Err(NoTarget::Missing(name.clone()));
+pub fn target(hn: &Adapter, facts: &Facts) -> Result<Target, NoTarget> {
+    let name = hn.name();
+    let Some(interface) = facts.interface(name) else { return Err(NoTarget::Missing(name.clone())) };
+    let ports = |link: &Link| link.lagg.as_ref().is_some_and(|lagg| lagg.ports.contains(name));
+    let own = facts.links.get(hn.lagg()).is_some_and(|link| link.lagg_of(hn, None).is_some() && ports(link));
+    if own {
+        return Ok(Target { hn: name.clone(), lagg: Some(hn.lagg().clone()) });
     }
-    let foreign = || NoTarget::Foreign(name.clone());
-    let hn: Adapter = if name.is_lagg() {
-        let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
-        format!("hn{unit}").parse().map_err(|_| foreign())?
-    } else {
-        name.as_str().parse().map_err(|_| foreign())?
-    };
-    let ports = |link: &Link| link.lagg.as_ref().is_some_and(|lagg| lagg.ports.contains(hn.name()));
-    let own = facts.links.get(hn.lagg()).is_some_and(|link| link.lagg_of(&hn, None).is_some() && ports(link));
-    match own {
-        true => Ok(Target { hn: hn.name().clone(), lagg: Some(hn.lagg().clone()) }),
-        false if name.is_lagg() => Err(foreign()),
-        false if facts.links.values().any(ports) => Err(NoTarget::PortOfForeign(name.clone())),
-        false => Ok(Target { hn: hn.name().clone(), lagg: None }),
+    if facts.links.values().any(ports) {
+        return Err(NoTarget::PortOfForeign(name.clone()));
+    }
+    let holds = interface.addresses.iter().any(|address| !address.is_link_local());
+    match facts.bridge_of(name) {
+        Some(bridge) if !holds => Err(NoTarget::BridgeMember { name: name.clone(), bridge: bridge.clone() }),
+        _ => Ok(Target { hn: name.clone(), lagg: None }),
     }
 }
 
@@ -84,6 +97,54 @@ impl Facts {
 
     fn held_name_servers(&self, label: &ResolvLabel) -> Option<&String> {
         self.name_servers.iter().find(|(held, _)| held == label).map(|(_, text)| text)
+    }
+
+    /// The bridge(4) of which the interface is a member.
+    fn bridge_of(&self, name: &InterfaceName) -> Option<&InterfaceName> {
+        self.links.iter().find(|(_, link)| link.members.contains(name)).map(|(bridge, _)| bridge)
+    }
+
+    /// What the target's configuration is now, as a method that leads back to it.
+    #[must_use]
+    pub fn method(&self, target: &Target) -> Method {
+        let live = target.live();
+        if self.network.dhcp_clients.contains(live) {
+            return Method::Dhcp;
+        }
+        let held = self.interface(live).map(|interface| interface.addresses.clone()).unwrap_or_default();
+        let own = self.network.default_routes.iter().filter(|route| &route.interface == live);
+        let text = self.held_name_servers(&ResolvLabel::of_host(&target.hn)).cloned().unwrap_or_default();
+        let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver "));
+        Method::Static(StaticAddresses {
+            addresses: held.into_iter().filter(|held| self.is_the_hosts(live, held)).collect(),
+            gateways: own.map(|route| route.gateway).collect(),
+            name_servers: servers.filter_map(|text| text.split('%').next()?.trim().parse().ok()).collect(),
+        })
+    }
+
+    /// The IPv4 addresses that somebody has set, where no client serves the target: none of them is a lease.
+    #[must_use]
+    pub fn unleased(&self, target: &Target) -> Vec<InterfaceAddress> {
+        let held = self.interface(target.live()).map_or(&[][..], |interface| &interface.addresses);
+        let served = self.network.dhcp_clients.contains(target.live());
+        held.iter().copied().filter(|held| held.address.is_ipv4() && !served).collect()
+    }
+
+    /// Whether an address is the host's to give and to take: not link-local, not of carp(4), whose other node may be using
+    /// it, and not from router advertisements.
+    fn is_the_hosts(&self, interface: &InterfaceName, address: &InterfaceAddress) -> bool {
+        let link = self.links.get(interface);
+        let foreign = |link: &Link| {
+            link.vhids.contains_key(&address.address) || link.autoconf.contains(&address.address)
+        };
+        !is_ipv6_link_local(address) && !link.is_some_and(foreign)
+    }
+
+    /// A DHCP client of another kind that would fight with a static configuration.
+    #[must_use]
+    pub fn foreign_client(&self, interface: &InterfaceName, method: &Method) -> Option<Named> {
+        let mut foreign = self.at_work.foreign_clients.iter().filter(|(served, _)| served == interface);
+        foreign.next().map(|(_, client)| client.clone()).filter(|_| matches!(method, Method::Static(_)))
     }
 
     fn default_route(&self, ipv4: bool) -> Option<&DefaultRoute> {
@@ -100,22 +161,31 @@ pub struct Files {
     pub rc_conf: FileChange,
 }
 
-/// The plan that makes the target what the host wants. Without `files` it lasts until the next boot.
+/// Writes what keeps the configuration over a reboot, and sees what the next boot makes of it.
 #[must_use]
-pub fn plan(target: &Target, method: &Method, facts: &Facts, files: Option<&Files>) -> Plan<Step> {
-    let mut builder = Builder::new(target, facts);
+pub fn plan_files(target: &Target, method: &Method, files: &Files) -> Plan<Step> {
+    let mut plan = Plan::default();
     // The undo file comes first: what was before is known even after a crash in the middle.
-    if let Some(files) = files {
-        builder.store(&files.record);
+    store(&mut plan, &files.record);
+    store(&mut plan, &files.rc_conf);
+    let (hn, lagg, method) = (target.hn.clone(), target.lagg.clone(), method.clone());
+    plan.push(Step::Check(Expectation { hn, lagg, method }), Vec::new());
+    plan
+}
+
+fn store(plan: &mut Plan<Step>, change: &FileChange) {
+    if change.from.as_ref().map(|from| &from.bytes) != change.to.as_ref().map(|to| &to.bytes) {
+        plan.push(Step::Store(change.clone()), vec![Step::Store(change.reversed())]);
     }
+}
+
+/// Makes the live network what the host wants; empty where it is. An address in `gone` is no lease, whoever set it.
+#[must_use]
+pub fn plan_live(target: &Target, method: &Method, facts: &Facts, gone: &[InterfaceAddress]) -> Plan<Step> {
+    let mut builder = Builder::new(target, facts);
     match method {
         Method::Static(given) => builder.set_static(given),
-        Method::Dhcp => builder.set_dhcp(),
-    }
-    if let Some(files) = files {
-        builder.store(&files.rc_conf);
-        let (hn, lagg, method) = (target.hn.clone(), target.lagg.clone(), method.clone());
-        builder.plan.push(Step::Check(Expectation { hn, lagg, method }), Vec::new());
+        Method::Dhcp => builder.set_dhcp(gone),
     }
     builder.plan
 }
@@ -159,12 +229,6 @@ impl<'a> Builder<'a> {
         self.plan.push(Step::Network(step), undo.into_iter().map(Step::Network).collect());
     }
 
-    fn store(&mut self, change: &FileChange) {
-        if change.from.as_ref().map(|from| &from.bytes) != change.to.as_ref().map(|to| &to.bytes) {
-            self.plan.push(Step::Store(change.clone()), vec![Step::Store(change.reversed())]);
-        }
-    }
-
     fn set_static(&mut self, given: &StaticAddresses) {
         self.bring_up();
         self.stop_dhcp();
@@ -178,22 +242,43 @@ impl<'a> Builder<'a> {
         self.set_name_servers(given);
     }
 
-    fn set_dhcp(&mut self) {
-        let ipv4 = self.held.iter().filter(|held| held.address.is_ipv4()).count();
+    fn set_dhcp(&mut self, gone: &[InterfaceAddress]) {
+        let is_the_hosts = |held: &InterfaceAddress| self.facts.is_the_hosts(self.live, held);
+        let ipv4: Vec<InterfaceAddress> =
+            self.held.iter().copied().filter(|held| held.address.is_ipv4() && is_the_hosts(held)).collect();
         // One address beside a client is its lease: it is as it should be.
-        let leased = self.dhcp && ipv4 <= 1;
+        let served =
+            self.dhcp || self.facts.at_work.foreign_clients.iter().any(|(name, _)| name == self.live);
+        let leased = served && ipv4.len() <= 1 && !ipv4.iter().any(|held| gone.contains(held));
         if !leased {
             self.stop_dhcp();
             self.set_addresses(true, &StaticAddresses::default());
         }
         self.set_addresses(false, &StaticAddresses::default());
         self.drop_name_servers(ResolvLabel::of_host(&self.target.hn));
-        if !leased {
+        if leased {
+            self.set_leased_route(&ipv4);
+        } else {
             let interface = self.live.clone();
             self.push(
                 NetworkStep::StartDhcp { interface: interface.clone(), wait: false },
                 vec![NetworkStep::StopDhcp { interface }],
             );
+        }
+    }
+
+    /// `service routing restart` flushes the route of a lease, and no client sets it again before the next lease
+    /// (rc.d/routing, `routing_stop_inet`; dhclient-script, `add_new_routes`).
+    fn set_leased_route(&mut self, ipv4: &[InterfaceAddress]) {
+        let Some(DhcpLease { address: Some(address), router: Some(router) }) = self.facts.lease else {
+            return;
+        };
+        let own = ipv4.iter().find(|held| held.address == IpAddr::V4(address));
+        let gateway = IpAddr::V4(router);
+        if self.facts.default_route(true).is_none() && own.is_some_and(|own| own.reaches(gateway)) {
+            let interface = self.live.clone();
+            let undo = vec![NetworkStep::RemoveDefaultRoute { gateway, interface: interface.clone() }];
+            self.push(NetworkStep::SetDefaultRoute { gateway, interface }, undo);
         }
     }
 
@@ -248,19 +333,15 @@ impl<'a> Builder<'a> {
     /// one of IPv6 belongs to the interface and stays. Addresses from router advertisements stay where none are given.
     fn set_addresses(&mut self, ipv4: bool, given: &StaticAddresses) -> bool {
         let of_family = |address: &&InterfaceAddress| address.address.is_ipv4() == ipv4;
+        let is_the_hosts = |held: &&InterfaceAddress| self.facts.is_the_hosts(self.live, held);
         let held: Vec<InterfaceAddress> =
-            self.held.iter().filter(of_family).filter(|held| !is_ipv6_link_local(held)).copied().collect();
+            self.held.iter().filter(of_family).filter(is_the_hosts).copied().collect();
         let wanted: Vec<InterfaceAddress> =
-            given.addresses.iter().filter(of_family).filter(|a| !self.holds_link_local(a)).copied().collect();
+            given.addresses.iter().filter(of_family).filter(|a| !self.holds_as_foreign(a)).copied().collect();
         if !ipv4 && wanted.is_empty() && self.ipv6.accept_rtadv && !self.ipv6.disabled {
             return false;
         }
-        // A client that is stopped takes its address with it.
-        let stay = if ipv4 && self.dhcp {
-            0
-        } else {
-            held.iter().zip(&wanted).take_while(|(held, wanted)| held == wanted).count()
-        };
+        let stay = held.iter().zip(&wanted).take_while(|(held, wanted)| held == wanted).count();
         let mut routes: Vec<NetworkStep> = self.own_default_route(ipv4).into_iter().collect();
         routes.extend(self.own_static_routes(ipv4).map(NetworkStep::AddRoute));
         // The last one first, so that they come back in their order. The kernel drops a route with the address that
@@ -313,9 +394,15 @@ impl<'a> Builder<'a> {
     }
 
     fn set_name_servers(&mut self, given: &StaticAddresses) {
+        if self.facts.without_name_servers.is_some() {
+            return;
+        }
         let label = ResolvLabel::of_host(&self.target.hn);
         if given.name_servers.is_empty() {
             self.drop_name_servers(label);
+            if self.dhcp {
+                self.drop_name_servers(ResolvLabel::of_dhclient(self.live));
+            }
             return;
         }
         let text = name_server_lines(&given.name_servers, self.live);
@@ -327,9 +414,8 @@ impl<'a> Builder<'a> {
             };
             self.plan.push(Step::SetNameServers { label, text }, vec![undo]);
         }
-        if self.dhcp {
-            self.drop_name_servers(ResolvLabel::of_dhclient(self.live));
-        }
+        // Also what an earlier client has left there: dhclient(8) takes nothing with it.
+        self.drop_name_servers(ResolvLabel::of_dhclient(self.live));
     }
 
     fn drop_name_servers(&mut self, label: ResolvLabel) {
@@ -355,8 +441,10 @@ impl<'a> Builder<'a> {
         self.facts.network.static_routes.iter().filter(of_family).cloned()
     }
 
-    fn holds_link_local(&self, address: &InterfaceAddress) -> bool {
-        is_ipv6_link_local(address) && self.held.iter().any(|held| held.address == address.address)
+    /// Whether the address is there already as one that is not the host's, such as the link-local one.
+    fn holds_as_foreign(&self, address: &InterfaceAddress) -> bool {
+        let is_foreign = |held: &InterfaceAddress| !self.facts.is_the_hosts(self.live, held);
+        self.held.iter().any(|held| held.address == address.address && is_foreign(held))
     }
 
     fn add(&self, address: InterfaceAddress) -> NetworkStep {

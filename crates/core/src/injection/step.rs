@@ -86,6 +86,16 @@ pub enum Step {
     Store(FileChange),
     /// All files of rc.conf(5) together are read and have the expected outcome.
     Check(Expectation),
+    /// The interface is seen as it should be, and nobody is at work on it.
+    Settle(InterfaceName),
+}
+
+impl Step {
+    /// Whether it starts a DHCP client.
+    #[must_use]
+    pub fn starts_client(&self) -> bool {
+        matches!(self, Self::Network(NetworkStep::StartDhcp { .. }))
+    }
 }
 
 impl fmt::Display for Step {
@@ -101,6 +111,7 @@ impl fmt::Display for Step {
             Self::DropNameServers(label) => write!(f, "drop the name servers of {label}"),
             Self::Store(FileChange { path: at, to: Some(_), .. }) => write!(f, "write {}", path(at)),
             Self::Store(FileChange { path: at, .. }) => write!(f, "remove {}", path(at)),
+            Self::Settle(interface) => write!(f, "bring {interface} to rest"),
             Self::Check(expectation) => write!(f, "check what the next boot makes of {}", expectation.hn),
         }
     }

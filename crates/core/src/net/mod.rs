@@ -3,6 +3,7 @@
 //! Nothing here asks the system: [`crate::sys::network`] fills a [`NetworkSnapshot`], engines read it.
 
 pub mod dhclient;
+pub mod lease;
 pub mod processes;
 pub mod resolv_conf;
 

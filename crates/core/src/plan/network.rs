@@ -12,7 +12,7 @@ use crate::net::{InterfaceAddress, InterfaceName, StaticRoute};
 
 pub use apply::{ApplyError, NetworkPort, NetworkPrograms};
 pub use command::{Tool, command};
-pub use ifconfig::{Lagg, Link, parse_ifconfig};
+pub use ifconfig::{Carp, Lagg, Link, parse_ifconfig};
 
 /// The flags of neighbour discovery that matter here (`nd6 options` of ifconfig(8)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

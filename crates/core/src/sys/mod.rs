@@ -24,6 +24,7 @@ mod process_list;
 pub mod process_records;
 pub mod processes;
 pub mod route_records;
+pub mod route_socket;
 pub mod signals;
 mod simulated;
 pub mod socket_address;

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 
 use super::system_facts::FactsSource;
 use super::{ifaddrs, os, simulated};
+use crate::net::lease::{self, DhcpLease};
 use crate::net::processes::AtWork;
 use crate::net::{Interface, InterfaceName, NetworkSnapshot, dhclient, resolv_conf};
 
 /// A resolv.conf larger than this is read only so far.
 const RESOLV_CONF_LIMIT: u64 = 64 * 1024;
+/// dhclient(8) writes the file anew with its few leases at each start.
+const LEASES_LIMIT: u64 = 256 * 1024;
 /// A pid file holds one decimal number.
 const PID_FILE_LIMIT: u64 = 32;
 
@@ -28,6 +31,8 @@ pub struct NetworkSource {
     /// The directories in which dhclient(8) leaves `dhclient.IF.pid`; the first one that leads to a
     /// running client decides.
     pub dhclient_directories: Vec<PathBuf>,
+    /// The directory in which it keeps `dhclient.leases.IF`.
+    pub lease_directory: PathBuf,
 }
 
 impl Default for NetworkSource {
@@ -38,6 +43,7 @@ impl Default for NetworkSource {
             facts: FactsSource::System,
             resolv_conf: "/etc/resolv.conf".into(),
             dhclient_directories: vec!["/var/run/dhclient".into(), "/var/run".into()],
+            lease_directory: "/var/db".into(),
         }
     }
 }
@@ -49,6 +55,14 @@ impl NetworkSource {
     /// The list of processes cannot be had.
     pub fn at_work(&self, interfaces: &[InterfaceName]) -> io::Result<AtWork> {
         Ok(AtWork::on(interfaces, &self.facts.network_processes()?))
+    }
+
+    /// The newest lease of the interface, whether it is still used or not; `None` where none can be read.
+    #[must_use]
+    pub fn last_lease(&self, interface: &InterfaceName) -> Option<DhcpLease> {
+        let file = self.lease_directory.join(format!("dhclient.leases.{interface}"));
+        let bytes = read_start(&file, LEASES_LIMIT).ok()?;
+        lease::parse_last(&String::from_utf8_lossy(&bytes))
     }
 
     /// Takes a snapshot.
@@ -150,6 +164,7 @@ mod tests {
                 facts: FactsSource::Directory(directory.path().to_owned()),
                 resolv_conf: path("resolv.conf"),
                 dhclient_directories: vec![path("run/dhclient"), path("run")],
+                lease_directory: path("db"),
             };
             Self { directory, source }
         }

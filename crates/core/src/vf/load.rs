@@ -44,6 +44,7 @@ pub fn network_source(config: &Config) -> NetworkSource {
         facts: config.facts.dir.clone().map_or(FactsSource::System, FactsSource::Directory),
         resolv_conf: config.facts.resolv_conf.clone(),
         dhclient_directories: config.facts.dhclient_pid_dirs.clone(),
+        lease_directory: config.facts.dhclient_lease_dir.clone(),
     }
 }
 

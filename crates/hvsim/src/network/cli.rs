@@ -72,6 +72,8 @@ fn create(dir: &Path, rules: &str, dhcp: bool) -> Result<(), Failure> {
     let programs = program.parent().unwrap_or(Path::new("/"));
     let guest = Guest::create(&dir, &programs.join("hvsim-tools"), rules, programs, &state)?;
     guest.set_rc_conf(&rc_conf)?;
+    // It outlives this program.
+    std::fs::remove_file(guest.root().path("network/maker"))?;
     if dhcp {
         std::process::Command::new(dir.join("sbin/dhclient")).arg("hn0").status()?;
     }

@@ -161,6 +161,8 @@ impl Guest {
         fs::write(root.path("etc/hyperv.toml"), configuration(&place))?;
         fs::write(root.path("etc/devd.conf"), rules)?;
         fs::write(root.path("network/programs"), programs.display().to_string())?;
+        // Its DHCP clients end with whoever made it.
+        fs::write(root.path("network/maker"), std::process::id().to_string())?;
         Self::open(directory)
     }
 
@@ -299,6 +301,7 @@ pub fn network_settings(root: &str) -> String {
     format!(
         "[facts]\n{facts}resolv-conf = \"{root}/etc/resolv.conf\"\n\
          dhclient-pid-dirs = [\"{root}/var/run/dhclient\", \"{root}/var/run\"]\n\
+         dhclient-lease-dir = \"{root}/var/db\"\n\
          [network]\nifconfig = \"{root}/sbin/ifconfig\"\nroute = \"{root}/sbin/route\"\n\
          dhclient = \"{root}/sbin/dhclient\"\nrtsol = \"{root}/sbin/rtsol\"\nresolvconf = \"{root}/sbin/resolvconf\"\n\
          rc-subr = \"{root}/etc/rc.subr\"\nnetwork-subr = \"{root}/etc/network.subr\"\n\

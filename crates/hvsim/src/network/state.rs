@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use hv_core::net::MacAddress;
@@ -317,7 +318,22 @@ impl Root {
         let (procs, arguments) = super::processes::facts(self);
         self.replace("facts/procs", procs.as_bytes())?;
         self.replace("facts/sysctl", (super::facts::sysctls(state) + &arguments).as_bytes())?;
-        fs::remove_file(self.path("network/unfinished"))
+        fs::remove_file(self.path("network/unfinished"))?;
+        self.tell_readers();
+        Ok(())
+    }
+
+    /// A message on every routing socket (route(4)): something has changed.
+    fn tell_readers(&self) {
+        const MESSAGE: [u8; 8] = [8, 0, 5, 14, 0, 0, 0, 0];
+        let Ok(sender) = UnixDatagram::unbound() else { return };
+        let _ = sender.set_nonblocking(true);
+        for file in fs::read_dir(self.path("facts")).into_iter().flatten().flatten() {
+            if file.file_name().to_string_lossy().starts_with("route.sock.") {
+                // A reader with a full queue, or that is gone, misses it.
+                let _ = sender.send_to(&MESSAGE, file.path());
+            }
+        }
     }
 
     /// In one step, because readers take no lock.

@@ -1,7 +1,6 @@
 //! Why a configuration was not carried out.
 
-use std::error::Error;
-use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use hv_core::hn::lock::LockError;
@@ -18,23 +17,34 @@ use hv_core::runtime::exec::ProgramError;
 use hv_core::vf::load::LoadError;
 
 /// Why a configuration was not carried out or taken back. Nothing of it is left unless the log says so.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum InjectionError {
     /// The administrator does not want it.
+    #[error("the configuration does not allow it")]
     Off,
     /// The interface is not on the administrator's list.
+    #[error("{0} is not among kvp.ip-injection-interfaces")]
     NotAllowed(InterfaceName),
     /// The request is malformed.
+    #[error(transparent)]
     Request(RequestError),
     /// There is no interface for it.
+    #[error(transparent)]
     NoTarget(NoTarget),
     /// Another program is at work on the interface.
+    #[error(transparent)]
     Lock(LockError),
+    /// The interfaces could not be read.
+    #[error("cannot read interfaces and routes")]
+    Network(#[source] io::Error),
     /// The network could not be read.
+    #[error(transparent)]
     Facts(LoadError),
     /// rc.conf or the undo file could not be read or written.
+    #[error(transparent)]
     File(FileError),
     /// The undo file is damaged.
+    #[error("{} is no undo file", path.display())]
     Record {
         /// Its path.
         path: PathBuf,
@@ -42,6 +52,7 @@ pub(crate) enum InjectionError {
         source: RecordError,
     },
     /// The undo file belongs to another rc.conf.
+    #[error("{} is about {}, take that back first", path.display(), rc_conf.display())]
     OtherRcConf {
         /// Its path.
         path: PathBuf,
@@ -49,6 +60,10 @@ pub(crate) enum InjectionError {
         rc_conf: PathBuf,
     },
     /// The shell would read something else from the restored rc.conf.
+    #[error(
+        "{} was edited since: with its old line back, {name} would not be what it was; put it right by hand",
+        rc_conf.display()
+    )]
     NotRestored {
         /// The file.
         rc_conf: PathBuf,
@@ -56,12 +71,16 @@ pub(crate) enum InjectionError {
         name: Variable,
     },
     /// rc.conf(5) could not be read by the shell.
-    RcConf(hv_core::vf::load::LoadError),
+    #[error(transparent)]
+    RcConf(LoadError),
     /// There is nothing to take back.
+    #[error("there is nothing to take back, {} is missing", .0.display())]
     NoRecord(PathBuf),
     /// A value cannot be written.
+    #[error(transparent)]
     Value(ParseError),
     /// A step failed.
+    #[error("{}", failure(failed, *pending))]
     Failed {
         /// The step and why.
         failed: Box<Failed<Step, ApplyError>>,
@@ -69,51 +88,13 @@ pub(crate) enum InjectionError {
         pending: usize,
     },
     /// The external program.
+    #[error(transparent)]
     External(ProgramError),
 }
 
-impl fmt::Display for InjectionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Off => f.write_str("the configuration does not allow it"),
-            Self::NotAllowed(name) => write!(f, "{name} is not among kvp.ip-injection-interfaces"),
-            Self::Request(error) => error.fmt(f),
-            Self::NoTarget(error) => error.fmt(f),
-            Self::Lock(error) => error.fmt(f),
-            Self::Facts(error) => error.fmt(f),
-            Self::RcConf(error) => error.fmt(f),
-            Self::File(error) => error.fmt(f),
-            Self::Record { path, .. } => write!(f, "{} is no undo file", path.display()),
-            Self::OtherRcConf { path, rc_conf } => {
-                write!(f, "{} is about {}, take that back first", path.display(), rc_conf.display())
-            }
-            Self::NotRestored { rc_conf, name } => write!(
-                f,
-                "{} was edited since: with its old line back, {name} would not be what it was; put it right by hand",
-                rc_conf.display()
-            ),
-            Self::NoRecord(path) => write!(f, "there is nothing to take back, {} is missing", path.display()),
-            Self::Value(error) => error.fmt(f),
-            Self::Failed { failed, pending: 0 } => failed.fmt(f),
-            Self::Failed { failed, pending } => {
-                write!(f, "cannot {}, {pending} steps are still to be taken back", failed.step)
-            }
-            Self::External(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for InjectionError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Lock(error) => error.source(),
-            Self::Facts(error) => error.source(),
-            Self::RcConf(error) => error.source(),
-            Self::File(error) => error.source(),
-            Self::Record { source, .. } => Some(source),
-            Self::Failed { failed, .. } => failed.source(),
-            Self::External(error) => error.source(),
-            _ => None,
-        }
+fn failure(failed: &Failed<Step, ApplyError>, pending: usize) -> String {
+    match pending {
+        0 => format!("cannot {}, everything was taken back", failed.step),
+        _ => format!("cannot {}, {pending} steps are still to be taken back", failed.step),
     }
 }

@@ -2,26 +2,49 @@
 
 use std::time::Duration;
 
+use hv_core::hn::Adapter;
+use hv_core::injection::plan::Target;
 use hv_core::net::{InterfaceName, NetworkSnapshot};
 use hv_core::sys::clock;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often a client that ended without a lease is started again, and after which time.
+const RESTARTS: u32 = 5;
+const RESTART_PAUSE: Duration = Duration::from_secs(2);
 
 /// Waits for a lease.
 #[derive(Debug)]
 pub(crate) struct LeaseWatch {
+    hn: Adapter,
     interface: InterfaceName,
     next: Duration,
     until: Duration,
     limit: Duration,
+    restarts: u32,
+}
+
+/// What follows from a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// There is a lease, or none is expected any more.
+    Over,
+    /// It is still waited for.
+    Wait,
+    /// The client is gone and is to be started again.
+    Restart,
 }
 
 impl LeaseWatch {
-    /// Watches `interface` from now on, at most for `limit`.
-    pub(crate) fn new(interface: InterfaceName, limit: Duration) -> Self {
+    /// Watches the client of `target` from now on, at most for `limit`.
+    pub(crate) fn new(target: Target, hn: Adapter, limit: Duration) -> Self {
         let now = clock::monotonic();
-        Self { interface, next: now + PAUSE, until: now.saturating_add(limit), limit }
+        let (interface, until) = (target.live().clone(), now.saturating_add(limit));
+        Self { hn, interface, next: now + PAUSE, until, limit, restarts: 0 }
+    }
+
+    pub(crate) fn hn(&self) -> &Adapter {
+        &self.hn
     }
 
     pub(crate) fn interface(&self) -> &InterfaceName {
@@ -33,26 +56,40 @@ impl LeaseWatch {
         self.next
     }
 
-    /// Looks, logs what came of it, and says whether the watch is over.
-    pub(crate) fn look(&mut self, now: Duration, network: &NetworkSnapshot) -> bool {
+    /// Looks, logs what came of it, and says what follows.
+    pub(crate) fn look(&mut self, now: Duration, network: &NetworkSnapshot) -> Look {
         self.next = now + PAUSE;
         let name = &self.interface;
         let interface = network.interfaces.iter().find(|interface| &interface.name == name);
-        let lease = interface
-            .and_then(|interface| interface.addresses.iter().find(|address| address.address.is_ipv4()));
-        if let Some(address) = lease {
+        let Some(interface) = interface else { return Look::Over };
+        let served = network.dhcp_clients.contains(name);
+        let lease = interface.addresses.iter().find(|address| address.address.is_ipv4());
+        if let (Some(address), true) = (lease, served) {
             log::info!("{name}: DHCP lease address={address}");
-            return true;
+            return Look::Over;
         }
-        if !network.dhcp_clients.contains(name) {
-            log::warn!("{name}: dhclient ended without a lease");
-            return true;
+        if !served {
+            return self.without_client(now);
         }
         if now >= self.until {
             log::warn!("{name}: no DHCP lease after {:?}, dhclient goes on", self.limit);
-            return true;
+            return Look::Over;
         }
-        false
+        Look::Wait
+    }
+
+    fn without_client(&mut self, now: Duration) -> Look {
+        let name = &self.interface;
+        if self.restarts >= RESTARTS || now >= self.until {
+            log::error!(
+                "{name}: dhclient ended without a lease, as it does without a link; nobody serves it now"
+            );
+            return Look::Over;
+        }
+        self.restarts += 1;
+        log::warn!("{name}: dhclient ended without a lease, it is started again attempt={}", self.restarts);
+        self.next = now + RESTART_PAUSE;
+        Look::Restart
     }
 }
 
@@ -78,15 +115,31 @@ mod tests {
         }
     }
 
+    fn watch() -> LeaseWatch {
+        let target = Target { hn: "hn0".parse().unwrap(), lagg: None };
+        LeaseWatch::new(target, "hn0".parse().unwrap(), Duration::from_secs(5))
+    }
+
     #[test]
-    fn the_watch_ends_with_a_lease_the_client_or_the_time() {
-        let mut watch = LeaseWatch::new("hn0".parse().unwrap(), Duration::from_secs(5));
+    fn the_watch_ends_with_a_lease_or_the_time() {
+        let mut watch = watch();
         let now = watch.next_look();
-        assert!(!watch.look(now, &network(&[], true)));
+        assert_eq!(watch.look(now, &network(&[], true)), Look::Wait);
         assert_eq!(watch.next_look(), now + PAUSE);
-        assert!(!watch.look(now, &network(&["fd00::5/64"], true)));
-        assert!(watch.look(now, &network(&["10.0.0.5/24"], true)));
-        assert!(watch.look(now, &network(&[], false)));
-        assert!(watch.look(now + Duration::from_secs(6), &network(&[], true)));
+        assert_eq!(watch.look(now, &network(&["fd00::5/64"], true)), Look::Wait);
+        assert_eq!(watch.look(now, &network(&["10.0.0.5/24"], true)), Look::Over);
+        assert_eq!(watch.look(now + Duration::from_secs(6), &network(&[], true)), Look::Over);
+        assert_eq!(watch.look(now, &NetworkSnapshot::default()), Look::Over, "the interface is gone");
+    }
+
+    #[test]
+    fn a_client_that_gave_up_is_started_again_some_times() {
+        let mut watch = watch();
+        let now = watch.next_look();
+        for _ in 0..RESTARTS {
+            assert_eq!(watch.look(now, &network(&[], false)), Look::Restart);
+            assert_eq!(watch.next_look(), now + RESTART_PAUSE);
+        }
+        assert_eq!(watch.look(now, &network(&[], false)), Look::Over);
     }
 }

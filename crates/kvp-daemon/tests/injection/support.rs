@@ -208,8 +208,14 @@ impl Scene {
         self.session.daemon().map_or_else(String::new, |daemon| daemon.output())
     }
 
+    /// The daemon ends with the system and starts with it again, where it is a process.
     pub(crate) fn reboot(&mut self) {
+        if let Some(daemon) = self.session.daemon() {
+            daemon.signal(nix::sys::signal::Signal::SIGKILL);
+            assert!(daemon.wait_for(IN_TIME).is_some());
+        }
         self.session.guest().reboot().unwrap();
+        self.session.start_daemon();
     }
 }
 

@@ -178,7 +178,7 @@ fn what_rc_would_make_of_it_is_compared() {
         assert!(line.contains(said), "{line}");
     }
     let own = [&good[..], &[("ifconfig_lagg1", "DHCP")]].concat();
-    assert_eq!(check(&hn(1), Some(&lagg), &method, &read(&own)), Err(Mismatch::Dhcp(true)));
+    assert_eq!(check(&hn(1), Some(&lagg), &method, &read(&own)), Err(Difference::Dhcp(true).into()));
     check(&hn(1), None, &Method::Dhcp, &read(&[("ifconfig_hn1", "DHCP mtu 9000")])).unwrap();
-    assert_eq!(check(&hn(1), None, &Method::Dhcp, &read(&[])), Err(Mismatch::Dhcp(false)));
+    assert_eq!(check(&hn(1), None, &Method::Dhcp, &read(&[])), Err(Difference::Dhcp(false).into()));
 }

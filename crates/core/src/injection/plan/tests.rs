@@ -59,33 +59,76 @@ fn given(addresses: &[&str], gateways: &[&str], servers: &[&str]) -> Method {
 }
 
 fn lines(method: &Method, facts: &Facts) -> Vec<String> {
-    let target = target(&name("hn0"), facts).unwrap();
-    plan(&target, method, facts, None).to_string().lines().map(str::to_owned).collect()
+    let target = target(&hn("hn0"), facts).unwrap();
+    plan_live(&target, method, facts, &[]).to_string().lines().map(str::to_owned).collect()
 }
 
 fn undo_of(method: &Method, facts: &Facts, step: usize) -> Vec<String> {
-    let target = target(&name("hn0"), facts).unwrap();
-    let plan = plan(&target, method, facts, None);
+    let target = target(&hn("hn0"), facts).unwrap();
+    let plan = plan_live(&target, method, facts, &[]);
     plan.steps()[step].undo.iter().map(ToString::to_string).collect()
 }
 
+fn hn(text: &str) -> Adapter {
+    text.parse().unwrap()
+}
+
 #[test]
-fn only_an_hn_or_its_lagg_is_a_target() {
+fn a_lagg_of_ours_takes_the_place_of_its_port() {
     let mut known = facts(&[]);
-    let mark = crate::hn::GROUP;
-    assert_eq!(target(&name("hn0"), &known), Ok(Target { hn: name("hn0"), lagg: None }));
-    assert_eq!(target(&name("hn1"), &known), Err(NoTarget::Missing(name("hn1"))));
-    assert_eq!(target(&name("em0"), &known), Err(NoTarget::Foreign(name("em0"))));
-    assert_eq!(target(&name("lagg0"), &known), Err(NoTarget::Missing(name("lagg0"))));
-    add_lagg(&mut known, "lagg0", mark, &["hn0", "mce0"]);
+    assert_eq!(target(&hn("hn0"), &known), Ok(Target { hn: name("hn0"), lagg: None }));
+    assert_eq!(target(&hn("hn1"), &known), Err(NoTarget::Missing(name("hn1"))));
+    add_lagg(&mut known, "lagg0", crate::hn::GROUP, &["hn0", "mce0"]);
     let wanted = Target { hn: name("hn0"), lagg: Some(name("lagg0")) };
-    assert_eq!(target(&name("hn0"), &known), Ok(wanted.clone()));
-    assert_eq!(target(&name("lagg0"), &known), Ok(wanted));
+    assert_eq!(target(&hn("hn0"), &known), Ok(wanted));
     add_lagg(&mut known, "lagg0", "mine", &["hn0", "mce0"]);
-    assert_eq!(target(&name("lagg0"), &known), Err(NoTarget::Foreign(name("lagg0"))));
-    assert_eq!(target(&name("hn0"), &known), Err(NoTarget::PortOfForeign(name("hn0"))));
-    add_lagg(&mut known, "lagg0", mark, &["em0"]);
-    assert_eq!(target(&name("hn0"), &known).unwrap().lagg, None);
+    assert_eq!(target(&hn("hn0"), &known), Err(NoTarget::PortOfForeign(name("hn0"))));
+    add_lagg(&mut known, "lagg0", crate::hn::GROUP, &["em0"]);
+    assert_eq!(target(&hn("hn0"), &known).unwrap().lagg, None);
+}
+
+#[test]
+fn a_renamed_interface_is_the_target_of_its_device() {
+    let mut known = facts(&[]);
+    known.network.interfaces[0].name = name("eth0");
+    let renamed = hn("hn0").with_interface(name("eth0"));
+    assert_eq!(target(&renamed, &known), Ok(Target { hn: name("eth0"), lagg: None }));
+}
+
+#[test]
+fn a_member_of_a_bridge_without_addresses_is_refused() {
+    let mut known = facts(&["fe80::5/64"]);
+    let bridge = Link { members: vec![name("hn0")], ..Link::default() };
+    known.links.insert(name("bridge0"), bridge.clone());
+    let error = NoTarget::BridgeMember { name: name("hn0"), bridge: name("bridge0") };
+    assert_eq!(target(&hn("hn0"), &known), Err(error));
+    let mut with_address = facts(&["10.0.0.5/24"]);
+    with_address.links.insert(name("bridge0"), bridge);
+    assert!(target(&hn("hn0"), &with_address).is_ok(), "the administrator has given it addresses of its own");
+}
+
+#[test]
+fn addresses_of_carp_and_of_routers_stay() {
+    let mut held = facts(&["10.0.0.5/24", "10.0.0.50/32", "fd00::5/64", "fd00::aaaa/64", "fd00::50/128"]);
+    let link = Link {
+        vhids: [("10.0.0.50", 5), ("fd00::50", 6)].map(|(ip, vhid)| (ip.parse().unwrap(), vhid)).into(),
+        autoconf: vec!["fd00::aaaa".parse().unwrap()],
+        ..Link::default()
+    };
+    held.links.insert(name("hn0"), link);
+    let method = given(&["10.1.1.5/24", "fd01::5/64"], &[], &[]);
+    let wanted = [
+        "remove 10.0.0.5/24 from hn0",
+        "add 10.1.1.5/24 to hn0",
+        "remove fd00::5/64 from hn0",
+        "add fd01::5/64 to hn0",
+    ];
+    assert_eq!(lines(&method, &held), wanted);
+    let same = given(&["10.0.0.5/24", "10.0.0.50/32", "fd00::5/64"], &[], &[]);
+    assert_eq!(lines(&same, &held), [""; 0], "what is there already is not the host's to give");
+    let back = held.method(&Target { hn: name("hn0"), lagg: None });
+    let Method::Static(back) = back else { panic!("no client serves it") };
+    assert_eq!(back.addresses.len(), 2);
 }
 
 #[test]
@@ -123,9 +166,6 @@ fn a_client_is_stopped_first_and_its_lease_given_back_before_a_new_one_starts() 
     let method = given(&["10.0.0.5/24"], &["10.0.0.1"], &["10.0.0.2"]);
     let wanted = [
         "stop dhclient on hn0",
-        "remove 10.0.0.5/24 from hn0",
-        "add 10.0.0.5/24 to hn0",
-        "set the default route to 10.0.0.1 through hn0",
         "set the name servers of hn0.hyperv to 10.0.0.2",
         "drop the name servers of hn0",
     ];
@@ -133,7 +173,7 @@ fn a_client_is_stopped_first_and_its_lease_given_back_before_a_new_one_starts() 
     let undo =
         ["add 10.0.0.5/24 to hn0", "set the default route to 10.0.0.1 through hn0", "start dhclient on hn0"];
     assert_eq!(undo_of(&method, &held, 0), undo);
-    assert_eq!(undo_of(&method, &held, 5), ["set the name servers of hn0 to 10.0.0.9"]);
+    assert_eq!(undo_of(&method, &held, 2), ["set the name servers of hn0 to 10.0.0.9"]);
 }
 
 #[test]
@@ -220,10 +260,9 @@ fn the_undo_file_is_written_first_and_rc_conf_checked_last() {
     let change =
         |path: &str, from: &str| FileChange { path: path.into(), from: content(from), to: content("new") };
     let files = Files { record: change("/db/hn0.toml", ""), rc_conf: change("/etc/rc.conf", "old") };
-    let target = target(&name("hn0"), &held).unwrap();
-    let plan = plan(&target, &given(&["10.1.1.5/24"], &[], &[]), &held, Some(&files));
-    let wanted = "write /db/hn0.toml\nremove 10.0.0.5/24 from hn0\nadd 10.1.1.5/24 to hn0\nwrite /etc/rc.conf\n\
-                  check what the next boot makes of hn0\n";
+    let target = target(&hn("hn0"), &held).unwrap();
+    let plan = plan_files(&target, &given(&["10.1.1.5/24"], &[], &[]), &files);
+    let wanted = "write /db/hn0.toml\nwrite /etc/rc.conf\ncheck what the next boot makes of hn0\n";
     assert_eq!(plan.to_string(), wanted);
 }
 

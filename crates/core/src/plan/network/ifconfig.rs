@@ -1,6 +1,4 @@
-//! What only ifconfig(8) tells: MTU, description, groups, ports of a lagg, IPv6 flags.
-//!
-//! One run without arguments describes all interfaces. The forms of FreeBSD 12 to 15 are read: flags as
+//! What only ifconfig(8) tells: MTU, description, groups, ports of a lagg, members of a bridge, vhids, IPv6 flags. The forms of FreeBSD 12 to 15 are read: flags as
 //! `flags=8843<…>` or `flags=1008843<LOWER_UP,…>`, fields in any order, unknown fields skipped.
 
 use std::collections::BTreeMap;
@@ -29,6 +27,22 @@ pub struct Link {
     pub autoconf: Vec<IpAddr>,
     /// The interface that carries it, if it is a vlan(4).
     pub vlan_parent: Option<InterfaceName>,
+    /// Its members, if it is a bridge(4).
+    pub members: Vec<InterfaceName>,
+    /// Those of its addresses that belong to a vhid of carp(4).
+    pub vhids: BTreeMap<IpAddr, u8>,
+    /// Its vhids.
+    pub carp: Vec<Carp>,
+}
+
+/// A vhid of carp(4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carp {
+    /// Its number.
+    pub vhid: u8,
+    /// What ifconfig(8) takes behind `vhid NUMBER` to make it again: `advbase`, `advskew` and, where the kernel tells it
+    /// (`-k`), `pass`.
+    pub words: Vec<String>,
 }
 
 impl Link {
@@ -103,9 +117,17 @@ fn read_field(link: &mut Link, field: &str) {
                 link.lagg.get_or_insert_default().ports.push(port);
             }
         }
-        Some("inet6") => {
-            let address: Option<IpAddr> = words.next().and_then(|word| word.split('%').next()?.parse().ok());
-            link.autoconf.extend(address.filter(|_| words.any(|word| word == "autoconf")));
+        Some("inet" | "inet6") => {
+            let address = words.next().and_then(|word| word.split('%').next()?.parse::<IpAddr>().ok());
+            let rest: Vec<&str> = words.collect();
+            link.autoconf.extend(address.filter(|_| rest.contains(&"autoconf")));
+            let vhid =
+                rest.iter().skip_while(|word| **word != "vhid").nth(1).and_then(|word| word.parse().ok());
+            link.vhids.extend(address.zip(vhid));
+        }
+        Some("carp:") => link.carp.extend(read_carp(field)),
+        Some("member:") => {
+            link.members.extend(words.next().and_then(|word| word.parse::<InterfaceName>().ok()))
         }
         Some("vlan:") => {
             let parent = words.skip_while(|word| *word != "interface:").nth(1);
@@ -122,6 +144,20 @@ fn read_field(link: &mut Link, field: &str) {
         }
         _ => {}
     }
+}
+
+/// `carp: MASTER vhid 5 advbase 1 advskew 100 key "secret"`; the key, which may hold blanks, only with `-k`.
+fn read_carp(field: &str) -> Option<Carp> {
+    let (settings, key) = field.split_once(" key \"").unwrap_or((field, ""));
+    let value = |name| settings.split_whitespace().skip_while(move |word| *word != name).nth(1);
+    let mut words = Vec::new();
+    for name in ["advbase", "advskew"] {
+        words.extend(value(name).map(|value| [name.to_owned(), value.to_owned()]).into_iter().flatten());
+    }
+    if let Some(key) = key.strip_suffix('"') {
+        words.extend(["pass".to_owned(), key.to_owned()]);
+    }
+    Some(Carp { vhid: value("vhid")?.parse().ok()?, words })
 }
 
 /// The names in `options=29<A,B>`.
@@ -212,6 +248,31 @@ vlan7: flags=8843<UP> metric 0 mtu 1500
         assert!(!vf.up && vf.ipv6.disabled);
         assert_eq!(vf.groups, ["uplinks", "fast"]);
         assert!(links[&name("lo0")].up);
+    }
+
+    #[test]
+    fn vhids_and_members_are_read() {
+        let text = "\
+hn0: flags=8943<UP> metric 0 mtu 1500
+\tinet 10.0.0.5 netmask 0xffffff00 broadcast 10.0.0.255
+\tinet 10.0.0.50 netmask 0xffffffff broadcast 10.0.0.50 vhid 5
+\tinet6 fd00::50 prefixlen 128 vhid 6
+\tcarp: MASTER vhid 5 advbase 1 advskew 100 key \"open sesame\"
+\t      peer 224.0.0.18 peer6 ff02::12
+\tcarp: INIT vhid 6 advbase 2 advskew 0
+bridge0: flags=8843<UP> metric 0 mtu 1500
+\tid 00:00:00:00:00:00 priority 32768 hellotime 2 fwddelay 15
+\tmember: hn0 flags=143<LEARNING,DISCOVER,AUTOEDGE,AUTOPTP>
+\t        ifmaxaddr 0 port 2 priority 128 path cost 2000
+\tmember: tap0 flags=143<LEARNING>
+";
+        let links = parse_ifconfig(text);
+        let hn0 = &links[&name("hn0")];
+        let vhids: Vec<_> = hn0.vhids.iter().map(|(ip, vhid)| format!("{ip} {vhid}")).collect();
+        assert_eq!(vhids, ["10.0.0.50 5", "fd00::50 6"]);
+        let words: Vec<_> = hn0.carp.iter().map(|carp| carp.words.join(" ")).collect();
+        assert_eq!(words, ["advbase 1 advskew 100 pass open sesame", "advbase 2 advskew 0"]);
+        assert_eq!(links[&name("bridge0")].members, [name("hn0"), name("tap0")]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub use injection::IpInjection;
 pub use kvp::{Kvp, LINUX_PATH};
-pub use network::Network;
+pub use network::{NameServers, Network};
 pub use uses::Uses;
 pub use vf::Vf;
 pub use vss::{MountRule, Vss};
@@ -90,6 +90,8 @@ pub struct Facts {
     pub resolv_conf: PathBuf,
     /// Where dhclient(8) leaves its pid files, in the order of the search: the directory since 12.0 first.
     pub dhclient_pid_dirs: Vec<PathBuf>,
+    /// Where dhclient(8) keeps its leases.
+    pub dhclient_lease_dir: PathBuf,
 }
 
 impl Default for Facts {
@@ -98,6 +100,7 @@ impl Default for Facts {
             dir: None,
             resolv_conf: "/etc/resolv.conf".into(),
             dhclient_pid_dirs: vec!["/var/run/dhclient".into(), "/var/run".into()],
+            dhclient_lease_dir: "/var/db".into(),
         }
     }
 }
@@ -216,6 +219,7 @@ impl Config {
         let (kvp, network, vf, vss) = (&self.kvp, &self.network, &self.vf, &self.vss);
         let single = [
             ("facts.resolv-conf", &self.facts.resolv_conf),
+            ("facts.dhclient-lease-dir", &self.facts.dhclient_lease_dir),
             ("kvp.device", &kvp.device),
             ("kvp.pool-dir", &kvp.pool_dir),
             ("kvp.getent", &kvp.getent),

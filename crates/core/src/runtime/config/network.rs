@@ -21,6 +21,8 @@ pub struct Network {
     pub rtsol: PathBuf,
     /// resolvconf(8).
     pub resolvconf: PathBuf,
+    /// What takes the name servers that the host gives.
+    pub name_servers: NameServers,
     /// The shell that reads rc.conf(5).
     pub sh: PathBuf,
     /// rc.subr(8).
@@ -33,6 +35,16 @@ pub struct Network {
     pub lease_limit_ms: u64,
 }
 
+/// What takes the name servers that the host gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NameServers {
+    /// resolvconf(8), where it is there.
+    Resolvconf,
+    /// Nobody: resolv.conf(5) is the administrator's.
+    Off,
+}
+
 impl Default for Network {
     fn default() -> Self {
         Self {
@@ -41,6 +53,7 @@ impl Default for Network {
             dhclient: "/sbin/dhclient".into(),
             rtsol: "/sbin/rtsol".into(),
             resolvconf: "/sbin/resolvconf".into(),
+            name_servers: NameServers::Resolvconf,
             sh: "/bin/sh".into(),
             rc_subr: "/etc/rc.subr".into(),
             network_subr: "/etc/network.subr".into(),

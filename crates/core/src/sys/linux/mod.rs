@@ -4,6 +4,7 @@ pub(super) mod interfaces;
 pub(super) mod mounts;
 pub(super) mod process_list;
 pub(super) mod processes;
+pub(super) mod route_socket;
 pub(super) mod routes;
 pub(super) mod system;
 pub(super) mod watch;

@@ -18,13 +18,13 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hv_core::net::dhclient;
+use hv_core::net::{dhclient, lease};
 use hv_core::sys::system_facts::FactsSource;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -32,8 +32,10 @@ use super::{Outcome, resolvconf};
 use crate::network::processes::{self, Registered};
 use crate::network::state::{Address, Root, State};
 
-/// How often the worker looks whether it still has its interface.
+/// How often is looked whether there is a link.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often a worker looks whether its guest is still there, although nothing changes.
+const CHECK: Duration = Duration::from_millis(500);
 /// How long a lost address is not missed after the script has run.
 const DEAF: Duration = Duration::from_secs(10);
 /// The guest and the interface, for the program itself.
@@ -213,6 +215,7 @@ fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     tell("serving")?;
     silence();
     worker.wait()?;
+    let _ = fs::remove_file(listener(root, worker.id()));
     processes::forget(root, worker.id());
     privileged.wait()?;
     processes::forget(root, privileged.id());
@@ -357,18 +360,50 @@ impl Scripts {
     }
 }
 
+/// What tells a worker that something has changed: its routing socket.
+struct Changes {
+    socket: UnixDatagram,
+    root: Root,
+}
+
+impl Changes {
+    fn listen(root: &Root) -> io::Result<Self> {
+        let socket = UnixDatagram::bind(listener(root, std::process::id()))?;
+        socket.set_read_timeout(Some(CHECK))?;
+        Ok(Self { socket, root: root.clone() })
+    }
+
+    /// Sleeps until something has changed, or for a while.
+    ///
+    /// # Errors
+    /// The guest, or the test that made it, is gone.
+    fn wait(&self) -> io::Result<()> {
+        let _ = self.socket.recv(&mut [0; 64]);
+        let maker = fs::read_to_string(self.root.path("network/maker")).unwrap_or_default();
+        let gone = maker.trim().parse().is_ok_and(|pid| {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)
+        });
+        if gone || !self.root.path("network").is_dir() { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+    }
+}
+
+fn listener(root: &Root, pid: u32) -> PathBuf {
+    root.path(&format!("facts/route.sock.{pid}.dhclient"))
+}
+
 /// The worker: a lease, and then watching over it, until a signal ends it or the interface is lost.
 fn work(root: &Root, interface: &str) -> io::Result<()> {
     let stdin = io::stdin();
     let stream = UnixStream::from(std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?);
     let mut scripts =
         Scripts { stream: BufReader::new(stream), interface: interface.to_owned(), ended: Instant::now() };
-    if let Some(address) = obtain(root, interface, &mut scripts)? {
+    let changes = Changes::listen(root)?;
+    if let Some(address) = obtain(root, interface, &mut scripts, &changes)? {
         // The caller may have gone.
         let _ = tell(&format!("bound to {}", address.ip));
         fs::create_dir_all(root.path("var/db"))?;
-        fs::write(leases(root, interface), format!("{}/{}", address.ip, address.prefix))?;
-        watch(root, interface, address, &mut scripts)?;
+        remember(root, interface, address)?;
+        watch(root, interface, address, &mut scripts, &changes)?;
     }
     scripts.run("FAIL", "")?;
     let _ = fs::remove_file(pid_file(root, interface));
@@ -379,6 +414,16 @@ fn leases(root: &Root, interface: &str) -> PathBuf {
     root.path(&format!("var/db/dhclient.leases.{interface}"))
 }
 
+/// As dhclient.leases(5), the newest last.
+fn remember(root: &Root, interface: &str, address: Address) -> io::Result<()> {
+    let mut text = format!("lease {{\n  interface \"{interface}\";\n  fixed-address {};\n", address.ip);
+    if let Some(router) = root.read()?.dhcp.and_then(|server| server.router) {
+        text += &format!("  option routers {router};\n");
+    }
+    let mut file = fs::File::options().create(true).append(true).open(leases(root, interface))?;
+    file.write_all((text + "}\n").as_bytes())
+}
+
 fn tell(line: &str) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "{line}")?;
@@ -386,7 +431,12 @@ fn tell(line: &str) -> io::Result<()> {
 }
 
 /// Asks until there is a lease; `None` when the interface is lost. The caller hears of it when it has waited enough.
-fn obtain(root: &Root, interface: &str, scripts: &mut Scripts) -> io::Result<Option<Address>> {
+fn obtain(
+    root: &Root,
+    interface: &str,
+    scripts: &mut Scripts,
+    changes: &Changes,
+) -> io::Result<Option<Address>> {
     let started = Instant::now();
     let limit = duration(root, "dhclient-timeout", 60_000);
     let mut told = false;
@@ -402,12 +452,14 @@ fn obtain(root: &Root, interface: &str, scripts: &mut Scripts) -> io::Result<Opt
         if !told && started.elapsed() >= limit {
             told = true;
             if let Ok(old) = fs::read_to_string(leases(root, interface)) {
-                scripts.run("TIMEOUT", old.trim())?;
+                if let Some(ip) = lease::parse_last(&old).and_then(|lease| lease.address) {
+                    scripts.run("TIMEOUT", &format!("{ip}/24"))?;
+                }
             }
             scripts.run("FAIL", "")?;
             let _ = tell("no lease");
         }
-        std::thread::sleep(PAUSE);
+        changes.wait()?;
     }
 }
 
@@ -420,11 +472,17 @@ fn offer(state: &State, interface: &str) -> Option<Address> {
 }
 
 /// Until the interface, or the address, is lost.
-fn watch(root: &Root, interface: &str, address: Address, scripts: &mut Scripts) -> io::Result<()> {
+fn watch(
+    root: &Root,
+    interface: &str,
+    address: Address,
+    scripts: &mut Scripts,
+    changes: &Changes,
+) -> io::Result<()> {
     let text = format!("{}/{}", address.ip, address.prefix);
     let (mut link, mut held) = (true, true);
     loop {
-        std::thread::sleep(PAUSE);
+        changes.wait()?;
         let state = root.read()?;
         let Some(now) = state.interfaces.get(interface).filter(|now| now.up) else { return Ok(()) };
         if now.carrier && !link {

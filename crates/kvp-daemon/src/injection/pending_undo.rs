@@ -9,6 +9,7 @@ use std::time::Duration;
 use hv_core::hn::Adapter;
 use hv_core::injection::apply::{Deadlines, InjectionPort};
 use hv_core::injection::step::Step;
+use hv_core::kvp::ip_info::request::Method;
 use hv_core::plan::{Event, Port};
 use hv_core::runtime::error_chain;
 use hv_core::sys::clock;
@@ -22,11 +23,12 @@ const LIMIT: Duration = Duration::from_millis(900);
 
 /// The steps for one interface.
 #[derive(Debug)]
-pub(super) struct Leftovers {
+pub(super) struct PendingUndo {
     /// The interface that they are for.
     pub(super) hn: Adapter,
     /// Whether they take something back, for the log; else they complete it.
     undoes: bool,
+    method: Option<Method>,
     steps: VecDeque<Step>,
     /// Those of this round that did not succeed.
     failed: VecDeque<Step>,
@@ -45,20 +47,25 @@ pub(super) enum Progress {
     GivenUp,
 }
 
-impl Leftovers {
+impl PendingUndo {
     /// Steps that take a failed injection back and are due at once.
     pub(super) fn undo(hn: Adapter, steps: Vec<Step>) -> Self {
         Self::new(hn, steps, true)
     }
 
-    /// Steps that complete what a killed daemon left, due at once.
-    pub(super) fn completion(hn: Adapter, steps: Vec<Step>) -> Self {
-        Self::new(hn, steps, false)
+    /// Steps that complete what a killed daemon left, due at once; then the interface is held to `method`.
+    pub(super) fn completion(hn: Adapter, steps: Vec<Step>, method: Option<Method>) -> Self {
+        Self { method, ..Self::new(hn, steps, false) }
+    }
+
+    /// What the interface is held to when all is done.
+    pub(super) fn completes(&self) -> Option<Method> {
+        self.method.clone().filter(|_| !self.undoes)
     }
 
     fn new(hn: Adapter, steps: Vec<Step>, undoes: bool) -> Self {
         let next = clock::monotonic();
-        Self { hn, undoes, steps: steps.into(), failed: VecDeque::new(), rounds: 0, next }
+        Self { hn, undoes, method: None, steps: steps.into(), failed: VecDeque::new(), rounds: 0, next }
     }
 
     /// Puts the steps of a later failure in front: they lead back to where these begin.

@@ -1,0 +1,331 @@
+//! A modelled guest in which a rival makes one move after each thing that the transaction does. Nothing depends on time.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use super::*;
+use crate::injection::step::ResolvLabel;
+use crate::kvp::ip_info::request::StaticAddresses;
+use crate::net::lease::DhcpLease;
+use crate::net::processes::{ClientProcess, Named, Part};
+use crate::net::{DefaultRoute, Interface, InterfaceName, NetworkSnapshot};
+use crate::plan::network::NetworkStep;
+
+const LEASE: &str = "10.9.0.50/16";
+
+/// What the rival does, one at a time.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    Begin(&'static str),
+    End,
+    StopClient,
+    RemoveAll,
+    Add(&'static str),
+    Remove(&'static str),
+    Route(Option<&'static str>),
+    StartClient,
+    Label(&'static str),
+}
+
+struct Model {
+    facts: Facts,
+    rival: VecDeque<Move>,
+    /// How many things are done before the rival begins.
+    delay: u32,
+    pauses: u32,
+    /// The lease comes so many moves after the client has started.
+    lease_in: Option<u32>,
+}
+
+fn hn0() -> InterfaceName {
+    "hn0".parse().unwrap()
+}
+
+impl Model {
+    fn new(addresses: &[&str], client: bool) -> Self {
+        let interface = Interface {
+            name: hn0(),
+            index: 1,
+            up: true,
+            loopback: false,
+            mac: "00:15:5d:01:02:03".parse().ok(),
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        };
+        let network = NetworkSnapshot { interfaces: vec![interface], ..NetworkSnapshot::default() };
+        let facts = Facts { network, ..Facts::default() };
+        let mut model = Self { facts, rival: VecDeque::new(), delay: 0, pauses: 0, lease_in: None };
+        if client {
+            model.start_client();
+            model.lease_in = None;
+        }
+        model
+    }
+
+    fn addresses(&mut self) -> &mut Vec<InterfaceAddress> {
+        &mut self.facts.network.interfaces[0].addresses
+    }
+
+    fn start_client(&mut self) {
+        if !self.facts.network.dhcp_clients.contains(&hn0()) {
+            self.facts.network.dhcp_clients.push(hn0());
+            let worker = ClientProcess { pid: 7, part: Part::Worker };
+            self.facts.at_work.clients.push((hn0(), worker));
+            self.lease_in = Some(2);
+        }
+    }
+
+    fn stop_client(&mut self) {
+        self.facts.network.dhcp_clients.clear();
+        self.facts.at_work.clients.clear();
+        self.lease_in = None;
+    }
+
+    fn remove(&mut self, address: IpAddr) {
+        self.addresses().retain(|held| held.address != address);
+        let held = self.addresses().clone();
+        self.facts.network.default_routes.retain(|route| held.iter().any(|own| own.reaches(route.gateway)));
+    }
+
+    fn set_route(&mut self, gateway: IpAddr) {
+        if self.addresses().iter().any(|own| own.reaches(gateway)) {
+            self.facts.network.default_routes = vec![DefaultRoute { gateway, interface: hn0() }];
+        }
+    }
+
+    /// Time goes on by one: everybody else makes a move.
+    fn tick(&mut self) {
+        match self.lease_in {
+            Some(0) => {
+                self.lease_in = None;
+                let lease = DhcpLease { address: "10.9.0.50".parse().ok(), router: "10.9.0.1".parse().ok() };
+                self.facts.lease = Some(lease);
+                // "ifconfig hn0 inet ADDRESS": the first IPv4 address goes.
+                let first = self.addresses().iter().find(|held| held.address.is_ipv4()).copied();
+                first.into_iter().for_each(|first| self.remove(first.address));
+                self.addresses().push(LEASE.parse().unwrap());
+                if self.facts.network.default_routes.is_empty() {
+                    self.set_route("10.9.0.1".parse().unwrap());
+                }
+            }
+            Some(moves) => self.lease_in = Some(moves - 1),
+            None => {}
+        }
+        if self.delay > 0 {
+            self.delay -= 1;
+            return;
+        }
+        match self.rival.pop_front() {
+            Some(Move::Begin(name)) => {
+                self.facts.at_work.scripts.push(Named { pid: 9, name: name.to_owned() });
+            }
+            Some(Move::End) => self.facts.at_work.scripts.clear(),
+            Some(Move::StopClient) => self.stop_client(),
+            Some(Move::RemoveAll) => {
+                let all = self.addresses().clone();
+                all.iter().for_each(|held| self.remove(held.address));
+            }
+            Some(Move::Add(text)) => {
+                let address = text.parse().unwrap();
+                if !self.addresses().contains(&address) {
+                    self.addresses().push(address);
+                }
+            }
+            Some(Move::Remove(text)) => {
+                let address: InterfaceAddress = text.parse().unwrap();
+                self.remove(address.address);
+            }
+            Some(Move::Route(Some(text))) => self.set_route(text.parse().unwrap()),
+            Some(Move::Route(None)) => self.facts.network.default_routes.clear(),
+            Some(Move::StartClient) => self.start_client(),
+            Some(Move::Label(text)) => {
+                self.facts.name_servers.push((ResolvLabel::of_dhclient(&hn0()), text.to_owned()));
+            }
+            None => {}
+        }
+    }
+
+    /// What the host would see at the end: addresses, gateways, client, labels.
+    fn picture(&self) -> String {
+        let mut addresses: Vec<String> =
+            self.facts.network.interfaces[0].addresses.iter().map(ToString::to_string).collect();
+        addresses.sort();
+        let routes: Vec<String> =
+            self.facts.network.default_routes.iter().map(|route| route.gateway.to_string()).collect();
+        let mut labels: Vec<&str> = self.facts.name_servers.iter().map(|(label, _)| label.as_str()).collect();
+        labels.sort_unstable();
+        let client = if self.facts.network.dhcp_clients.is_empty() { "no client" } else { "client" };
+        format!("{} | {} | {client} | {}", addresses.join(" "), routes.join(" "), labels.join(" "))
+    }
+}
+
+impl Port<Step> for Model {
+    type Error = ApplyError;
+
+    fn perform(&mut self, step: &Step) -> Result<(), ApplyError> {
+        match step {
+            Step::Network(NetworkStep::StopDhcp { .. }) => self.stop_client(),
+            Step::Network(NetworkStep::StartDhcp { .. }) => self.start_client(),
+            Step::Network(NetworkStep::AddAddress { address, .. }) => {
+                if !self.addresses().contains(address) {
+                    self.addresses().push(*address);
+                }
+            }
+            Step::Network(NetworkStep::RemoveAddress { address, .. }) => self.remove(address.address),
+            Step::Network(NetworkStep::SetDefaultRoute { gateway, .. }) => {
+                self.set_route(*gateway);
+                let reached = self.facts.network.default_routes.iter().any(|route| route.gateway == *gateway);
+                if !reached {
+                    self.tick();
+                    return Err(ApplyError::NoTime);
+                }
+            }
+            Step::Network(NetworkStep::RemoveDefaultRoute { .. }) => {
+                self.facts.network.default_routes.clear()
+            }
+            Step::SetNameServers { label, text } => {
+                self.facts.name_servers.retain(|(held, _)| held != label);
+                self.facts.name_servers.push((label.clone(), text.clone()));
+            }
+            Step::DropNameServers(label) => self.facts.name_servers.retain(|(held, _)| held != label),
+            _ => {}
+        }
+        self.tick();
+        Ok(())
+    }
+
+    fn announce(&mut self, _event: Event<'_, Step>) {}
+}
+
+impl Guest for Model {
+    fn look(&mut self) -> Result<Facts, ApplyError> {
+        let facts = self.facts.clone();
+        self.tick();
+        Ok(facts)
+    }
+
+    fn pause(&mut self) -> bool {
+        self.pauses += 1;
+        self.tick();
+        self.pauses < 60
+    }
+}
+
+fn host_static() -> Method {
+    Method::Static(StaticAddresses {
+        addresses: vec!["10.1.1.5/24".parse().unwrap(), "fd01::5/64".parse().unwrap()],
+        gateways: vec!["10.1.1.1".parse().unwrap()],
+        name_servers: vec!["10.1.1.2".parse().unwrap()],
+    })
+}
+
+const HOST_STATIC: &str = "10.1.1.5/24 fd01::5/64 | 10.1.1.1 | no client | hn0.hyperv";
+const HOST_DHCP: &str = "10.9.0.50/16 | 10.9.0.1 | client | ";
+
+fn run(model: &mut Model, method: &Method) -> (Witnessed, Result<(), Failed<Step, ApplyError>>) {
+    let target = Target { hn: hn0(), lagg: None };
+    let first = model.facts.clone();
+    let had_client = !first.network.dhcp_clients.is_empty();
+    let gone = if had_client { Vec::new() } else { model.addresses().clone() };
+    let transaction = Transaction { target: &target, method, files: None, gone: &gone };
+    let outcome = transaction.run(first, model);
+    // What somebody has begun goes on after the answer.
+    (0..100).for_each(|_| model.tick());
+    outcome
+}
+
+/// A rival that came after the answer: the network is looked at again when it has changed.
+fn put_right(model: &mut Model, method: &Method) {
+    let gone: Vec<InterfaceAddress> = ["10.0.0.5/24", "fd00::5/64"].map(|text| text.parse().unwrap()).into();
+    let target = Target { hn: hn0(), lagg: None };
+    let first = model.facts.clone();
+    Transaction { target: &target, method, files: None, gone: &gone }.run(first, model).1.unwrap();
+    (0..100).for_each(|_| model.tick());
+}
+
+/// A rival with the values of before, each at every offset.
+fn rivals_of_dhcp() -> Vec<Vec<Move>> {
+    use Move::{Begin, End, Label, RemoveAll, StartClient, StopClient};
+    vec![
+        vec![Begin("netif restart hn0"), StopClient, RemoveAll, StartClient, End],
+        vec![Begin("netif restart hn0"), StopClient, RemoveAll, StartClient, Label("old"), End],
+        vec![Begin("dhclient restart hn0"), StopClient, StartClient, End],
+        vec![Begin("dhclient quietstart hn0"), StartClient, End],
+        vec![Begin("pccard_ether hn0 start"), StartClient, End],
+    ]
+}
+
+fn rivals_of_static() -> Vec<Vec<Move>> {
+    use Move::{Add, Begin, End, Remove, RemoveAll, Route};
+    vec![
+        vec![Begin("netif restart hn0"), RemoveAll, Add("10.0.0.5/24"), Add("fd00::5/64"), End],
+        vec![Begin("netif restart"), RemoveAll, Add("10.0.0.5/24"), Route(Some("10.0.0.1")), End],
+        vec![Begin("pccard_ether hn0 start"), Add("10.0.0.5/24"), Route(Some("10.0.0.1")), End],
+        vec![Begin("netif stop hn0"), Remove("10.0.0.5/24"), Route(None), End],
+    ]
+}
+
+#[test]
+fn static_injection_beside_a_rival_with_the_old_lease_at_fifty_offsets() {
+    for rival in rivals_of_dhcp() {
+        for delay in 0..50 {
+            let mut model = Model::new(&[LEASE], true);
+            model.set_route("10.9.0.1".parse().unwrap());
+            (model.rival, model.delay) = (rival.clone().into(), delay);
+            let (witnessed, result) = run(&mut model, &host_static());
+            assert!(result.is_ok(), "{rival:?} {delay}: {result:?}");
+            if witnessed.rivals.is_empty() {
+                put_right(&mut model, &host_static());
+            }
+            assert_eq!(model.picture(), HOST_STATIC, "{rival:?} at {delay}, {witnessed:?}");
+        }
+    }
+}
+
+#[test]
+fn dhcp_injection_beside_a_rival_with_the_old_addresses_at_fifty_offsets() {
+    for rival in rivals_of_static() {
+        for delay in 0..50 {
+            let mut model = Model::new(&["10.0.0.5/24", "fd00::5/64"], false);
+            model.set_route("10.0.0.1".parse().unwrap());
+            (model.rival, model.delay) = (rival.clone().into(), delay);
+            let (witnessed, result) = run(&mut model, &Method::Dhcp);
+            assert!(result.is_ok(), "{rival:?} {delay}: {result:?}");
+            if witnessed.rivals.is_empty() {
+                put_right(&mut model, &Method::Dhcp);
+            }
+            assert_eq!(model.picture(), HOST_DHCP, "{rival:?} at {delay}, {witnessed:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rival_that_does_not_end_is_a_failure_that_leaves_the_network_alone() {
+    let mut model = Model::new(&["10.0.0.5/24"], false);
+    model.set_route("10.0.0.1".parse().unwrap());
+    model.facts.at_work.scripts.push(Named { pid: 9, name: "netif restart hn0".to_owned() });
+    let before = model.picture();
+    let (witnessed, result) = run(&mut model, &host_static());
+    let error = result.unwrap_err();
+    assert!(matches!(&error.error, ApplyError::NotStill(names) if names == "netif restart hn0"), "{error:?}");
+    assert_eq!((model.picture(), witnessed.rivals.len()), (before, 1));
+}
+
+#[test]
+fn what_is_left_of_a_client_is_waited_for() {
+    let mut model = Model::new(&[LEASE], false);
+    model.facts.at_work.clients.push((hn0(), ClientProcess { pid: 8, part: Part::Privileged }));
+    let (witnessed, result) = run(&mut model, &host_static());
+    assert!(result.is_err() && witnessed.rivals == ["the end of dhclient on hn0"], "{witnessed:?}");
+}
+
+#[test]
+fn a_client_of_another_kind_is_never_fought_with() {
+    let mut model = Model::new(&[LEASE], false);
+    let client = Named { pid: 4, name: "dhcpcd".to_owned() };
+    model.facts.at_work.foreign_clients.push((hn0(), client));
+    let before = model.picture();
+    let error = run(&mut model, &host_static()).1.unwrap_err();
+    assert!(error.error.to_string().starts_with("dhcpcd with process id 4 serves it"), "{}", error.error);
+    assert_eq!(model.picture(), before);
+    assert!(run(&mut model, &Method::Dhcp).1.is_ok(), "it gets its addresses by DHCP already");
+}

@@ -1,0 +1,148 @@
+//! What a killed daemon, or a failure, has left half-done: it is completed or taken back between requests.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use hv_core::hn::lock::Lock;
+use hv_core::hn::{self, Adapter};
+use hv_core::injection::apply::Deadlines;
+use hv_core::injection::persist;
+use hv_core::injection::record::Record;
+use hv_core::injection::step::Step;
+use hv_core::kvp::ip_info::request::Method;
+use hv_core::plan::network::NetworkStep;
+use hv_core::runtime::error_chain;
+use hv_core::sys::clock;
+use hv_core::sys::network::NetworkSource;
+use hv_core::vf::load::{load_facts, load_vf};
+use hv_core::vf::plan::{plan_down, plan_up};
+
+use super::pending_undo::{PendingUndo, Progress};
+use super::{FACTS, Injector, LAST, LOCK, UNDO_SHARE, finish, restore};
+
+impl Injector {
+    /// Steps of a failed injection that are still to be taken back, if there are any here or from an earlier one.
+    pub(super) fn leave_behind(&mut self, hn: &Adapter, steps: Vec<Step>, lock: &mut Lock) {
+        match self.pending.iter_mut().find(|pending| &pending.hn == hn) {
+            Some(pending) => pending.put_in_front(steps),
+            None if steps.is_empty() => finish(lock),
+            None => self.pending.push(PendingUndo::undo(hn.clone(), steps)),
+        }
+    }
+
+    /// One step of one interface: requests must be answered in between.
+    pub(super) fn work_on_pending(&mut self) {
+        let now = clock::monotonic();
+        let Some(place) = self.pending.iter().position(|pending| pending.due() <= now) else { return };
+        let mut pending = self.pending.remove(place);
+        let Ok(mut lock) = Lock::take(&self.lock_dir, &pending.hn, Duration::ZERO) else {
+            pending.postpone();
+            return self.pending.push(pending);
+        };
+        if !lock.is_interrupted().unwrap_or(true) {
+            // hyperv_vfup has made the interface what it should be meanwhile.
+            return;
+        }
+        let mut port = self.port(&pending.hn, PendingUndo::deadlines());
+        match pending.attempt(&mut port) {
+            Progress::Going => self.pending.push(pending),
+            Progress::Done => {
+                finish(&mut lock);
+                drop(lock);
+                if let Some(method) = pending.completes() {
+                    self.watch(&pending.hn, method, Vec::new());
+                    // The steps know nothing of name servers.
+                    self.look_soon(&pending.hn);
+                }
+            }
+            Progress::GivenUp => {}
+        }
+    }
+
+    /// The last thing that the daemon does. What is still half-done then is completed by the next one.
+    pub(crate) fn finish(&mut self) {
+        let until = clock::monotonic() + LAST;
+        for mut pending in std::mem::take(&mut self.pending) {
+            let Ok(mut lock) = Lock::take(&self.lock_dir, &pending.hn, LOCK) else { continue };
+            let deadlines = Deadlines { steps: until, undo: until, share: UNDO_SHARE };
+            let mut port = self.port(&pending.hn, deadlines);
+            if pending.attempt_all(&mut port) == Progress::Done {
+                finish(&mut lock);
+            }
+        }
+    }
+
+    /// Looks at one interface on which an earlier daemon was killed: rc.conf(5) decides, which is what it was before or
+    /// already what the host wants. One at a time, so that requests are answered in between.
+    pub(super) fn recover_interrupted(&mut self) {
+        let Some(hn) = self.unfinished.pop() else { return };
+        match self.completion(&hn) {
+            Ok((steps, method)) => {
+                log::warn!("{hn}: an earlier change was not finished; it is made what rc.conf says");
+                self.pending.push(PendingUndo::completion(hn, steps, method));
+            }
+            Err(error) => log::error!("{hn}: an earlier change was not finished: {error}"),
+        }
+    }
+
+    /// Where rc.conf(5) has what the host gave last, with what else the host gave.
+    fn with_record(&self, hn: &Adapter, method: Method) -> Method {
+        let record =
+            restore::load_record(&Record::path(&self.kvp.ip_injection_dir, hn.name())).ok().flatten();
+        match (method, record) {
+            (Method::Static(read), Some(record))
+                if read.addresses.iter().all(|a| record.given.addresses.contains(a)) =>
+            {
+                Method::Static(record.given)
+            }
+            (method, _) => method,
+        }
+    }
+
+    /// The steps that make an interface, or its lagg, what rc.conf(5) says, and what that is. A lagg without its VF is taken
+    /// apart; the next VF joins it again.
+    fn completion(&self, hn: &Adapter) -> Result<(Vec<Step>, Option<Method>), String> {
+        let mut network = self.network.clone();
+        network.set_command_limit(FACTS);
+        let text = |error: &dyn std::error::Error| error_chain(error);
+        let vf = load_vf(&self.source.facts, hn).map_err(|error| text(&error))?;
+        let mut facts = load_facts(&network, &self.source, hn, vf).map_err(|error| text(&error))?;
+        facts.interrupted = true;
+        let method = persist::method_of(hn.name(), &facts.rc_conf).map(|method| self.with_record(hn, method));
+        let joined = facts.is_joined(hn).then(|| plan_up(hn, &facts)).transpose().map_err(|e| text(&e))?;
+        let plan = match joined.flatten() {
+            Some(plan) => plan,
+            None => {
+                // The VF is none of this program's business.
+                facts.vf = None;
+                plan_down(hn, &facts).map_err(|error| text(&error))?
+            }
+        };
+        let steps = plan.steps().iter().map(|planned| match &planned.step {
+            NetworkStep::StartDhcp { interface, .. } => {
+                Step::Network(NetworkStep::StartDhcp { interface: interface.clone(), wait: false })
+            }
+            step => Step::Network(step.clone()),
+        });
+        Ok((steps.collect(), method))
+    }
+}
+
+/// The adapters whose lock is marked and free.
+pub(super) fn unfinished(lock_dir: &Path, source: &NetworkSource) -> Vec<Adapter> {
+    let entries = fs::read_dir(lock_dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let marked = |hn: &Adapter| {
+        Lock::take(lock_dir, hn, Duration::ZERO).and_then(|lock| lock.is_interrupted()).unwrap_or(false)
+    };
+    let locked: Vec<Adapter> = names.filter_map(|name| Lock::interface(&name)).filter(marked).collect();
+    if locked.is_empty() {
+        return locked;
+    }
+    // Under the names that the interfaces have now.
+    let interfaces = source.snapshot().map(|network| network.interfaces).unwrap_or_default();
+    let known = hn::adapters(&source.facts, &interfaces);
+    let named = |hn: Adapter| known.iter().find(|other| other.device() == hn.device()).cloned().unwrap_or(hn);
+    locked.into_iter().map(named).collect()
+}
