@@ -66,7 +66,8 @@ impl Transaction<'_> {
     ) -> (Witnessed, Result<(), Failed<Step, ApplyError>>) {
         let mut done = Done::default();
         let result = self.attempt(Some(first), &mut done, guest);
-        let result = result.map_err(|(step, error)| {
+        let result = result.map_err(|trouble| {
+            let (step, error) = *trouble;
             let left_behind = done.take_back(guest);
             Failed { step, error, left_behind }
         });
@@ -78,14 +79,14 @@ impl Transaction<'_> {
         mut first: Option<Facts>,
         done: &mut Done,
         guest: &mut impl Guest,
-    ) -> Result<(), (Step, ApplyError)> {
+    ) -> Result<(), Trouble> {
         if let Some(files) = self.files {
             for planned in plan_files(self.target, self.method, files).steps() {
                 done.perform(planned, guest)?;
             }
         }
         let goal = Step::Settle(self.target.live().clone());
-        let failed = |error| (goal.clone(), error);
+        let failed = |error| Box::new((goal.clone(), error));
         let (mut still, mut rounds) = (0, 0);
         loop {
             let facts = first.take().map_or_else(|| guest.look(), Ok).map_err(failed)?;
@@ -124,21 +125,19 @@ impl Transaction<'_> {
     }
 
     /// A step that fails beside a rival is one more reason to look again: that may have taken away what the step relies on.
-    fn change(
-        &self,
-        plan: &Plan<Step>,
-        done: &mut Done,
-        guest: &mut impl Guest,
-    ) -> Result<(), (Step, ApplyError)> {
+    fn change(&self, plan: &Plan<Step>, done: &mut Done, guest: &mut impl Guest) -> Result<(), Trouble> {
         for planned in plan.steps() {
-            if let Err((step, error)) = done.perform(planned, guest) {
+            if let Err(trouble) = done.perform(planned, guest) {
                 let busy = guest.look().is_ok_and(|facts| done.note_rivals(self.target, &facts));
-                return if busy && guest.pause() { Ok(()) } else { Err((step, error)) };
+                return if busy && guest.pause() { Ok(()) } else { Err(trouble) };
             }
         }
         Ok(())
     }
 }
+
+/// The step that failed, and why.
+type Trouble = Box<(Step, ApplyError)>;
 
 /// What has been done so far, with what takes it back.
 #[derive(Debug, Default)]
@@ -148,11 +147,11 @@ struct Done {
 }
 
 impl Done {
-    fn perform(&mut self, planned: &Planned<Step>, guest: &mut impl Guest) -> Result<(), (Step, ApplyError)> {
+    fn perform(&mut self, planned: &Planned<Step>, guest: &mut impl Guest) -> Result<(), Trouble> {
         guest.announce(Event::Doing(&planned.step));
         self.witnessed.started_client |= planned.step.starts_client();
         self.steps.push(planned.clone());
-        guest.perform(&planned.step).map_err(|error| (planned.step.clone(), error))
+        guest.perform(&planned.step).map_err(|error| Box::new((planned.step.clone(), error)))
     }
 
     fn take_back(&mut self, guest: &mut impl Guest) -> Vec<(Step, ApplyError)> {

@@ -166,9 +166,8 @@ impl Port<Step> for Model {
             Step::Network(NetworkStep::StopDhcp { .. }) => self.stop_client(),
             Step::Network(NetworkStep::StartDhcp { .. }) => self.start_client(),
             Step::Network(NetworkStep::AddAddress { address, .. }) => {
-                if !self.addresses().contains(address) {
-                    self.addresses().push(*address);
-                }
+                self.addresses().retain(|held| held != address);
+                self.addresses().push(*address);
             }
             Step::Network(NetworkStep::RemoveAddress { address, .. }) => self.remove(address.address),
             Step::Network(NetworkStep::SetDefaultRoute { gateway, .. }) => {

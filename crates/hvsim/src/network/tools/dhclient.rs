@@ -451,10 +451,9 @@ fn obtain(
         }
         if !told && started.elapsed() >= limit {
             told = true;
-            if let Ok(old) = fs::read_to_string(leases(root, interface)) {
-                if let Some(ip) = lease::parse_last(&old).and_then(|lease| lease.address) {
-                    scripts.run("TIMEOUT", &format!("{ip}/24"))?;
-                }
+            let old = fs::read_to_string(leases(root, interface)).unwrap_or_default();
+            if let Some(ip) = lease::parse_last(&old).and_then(|lease| lease.address) {
+                scripts.run("TIMEOUT", &format!("{ip}/24"))?;
             }
             scripts.run("FAIL", "")?;
             let _ = tell("no lease");
