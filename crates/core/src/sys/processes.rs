@@ -43,19 +43,21 @@ impl FactsSource {
     /// As [`Self::mapped_files`], or the kernel does not tell of its devices.
     pub fn scan(&self, table: &[Mount], vdevs: &[(String, String)]) -> io::Result<Scan> {
         let graph = self.sysctl_text("kern.geom.confxml")?.unwrap_or_default();
-        let devices = self.device_numbers(table);
+        // Only these can be suspended, and the mount point of a dead file server must not be looked at.
+        let ufs: Vec<Mount> = table.iter().filter(|mount| mount.fs_type == "ufs").cloned().collect();
+        let devices = self.device_numbers(&ufs);
         let mapped = self.mapped_files(table)?;
         let at_work = obstacles(mapped.iter().map(|(process, _)| process));
-        let locate = |file: &str| self.locate(table, &devices, file);
+        let locate = |file: &str| self.locate(table, &ufs, &devices, file);
         let stores = find(&Graph::parse(&graph), table, vdevs, locate);
-        Ok(Scan { writers: attribute(table, &devices, mapped), stores, at_work })
+        Ok(Scan { writers: attribute(&ufs, &devices, mapped), stores, at_work })
     }
 
     /// The mounts that a file may be on: by its device, and by its name where that says something else.
-    fn locate(&self, table: &[Mount], devices: &[Option<u64>], file: &str) -> Vec<FsId> {
+    fn locate(&self, table: &[Mount], ufs: &[Mount], devices: &[Option<u64>], file: &str) -> Vec<FsId> {
         let mut found: Vec<FsId> = locate_by_path(table, file).into_iter().collect();
         if let (Self::System, Some(device)) = (self, os::processes::device_number_of(file)) {
-            let by_device = table.iter().zip(devices).filter(|(_, known)| **known == Some(device));
+            let by_device = ufs.iter().zip(devices).filter(|(_, known)| **known == Some(device));
             found.extend(by_device.map(|(mount, _)| mount.id));
             found.sort_unstable_by_key(|id| id.0);
             found.dedup();
@@ -116,7 +118,7 @@ mod tests {
     fn processes_of_a_directory() {
         let text = "# a guest\nproc 1 init\nproc 812 sql\\040ite jid=3 uid=5\nmap /db\\0401/x on=/db\\0401\n\
                     map /etc/ro on=/ ro\nmap /lib/c on=/ private\nmap - on=/ anon\nproc 900 late gone\nmap /y on=/\n\
-                    proc 901 umount\nmap /z on=/nowhere\n";
+                    proc 901 umount\nmap /z on=/nowhere\nmap /n/x on=/n\n";
         let scan = scan(text, "").unwrap();
         let writers: Vec<String> = scan.writers.iter().map(|w| format!("{} {w}", w.on)).collect();
         assert_eq!(writers, ["fffffff7:00000001 sql ite (pid 812, jail 3) maps /db 1/x"]);

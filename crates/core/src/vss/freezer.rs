@@ -7,6 +7,10 @@
 //!   └──────────────── └──────────────────────────────────────────────> After (hooks)
 //! ```
 //!
+//! A freeze is prepared by the hooks, by bringing all to disk between two looks at all programs, and by looking at the mounts
+//! again; then it is settled what becomes of each mount, and the suspensions follow at once. Behind a thaw comes one more
+//! look, for programs that lost what they stored. A check goes on beside that, because it does not wait for hooks.
+//!
 //! Whatever ends a freeze resumes all that was suspended *before* anything else is done: the file systems come first,
 //! then the host's answer, then the log, then the hooks.
 
