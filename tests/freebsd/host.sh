@@ -11,6 +11,7 @@ fi
 cargo build --locked --release --bin hvsim
 scratch=$(realpath "$(mktemp -d)")
 host_pid=
+devd_ran=
 
 tidy_up() { :; }
 
@@ -20,6 +21,7 @@ end_host() {
 	tidy_up
 	[ -z "$host_pid" ] || kill "$host_pid"
 	wait
+	[ -z "$devd_ran" ] || service devd onestart > /dev/null
 	rm -rf "$scratch"
 	exit $status
 }
@@ -28,6 +30,12 @@ trap 'exit 1' HUP INT TERM
 
 # start_host [OPTION]...: comes back when the devices are there.
 start_host() {
+	# By its rules devd(8) starts the installed daemons, base's or ours, as soon as the devices are there, and one device
+	# serves one daemon.
+	if service devd onestatus > /dev/null 2>&1; then
+		service devd onestop
+		devd_ran=yes
+	fi
 	kldstat -q -m cuse || kldload cuse
 	mkfifo "$scratch/ready"
 	target/release/hvsim serve --dir "$scratch/host" "$@" > "$scratch/ready" &

@@ -21,10 +21,11 @@ start_writer() {
 	done
 }
 
-lost_pages() {
+# Not in a command substitution: that is a shell of its own, which cannot wait for the writer.
+end_writer() {
 	kill -TERM "$writer_pid"
 	wait "$writer_pid"
-	cat "$scratch/lost"
+	read -r lost < "$scratch/lost"
 }
 
 configure "" "$scratch/ufs" "$scratch/other"
@@ -42,7 +43,7 @@ for _ in 1 2 3 4 5; do
 	is_writable "$scratch/other"
 done
 end_daemon hv_vss_daemon
-lost=$(lost_pages)
+end_writer
 say "five backups beside a writer through mmap(2): $lost stores lost"
 [ "$lost" = 0 ]
 
@@ -53,7 +54,7 @@ refused host vss check
 refused host vss freeze
 is_writable "$scratch/other"
 end_daemon hv_vss_daemon
-lost=$(lost_pages)
+end_writer
 [ "$lost" = 0 ]
 say "with \"refuse\", check and freeze are refused"
 
@@ -67,7 +68,7 @@ sleep 1
 host vss thaw
 ends "$writer" 10
 end_daemon hv_vss_daemon
-lost=$(lost_pages)
+end_writer
 say "with \"suspend\": $lost stores lost"
 [ "$lost" -gt 0 ] || say "(the kernel kept them, which no FreeBSD seen so far did)"
 grep mapwriter "$scratch/daemon.log"
