@@ -221,6 +221,7 @@ fn parse_processes(text: &str) -> Vec<Process> {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
@@ -244,6 +245,34 @@ mod tests {
         assert_eq!(facts.file_of("/dev/md1.eli"), Some("/vm/a.img"));
         assert_eq!(facts.file_of("/dev/md12"), None);
         assert_eq!(facts.file_of("/dev/ufs/data"), Some("/vm/b.img"));
+    }
+
+    #[test]
+    fn each_sync_is_told_once_and_a_part_of_a_line_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |text: &str| fs::write(directory.path().join("log"), text).unwrap();
+        let mut log = SyncLog::default();
+        assert_eq!(log.read(directory.path()), []);
+        write("sync 7 1000\nfsync 7 2000 /boot/efi\nsync 7 30");
+        let sync =
+            |path: Option<&str>, at| SyncCall { path: path.map(str::to_owned), at: Duration::from_nanos(at) };
+        assert_eq!(log.read(directory.path()), [sync(None, 1_000), sync(Some("/boot/efi"), 2_000)]);
+        write("sync 7 1000\nfsync 7 2000 /boot/efi\nsync 7 3000\n");
+        assert_eq!(log.read(directory.path()), [sync(None, 3_000)]);
+        assert_eq!(log.read(directory.path()), []);
+    }
+
+    #[test]
+    fn what_the_kernel_changes_leaves_other_lines_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("mounts"), "ufs / /dev/da0 local 1 7\nufs /a /dev/da1 local 2 7\n").unwrap();
+        remove_mount(directory.path(), FsId([2, 7]));
+        assert_eq!(fs::read_to_string(path("mounts")).unwrap(), "ufs / /dev/da0 local 1 7\n");
+        fs::write(path("sysctl"), "vfs.runningbufspace:long=9\nhw.ncpu=2\n").unwrap();
+        set_sysctl(directory.path(), "vfs.runningbufspace", 5);
+        let sysctl = fs::read_to_string(path("sysctl")).unwrap();
+        assert_eq!(sysctl, "hw.ncpu=2\nvfs.runningbufspace=5\n");
     }
 
     #[test]

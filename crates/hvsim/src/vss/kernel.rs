@@ -268,3 +268,69 @@ impl Kernel {
         format!("{} {file_systems:?} {faults:?} {backup:?} {:?}", driver.state(self.instant()), self.now())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vss::Call;
+    use hv_core::abi::vss::Status;
+
+    /// A guest with one UFS and a daemon that has the device open.
+    fn guest() -> Kernel {
+        let (fs_type, from, on) = ("ufs".into(), "/dev/da0".into(), "/".into());
+        let mount = Mount { fs_type, from, on, id: FsId([1, 7]), read_only: false, local: true };
+        let mut kernel = Kernel::new(Facts { mounts: vec![mount], ..Facts::default() });
+        kernel.open_device(100).unwrap();
+        kernel
+    }
+
+    /// The daemon answers with success, after doing something.
+    fn serve(kernel: &mut Kernel, operation: Operation, act: impl FnOnce(&mut Kernel)) -> Option<Outcome> {
+        let ticket = kernel.submit(operation);
+        let request = kernel.read().unwrap().unwrap();
+        act(kernel);
+        kernel.write(Answer { request, status: Status::Success }).unwrap();
+        kernel.take_answer(ticket)
+    }
+
+    /// contract B25
+    #[test]
+    fn a_void_backup_that_is_called_good_is_a_violation() {
+        let mut kernel = guest();
+        serve(&mut kernel, Operation::Thaw, |_| ());
+        assert!(kernel.violations()[0].contains("without a freeze"), "{:?}", kernel.violations());
+
+        let mut kernel = guest();
+        let handle = kernel.open_suspender(100, 4);
+        serve(&mut kernel, Operation::Freeze, |kernel| kernel.suspend(handle, FsId([1, 7])).unwrap());
+        assert!(kernel.is_backup_in_force());
+        kernel.resume(handle).unwrap();
+        serve(&mut kernel, Operation::Thaw, |_| ());
+        assert!(kernel.violations()[0].contains("though writes were possible"), "{:?}", kernel.violations());
+    }
+
+    #[test]
+    fn a_good_backup_is_none_even_after_a_second_freeze_was_refused() {
+        let mut kernel = guest();
+        let handle = kernel.open_suspender(100, 4);
+        serve(&mut kernel, Operation::Freeze, |kernel| kernel.suspend(handle, FsId([1, 7])).unwrap());
+        let ticket = kernel.submit(Operation::Freeze);
+        let request = kernel.read().unwrap().unwrap();
+        kernel.write(Answer { request, status: Status::Failure }).unwrap();
+        assert_eq!(kernel.take_answer(ticket), Some(Outcome::Failure));
+        serve(&mut kernel, Operation::Thaw, |kernel| kernel.resume(handle).unwrap());
+        assert!(kernel.violations().is_empty(), "{:?}", kernel.violations());
+    }
+
+    /// contract B6, B8
+    #[test]
+    fn a_suspension_that_sleeps_too_long_is_a_failed_freeze() {
+        let mut kernel = guest();
+        kernel.inject(Fault { call: Call::Suspend, after: 0, errno: 0, delay: 16_000 });
+        let handle = kernel.open_suspender(100, 4);
+        let outcome =
+            serve(&mut kernel, Operation::Freeze, |kernel| kernel.suspend(handle, FsId([1, 7])).unwrap());
+        assert_eq!((outcome, kernel.now()), (Some(Outcome::TimedOut), Duration::from_secs(16)));
+        assert_eq!(kernel.suspended(), ["/"]);
+    }
+}

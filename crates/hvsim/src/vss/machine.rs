@@ -56,6 +56,8 @@ pub(super) struct Machine {
     pub(super) scrutiny: bool,
     /// The facts were read, and without scrutiny that is enough.
     pub(super) looked: bool,
+    /// Buffers are written at a pace, so that facts must be looked at each time.
+    pub(super) plays_writes: bool,
     log: SyncLog,
     /// What the daemon held open at the last look.
     held: Option<(u32, Vec<Descriptor>)>,
@@ -86,6 +88,7 @@ impl Machine {
             settings,
             scrutiny: true,
             looked: false,
+            plays_writes: false,
             held: None,
             slept: None,
             timeline: Timeline::default(),
@@ -138,9 +141,8 @@ impl Machine {
 
     /// Reads what the guest's kernel knows, and what its programs did, since the last look.
     pub(super) fn look(&mut self, now: Instant) {
-        let Some(directory) = self.settings.facts.clone().filter(|_| self.scrutiny || !self.looked) else {
-            return;
-        };
+        let wanted = self.scrutiny || self.plays_writes || !self.looked;
+        let Some(directory) = self.settings.facts.clone().filter(|_| wanted) else { return };
         self.looked = true;
         let monotonic = self.monotonic(now);
         let clock = |time: SystemTime| monotonic.saturating_sub(time.elapsed().unwrap_or_default());
@@ -154,12 +156,11 @@ impl Machine {
         self.look_at_descriptors();
     }
 
-    /// What `vfs.runningbufspace` says: a made-up speed, in steps of a write of 64 KiB each 20 ms. While there are
-    /// buffers that no sync(2) has begun to write, the kernel's own syncer is at one of them.
+    /// What `vfs.runningbufspace` says: a made-up speed, in steps of a write of 64 KiB each 20 ms. It stands still at the
+    /// beginning, for nobody can tell when exactly a sync(2) returned.
     pub(super) fn bytes_being_written(&mut self, now: Instant) -> u64 {
         self.look(now);
         let left = self.file_systems.still_writing(self.monotonic(now)).as_millis().div_ceil(20);
-        let left = left.max(u128::from(self.file_systems.has_unwritten()));
         u64::try_from(left).unwrap_or(u64::MAX).saturating_mul(65_536)
     }
 

@@ -310,6 +310,7 @@ impl Devices {
 
     /// See [`super::VssCommand::PlayWrites`]. Ends with the devices.
     pub(super) fn play_writes(&self) {
+        self.suspender.peek(|node, _| lock(&node.machine).plays_writes = true);
         let suspender = Arc::downgrade(&self.suspender);
         thread::spawn(move || {
             let mut told = None;

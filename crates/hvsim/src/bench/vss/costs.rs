@@ -34,7 +34,9 @@ pub(super) fn measure_scan(count: usize, session: &mut Session) -> Result<Scan, 
 }
 
 pub(super) fn measure_pauses(null: &mut NullGuest, session: &mut Session) -> Result<Vec<Pause>, String> {
-    session.host().vss_play_writes().map_err(text)?;
+    for host in [null.machine.host(), session.host()] {
+        host.vss_play_writes().map_err(text)?;
+    }
     let mut pauses = Vec::new();
     for flush in FLUSHES {
         let cache = format!("flush / {flush}\n");

@@ -83,7 +83,6 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
     report.scans =
         PROCESSES.into_iter().map(|count| measure_scan(count, &mut session)).collect::<Result<_, _>>()?;
     session.set_fact("procs", "");
-    scrutinize(&mut null, &mut session, true)?;
     report.pauses = measure_pauses(&mut null, &mut session)?;
     Ok(report)
 }

@@ -266,14 +266,9 @@ impl FileSystems {
         self.pages.file_synced(path, now);
     }
 
-    /// How long the writes that sync(2) started will still take: `vfs.runningbufspace` is above 0 as long.
+    /// How long the writes that sync(2) started will still take, or would: `vfs.runningbufspace` is above 0 as long.
     pub(super) fn still_writing(&self, now: Duration) -> Duration {
         self.pages.still_writing(&self.facts, now)
-    }
-
-    /// Whether a sync(2) would find buffers to write.
-    pub(super) fn has_unwritten(&self) -> bool {
-        self.pages.has_unwritten(&self.facts)
     }
 
     /// umount(8) of a mount point.

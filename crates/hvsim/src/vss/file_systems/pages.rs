@@ -100,15 +100,13 @@ impl Pages {
         left.min(length)
     }
 
-    /// How long the writes of the last sync(2) will still take.
+    /// How long the writes of the last sync(2) will still take, or those of one that would begin now.
     pub(super) fn still_writing(&self, facts: &Facts, now: Duration) -> Duration {
-        let left = self.synced.iter().map(|(on, begun)| (*begun + facts.flush_time(on)).saturating_sub(now));
-        left.max().unwrap_or_default()
-    }
-
-    /// Whether buffers are dirty that nobody began to write.
-    pub(super) fn has_unwritten(&self, facts: &Facts) -> bool {
-        facts.flush_times.iter().any(|(on, time)| !time.is_zero() && !self.synced.contains_key(on))
+        let left = |(on, length): &(String, Duration)| match self.synced.get(on) {
+            Some(begun) => (*begun + *length).saturating_sub(now),
+            None => *length,
+        };
+        facts.flush_times.iter().map(left).max().unwrap_or_default()
     }
 
     /// Takes everything that is dirty on a mount away.
