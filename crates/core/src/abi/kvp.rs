@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::sys::freebsd_abi::Row;
+
 /// Size of every message in both directions, in bytes. The driver copies one byte past its buffer for a larger read
 /// and refuses a write of another size.
 pub const MESSAGE_SIZE: usize = 7430;
@@ -35,6 +37,40 @@ const ADDRESSES: (usize, usize) = (BODY + 258, 2048);
 const MASKS: (usize, usize) = (ADDRESSES.0 + ADDRESSES.1, 2048);
 const GATEWAYS: (usize, usize) = (MASKS.0 + MASKS.1, 1024);
 const NAME_SERVERS: (usize, usize) = (GATEWAYS.0 + GATEWAYS.1, 2048);
+
+/// What this module takes for granted, and the C expressions over sys/dev/hyperv/utilities/hv_kvp.h that must have the
+/// same values. That header is not installed.
+pub const LAYOUT: &[Row] = &[
+    row("MESSAGE_SIZE", MESSAGE_SIZE, "sizeof(struct hv_kvp_msg)"),
+    row("OPERATION", 0, "offsetof(struct hv_kvp_msg, hdr.kvp_hdr.operation)"),
+    row("POOL", 1, "offsetof(struct hv_kvp_msg, hdr.kvp_hdr.pool)"),
+    row("ERROR", 0, "offsetof(struct hv_kvp_msg, hdr.error)"),
+    row("BODY", BODY, "offsetof(struct hv_kvp_msg, body)"),
+    row("KEY_SIZE", KEY_SIZE, "HV_KVP_EXCHANGE_MAX_KEY_SIZE"),
+    row("VALUE_SIZE", VALUE_SIZE, "HV_KVP_EXCHANGE_MAX_VALUE_SIZE"),
+    row("GET.key", BODY + DATA_SIZES, "offsetof(struct hv_kvp_msg, body.kvp_get.data.key)"),
+    row(
+        "SET.value",
+        BODY + DATA_SIZES + KEY_SIZE,
+        "offsetof(struct hv_kvp_msg, body.kvp_set.data.msg_value)",
+    ),
+    row("DELETE.key", BODY + 4, "offsetof(struct hv_kvp_msg, body.kvp_delete.key)"),
+    row("ENUMERATE.index", BODY, "offsetof(struct hv_kvp_msg, body.kvp_enum_data.index)"),
+    row("ENUMERATE.data", BODY + 4, "offsetof(struct hv_kvp_msg, body.kvp_enum_data.data)"),
+    row("REGISTER.version", BODY, "offsetof(struct hv_kvp_msg, body.kvp_register.version)"),
+    row("REGISTER", REGISTER as usize, "HV_KVP_OP_REGISTER"),
+    row("ADAPTER_ID", ADAPTER_ID.0, "offsetof(struct hv_kvp_msg, body.kvp_ip_val.adapter_id)"),
+    row("ADDRESS_FAMILY", ADDRESS_FAMILY, "offsetof(struct hv_kvp_msg, body.kvp_ip_val.addr_family)"),
+    row("DHCP_ENABLED", DHCP_ENABLED, "offsetof(struct hv_kvp_msg, body.kvp_ip_val.dhcp_enabled)"),
+    row("ADDRESSES", ADDRESSES.0, "offsetof(struct hv_kvp_msg, body.kvp_ip_val.ip_addr)"),
+    row("MASKS", MASKS.0, "offsetof(struct hv_kvp_msg, body.kvp_ip_val.sub_net)"),
+    row("GATEWAYS", GATEWAYS.0, "offsetof(struct hv_kvp_msg, body.kvp_ip_val.gate_way)"),
+    row("NAME_SERVERS", NAME_SERVERS.0, "offsetof(struct hv_kvp_msg, body.kvp_ip_val.dns_addr)"),
+];
+
+const fn row(name: &'static str, value: usize, c: &'static str) -> Row {
+    Row { name, value: value as u64, c }
+}
 
 const _: () = assert!(NAME_SERVERS.0 + NAME_SERVERS.1 == MESSAGE_SIZE);
 const _: () = assert!(BODY + 4 + DATA_SIZES + KEY_SIZE + VALUE_SIZE <= MESSAGE_SIZE);
@@ -126,10 +162,6 @@ pub enum Code {
     InvalidArgument = 0x8007_0057,
     /// No adapter of that name.
     GuidNotFound = 0x8004_1002,
-    /// The device is not connected.
-    NotConnected = 0x8007_048f,
-    /// The machine is locked.
-    MachineLocked = 0x8007_04f7,
 }
 
 impl fmt::Display for Code {
@@ -141,8 +173,6 @@ impl fmt::Display for Code {
             Self::NotSupported => "NOT_SUPPORTED",
             Self::InvalidArgument => "INVALIDARG",
             Self::GuidNotFound => "GUID_NOTFOUND",
-            Self::NotConnected => "DEVICE_NOT_CONNECTED",
-            Self::MachineLocked => "MACHINE_LOCKED",
         };
         f.write_str(name)
     }

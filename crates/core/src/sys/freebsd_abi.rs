@@ -9,6 +9,8 @@
 
 use std::fmt::Write as _;
 
+use crate::abi::kvp;
+
 /// One number and the C expression that must have the same value.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
@@ -65,36 +67,12 @@ abi_table! {
     // The mount table: sys/mount.h.
     /// Bytes of one entry of getfsstat(2).
     STATFS_SIZE: usize = 2344, "sizeof(struct statfs)";
-    /// Offset of the structure's version, u32.
-    STATFS_VERSION_OFFSET: usize = 0, "offsetof(struct statfs, f_version)";
-    /// Offset of the mount flags, u64.
-    STATFS_FLAGS: usize = 8, "offsetof(struct statfs, f_flags)";
-    /// Offset of the file system's id, two i32.
-    STATFS_FSID: usize = 192, "offsetof(struct statfs, f_fsid)";
-    /// Offset of the type's name.
-    STATFS_FSTYPENAME: usize = 280, "offsetof(struct statfs, f_fstypename)";
-    /// Offset of what is mounted.
-    STATFS_MNTFROMNAME: usize = 296, "offsetof(struct statfs, f_mntfromname)";
-    /// Offset of where it is mounted.
-    STATFS_MNTONNAME: usize = 1320, "offsetof(struct statfs, f_mntonname)";
-    /// Bytes of the type's name with its NUL.
-    MFSNAMELEN: usize = 16, "MFSNAMELEN";
     /// Bytes of the two paths with their NUL.
     MNAMELEN: usize = 1024, "MNAMELEN";
-    /// The structure's version since FreeBSD 12.
-    STATFS_VERSION: u32 = 0x2014_0518, "STATFS_VERSION";
-    /// Bytes of a file system's id.
-    FSID_SIZE: usize = 8, "sizeof(fsid_t)";
     /// Mounted read-only.
     MNT_RDONLY: u64 = 0x1, "MNT_RDONLY";
     /// Stored on this machine.
     MNT_LOCAL: u64 = 0x1000, "MNT_LOCAL";
-    /// The root file system.
-    MNT_ROOTFS: u64 = 0x4000, "MNT_ROOTFS";
-    /// Not to be listed by df(1).
-    MNT_IGNORE: u64 = 0x80_0000, "MNT_IGNORE";
-    /// getfsstat(2): ask each file system first.
-    MNT_WAIT: i32 = 1, "MNT_WAIT";
     /// getfsstat(2): take what the kernel has at hand; never waits for a dead file server.
     MNT_NOWAIT: i32 = 2, "MNT_NOWAIT";
 
@@ -105,22 +83,14 @@ abi_table! {
     AF_INET6: u8 = 28, "AF_INET6";
     /// Link level.
     AF_LINK: u8 = 18, "AF_LINK";
-    /// Offset of the length byte of every address.
-    SA_LEN: usize = 0, "offsetof(struct sockaddr, sa_len)";
     /// Offset of the family byte of every address.
     SA_FAMILY: usize = 1, "offsetof(struct sockaddr, sa_family)";
-    /// Bytes of an IPv4 socket address.
-    SOCKADDR_IN_SIZE: usize = 16, "sizeof(struct sockaddr_in)";
     /// Offset of the four bytes of the IPv4 address.
     SIN_ADDR: usize = 4, "offsetof(struct sockaddr_in, sin_addr)";
-    /// Bytes of an IPv6 socket address.
-    SOCKADDR_IN6_SIZE: usize = 28, "sizeof(struct sockaddr_in6)";
     /// Offset of the sixteen bytes of the IPv6 address.
     SIN6_ADDR: usize = 8, "offsetof(struct sockaddr_in6, sin6_addr)";
     /// Offset of the scope, u32.
     SIN6_SCOPE_ID: usize = 24, "offsetof(struct sockaddr_in6, sin6_scope_id)";
-    /// Bytes of a link-level address; the kernel makes it longer for longer names.
-    SOCKADDR_DL_SIZE: usize = 54, "sizeof(struct sockaddr_dl)";
     /// Offset of the interface's index, u16.
     SDL_INDEX: usize = 2, "offsetof(struct sockaddr_dl, sdl_index)";
     /// Offset of the interface's type, u8.
@@ -135,8 +105,6 @@ abi_table! {
     IFT_ETHER: u8 = 6, "IFT_ETHER";
     /// Loopback.
     IFT_LOOP: u8 = 24, "IFT_LOOP";
-    /// Link aggregation.
-    IFT_IEEE8023ADLAG: u8 = 0xa1, "IFT_IEEE8023ADLAG";
     /// Bytes of an interface's name with its NUL.
     IFNAMSIZ: usize = 16, "IFNAMSIZ";
     /// The interface is up.
@@ -369,12 +337,6 @@ abi_table! {
     EINVAL: i32 = 22, "EINVAL";
     /// Nothing there yet.
     EAGAIN: i32 = 35, "EAGAIN";
-    /// UFSSUSPEND by the thread that suspended.
-    EALREADY: i32 = 37, "EALREADY";
-    /// Operation not supported.
-    EOPNOTSUPP: i32 = 45, "EOPNOTSUPP";
-    /// A unix datagram socket is full.
-    ENOBUFS: i32 = 55, "ENOBUFS";
 }
 
 /// The headers that the C expressions need, in an order that FreeBSD accepts.
@@ -405,11 +367,21 @@ pub const HEADERS: &[&str] = &[
 /// A C file that compiles only where every row of [`TABLE`] is true.
 #[must_use]
 pub fn c_source() -> String {
+    c_assertions(HEADERS, TABLE)
+}
+
+/// The same of the messages of the key-value exchange, whose header is not installed: the source of the system has it.
+#[must_use]
+pub fn c_source_of_kvp() -> String {
+    c_assertions(&["sys/types.h", "stddef.h", "dev/hyperv/utilities/hv_kvp.h"], kvp::LAYOUT)
+}
+
+fn c_assertions(headers: &[&str], rows: &[Row]) -> String {
     let mut text = String::new();
-    for header in HEADERS {
+    for header in headers {
         let _ = writeln!(text, "#include <{header}>");
     }
-    for Row { name, value, c } in TABLE {
+    for Row { name, value, c } in rows {
         let _ = writeln!(text, "_Static_assert((unsigned long long)({c}) == {value}ULL, \"{name}: {c}\");");
     }
     text
@@ -425,6 +397,28 @@ mod tests {
         assert_eq!(text.matches("_Static_assert").count(), TABLE.len());
         assert!(text.contains("(UFSSUSPEND) == 2148029697ULL"));
         assert!(text.contains("(sizeof(struct statfs)) == 2344ULL"));
+    }
+
+    /// Who sends messages and who asserts their layout must mean the same.
+    #[test]
+    fn messages_of_live_backup_are_those_of_the_table() {
+        use crate::abi::vss::{Answer, MESSAGE_SIZE, Operation, Request, Status};
+        assert_eq!(MESSAGE_SIZE, VSS_MESSAGE_SIZE);
+        for (operation, number) in [
+            (Operation::Check, HV_VSS_CHECK),
+            (Operation::Freeze, HV_VSS_FREEZE),
+            (Operation::Thaw, HV_VSS_THAW),
+        ] {
+            assert_eq!(u32::from(operation), number);
+            for (status, code) in [(Status::Success, VSS_SUCCESS), (Status::Failure, VSS_FAIL)] {
+                let bytes = Answer { request: Request { operation, id: 0x0102_0304_0506_0708 }, status };
+                let bytes = bytes.encode();
+                assert_eq!(bytes[VSS_OPT..VSS_OPT + 4], number.to_le_bytes());
+                assert_eq!(bytes[VSS_STATUS..VSS_STATUS + 4], code.to_le_bytes());
+                assert_eq!(bytes[VSS_MSGID..VSS_RESERVED], 0x0102_0304_0506_0708_u64.to_le_bytes());
+                assert!(bytes[VSS_RESERVED..].iter().all(|byte| *byte == 0));
+            }
+        }
     }
 
     #[test]

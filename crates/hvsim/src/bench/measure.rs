@@ -93,6 +93,12 @@ impl Speed {
         Self { rate: count * 1e9 / real(total.max(1)), p50: share(50), p99: share(99) }
     }
 
+    /// One thing and then the other.
+    pub(super) fn and_then(&self, other: &Self) -> Self {
+        let rate = 1.0 / (1.0 / self.rate + 1.0 / other.rate);
+        Self { rate, p50: self.p50 + other.p50, p99: self.p99 + other.p99 }
+    }
+
     /// The median of each number over several measurements.
     #[must_use]
     pub fn median(speeds: &[Self]) -> Self {
@@ -166,6 +172,12 @@ mod tests {
         let speed = Speed::of((1..=100).map(|n| n * 1000).collect(), 1_000_000_000);
         assert_eq!(speed, Speed { rate: 100.0, p50: 51.0, p99: 100.0 });
         assert_eq!(Speed::of(vec![], 0), Speed::default());
+    }
+
+    #[test]
+    fn one_thing_and_then_the_other_takes_the_time_of_both() {
+        let speed = |rate, p50, p99| Speed { rate, p50, p99 };
+        assert_eq!(speed(40.0, 1.0, 2.0).and_then(&speed(40.0, 3.0, 5.0)), speed(20.0, 4.0, 7.0));
     }
 
     #[test]

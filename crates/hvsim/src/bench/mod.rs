@@ -130,18 +130,19 @@ fn measure_pool(plan: &Plan, records: usize, report: &mut Report) -> Result<(), 
     let mut stands = stands(plan, records)?;
     for operation in Operation::ALL {
         let mut pairs = Vec::new();
-        let mut bare = Vec::new();
+        let mut limits = Vec::new();
         // The first pair is for warming up.
         for round in 0..=plan.rounds {
             let pair = measure_pair(&mut stands, operation, records, plan.exchanges, round)?;
             if operation == Operation::Set {
-                bare.push((bare_set(&stands[1].machine, records, plan.exchanges)?, pair.daemon));
+                let bare = bare_set(&stands[1].machine, records, plan.exchanges)?;
+                limits.push((pair.null.and_then(&bare), pair.daemon));
             }
             pairs.push((pair.null, pair.daemon));
         }
         report.exchange.push(ExchangeRow::new(operation, records, &pairs[1..]));
         if operation == Operation::Set {
-            report.set.push(SetRow::new(records, &bare[1..]));
+            report.set.push(SetRow::new(records, &limits[1..]));
         }
     }
     report.peak_memory = Compared::new(stands[0].guest.peak_memory()?, stands[1].guest.peak_memory()?);

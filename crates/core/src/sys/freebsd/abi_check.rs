@@ -16,31 +16,17 @@ equal! {
     abi::IOCHVVSSWRITE, nix::request_code_write!(b'v', 3, abi::VSS_MESSAGE_SIZE);
 
     abi::STATFS_SIZE, size_of::<libc::statfs>();
-    abi::STATFS_VERSION_OFFSET, offset_of!(libc::statfs, f_version);
-    abi::STATFS_FLAGS, offset_of!(libc::statfs, f_flags);
-    abi::STATFS_FSID, offset_of!(libc::statfs, f_fsid);
-    abi::STATFS_FSTYPENAME, offset_of!(libc::statfs, f_fstypename);
-    abi::STATFS_MNTFROMNAME, offset_of!(libc::statfs, f_mntfromname);
-    abi::STATFS_MNTONNAME, offset_of!(libc::statfs, f_mntonname);
-    abi::FSID_SIZE, size_of::<libc::fsid_t>();
     abi::MNT_RDONLY, libc::MNT_RDONLY;
     abi::MNT_LOCAL, libc::MNT_LOCAL;
-    abi::MNT_ROOTFS, libc::MNT_ROOTFS;
-    abi::MNT_IGNORE, libc::MNT_IGNORE;
-    abi::MNT_WAIT, libc::MNT_WAIT;
     abi::MNT_NOWAIT, libc::MNT_NOWAIT;
 
     abi::AF_INET, libc::AF_INET;
     abi::AF_INET6, libc::AF_INET6;
     abi::AF_LINK, libc::AF_LINK;
-    abi::SA_LEN, offset_of!(libc::sockaddr, sa_len);
     abi::SA_FAMILY, offset_of!(libc::sockaddr, sa_family);
-    abi::SOCKADDR_IN_SIZE, size_of::<libc::sockaddr_in>();
     abi::SIN_ADDR, offset_of!(libc::sockaddr_in, sin_addr);
-    abi::SOCKADDR_IN6_SIZE, size_of::<libc::sockaddr_in6>();
     abi::SIN6_ADDR, offset_of!(libc::sockaddr_in6, sin6_addr);
     abi::SIN6_SCOPE_ID, offset_of!(libc::sockaddr_in6, sin6_scope_id);
-    abi::SOCKADDR_DL_SIZE, size_of::<libc::sockaddr_dl>();
     abi::SDL_INDEX, offset_of!(libc::sockaddr_dl, sdl_index);
     abi::SDL_TYPE, offset_of!(libc::sockaddr_dl, sdl_type);
     abi::SDL_NLEN, offset_of!(libc::sockaddr_dl, sdl_nlen);
@@ -116,7 +102,4 @@ equal! {
     abi::EBUSY, libc::EBUSY;
     abi::EINVAL, libc::EINVAL;
     abi::EAGAIN, libc::EAGAIN;
-    abi::EALREADY, libc::EALREADY;
-    abi::EOPNOTSUPP, libc::EOPNOTSUPP;
-    abi::ENOBUFS, libc::ENOBUFS;
 }
