@@ -1,24 +1,29 @@
 //! What the documents promise is there: the tests that they name, the files that they link to.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// The names of all test functions below a directory.
-fn tests_below(dir: &Path, names: &mut BTreeSet<String>) {
+/// All test functions below a directory: their names, and their text up to the brace that ends it.
+fn tests_below(dir: &Path, tests: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("target") {
-            tests_below(&path, names);
+            tests_below(&path, tests);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
             // The attribute, then perhaps others, then the function.
-            let after =
-                text.split("#[test]").skip(1).filter_map(|rest| rest.split_once("fn ")?.1.split_once('('));
-            names.extend(after.map(|(name, _)| name.to_owned()));
+            for rest in text.split("#[test]\n").skip(1) {
+                let indent: String = rest.chars().take_while(|c| *c == ' ').collect();
+                let Some((name, body)) = rest.split_once("fn ").and_then(|(_, f)| f.split_once('(')) else {
+                    continue;
+                };
+                let body = body.split(&format!("\n{indent}}}")).next().unwrap();
+                tests.insert(name.to_owned(), body.to_owned());
+            }
         }
     }
 }
@@ -40,15 +45,48 @@ fn tests_that_are_named(document: &str) -> Vec<String> {
     columns.iter().flat_map(|column| column.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
+fn all_tests() -> BTreeMap<String, String> {
+    let mut tests = BTreeMap::new();
+    tests_below(&Path::new(REPOSITORY).join("crates"), &mut tests);
+    tests
+}
+
+fn named_in(document: &str) -> Vec<String> {
+    let named = tests_that_are_named(&fs::read_to_string(Path::new(REPOSITORY).join(document)).unwrap());
+    assert!(named.len() > 20, "{document}: {named:?}");
+    named
+}
+
 #[test]
 fn every_test_that_a_document_names_exists() {
-    let mut tests = BTreeSet::new();
-    tests_below(&Path::new(REPOSITORY).join("crates"), &mut tests);
-    for document in ["docs/differences-from-base.md", "docs/threat-model.md"] {
-        let named = tests_that_are_named(&fs::read_to_string(Path::new(REPOSITORY).join(document)).unwrap());
-        assert!(named.len() > 20, "{document}: {named:?}");
-        let missing: Vec<&String> = named.iter().filter(|name| !tests.contains(*name)).collect();
-        assert!(missing.is_empty(), "{document} names what is no test: {missing:?}");
+    let tests = all_tests();
+    let document = "docs/differences-from-base.md";
+    let missing: Vec<String> =
+        named_in(document).into_iter().filter(|name| !tests.contains_key(name)).collect();
+    assert!(missing.is_empty(), "{document} names what is no test: {missing:?}");
+}
+
+/// A test with the right name may long have come to show something else.
+#[test]
+fn every_test_of_a_threat_mentions_what_it_shows() {
+    let tests = all_tests();
+    let mut named = named_in("docs/threat-model.md").into_iter().peekable();
+    while let Some(name) = named.next() {
+        let body = tests.get(&name).unwrap_or_else(|| panic!("{name} is no test"));
+        let mentioned = named.next_if(|next| !tests.contains_key(next));
+        let mentioned = mentioned.unwrap_or_else(|| panic!("write `{name}` (`a piece of its text`)"));
+        assert!(mentioned.len() > 3 && body.contains(&mentioned), "{name} does not mention {mentioned}");
+    }
+}
+
+#[test]
+fn every_threat_names_the_test_that_shows_it() {
+    let text = fs::read_to_string(Path::new(REPOSITORY).join("docs/threat-model.md")).unwrap();
+    let attacks = text.split_once("## Attacks").unwrap().1.split("\n## ").next().unwrap();
+    let rows: Vec<&str> = attacks.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 20);
+    for row in rows {
+        assert!(row.ends_with("`) |"), "{row}");
     }
 }
 
