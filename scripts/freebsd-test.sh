@@ -42,6 +42,8 @@ make_template() {
 	# shellcheck disable=SC2086 # a list of names
 	FBSD_ABI_BUILD=$root/target/freebsd-abi-build "$FBSD_ABI/mkroot.sh" "$template" $host_programs
 	ln -s ../../bin/env "$template/usr/bin/env"
+	# Mount points of file systems that are brought to disk by fsync(2).
+	mkdir -p "$template/boot/efi" "$template/linux" "$template/esp"
 	programs | while read -r _ program directory; do
 		install -d "$template/usr/$directory"
 		install -m 555 "$root/target/freebsd/x86_64-unknown-freebsd/release/$program" "$template/usr/$directory/"

@@ -194,10 +194,14 @@ fn holders(path: &std::path::Path) -> usize {
 }
 
 fn processes_with(path: &std::path::Path) -> Vec<i32> {
+    use std::os::unix::fs::MetadataExt;
+    // By number, for a process with another root has another path of it.
+    let number = |path: &std::path::Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let wanted = number(path);
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let has = |process: &fs::DirEntry| {
         let links = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        links.into_iter().any(|link| fs::read_link(link.path()).is_ok_and(|target| target == path))
+        links.into_iter().any(|link| number(&link.path()) == wanted)
     };
     processes.filter(has).filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
 }

@@ -45,17 +45,10 @@ impl FactsSource {
     /// # Errors
     /// The kernel does not tell.
     pub fn wait_for_writes(&self) -> io::Result<()> {
-        let mut least = i64::MAX;
-        let mut since = clock::monotonic();
+        let mut writes = Writes::default();
         loop {
             let running = self.sysctl_number(RUNNING)?.unwrap_or(0);
-            let now = clock::monotonic();
-            if running <= 0 {
-                return Ok(());
-            }
-            if running < least {
-                (least, since) = (running, now);
-            } else if now.saturating_sub(since) >= SETTLED {
+            if writes.are_done(running, clock::monotonic()) {
                 return Ok(());
             }
             thread::sleep(LOOK);
@@ -80,6 +73,27 @@ impl FactsSource {
                 tolerate(mount, if root_of_msdosfs { Err(invalid()) } else { Ok(()) })
             }
         }
+    }
+}
+
+/// What is left to be written, as it was seen so far.
+#[derive(Debug, Default)]
+struct Writes {
+    most: i64,
+    /// Since the most.
+    least: i64,
+    since: Duration,
+}
+
+impl Writes {
+    /// Whether nothing is left, or it does not become less any more. What grows is still being started.
+    fn are_done(&mut self, running: i64, now: Duration) -> bool {
+        if running > self.most {
+            (self.most, self.least, self.since) = (running, running, now);
+        } else if running < self.least {
+            (self.least, self.since) = (running, now);
+        }
+        running <= 0 || now.saturating_sub(self.since) >= SETTLED
     }
 }
 
@@ -144,6 +158,25 @@ mod tests {
         let on = directory.path().to_str().unwrap();
         FactsSource::System.sync_mount(&mount("ufs", on)).unwrap();
         assert!(FactsSource::System.sync_mount(&mount("ufs", "/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn writes_are_waited_for_while_they_grow_or_become_fewer() {
+        let look = Duration::from_millis(100);
+        let done_at = |values: &[i64]| {
+            let mut writes = Writes::default();
+            let mut now = Duration::from_secs(1000);
+            values.iter().position(|running| {
+                now += look;
+                writes.are_done(*running, now)
+            })
+        };
+        assert_eq!(done_at(&[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]), Some(9));
+        // Low for a moment, before all were started.
+        assert_eq!(done_at(&[1, 5, 9, 8, 6, 5, 4, 3, 2, 0]), Some(9));
+        // Others write as much as ends.
+        assert_eq!(done_at(&[9, 5, 6, 5, 6, 5, 6]), Some(3));
+        assert_eq!(done_at(&[0]), Some(0));
     }
 
     #[test]
