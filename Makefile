@@ -11,6 +11,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # For fuzz: how long each target runs. More for the driver in ARGS, e.g. ARGS='--seed 7 kvp'.
 SECONDS ?= 20
+# For soak.
+MINUTES ?= 1
 # For freebsd-vm.
 IMAGE ?=
 
@@ -19,7 +21,7 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz faults bench bench-kvp bench-vss bench-vf \
+.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz faults soak bench bench-kvp bench-vss bench-vf \
 	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
@@ -31,6 +33,7 @@ help:
 	@echo '  make doc             the API documentation, private items included'
 	@echo '  make fuzz            mutated inputs against properties (SECONDS=20 each)'
 	@echo '  make faults          killed, and failing, at every system call'
+	@echo '  make soak            everything at once for a while (MINUTES=1)'
 	@echo 'FreeBSD programs, on Linux:'
 	@echo '  make freebsd         cross-build, lint and ABI check, amd64 and arm64'
 	@echo '  make test-freebsd    their tests and the demo (FBSD_ABI=folder)'
@@ -99,6 +102,11 @@ fuzz: need-cargo
 faults: need-cargo
 	$(NATIVE)
 	HVSIM_FAULTS=all $(CARGO) test --locked --workspace --test syscalls -- --nocapture --test-threads 2
+
+# The real daemons under everything at once; needs FUSE.
+soak: need-cargo
+	$(NATIVE) --release
+	$(HVSIM) soak --minutes '$(MINUTES)'
 
 bench: bench-kvp bench-vss bench-vf
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use hv_core::abi::vss::{Answer, Operation, Request, Status};
 use hv_core::vss::hooks::{Hook, Selection};
 use hv_core::vss::mounts::{FsId, Mount};
+use hv_core::vss::scan::Scan;
 use hv_core::vss::{
-    Action, Ended, Event, Freezer, HeldOpen, KERNEL_LIMIT, Limits, Outcome, Rules, Suspended, Task,
+    Action, Ended, Event, Freezer, HeldOpen, KERNEL_LIMIT, Lane, Limits, Outcome, Preparation, Prepared,
+    Rules, Survey, Suspended, Task,
 };
 
 use crate::Target;
@@ -21,6 +23,8 @@ pub const TARGET: Target = Target {
     check,
     words: &[],
 };
+
+const LANES: [Lane; 2] = [Lane::Check, Lane::Backup];
 
 /// What the kernel still waits for.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +46,8 @@ struct World<'a> {
     suspended: Vec<usize>,
     frozen_since: Option<Duration>,
     log_held: bool,
-    running: Option<Task>,
+    /// What runs for a check and for a backup.
+    running: [Option<Task>; 2],
     /// A freeze was answered with success, and the log is held since.
     in_force: bool,
     /// A freeze was answered with success while the kernel waited, and nothing was resumed since.
@@ -62,11 +67,7 @@ fn check(data: &[u8]) -> u64 {
         watchdog: (choices.byte() % 8 != 0).then(|| Duration::from_secs(1 + u64::from(choices.byte() % 100))),
         ..Limits::default()
     };
-    let held_open = match choices.byte() {
-        255 => vec![HeldOpen { descriptor: 2, id: FsId([1, 0]) }],
-        _ => Vec::new(),
-    };
-    let rules = Rules { limits, held_open, ..Rules::default() };
+    let rules = Rules { limits, ..Rules::default() };
     let watchdog = rules.limits.watchdog.is_some();
     let mut world = World {
         choices,
@@ -80,7 +81,7 @@ fn check(data: &[u8]) -> u64 {
         suspended: Vec::new(),
         frozen_since: None,
         log_held: false,
-        running: None,
+        running: [None, None],
         in_force: false,
         host_believes: false,
         unbroken: false,
@@ -107,7 +108,10 @@ impl World<'_> {
                     Duration::from_millis(self.choices.of(&[1, 100, 1000, 4000, 9000, 16_000, 70_000]));
                 self.pass(pass);
             }
-            11..=13 => self.end_program(),
+            11..=13 => {
+                let lane = self.choices.of(&LANES);
+                self.end_program(lane);
+            }
             14 if self.choices.byte() > 200 => self.send(Event::Terminate),
             15 if self.choices.byte() > 240 => {
                 self.device_gone = true;
@@ -160,15 +164,39 @@ impl World<'_> {
         }
     }
 
-    fn end_program(&mut self) {
-        if self.running.take().is_some() {
-            let outcome = match self.choices.byte() % 8 {
-                0 => Outcome::Failed("it failed".into()),
-                1 => Outcome::NotStarted("it is gone".into()),
-                _ => Outcome::Succeeded,
-            };
-            self.send(Event::Ended(Ended { outcome, output: vec!["line".into()] }));
+    fn end_program(&mut self, lane: Lane) {
+        match self.running[lane as usize].take() {
+            None => {}
+            Some(Task::Prepare(preparation)) => {
+                let prepared = self.prepared(&preparation);
+                self.send(Event::Prepared(lane, prepared));
+            }
+            Some(task) => {
+                let ended = self.ended(&task);
+                self.send(Event::Ended(lane, ended));
+            }
         }
+    }
+
+    fn ended(&mut self, task: &Task) -> Ended {
+        let outcome = match self.choices.byte() % 16 {
+            0 => Outcome::Failed("it failed".into()),
+            1 => Outcome::NotStarted("it is gone".into()),
+            _ => Outcome::Succeeded,
+        };
+        let output = match task {
+            Task::ListPools => vec!["pool0\tONLINE\toff".into(), "pool1\tONLINE\toff".into()],
+            _ => vec!["line".into()],
+        };
+        Ended { outcome, output }
+    }
+
+    fn prepared(&mut self, preparation: &Preparation) -> Prepared {
+        let fails = self.choices.byte() % 16;
+        let scan =
+            preparation.scan.map(|_| if fails == 0 { Err("no list".into()) } else { Ok(Scan::default()) });
+        let flush = preparation.flush.as_ref().map(|_| if fails == 1 { Err("EIO".into()) } else { Ok(()) });
+        Prepared { scan, flush, ..Prepared::default() }
     }
 
     fn send(&mut self, event: Event) {
@@ -195,21 +223,26 @@ impl World<'_> {
     fn perform(&mut self, action: Action) -> Option<Event> {
         self.seen.saw(std::mem::discriminant(&action));
         match action {
-            Action::Survey(purpose) => {
-                let table = match self.choices.byte() % 16 {
+            Action::Survey(lane) => {
+                let choice = self.choices.byte();
+                let held = (choice == 255).then_some(HeldOpen { descriptor: 2, id: FsId([1, 0]) });
+                let survey = match choice % 16 {
                     0 => Err("it cannot be read".to_owned()),
-                    _ => Ok(self.mounts.clone()),
+                    _ => Ok(Survey { mounts: self.mounts.clone(), held_open: held.into_iter().collect() }),
                 };
-                Some(Event::Surveyed(purpose, table))
+                Some(Event::Surveyed(lane, survey))
             }
-            Action::ListHooks => {
+            Action::ListHooks(lane) => {
                 let count = self.choices.of(&[0, 0, 1, 2]);
                 let hook = |n: usize| Hook { name: format!("h{n}"), path: PathBuf::from(format!("/h/{n}")) };
-                Some(Event::Hooks(Selection { hooks: (0..count).map(hook).collect(), skipped: Vec::new() }))
+                Some(Event::Hooks(
+                    lane,
+                    Selection { hooks: (0..count).map(hook).collect(), skipped: Vec::new() },
+                ))
             }
-            Action::Run(task, limit) => self.run(task, limit),
-            Action::Stop => {
-                assert!(self.running.take().is_some(), "nothing to stop");
+            Action::Run(lane, task, limit) => self.run(lane, task, limit),
+            Action::Stop(lane) => {
+                assert!(self.running[lane as usize].take().is_some(), "nothing to stop");
                 None
             }
             Action::Open(count) => {
@@ -250,24 +283,25 @@ impl World<'_> {
         }
     }
 
-    fn run(&mut self, task: Task, limit: Duration) -> Option<Event> {
+    fn run(&mut self, lane: Lane, task: Task, limit: Duration) -> Option<Event> {
         assert!(self.suspended.is_empty() && !self.log_held, "a program while frozen");
-        assert!(!limit.is_zero() && self.running.is_none());
-        self.running = Some(task);
+        assert!(!limit.is_zero() && self.running[lane as usize].is_none());
         if self.choices.byte() % 4 == 0 {
+            self.running[lane as usize] = Some(task);
             return None;
         }
-        self.running = None;
         self.now += Duration::from_millis(self.choices.of(&[0, 1, 100, 1000])).min(limit);
-        let outcome = match self.choices.byte() % 16 {
-            0 => Outcome::Failed("it failed".into()),
-            _ => Outcome::Succeeded,
-        };
-        Some(Event::Ended(Ended { outcome, output: Vec::new() }))
+        Some(match task {
+            Task::Prepare(preparation) => Event::Prepared(lane, self.prepared(&preparation)),
+            task => Event::Ended(lane, self.ended(&task)),
+        })
     }
 
     fn suspend(&mut self, slot: usize) -> Event {
-        assert!(self.log_held && slot < self.slots && self.running.is_none(), "not prepared");
+        assert!(
+            self.log_held && slot < self.slots && self.running[Lane::Backup as usize].is_none(),
+            "not prepared"
+        );
         self.now += Duration::from_millis(self.choices.of(&[0, 0, 1, 500, 3000, 11_000]));
         let outcome = match self.choices.byte() % 24 {
             0 => Suspended::Failed("EBUSY".into()),
@@ -327,7 +361,7 @@ impl World<'_> {
         if watchdog && !self.left {
             for _ in 0..20 {
                 self.pass(Duration::from_secs(120));
-                self.end_program();
+                LANES.iter().for_each(|lane| self.end_program(*lane));
             }
             assert!(self.suspended.is_empty(), "the watchdog thaws");
             let answered = self.unanswered.is_empty() || self.device_gone;
@@ -336,7 +370,7 @@ impl World<'_> {
         for _ in 0..20 {
             if !self.left {
                 self.send(Event::Terminate);
-                self.end_program();
+                LANES.iter().for_each(|lane| self.end_program(*lane));
             }
         }
         assert!(self.left && self.suspended.is_empty(), "it ends, and nothing is frozen");

@@ -74,6 +74,8 @@ mod scratch;
 pub mod server;
 #[cfg(target_os = "linux")]
 pub mod session;
+#[cfg(target_os = "linux")]
+pub mod soak;
 pub mod station;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod syscalls;

@@ -8,6 +8,8 @@ mod host;
 #[cfg(target_os = "linux")]
 mod run;
 mod serve;
+#[cfg(target_os = "linux")]
+mod soak;
 mod vss;
 
 use std::error::Error;
@@ -82,6 +84,9 @@ usage:
       --mounts     UFS file systems that are suspended (32)
       --cycles     whole backups over which memory and descriptors are watched (10000)
       --watch      how long to watch for wake-ups, when idle and when frozen (30)
+  hvsim soak [--minutes N]
+      Everything at once for a while (1): host traffic, other writers, injections, a VF that comes and goes,
+      backups, a syslogd that is away, file times that jump. Then compare with the beginning.
   hvsim --help | --version
 ";
 
@@ -151,8 +156,13 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "bench" => bench::run(parser),
         #[cfg(target_os = "linux")]
         "network" => crate::network::cli::run(parser),
+        #[cfg(target_os = "linux")]
+        "soak" => soak::run(parser),
+        // One of the programs that a soak starts.
+        #[cfg(target_os = "linux")]
+        "soak-writer" => soak::write(parser),
         #[cfg(not(target_os = "linux"))]
-        "run" | "demo" | "bench" | "network" => Err(only_on_linux(name)),
+        "run" | "demo" | "bench" | "network" | "soak" => Err(only_on_linux(name)),
         _ => Err(Failure::Usage(format!("unknown subcommand {name:?}"))),
     }
 }

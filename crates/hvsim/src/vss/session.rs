@@ -296,6 +296,14 @@ impl Daemon {
         let _ = kill(self.pid(), signal);
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// The system cannot tell.
+    pub fn is_gone(&mut self) -> bool {
+        self.child.try_wait().expect("cannot wait for a child").is_some()
+    }
+
     /// Its exit code, after waiting for its end and for all its output; a negative number of a signal that ended it.
     ///
     /// # Panics

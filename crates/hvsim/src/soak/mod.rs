@@ -1,0 +1,169 @@
+//! `hvsim soak`: the real daemons under everything at once, for as long as one likes.
+//!
+//! One guest serves mixed host traffic (every 100th request malformed), eight other writers in pool 1, injections and
+//! a VF that comes and goes, with a syslogd that is away half of the time and file times that jump; another one is
+//! backed up every few seconds. What each answer must be is known from a model; at the end processes, memory, descriptors
+//! and the state are compared with those of the beginning.
+
+mod backups;
+mod network;
+mod process;
+mod syslogd;
+mod traffic;
+pub mod writer;
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use self::process::Sample;
+use crate::session::{NetworkSetup, Session, Setup};
+use crate::station::lock;
+use crate::testing::program;
+
+/// Memory that a daemon may grow by between the first tenth and the end: its allocator's and the kernel's to spend.
+const GROWTH_KIB: u64 = 512;
+/// Other programs that write to pool 1.
+const WRITERS: usize = 8;
+
+/// What all parts share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    over: AtomicBool,
+    complaints: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn complain(&self, text: impl Into<String>) {
+        lock(&self.complaints).push(text.into());
+    }
+
+    /// Sleeps, but not beyond the end.
+    pub(super) fn pause(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && !self.is_over() {
+            thread::sleep(Duration::from_millis(20).min(time));
+        }
+    }
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) requests: AtomicU64,
+    pub(super) malformed: AtomicU64,
+    pub(super) backups: AtomicU64,
+    pub(super) injections: AtomicU64,
+    pub(super) vf_events: AtomicU64,
+    pub(super) outages: AtomicU64,
+    pub(super) writes: AtomicU64,
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    took: Duration,
+    counts: Counts,
+    /// Name of the daemon, its first and its last sample.
+    samples: Vec<(&'static str, Sample, Sample)>,
+    complaints: Vec<String>,
+}
+
+impl Report {
+    /// Whether everything was as it must be.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.complaints.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = self.took.as_secs_f64() / 60.0;
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        writeln!(f, "{minutes:.1} minutes:")?;
+        writeln!(
+            f,
+            "  {:>8} requests of the host, {} of them malformed",
+            of(&counts.requests),
+            of(&counts.malformed)
+        )?;
+        writeln!(f, "  {:>8} changes of pool 1 by {WRITERS} other programs", of(&counts.writes))?;
+        writeln!(f, "  {:>8} backups", of(&counts.backups))?;
+        writeln!(
+            f,
+            "  {:>8} injections, {} arrivals and departures of a VF",
+            of(&counts.injections),
+            of(&counts.vf_events)
+        )?;
+        writeln!(f, "  {:>8} times without syslogd", of(&counts.outages))?;
+        for (name, first, last) in &self.samples {
+            writeln!(f, "  {name}: {first} at first, {last} at the end")?;
+        }
+        for complaint in &self.complaints {
+            writeln!(f, "  WRONG: {complaint}")?;
+        }
+        let verdict = if self.is_good() { "nothing lost, nothing left behind" } else { "not as it must be" };
+        writeln!(f, "  {verdict}")
+    }
+}
+
+/// Runs for `time`.
+///
+/// # Errors
+/// One line: FUSE cannot be used here, or something cannot be started.
+pub fn run(time: Duration) -> Result<Report, String> {
+    let network = Some(network::setup());
+    let setup = Setup { network, ..Setup::default() };
+    let mut session = Session::start(&setup);
+    if let Some(reason) = session.without_device() {
+        return Err(reason.to_owned());
+    }
+    process::detach(&mut session)?;
+    let mut guest = backups::guest()?;
+    let (shared, counts, begin) = (Shared::default(), Counts::default(), Instant::now());
+    let log = session.path("log");
+    let samples = thread::scope(|scope| {
+        let traffic = (session.another_host(), session.pool_dir());
+        let writers = writer::start(WRITERS, &session.pool_file(1));
+        scope.spawn(|| traffic::run(traffic, &shared, &counts));
+        scope.spawn(|| syslogd::run(&log, &shared, &counts));
+        let backups = scope.spawn(|| backups::run(&mut guest, &shared, &counts));
+        let network = scope.spawn(|| network::run(session.guest(), session.another_host(), &shared, &counts));
+        shared.pause(time / 10);
+        let first = process::sample_of(&session);
+        shared.pause(time.saturating_sub(begin.elapsed()));
+        shared.over.store(true, Ordering::SeqCst);
+        let _ = network.join();
+        let vss = backups.join().ok().flatten();
+        writer::finish(writers, &mut session.another_host(), &shared, &counts);
+        // What is done when idle is over by then.
+        thread::sleep(Duration::from_secs(3));
+        let last = process::sample_of(&session);
+        let kvp = first.zip(last).map(|(first, last)| ("hv_kvp_daemon", first, last));
+        let vss = vss.map(|(first, last)| ("hv_vss_daemon", first, last));
+        kvp.into_iter().chain(vss).collect::<Vec<_>>()
+    });
+    if samples.len() < 2 {
+        shared.complain("a daemon has ended");
+    }
+    for (name, first, last) in &samples {
+        last.judge(first, GROWTH_KIB).into_iter().for_each(|text| shared.complain(format!("{name}: {text}")));
+    }
+    for violation in session.take_violations() {
+        shared.complain(violation);
+    }
+    let complaints = std::mem::take(&mut *lock(&shared.complaints));
+    Ok(Report { took: begin.elapsed(), counts, samples, complaints })
+}
