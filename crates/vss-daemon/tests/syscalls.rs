@@ -17,7 +17,7 @@ use hvsim::vss::{Operation, Outcome, Side};
 use Operation::{Freeze, Thaw};
 
 /// Every so many cases one is tried where not all are.
-const STRIDE: usize = 25;
+const STRIDE: usize = 37;
 
 /// What the host heard of a freeze and a thaw.
 type Heard = (Outcome, Outcome);
