@@ -22,7 +22,8 @@ fn tests_below(dir: &Path, tests: &mut BTreeMap<String, String>) {
                     continue;
                 };
                 let body = body.split(&format!("\n{indent}}}")).next().unwrap();
-                tests.insert(name.to_owned(), body.to_owned());
+                // A name can stand for the same thing at two levels.
+                tests.entry(name.to_owned()).or_default().push_str(body);
             }
         }
     }
