@@ -1,11 +1,40 @@
-//! A small devd(8): reads rules, matches events, runs actions one at a time (sbin/devd/devd.cc).
+//! A small devd(8): reads rules, matches events, runs actions one at a time.
+//!
+//! Behaviour, and the place in FreeBSD 14's sbin/devd; each row has a test here:
+//!
+//! | behaviour | file, function |
+//! |---|---|
+//! | text that is no rule keeps devd from starting | parse.y, devd.cc `parse_one_file` |
+//! | a comment ends with its line, an empty string is none, no quote in a string | token.l |
+//! | a backslash joins lines of a string | token.l |
+//! | the highest number wins, of equal ones the first that was read, and only one runs | devd.cc `sort_vector`, `find_and_execute` |
+//! | expressions cover the whole value, in any case, and `!` turns them round | devd.cc `match::match` |
+//! | `$x` is the quoted value, `$$` a dollar, `$(` stays | devd.cc `expand_one`, `shell_quote` |
+//! | `media-type` is asked of the interface | devd.cc `media::do_match` |
+//! | actions run one at a time, in a shell, and are waited for | devd.cc `my_system` |
+//!
+//! [`STOCK_RULES`] are those of FreeBSD that start something for an interface.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::iter::Peekable;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::str::Chars;
+
+/// What FreeBSD 14's devd.conf and dhclient.conf do for a new interface and for one that gets a carrier.
+pub const STOCK_RULES: &str = r#"
+notify 0 {
+	match "system" "IFNET";
+	match "subsystem" "!(usbus|wlan)[0-9]+";
+	match "type" "ATTACH";
+	action "/etc/pccard_ether $subsystem start";
+};
+notify 0 {
+	match "system" "IFNET";
+	match "type" "LINK_UP";
+	media-type "ethernet";
+	action "service dhclient quietstart $subsystem";
+};
+"#;
 
 /// A `notify` rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +43,8 @@ pub struct Rule {
     pub priority: i32,
     /// Variables and the expressions that they must match.
     pub matches: Vec<(String, String)>,
+    /// The kind of media that the interface must have.
+    pub media: Option<String>,
     /// The command, with variables.
     pub action: String,
 }
@@ -77,13 +108,26 @@ impl Devd {
         let rule = self
             .rules
             .iter()
-            .find(|rule| rule.matches.iter().all(|(name, expression)| matches(expression, value(name))))?;
-        let command = expand(&rule.action, &variables);
-        let program = command.split(' ').next().unwrap_or_default();
-        Some(match self.programs.get(program) {
-            Some(replacement) => command.replacen(program, replacement, 1),
-            None => command,
-        })
+            .find(|rule| {
+                let media = rule.media.as_ref().is_none_or(|kind| has_media(kind, value("subsystem")));
+                media && rule.matches.iter().all(|(name, expression)| matches(expression, value(name)))
+            })?;
+        Some(self.with_programs(&expand(&rule.action, &variables)))
+    }
+
+    /// The command with the real places of the programs that it names.
+    fn with_programs(&self, command: &str) -> String {
+        let part = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        let mut text = String::new();
+        let mut rest = command;
+        while let Some(start) = rest.find(part) {
+            let word = &rest[start..];
+            let word = &word[..word.find(|c: char| !part(c)).unwrap_or(word.len())];
+            text += &rest[..start];
+            text += self.programs.get(word).map_or(word, String::as_str);
+            rest = &rest[start + word.len()..];
+        }
+        text + rest
     }
 
     /// Runs the action of an event and waits for its end, as devd does. `None`: no rule matches.
@@ -112,82 +156,171 @@ fn variables(event: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `$name` becomes the value as one word of the shell. devd quotes in the form `$'…'`, which not every shell knows.
+/// `config::expand_one`: `$name` becomes the value as one word of the shell, `$$` a dollar, and `$(…)` and `$` before
+/// anything else stay. devd quotes in the form `$'…'`, which not every shell knows.
 fn expand(action: &str, variables: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     let mut rest = action;
     while let Some((before, after)) = rest.split_once('$') {
         text += before;
-        let end =
-            after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(after.len());
-        let (name, tail) = after.split_at(end);
-        if name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            let value = variables.get(name).map_or("", String::as_str);
-            text += &format!("'{}'", value.replace('\'', r"'\''"));
-        } else {
-            text += &format!("${name}");
-        }
-        rest = tail;
+        let first = after.chars().next();
+        rest = match first {
+            Some('$') => {
+                text.push('$');
+                &after[1..]
+            }
+            Some('(') => {
+                let (inside, tail) = after.split_at(closing(after));
+                text.push('$');
+                text += inside;
+                tail
+            }
+            Some(c) if c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '*') => {
+                let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+                let end = after[1..].find(|c: char| !part(c)).map_or(after.len(), |end| end + 1);
+                let value = variables.get(&after[..end]).map_or("", String::as_str);
+                text += &format!("'{}'", value.replace('\'', r"'\''"));
+                &after[end..]
+            }
+            _ => {
+                text.push('$');
+                after
+            }
+        };
     }
     text + rest
 }
 
-/// Words, strings without their quotes (marked by a leading `"`), and the signs `{`, `}` and `;`.
-fn tokens(text: &str) -> Result<Vec<String>, SyntaxError> {
-    let mut all = Vec::new();
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
+/// Where the parenthesis that the text begins with is closed.
+fn closing(text: &str) -> usize {
+    let mut open = 0;
+    for (place, c) in text.char_indices() {
         match c {
-            '#' => drop(take_while(&mut characters, |c| c != '\n')),
-            '"' => {
-                let inside = take_while(&mut characters, |c| c != '"');
-                characters.next().ok_or_else(|| SyntaxError("a string does not end".to_owned()))?;
-                all.push(format!("\"{inside}"));
-            }
-            '{' | '}' | ';' => all.push(c.to_string()),
-            _ if c.is_whitespace() => {}
-            _ => {
-                let rest = take_while(&mut characters, |c| !c.is_whitespace() && !"{};\"#".contains(c));
-                all.push(format!("{c}{rest}"));
-            }
+            '(' => open += 1,
+            ')' => open -= 1,
+            _ => {}
         }
+        if open == 0 {
+            return place + 1;
+        }
+    }
+    text.len()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Number(i32),
+    Text(String),
+    /// A keyword or another identifier.
+    Word(String),
+    Sign(char),
+}
+
+/// sbin/devd/token.l: the longest match wins, and a character that no pattern matches is dropped (flex echoes it).
+fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
+    let mut all = Vec::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let line_end = |from: &str| from.find('\n');
+        let taken = match c {
+            // `#.*$` and `//.*$` need the end of a line behind them: at the end of the file they are no comments.
+            '#' => line_end(rest).unwrap_or(1),
+            '/' if rest.starts_with("//") => line_end(rest).unwrap_or(1),
+            '/' if rest.starts_with("/*") => rest[2..].find("*/").map_or(1, |end| end + 4),
+            // `\"[^"]+\"`: an empty string is none, and no quote can stand in one.
+            '"' => match rest[1..].find('"') {
+                Some(end) if end > 0 => {
+                    all.push(Token::Text(continued(&rest[1..=end])));
+                    end + 2
+                }
+                _ => 1,
+            },
+            '{' | '}' | ';' => {
+                all.push(Token::Sign(c));
+                1
+            }
+            '0'..='9' => {
+                let length = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+                all.push(Token::Number(rest[..length].parse().map_err(|_| SyntaxError(rest[..length].to_owned()))?));
+                length
+            }
+            'A'..='Z' | 'a'..='z' => {
+                let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+                let length = rest.find(|c: char| !part(c)).unwrap_or(rest.len());
+                all.push(Token::Word(rest[..length].to_owned()));
+                length
+            }
+            _ => c.len_utf8(),
+        };
+        rest = &rest[taken..];
     }
     Ok(all)
 }
 
-fn take_while(characters: &mut Peekable<Chars<'_>>, keep: impl Fn(char) -> bool) -> String {
-    std::iter::from_fn(|| characters.next_if(|c| keep(*c))).collect()
+/// A backslash at the end of a line joins it with the next, whose indentation goes.
+fn continued(inside: &str) -> String {
+    let mut parts = inside.split("\\\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start())
 }
 
-/// One rule and the tokens behind it.
-fn read_rule(tokens: &[String]) -> Result<(Option<Rule>, &[String]), SyntaxError> {
-    let error = |at: &[String]| SyntaxError(format!("unexpected {:?}", at.first()));
-    let [kind, priority, open, rest @ ..] = tokens else { return Err(error(tokens)) };
-    let (Ok(priority), "{") = (priority.parse(), open.as_str()) else { return Err(error(&tokens[1..])) };
-    let mut rule = Rule { priority, matches: Vec::new(), action: String::new() };
-    let mut rest = rest;
+/// One block of sbin/devd/parse.y and the tokens behind it. Blocks of options are read and dropped.
+fn read_rule(tokens: &[Token]) -> Result<(Option<Rule>, &[Token]), SyntaxError> {
+    let error = |at: &[Token]| SyntaxError(format!("unexpected {:?}", at.first()));
+    let (kind, priority, mut rest) = match tokens {
+        [Token::Word(kind), Token::Sign('{'), rest @ ..] if kind == "options" => (kind, 0, rest),
+        [Token::Word(kind), Token::Number(priority), Token::Sign('{'), rest @ ..]
+            if matches!(kind.as_str(), "notify" | "attach" | "detach" | "nomatch") =>
+        {
+            (kind, *priority, rest)
+        }
+        _ => return Err(error(tokens)),
+    };
+    let mut rule = Rule { priority, matches: Vec::new(), media: None, action: String::new() };
+    let options = kind == "options";
+    // Options must hold something (`options: option | options option`), other blocks may be empty.
+    let mut is_empty = options;
     loop {
-        match rest {
-            [close, end, after @ ..] if close == "}" && end == ";" => {
+        rest = match rest {
+            [Token::Sign('}'), Token::Sign(';'), after @ ..] if !is_empty => {
                 return Ok(((kind == "notify").then_some(rule), after));
             }
-            [word, name, expression, end, after @ ..] if word == "match" && end == ";" => {
-                rule.matches.push((string(name)?, string(expression)?));
-                rest = after;
+            [Token::Word(word), Token::Text(name), Token::Text(expression), Token::Sign(';'), after @ ..]
+                if word == "match" && !options =>
+            {
+                rule.matches.push((name.clone(), expression.clone()));
+                after
             }
-            [word, command, end, after @ ..] if word == "action" && end == ";" => {
-                rule.action = string(command)?;
-                rest = after;
+            [Token::Word(word), Token::Text(value), Token::Sign(';'), after @ ..] if !options => {
+                match word.as_str() {
+                    "action" => rule.action.clone_from(value),
+                    "media-type" => rule.media = Some(value.clone()),
+                    "device-name" | "class" | "subdevice" => rule.matches.push((word.clone(), value.clone())),
+                    _ => return Err(error(rest)),
+                }
+                after
+            }
+            [Token::Word(word), Token::Text(_), Token::Sign(';'), after @ ..]
+                if options && (word == "directory" || word == "pid-file") =>
+            {
+                after
+            }
+            [Token::Word(word), Token::Word(_), Token::Text(_), Token::Sign(';'), after @ ..]
+                if options && word == "set" =>
+            {
+                after
             }
             _ => return Err(error(rest)),
-        }
+        };
+        is_empty = false;
     }
 }
 
-fn string(token: &str) -> Result<String, SyntaxError> {
-    let inside =
-        token.strip_prefix('"').ok_or_else(|| SyntaxError(format!("{token:?} should be a string")))?;
-    Ok(inside.to_owned())
+/// Whether an interface has media of this type (media::do_match asks SIOCGIFMEDIA): those of a simulated guest are Ethernet,
+/// but loopbacks and bridges have none.
+fn has_media(kind: &str, interface: &str) -> bool {
+    kind.eq_ignore_ascii_case("ethernet")
+        && !["lo", "bridge", "wlan"].iter().any(|other| interface.starts_with(other))
 }
 
 /// An extended regular expression against the whole value, in any case; a leading `!` turns it round. Of the syntax there
@@ -258,6 +391,7 @@ mod tests {
             .rules()
             .iter()
             .map(|rule| (rule.priority, rule.action.as_str(), rule.matches.len()))
+            .filter(|(priority, ..)| *priority < 20)
             .collect();
         let wanted = [
             (11, "/usr/sbin/hv_vss_daemon", 4),
@@ -283,7 +417,6 @@ mod tests {
                 "!system=ETHERNET subsystem=mce0 type=IFATTACH",
                 Some("/usr/libexec/hyperv/hyperv_vfattach 'mce0' 0"),
             ),
-            ("!system=IFNET subsystem=mce0 type=ATTACH", None),
             ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_kvp_dev", Some("/usr/sbin/hv_kvp_daemon")),
             ("!system=DEVFS subsystem=CDEV type=DESTROY cdev=hv_fsvss_dev", Some("pkill -x hv_vss_daemon")),
             ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_kvp_dev2", None),
@@ -336,8 +469,58 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_ends_with_its_line_and_strings_hold_no_quote() {
+        let good = "# a comment\n// another\n/* and\none */ notify 1 { match \"a\" \"b\"; };";
+        assert_eq!(Devd::parse(good).unwrap().rules().len(), 1);
+        for text in [
+            "notify 1 { }; # the file ends without a newline",
+            "notify 1 { match \"a\" \"\"; action \"b\"; };",
+            "notify 1 { action \"say \\\"x\\\"\"; };",
+        ] {
+            assert!(Devd::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_string_are_joined_by_a_backslash() {
+        let devd = Devd::parse("notify 1 { match \"system\" \"A\"; action \"one \\\n\t  two\"; };").unwrap();
+        assert_eq!(devd.action("!system=A").as_deref(), Some("one two"));
+    }
+
+    #[test]
+    fn dollars_and_parentheses_reach_the_shell() {
+        let action = "i=$subsystem; for v in $(list $i $$i); do echo $$v $$i; done";
+        let devd = Devd::parse(&format!("notify 1 {{ match \"system\" \"A\"; action \"{action}\"; }};")).unwrap();
+        let action = devd.action("!system=A subsystem=hn0").unwrap();
+        assert_eq!(action, "i='hn0'; for v in $(list $i $$i); do echo $v $i; done");
+    }
+
+    #[test]
+    fn media_are_asked_of_the_interface() {
+        let devd = Devd::parse(STOCK_RULES).unwrap();
+        let action = |event: &str| devd.action(event);
+        assert_eq!(
+            action("!system=IFNET subsystem=hn0 type=LINK_UP").as_deref(),
+            Some("service dhclient quietstart 'hn0'")
+        );
+        assert_eq!(action("!system=IFNET subsystem=bridge0 type=LINK_UP"), None);
+        assert_eq!(
+            action("!system=IFNET subsystem=mce0 type=ATTACH").as_deref(),
+            Some("/etc/pccard_ether 'mce0' start")
+        );
+        assert_eq!(action("!system=IFNET subsystem=wlan0 type=ATTACH"), None);
+    }
+
+    #[test]
     fn text_that_is_no_rule_is_refused() {
         for text in [
+            "options { };",
+            "options 1 { directory \"x\"; };",
+            "notify 1 { match \"a\" \"b\" };",
+            "notify 1 { Match \"a\" \"b\"; };",
+            "notify 1 { media-type \"ethernet\" \"x\"; };",
+            "Notify 1 { };",
+            "notify 1 { } notify 2 { };",
             "notify",
             "notify x { };",
             "notify 1 { match \"a\"; };",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hv_core::sys::file_lock::holder;
 
-use super::devd::Devd;
+use super::devd::{Devd, STOCK_RULES};
 use super::state::{Address, DhcpServer, Interface, Root, Route, State};
 use super::tools::{self, NAMES};
 use crate::testing::{self, freebsd_root};
@@ -172,7 +172,16 @@ impl Guest {
     /// There is none.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let root = Root::new(directory);
-        let mut devd = Devd::load(&root.path("etc/devd.conf"))?;
+        let rules = STOCK_RULES.to_owned() + &fs::read_to_string(root.path("etc/devd.conf"))?;
+        let mut devd = Devd::parse(&rules).map_err(io::Error::other)?;
+        for (name, place) in [
+            ("/sbin/ifconfig", "sbin/ifconfig"),
+            ("/sbin/sysctl", "sbin/sysctl"),
+            ("/etc/pccard_ether", "etc/pccard_ether"),
+            ("service", "usr/sbin/service"),
+        ] {
+            devd.map_program(name, format!("'{}'", root.path(place).display()));
+        }
         let programs = PathBuf::from(fs::read_to_string(root.path("network/programs"))?);
         for name in ["hyperv_vfup", "hyperv_vfattach"] {
             let mut words = match freebsd_root() {

@@ -1,11 +1,30 @@
-//! What the kernel does when a program changes the network: sys/net/if_lagg.c, sys/netinet, sys/netinet6, hn(4).
+//! What the kernel does when a program changes the network.
+//!
+//! Behaviour, and the place in FreeBSD 14 that it follows; each row has a test in `kernel/tests.rs`:
+//!
+//! | behaviour | file, function |
+//! |---|---|
+//! | joining takes all IPv6 from a port with a link-local address, also where joining fails | sys/net/if_lagg.c `lagg_ioctl` (SIOCSLAGGPORT), sys/netinet6/in6_ifattach.c `in6_ifdetach` |
+//! | the first port gives the lagg its address and MTU, later ones take them | if_lagg.c `lagg_port_create` |
+//! | the link of a second or later port bounces | if_lagg.c `lagg_port_create`, sys/net/if.c `if_setlladdr` |
+//! | a port that leaves gets its own address back, and keeps the MTU of the lagg | if_lagg.c `lagg_port_destroy` |
+//! | all ports have the capabilities that they share, and their own back when they leave | if_lagg.c `lagg_capabilities`, `lagg_port_destroy` |
+//! | an MTU of a port cannot be set, that of the lagg goes to all ports | if_lagg.c `lagg_port_ioctl`, `lagg_change_mtu` |
+//! | IPv4 routes go with the address that they were added over | sys/netinet/in.c `in_difaddr_ioctl` (`in_ifadown`) |
+//! | IPv6 routes through a gateway stay without any address | sys/netinet6/in6.c `in6_purgeaddr` |
+//! | routes that a router advertised go when IPv6 is detached | sys/netinet6/nd6.c `nd6_purge` |
+//! | with ROUTE_MPATH a second way to one network is added beside the first | sys/net/route/route_ctl.c `add_route_flags_mpath` |
+//! | routes of an interface go with it | sys/net/route.c `rt_flushifroutes` |
+//! | a vhid goes with its last address | sys/netinet/ip_carp.c `carp_detach` |
+//! | a new name moves nothing but the name | sys/net/if.c `if_rename` |
+//! | hn(4) reports its link down while its VF is up | sys/dev/hyperv/netvsc/if_hn.c `hn_set_vf_up`, `hn_link_status` |
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use hv_core::net::MacAddress;
 use nix::errno::Errno;
 
-use super::state::{Address, Interface, Lagg, Nd6, Route, State, StaticRoute};
+use super::state::{Address, Carp, Interface, Lagg, Nd6, PortsOwn, Route, State, StaticRoute};
 
 impl Route {
     /// Whether its gateway is an IPv6 link-local address.
@@ -46,8 +65,7 @@ impl State {
         self.interfaces.get(name).and_then(|interface| interface.device.as_deref()).unwrap_or(name)
     }
 
-    /// SIOCSIFNAME: the interface is another name for everybody from now on, and an arrival for devd
-    /// (sys/net/if.c, `ifhwioctl` and `if_rename`).
+    /// SIOCSIFNAME: the interface has another name for everybody from now on.
     pub(super) fn rename(&mut self, old: &str, new: &str) -> Result<(), Errno> {
         if self.interfaces.contains_key(new) {
             return Err(Errno::EEXIST);
@@ -127,6 +145,7 @@ impl State {
         for interface in self.interfaces.values_mut() {
             if let Some(lagg) = &mut interface.lagg {
                 lagg.ports.retain(|port| port != name);
+                lagg.own.remove(name);
             }
         }
         self.interfaces.remove(name);
@@ -148,7 +167,7 @@ impl State {
         let mut interface = Interface::new(index, Some(MacAddress([0; 6])));
         interface.carrier = false;
         interface.groups = vec!["lagg".to_owned()];
-        interface.lagg = Some(Lagg { protocol: "failover".to_owned(), ports: Vec::new() });
+        interface.lagg = Some(Lagg { protocol: "failover".to_owned(), ..Lagg::default() });
         self.interfaces.insert(name.to_owned(), interface);
         self.announce_arrival(name);
         Ok(())
@@ -159,8 +178,25 @@ impl State {
         if self.interface(name)?.lagg.is_none() {
             return Err(Errno::EINVAL);
         }
+        let parts = self.interfaces.get(name).and_then(|lagg| lagg.lagg.clone());
+        for (port, own) in parts.into_iter().flat_map(|parts| parts.own) {
+            self.give_back(&port, own);
+        }
         self.remove_interface(name);
         self.events.push(format!("!system=IFNET subsystem={name} type=DETACH"));
+        Ok(())
+    }
+
+    /// `ifconfig bridge0 create`, `ifconfig vlan5 create`.
+    pub(super) fn create_clone(&mut self, name: &str, kind: &str) -> Result<(), Errno> {
+        if self.interfaces.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        let index = self.take_index();
+        let mut interface = Interface::new(index, Some(MacAddress([2, 0, 0, 0, 1, index.to_be_bytes()[3]])));
+        interface.groups = vec![kind.to_owned()];
+        self.interfaces.insert(name.to_owned(), interface);
+        self.announce_arrival(name);
         Ok(())
     }
 
@@ -168,6 +204,11 @@ impl State {
     pub(super) fn add_port(&mut self, lagg: &str, port: &str) -> Result<(), Errno> {
         let Some(found) = self.interfaces.get(port) else { return Err(Errno::EINVAL) };
         let (mac, mtu, max_mtu) = (found.mac.clone(), found.mtu, found.max_mtu);
+        let capabilities = found.capabilities.clone();
+        if found.addresses.iter().any(Address::is_link_local) {
+            self.detach_ipv6(port);
+        }
+        let found = self.interface(port)?;
         if found.lagg.is_some() || mac.is_none() || port == lagg {
             return Err(Errno::EINVAL);
         }
@@ -178,27 +219,83 @@ impl State {
         }
         let target = self.interface(lagg)?;
         let Some(parts) = &mut target.lagg else { return Err(Errno::EINVAL) };
-        if parts.ports.is_empty() {
-            target.mac = mac;
+        let is_first = parts.ports.is_empty();
+        if is_first {
+            target.mac.clone_from(&mac);
             target.mtu = mtu;
         } else if target.mtu > max_mtu {
             return Err(Errno::EINVAL);
         }
         parts.ports.push(port.to_owned());
+        parts.own.insert(port.to_owned(), PortsOwn { mac, capabilities });
         target.carrier = true;
         let (mac, mtu) = (target.mac.clone(), target.mtu);
         let member = self.interface(port)?;
         (member.mac, member.mtu) = (mac, mtu);
+        if !is_first {
+            self.bounce(port);
+        }
+        self.share_capabilities(lagg);
         self.refresh_link_local(lagg);
         Ok(())
     }
 
+    /// Its link goes and comes, which devd hears. That of hn(4) does not depend on its flags.
+    fn bounce(&mut self, port: &str) {
+        if self.vfs.contains_key(port) && self.interfaces.get(port).is_some_and(|port| port.up) {
+            self.events.push(format!("!system=IFNET subsystem={port} type=LINK_DOWN"));
+            self.events.push(format!("!system=IFNET subsystem={port} type=LINK_UP"));
+        }
+    }
+
+    /// Each port has what all of them can do, and the lagg too.
+    fn share_capabilities(&mut self, lagg: &str) {
+        let Some(parts) = self.interfaces.get(lagg).and_then(|lagg| lagg.lagg.clone()) else { return };
+        let mut own = parts.own.values().map(|own| own.capabilities.clone());
+        let Some(first) = own.next() else { return };
+        let shared = own.fold(first, |shared, own| shared.intersection(&own).cloned().collect());
+        for name in parts.ports.iter().map(String::as_str).chain([lagg]) {
+            if let Some(interface) = self.interfaces.get_mut(name) {
+                interface.capabilities.clone_from(&shared);
+            }
+        }
+    }
+
+    /// What a port has again when it is none any more.
+    fn give_back(&mut self, port: &str, own: PortsOwn) {
+        if let Some(interface) = self.interfaces.get_mut(port) {
+            (interface.mac, interface.capabilities) = (own.mac, own.capabilities);
+            self.bounce(port);
+        }
+    }
+
+    /// All IPv6 addresses go, and the routes that routers have advertised; other routes stay.
+    fn detach_ipv6(&mut self, name: &str) {
+        let router = self.advertisement.as_ref().map(|advertisement| IpAddr::from(advertisement.router));
+        if let Some(interface) = self.interfaces.get_mut(name) {
+            interface.addresses.retain(|held| held.ip.is_ipv4());
+            interface.forget_vhids();
+        }
+        self.routes.retain(|route| route.interface != name || Some(route.gateway) != router);
+    }
+
     /// `-laggport`.
     pub(super) fn remove_port(&mut self, lagg: &str, port: &str) -> Result<(), Errno> {
-        let parts = self.interface(lagg)?.lagg.as_mut().ok_or(Errno::EINVAL)?;
-        let before = parts.ports.len();
-        parts.ports.retain(|name| name != port);
-        if parts.ports.len() == before { Err(Errno::ENOENT) } else { Ok(()) }
+        let target = self.interface(lagg)?;
+        let parts = target.lagg.as_mut().ok_or(Errno::EINVAL)?;
+        let place = parts.ports.iter().position(|name| name == port).ok_or(Errno::ENOENT)?;
+        parts.ports.remove(place);
+        let own = parts.own.remove(port);
+        if place == 0
+            && let Some(next) = parts.ports.first().cloned()
+        {
+            target.mac = parts.own.get(&next).and_then(|own| own.mac.clone());
+        }
+        if let Some(own) = own {
+            self.give_back(port, own);
+        }
+        self.share_capabilities(lagg);
+        Ok(())
     }
 
     /// `mtu`: a lagg passes it on to its ports, and a port may not differ.
@@ -225,6 +322,8 @@ impl State {
         interface.up = up;
         self.refresh_link_local(name);
         if changed && self.vfs.contains_key(name) {
+            let link = if up { "LINK_UP" } else { "LINK_DOWN" };
+            self.events.push(format!("!system=IFNET subsystem={name} type={link}"));
             self.set_data_path(name, up);
         }
         Ok(())
@@ -257,18 +356,36 @@ impl State {
         self.set_up(name, true)
     }
 
-    /// SIOCDIFADDR: routes whose gateway the address reached go with it.
+    /// SIOCDIFADDR: IPv4 routes that were added over the address go with it; it is the first that reaches their gateway.
     pub(super) fn remove_address(&mut self, name: &str, ip: IpAddr) -> Result<(), Errno> {
         let interface = self.interface(name)?;
         let place = interface.addresses.iter().position(|held| held.ip == ip).ok_or(Errno::EADDRNOTAVAIL)?;
-        let gone = interface.addresses.remove(place);
-        let others = interface.addresses.clone();
+        let before = interface.addresses.clone();
+        interface.addresses.remove(place);
+        interface.forget_vhids();
+        let over = |gateway: IpAddr| before.iter().position(|held| held.reaches(gateway));
         let stays = |route: &Route| {
-            let lost = route.interface == name && gone.reaches(route.gateway);
-            !lost || others.iter().any(|other| other.reaches(route.gateway))
+            route.interface != name || route.gateway.is_ipv6() || over(route.gateway) != Some(place)
         };
         self.routes.retain(stays);
         self.static_routes.retain(|route| stays(&route.by));
+        Ok(())
+    }
+
+    /// SIOCSVH: the vhid of an address, and its settings.
+    pub(super) fn set_vhid(&mut self, name: &str, ip: IpAddr, carp: Carp) -> Result<(), Errno> {
+        let interface = self.interface(name)?;
+        interface.carp.iter_mut().for_each(|other| other.addresses.retain(|held| *held != ip));
+        interface.forget_vhids();
+        match interface.carp.iter_mut().find(|other| other.vhid == carp.vhid) {
+            Some(other) => {
+                let addresses = std::mem::take(&mut other.addresses);
+                *other = carp;
+                other.addresses = addresses;
+                other.addresses.push(ip);
+            }
+            None => interface.carp.push(Carp { addresses: vec![ip], ..carp }),
+        }
         Ok(())
     }
 
@@ -291,11 +408,13 @@ impl State {
 
     /// RTM_ADD of a default route.
     pub(super) fn add_route(&mut self, gateway: IpAddr, scope: Option<&str>) -> Result<(), Errno> {
-        if self.routes.iter().any(|route| route.gateway.is_ipv4() == gateway.is_ipv4()) {
+        let interface = self.way_to(gateway, scope).ok_or(Errno::ENETUNREACH)?;
+        let route = Route { gateway, interface };
+        let mut others = self.routes.iter().filter(|other| other.gateway.is_ipv4() == gateway.is_ipv4());
+        if others.any(|other| !self.multipath || *other == route) {
             return Err(Errno::EEXIST);
         }
-        let interface = self.way_to(gateway, scope).ok_or(Errno::ENETUNREACH)?;
-        self.routes.push(Route { gateway, interface });
+        self.routes.push(route);
         Ok(())
     }
 
@@ -314,9 +433,9 @@ impl State {
             Some(gateway) => route.gateway == gateway,
             None => route.gateway.is_ipv4() == ipv4,
         };
-        let place = self.routes.iter().position(matches).ok_or(Errno::ESRCH)?;
-        self.routes.remove(place);
-        Ok(())
+        let before = self.routes.len();
+        self.routes.retain(|route| !matches(route));
+        if self.routes.len() == before { Err(Errno::ESRCH) } else { Ok(()) }
     }
 
     /// RTM_ADD of a route to a network.
@@ -326,20 +445,24 @@ impl State {
         gateway: IpAddr,
         scope: Option<&str>,
     ) -> Result<(), Errno> {
-        if self.static_routes.iter().any(|route| route.destination == destination) {
-            return Err(Errno::EEXIST);
-        }
         let interface = self.way_to(gateway, scope).ok_or(Errno::ENETUNREACH)?;
         let by = Route { gateway, interface };
+        let mut others = self.static_routes.iter().filter(|other| other.destination == destination);
+        if others.any(|other| !self.multipath || other.by == by) {
+            return Err(Errno::EEXIST);
+        }
         self.static_routes.push(StaticRoute { destination: destination.to_owned(), by });
         Ok(())
     }
 
-    /// RTM_DELETE of a route to a network.
-    pub(super) fn remove_static_route(&mut self, destination: &str) -> Result<(), Errno> {
-        let place = self.static_routes.iter().position(|route| route.destination == destination);
-        self.static_routes.remove(place.ok_or(Errno::ESRCH)?);
-        Ok(())
+    /// RTM_DELETE of a route to a network: all ways to it, or those by one gateway.
+    pub(super) fn remove_static_route(&mut self, destination: &str, gateway: Option<IpAddr>) -> Result<(), Errno> {
+        let matches = |route: &StaticRoute| {
+            route.destination == destination && gateway.is_none_or(|gateway| route.by.gateway == gateway)
+        };
+        let before = self.static_routes.len();
+        self.static_routes.retain(|route| !matches(route));
+        if self.static_routes.len() == before { Err(Errno::ESRCH) } else { Ok(()) }
     }
 
     /// The interface whose network has the gateway, the longest prefix first.

@@ -3,7 +3,7 @@
 //! Each stand-in program locks the file, changes the state and writes it back, together with the facts files that
 //! programs read which ask the kernel directly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,6 +21,8 @@ pub struct State {
     pub release: u32,
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, Interface>,
+    /// ROUTE_MPATH, as GENERIC has it: a network can have several routes.
+    pub multipath: bool,
     /// Default routes.
     pub routes: Vec<Route>,
     /// Routes to other networks.
@@ -71,6 +73,36 @@ pub struct Interface {
     pub nd6: Nd6,
     /// Protocol and ports of a lagg.
     pub lagg: Option<Lagg>,
+    /// Its capabilities that are on.
+    #[serde(default)]
+    pub capabilities: BTreeSet<String>,
+    /// Its vhids (carp(4)).
+    #[serde(default)]
+    pub carp: Vec<Carp>,
+    /// The members of a bridge(4).
+    #[serde(default)]
+    pub members: Vec<String>,
+    /// The interface under a vlan(4).
+    #[serde(default)]
+    pub vlan_parent: Option<String>,
+    /// How many hooks of its ng_ether(4) node are connected.
+    #[serde(default)]
+    pub hooks: u32,
+}
+
+/// A vhid of carp(4).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carp {
+    /// Its number.
+    pub vhid: u8,
+    /// Seconds between advertisements.
+    pub advbase: u8,
+    /// 1/256 seconds on top of that.
+    pub advskew: u8,
+    /// Its password.
+    pub key: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// An address of an interface.
@@ -99,12 +131,24 @@ pub struct Nd6 {
 }
 
 /// Protocol and ports of a lagg.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lagg {
     /// Its protocol.
     pub protocol: String,
     /// Its ports in the order of addition: the first is the master.
     pub ports: Vec<String>,
+    /// What each port had before it joined, and has again when it leaves.
+    #[serde(default)]
+    pub own: BTreeMap<String, PortsOwn>,
+}
+
+/// What a port had before it joined a lagg.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortsOwn {
+    /// Its Ethernet address.
+    pub mac: Option<String>,
+    /// Its capabilities.
+    pub capabilities: BTreeSet<String>,
 }
 
 /// A default route.
@@ -153,6 +197,7 @@ impl Default for State {
         let mut state = Self {
             release: 14,
             interfaces: BTreeMap::new(),
+            multipath: true,
             routes: Vec::new(),
             static_routes: Vec::new(),
             vfs: BTreeMap::new(),
@@ -192,7 +237,29 @@ impl Interface {
             addresses: Vec::new(),
             nd6: Nd6 { disabled: true, accept_rtadv: false, auto_linklocal: true, no_dad: false },
             lagg: None,
+            capabilities: ["RXCSUM", "TXCSUM", "TSO4", "LRO"].map(str::to_owned).into(),
+            carp: Vec::new(),
+            members: Vec::new(),
+            vlan_parent: None,
+            hooks: 0,
         }
+    }
+}
+
+impl Interface {
+    /// A vhid without an address is none.
+    pub(super) fn forget_vhids(&mut self) {
+        let addresses = &self.addresses;
+        for carp in &mut self.carp {
+            carp.addresses.retain(|ip| addresses.iter().any(|held| held.ip == *ip));
+        }
+        self.carp.retain(|carp| !carp.addresses.is_empty());
+    }
+
+    /// The vhid of one of its addresses.
+    #[must_use]
+    pub fn vhid_of(&self, ip: IpAddr) -> Option<u8> {
+        self.carp.iter().find(|carp| carp.addresses.contains(&ip)).map(|carp| carp.vhid)
     }
 }
 

@@ -7,7 +7,7 @@ use hv_core::net::ipv4_prefix;
 use nix::errno::Errno;
 
 use super::{Outcome, print, strerror};
-use crate::network::state::{Address, Nd6, Root, State};
+use crate::network::state::{Address, Carp, Nd6, Root, State};
 
 /// The driver capabilities that are switched by name; they change nothing here.
 const CAPABILITIES: [&str; 12] = [
@@ -27,11 +27,21 @@ const CAPABILITIES: [&str; 12] = [
 
 pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (mut only_names, mut only_up) = (false, false);
+    let (mut only_names, mut only_up, mut keys, mut all) = (false, false, false, false);
     while let Some(option) = words.first().filter(|word| word.starts_with('-') && word.len() > 1).copied() {
         words.remove(0);
+        all |= option == "-a";
         match option {
             "-a" | "-n" | "-v" | "-u" | "-d" => {}
+            "-k" => keys = true,
+            "-g" => {
+                let Some(group) = words.first().copied() else { return Ok(usage()) };
+                let state = root.read()?;
+                return Ok(Outcome::ok(match all {
+                    true => print::group(&state, group, keys),
+                    false => print::group_names(&state, group),
+                }));
+            }
             "-l" => only_names = true,
             "-ul" => (only_names, only_up) = (true, true),
             _ => return Ok(usage()),
@@ -42,11 +52,13 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         state.interfaces.retain(|_, interface| interface.up || !only_up);
         return Ok(Outcome::ok(print::names(&state)));
     }
-    let Some((name, words)) = words.split_first() else { return Ok(Outcome::ok(print::all(&root.read()?))) };
+    let Some((name, words)) = words.split_first() else {
+        return Ok(Outcome::ok(print::all(&root.read()?, keys)));
+    };
     if words.is_empty() {
         let state = root.read()?;
         return Ok(match state.interfaces.get(*name) {
-            Some(interface) => Outcome::ok(print::one(&state, name, interface)),
+            Some(interface) => Outcome::ok(print::one(&state, name, interface, keys)),
             None => missing(name),
         });
     }
@@ -74,6 +86,8 @@ struct Run<'a> {
     address: Option<Address>,
     prefix_given: bool,
     alias: Option<bool>,
+    /// The settings of a vhid, if one is named.
+    carp: Option<Carp>,
     outcome: Outcome,
 }
 
@@ -84,7 +98,7 @@ impl<'a> Run<'a> {
     fn new(state: &'a mut State, name: &str) -> Self {
         let name = name.to_owned();
         let outcome = Outcome::default();
-        Self { state, name, inet6: false, address: None, prefix_given: false, alias: None, outcome }
+        Self { state, name, inet6: false, address: None, prefix_given: false, alias: None, carp: None, outcome }
     }
 
     fn perform(mut self, words: &[&str]) -> Outcome {
@@ -114,11 +128,11 @@ impl<'a> Run<'a> {
                 .find(|name| !self.state.interfaces.contains_key(name));
             self.name = free.unwrap_or_default();
         }
-        let unit = self.name.strip_prefix("lagg");
-        if unit.is_none_or(|unit| unit.parse::<u32>().is_err()) {
-            return Err(Stop(format!("SIOCIFCREATE2 ({}): Invalid argument", self.name)));
-        }
-        let created = self.state.create_lagg(&self.name);
+        let created = match cloner(&self.name) {
+            Some("lagg") => self.state.create_lagg(&self.name),
+            Some(kind @ ("bridge" | "vlan")) => self.state.create_clone(&self.name, kind),
+            _ => Err(Errno::EINVAL),
+        };
         created.map_err(|errno| Stop(format!("SIOCIFCREATE2 ({}): {}", self.name, strerror(errno))))?;
         if generic {
             self.outcome.out = format!("{}\n", self.name);
@@ -169,7 +183,7 @@ impl<'a> Run<'a> {
             "accept_rtadv" | "-accept_rtadv" | "auto_linklocal" | "-auto_linklocal" | "ifdisabled"
             | "-ifdisabled" | "no_dad" | "-no_dad" => self.nd6_flag(word),
             "netmask" | "prefixlen" | "broadcast" | "mtu" | "description" | "descr" | "group" | "-group"
-            | "name" | "laggproto" | "laggport" | "-laggport" | "metric" | "media" | "mediaopt" => {
+            | "vhid" | "pass" | "advskew" | "advbase" | "addm" | "vlan" | "vlandev" | "name" | "laggproto" | "laggport" | "-laggport" | "metric" | "media" | "mediaopt" => {
                 let Some(value) = rest.first() else {
                     return Err(Stop(format!("'{word}' requires argument")));
                 };
@@ -189,8 +203,14 @@ impl<'a> Run<'a> {
                     .map_err(|Stop(text)| Stop(text.replacen("SIOCSIFMTU", "ioctl SIOCSIFMTU", 1)))
             }
             "description" | "descr" => self.describe(value).map(drop),
+            "group" if value.ends_with(|c: char| c.is_ascii_digit()) => {
+                Err(Stop("setifgroup: group names may not end in a digit".to_owned()))
+            }
             "group" => self.kernel("SIOCAIFGROUP", |state, name| {
-                state.interface(name)?.groups.push(value.to_owned());
+                let groups = &mut state.interface(name)?.groups;
+                if !groups.iter().any(|group| group == value) {
+                    groups.push(value.to_owned());
+                }
                 Ok(())
             }),
             "-group" => self.kernel("SIOCDIFGROUP", |state, name| {
@@ -198,6 +218,26 @@ impl<'a> Run<'a> {
                 Ok(())
             }),
             "name" => self.rename(value),
+            "vhid" => {
+                let vhid = value.parse().ok().filter(|vhid| *vhid > 0);
+                let vhid = vhid.ok_or_else(|| Stop("vhid must be greater than 0 and less than 255".to_owned()))?;
+                let mut held = self.state.interfaces.get(&self.name).into_iter().flat_map(|held| &held.carp);
+                let known = held.find(|carp| carp.vhid == vhid).cloned();
+                self.carp = Some(known.unwrap_or(Carp { vhid, advbase: 1, ..Carp::default() }));
+                Ok(())
+            }
+            "pass" | "advskew" | "advbase" => self.set_carp(word, value),
+            "addm" => self.kernel("BRDGADD", |state, name| {
+                state.interface(value)?;
+                state.interface(name)?.members.push(value.to_owned());
+                Ok(())
+            }),
+            "vlandev" => self.kernel("SIOCSETVLAN", |state, name| {
+                let mac = state.interface(value)?.mac.clone();
+                let vlan = state.interface(name)?;
+                (vlan.vlan_parent, vlan.mac) = (Some(value.to_owned()), mac);
+                Ok(())
+            }),
             "laggproto" => self.set_protocol(value),
             "laggport" => {
                 self.add_port(value);
@@ -313,9 +353,26 @@ impl<'a> Run<'a> {
                 if alias.is_none() && address.ip.is_ipv4() {
                     self.replace_first();
                 }
-                self.kernel("ioctl (SIOCAIFADDR)", |state, name| state.add_address(name, address))
+                self.kernel("ioctl (SIOCAIFADDR)", |state, name| state.add_address(name, address))?;
+                match self.carp.take() {
+                    Some(carp) => self.kernel("SIOCSVH", |state, name| state.set_vhid(name, address.ip, carp)),
+                    None => Ok(()),
+                }
             }
         }
+    }
+
+    /// These need a vhid before them (sbin/ifconfig/carp.c).
+    fn set_carp(&mut self, word: &str, value: &str) -> Result<(), Stop> {
+        let Some(carp) = &mut self.carp else {
+            return Err(Stop(format!("{} requires vhid", if word == "pass" { "passwd" } else { word })));
+        };
+        match word {
+            "pass" => value.clone_into(&mut carp.key),
+            "advskew" => carp.advskew = value.parse().unwrap_or_default(),
+            _ => carp.advbase = value.parse().unwrap_or_default(),
+        }
+        Ok(())
     }
 
     fn first_ipv4(&self) -> Option<IpAddr> {
@@ -341,6 +398,12 @@ impl<'a> Run<'a> {
             None => Err(Stop(format!("ioctl (SIOCDIFADDR): {}", strerror(Errno::EADDRNOTAVAIL)))),
         }
     }
+}
+
+/// The cloner of a name: its letters, if a number follows.
+fn cloner(name: &str) -> Option<&str> {
+    let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (kind.len() < name.len()).then_some(kind)
 }
 
 fn flag<'a>(nd6: &'a mut Nd6, word: &str) -> &'a mut bool {

@@ -8,8 +8,22 @@ use hv_core::net::ipv4_mask;
 use crate::network::state::{Address, Interface, Lagg, State};
 
 /// All interfaces by index.
-pub(super) fn all(state: &State) -> String {
-    sorted(state).into_iter().map(|(name, interface)| one(state, name, interface)).collect()
+pub(super) fn all(state: &State, keys: bool) -> String {
+    sorted(state).into_iter().map(|(name, interface)| one(state, name, interface, keys)).collect()
+}
+
+/// `ifconfig -a -g GROUP`.
+pub(super) fn group(state: &State, group: &str, keys: bool) -> String {
+    members(state, group).map(|(name, interface)| one(state, name, interface, keys)).collect()
+}
+
+/// `ifconfig -g GROUP`; nothing for a group that is none.
+pub(super) fn group_names(state: &State, group: &str) -> String {
+    members(state, group).map(|(name, _)| format!("{name}\n")).collect()
+}
+
+fn members<'a>(state: &'a State, group: &'a str) -> impl Iterator<Item = (&'a String, &'a Interface)> {
+    sorted(state).into_iter().filter(move |(_, interface)| interface.groups.iter().any(|own| own == group))
 }
 
 /// `ifconfig -l`.
@@ -25,7 +39,7 @@ fn sorted(state: &State) -> Vec<(&String, &Interface)> {
 }
 
 /// One interface.
-pub(super) fn one(state: &State, name: &str, interface: &Interface) -> String {
+pub(super) fn one(state: &State, name: &str, interface: &Interface, keys: bool) -> String {
     let mut text = heading(state.release, name, interface);
     let mut line = |content: String| {
         // Writing to a String cannot fail.
@@ -34,11 +48,23 @@ pub(super) fn one(state: &State, name: &str, interface: &Interface) -> String {
     if !interface.description.is_empty() {
         line(format!("description: {}", interface.description));
     }
+    if interface.mac.is_some() && !interface.capabilities.is_empty() {
+        let names: Vec<&str> = interface.capabilities.iter().map(String::as_str).collect();
+        line(format!("options=3<{}>", names.join(",")));
+    }
     if let Some(mac) = &interface.mac {
         line(format!("ether {mac}"));
     }
     for address in &interface.addresses {
-        line(address_line(name, interface.index, address));
+        let vhid = interface.vhid_of(address.ip).map_or(String::new(), |vhid| format!(" vhid {vhid}"));
+        line(address_line(name, interface.index, address) + &vhid);
+    }
+    carp(state.release, interface, keys).into_iter().for_each(&mut line);
+    for member in &interface.members {
+        line(format!("member: {member} flags=143<LEARNING,DISCOVER,AUTOEDGE,AUTOPTP>"));
+    }
+    if let Some(parent) = &interface.vlan_parent {
+        line(format!("vlan: 5 vlanproto: 802.1q vlanpcp: 0 parent interface: {parent}"));
     }
     if let Some(lagg) = &interface.lagg {
         line(format!("laggproto {} lagghash l2,l3,l4", lagg.protocol));
@@ -53,6 +79,21 @@ pub(super) fn one(state: &State, name: &str, interface: &Interface) -> String {
     }
     line(nd6(interface));
     text
+}
+
+/// sbin/ifconfig/carp.c, `carp_status`; passwords only with `-k`.
+fn carp(release: u32, interface: &Interface, keys: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for carp in &interface.carp {
+        let shown = keys && !carp.key.is_empty();
+        let key = if shown { format!(" key \"{}\"", carp.key) } else { String::new() };
+        let (vhid, base, skew) = (carp.vhid, carp.advbase, carp.advskew);
+        lines.push(format!("carp: MASTER vhid {vhid} advbase {base} advskew {skew}{key}"));
+        if release >= 14 {
+            lines.push("      peer 224.0.0.18 peer6 ff02::12".to_owned());
+        }
+    }
+    lines
 }
 
 fn heading(release: u32, name: &str, interface: &Interface) -> String {

@@ -58,7 +58,7 @@ enum Change {
     Turn(IpAddr, Option<String>),
     Delete(Option<IpAddr>, bool),
     AddStatic(String, IpAddr, Option<String>),
-    DeleteStatic(String),
+    DeleteStatic(String, Option<IpAddr>),
 }
 
 impl Change {
@@ -74,7 +74,7 @@ impl Change {
             let network = network(destination, ipv4)?;
             return match verb {
                 "add" => Some(Self::AddStatic(network, address?, scope)),
-                "delete" | "del" => Some(Self::DeleteStatic(network)),
+                "delete" | "del" => Some(Self::DeleteStatic(network, address)),
                 _ => None,
             };
         }
@@ -92,7 +92,7 @@ impl Change {
             Self::Turn(gateway, scope) => state.change_route(*gateway, scope.as_deref()),
             Self::Delete(gateway, ipv4) => state.remove_route(*gateway, *ipv4),
             Self::AddStatic(to, gateway, scope) => state.add_static_route(to, *gateway, scope.as_deref()),
-            Self::DeleteStatic(to) => state.remove_static_route(to),
+            Self::DeleteStatic(to, gateway) => state.remove_static_route(to, *gateway),
         }
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         match word.strip_prefix('-') {
             Some(letters) => {
                 bare |= letters.contains('n');
-                lenient |= letters.contains('i');
+                lenient |= letters.contains(['i', 'q']);
             }
             None => match all.iter().find(|(name, _)| name == word) {
                 Some((_, value)) if bare => outcome.out += &format!("{value}\n"),
