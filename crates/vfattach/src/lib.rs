@@ -15,6 +15,7 @@ use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::ProgramError;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::start::Identity;
+use hv_core::runtime::terminal;
 use hv_core::vf::attach::Decision;
 use hv_core::vf::load;
 
@@ -126,6 +127,6 @@ fn fail(options: &Options, error: &dyn std::error::Error) -> ExitCode {
 }
 
 fn report(options: &Options, text: &str) {
-    eprintln!("{NAME}: {}: {text}", options.interface);
     log::error!("{}: {text}", options.interface);
+    terminal::complain(&format!("{NAME}: {}: {text}", options.interface));
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use hv_core::hn::Adapter;
+use hv_core::net::InterfaceName;
 use hv_core::runtime::options::UsageError;
 use lexopt::Arg;
 
@@ -29,8 +29,31 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
     /// `-f FILE`: the configuration file.
     pub(crate) config: Option<PathBuf>,
-    /// The interface.
-    pub(crate) hn: Adapter,
+    /// The interface, or the device that has made it.
+    pub(crate) interface: InterfaceName,
+}
+
+impl Options {
+    /// Whether a lagg is to come about: where that fails the VF goes down.
+    pub(crate) fn joins(&self) -> bool {
+        !self.down && !self.print
+    }
+}
+
+/// The configuration file that words name which are no command line.
+pub(crate) fn named_config(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut words = arguments.iter().skip_while(|word| !word.to_string_lossy().starts_with("-f"));
+    match words.next()?.to_str()?.strip_prefix("-f")? {
+        "" => words.next().map(PathBuf::from),
+        path => Some(path.into()),
+    }
+}
+
+/// Whether the words ask for nothing but a look, or for taking apart, as far as one can tell.
+pub(crate) fn only_looks(arguments: &[OsString]) -> bool {
+    let is_option = |word: &&str| word.starts_with('-') && !word.starts_with("--");
+    let mut options = arguments.iter().filter_map(|word| word.to_str()).filter(is_option);
+    options.any(|word| word.contains(['n', 'd']))
 }
 
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
@@ -50,8 +73,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         }
     }
     let Some(interface) = interface else { return Err(UsageError::new(&"no interface is named")) };
-    let hn = interface.to_string_lossy().parse::<Adapter>().map_err(|error| UsageError::new(&error))?;
-    Ok(Command::Work(Options { down, print, verbose, config, hn }))
+    let interface =
+        interface.to_string_lossy().parse::<InterfaceName>().map_err(|error| UsageError::new(&error))?;
+    Ok(Command::Work(Options { down, print, verbose, config, interface }))
 }
 
 #[cfg(test)]
@@ -64,8 +88,9 @@ mod tests {
 
     #[test]
     fn options_may_stand_on_either_side_of_the_interface() {
-        let hn = "hn10".parse().unwrap();
-        let wanted = Options { down: true, print: true, verbose: false, config: Some("/x".into()), hn };
+        let interface = "hn10".parse().unwrap();
+        let wanted =
+            Options { down: true, print: true, verbose: false, config: Some("/x".into()), interface };
         assert_eq!(read(&["-dn", "-f", "/x", "hn10"]).unwrap(), Command::Work(wanted.clone()));
         assert_eq!(read(&["hn10", "-n", "-f/x", "-d"]).unwrap(), Command::Work(wanted));
     }
@@ -73,12 +98,23 @@ mod tests {
     #[test]
     fn hostile_names_are_usage_errors_and_not_repeated_in_full() {
         let long = "h".repeat(300);
-        for name in ["hn0; reboot", "../x", "", "hn0\n", "$(id)", "lagg0", "hn", &long] {
+        for name in ["hn0; x", "../x", "", "hn0\n", "$(id)", "0hn", &long] {
             let error = read(&[name]).unwrap_err().to_string();
             assert!(error.len() < 120 && !error.contains('\n'), "{error}");
         }
         assert!(read(&[]).is_err());
         assert!(read(&["hn0", "hn1"]).is_err());
         assert!(read(&["-x", "hn0"]).is_err());
+        let only_looks =
+            |words: &[&str]| super::only_looks(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(only_looks(&["-xn", "hn0"]) && only_looks(&["hn0", "-d", "hn1"]));
+        assert!(!only_looks(&["hn0", "hn1"]) && !only_looks(&["-x", "hn0"]));
+        let config =
+            |words: &[&str]| super::named_config(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(
+            (config(&["-f", "/x", "hn0"]), config(&["hn0", "-f/x"])),
+            (Some("/x".into()), Some("/x".into()))
+        );
+        assert_eq!((config(&["hn0"]), config(&["hn0", "-f"])), (None, None));
     }
 }

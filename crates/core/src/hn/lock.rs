@@ -2,7 +2,7 @@
 //! `hyperv.hn0.lock` in `lock-dir` (/var/run), named by the device. hyperv_vfup and the injection of hv_kvp_daemon share it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const PREFIX: &str = "hyperv.";
 const SUFFIX: &str = ".lock";
 /// What the file holds while a plan is at work. The next start of the system empties /var/run, and the network is new then
 /// too.
-const MARK: &[u8] = b"at work\n";
+const MARK: &str = "at work";
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,8 @@ pub enum LockError {
 pub struct Lock {
     file: File,
     path: PathBuf,
+    /// What [`Self::begin`] has written.
+    mark: String,
 }
 
 impl Lock {
@@ -55,16 +57,41 @@ impl Lock {
         let path = directory.join(format!("{PREFIX}{}{SUFFIX}", hn.device()));
         let error = |source| LockError::File { path: path.clone(), source };
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW);
         let file = options.open(&path).map_err(error)?;
+        let lock = Self { file, path, mark: String::new() };
+        lock.wait(patience)?;
+        Ok(lock)
+    }
+
+    fn wait(&self, patience: Duration) -> Result<(), LockError> {
         let deadline = clock::monotonic().saturating_add(patience);
-        while !try_lock(&file, true).map_err(error)? {
+        while !try_lock(&self.file, true).map_err(|source| self.error(source))? {
             if clock::monotonic() >= deadline {
                 return Err(LockError::Busy { waited: patience });
             }
             std::thread::sleep(PAUSE);
         }
-        Ok(Self { file, path })
+        Ok(())
+    }
+
+    /// Takes the lock over in a child of the process that has it and is about to end: locks are not inherited. `false`:
+    /// somebody else was quicker and has gone on with the work, or has done it.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn inherit(&mut self, patience: Duration) -> Result<bool, LockError> {
+        self.wait(patience)?;
+        let mut text = String::new();
+        let read = self.file.rewind().and_then(|()| (&self.file).take(64).read_to_string(&mut text));
+        read.map_err(|source| self.error(source))?;
+        Ok(text == self.mark)
     }
 
     /// The adapter whose lock file has this name, as if its interface had not been renamed.
@@ -86,7 +113,9 @@ impl Lock {
     /// # Errors
     /// [`LockError::File`].
     pub fn begin(&mut self) -> Result<(), LockError> {
-        let written = self.file.set_len(0).and_then(|()| self.file.write_all(MARK));
+        self.mark = format!("{MARK} {}\n", std::process::id());
+        let empty = self.file.set_len(0).and_then(|()| self.file.rewind());
+        let written = empty.and_then(|()| self.file.write_all(self.mark.as_bytes()));
         written.map_err(|source| self.error(source))
     }
 

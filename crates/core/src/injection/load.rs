@@ -7,7 +7,7 @@ use super::step::ResolvLabel;
 use crate::hn::Adapter;
 use crate::plan::network::parse_ifconfig;
 use crate::runtime::config::{NameServers, Network};
-use crate::runtime::exec::{Program, ProgramError};
+use crate::runtime::exec::{OUTPUT_LIMIT, Program, ProgramError};
 use crate::sys::network::NetworkSource;
 use crate::vf::load::LoadError;
 
@@ -61,7 +61,10 @@ fn load_name_servers(
         return Err(error(finished.failure(&settings.resolvconf)));
     }
     if finished.truncated {
-        return Err(error(ProgramError::Truncated { path: settings.resolvconf.clone() }));
+        return Err(error(ProgramError::Truncated {
+            path: settings.resolvconf.clone(),
+            limit: OUTPUT_LIMIT,
+        }));
     }
     let sections = parse_sections(&String::from_utf8_lossy(&finished.stdout));
     let own = |label: &ResolvLabel| sections.iter().find(|(name, _)| name == label.as_str());

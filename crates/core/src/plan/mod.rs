@@ -71,8 +71,19 @@ pub struct Failed<S, E> {
     pub step: S,
     /// Why.
     pub error: E,
-    /// Steps that could not be taken back, each with the reason. Empty: the starting state is there again.
+    /// Steps that could not be taken back, each with the reason.
     pub left_behind: Vec<(S, E)>,
+    /// What somebody found who looked at the state afterwards; `None` where nobody has.
+    pub found: Option<Found>,
+}
+
+/// What a look at the state found after everything was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It is as it was.
+    AsBefore,
+    /// It is not, in these respects.
+    Differs(Vec<String>),
 }
 
 impl<S: fmt::Display, E: fmt::Display> fmt::Display for Failed<S, E> {
@@ -81,10 +92,12 @@ impl<S: fmt::Display, E: fmt::Display> fmt::Display for Failed<S, E> {
         for (step, error) in &self.left_behind {
             write!(f, "; then could not {step} ({error})")?;
         }
-        if self.left_behind.is_empty() {
-            write!(f, ", everything was taken back")?;
+        match &self.found {
+            Some(Found::AsBefore) => write!(f, ", everything was taken back"),
+            Some(Found::Differs(what)) => write!(f, "; not as it was: {}", what.join(", ")),
+            None if self.left_behind.is_empty() => write!(f, ", each step was taken back"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -130,7 +143,7 @@ impl<S> Plan<S> {
             port.announce(Event::Doing(&planned.step));
             if let Err(error) = port.perform(&planned.step) {
                 let left_behind = take_back(&self.steps[..=position], port);
-                return Err(Failed { step: planned.step.clone(), error, left_behind });
+                return Err(Failed { step: planned.step.clone(), error, left_behind, found: None });
             }
         }
         Ok(())

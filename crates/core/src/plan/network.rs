@@ -36,6 +36,20 @@ pub struct IfconfigArguments {
     pub address: Option<InterfaceAddress>,
 }
 
+/// Words for ifconfig(8) as they are shown: what stands behind `pass` (carp(4)) or a key of a wireless network is nobody's
+/// business.
+#[must_use]
+pub fn masked(words: &[String]) -> String {
+    const SECRET: [&str; 6] = ["pass", "passwd", "key", "wepkey", "nwkey", "deftxkey"];
+    let mut shown = Vec::with_capacity(words.len());
+    let mut is_secret = false;
+    for word in words {
+        shown.push(if is_secret { "***".to_owned() } else { word.escape_debug().to_string() });
+        is_secret = !is_secret && SECRET.contains(&word.as_str());
+    }
+    shown.join(" ")
+}
+
 /// One change of the network. Each means a state to reach, so performing it twice is the same as once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkStep {
@@ -188,8 +202,7 @@ impl fmt::Display for NetworkStep {
             Self::AddAddress { interface, address } => write!(f, "add {address} to {interface}"),
             Self::RemoveAddress { interface, address } => write!(f, "remove {address} from {interface}"),
             Self::Configure { interface, arguments } => {
-                write!(f, "configure {interface} with")?;
-                arguments.words.iter().try_for_each(|word| write!(f, " {}", word.escape_debug()))
+                write!(f, "configure {interface} with {}", masked(&arguments.words))
             }
             Self::EnableIpv6 { interface, accept_rtadv: true, .. } => {
                 write!(f, "enable IPv6 and autoconfiguration on {interface}")

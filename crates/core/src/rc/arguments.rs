@@ -27,17 +27,67 @@ pub(super) fn without_lagg_words(words: Vec<String>) -> Vec<String> {
     others
 }
 
-/// Finds the address that `words` set: it stands behind the address family, or where none is given in the first word that is an
-/// address and not the value of an option.
+/// The words without those that belong to the one interface that they were written for: what it is called, where it stands,
+/// its jail and its medium. Empty where nothing is left for another one.
+pub(super) fn without_own_words(words: Vec<String>) -> Vec<String> {
+    const WITH_VALUE: [&str; 11] = [
+        "description",
+        "descr",
+        "name",
+        "group",
+        "-group",
+        "media",
+        "mediaopt",
+        "-mediaopt",
+        "mode",
+        "vnet",
+        "-vnet",
+    ];
+    const ALONE: [&str; 2] = ["-description", "-descr"];
+    if words.first().is_some_and(|word| matches!(word.as_str(), "ether" | "link" | "lladdr")) {
+        return Vec::new();
+    }
+    let mut others = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            word if WITH_VALUE.contains(&word) => drop(words.next()),
+            word if ALONE.contains(&word) => {}
+            _ => others.push(word),
+        }
+    }
+    others
+}
+
+/// Words of ifconfig(8) behind which a value stands that is no address of the interface.
+const OPTIONS: [&str; 15] = [
+    "netmask",
+    "broadcast",
+    "dstaddr",
+    "prefixlen",
+    "vhid",
+    "advbase",
+    "advskew",
+    "pass",
+    "state",
+    "peer",
+    "peer6",
+    "mtu",
+    "metric",
+    "fib",
+    "pltime",
+];
+
+/// Finds the address that `words` set: the first word behind the address family, or of all where none is given, that is an
+/// address and not the value of an option. With carp(4) the options usually come first: `inet vhid 5 pass x alias 10.0.0.5/32`.
 pub(super) fn interpret(words: Vec<String>) -> Result<IfconfigArguments, ArgumentError> {
     let is_value = |place: usize| {
         let before = place.checked_sub(1).and_then(|before| words.get(before));
-        before.is_some_and(|word| matches!(word.as_str(), "netmask" | "broadcast" | "dstaddr"))
+        before.is_some_and(|word| OPTIONS.contains(&word.as_str()))
     };
-    let place = match words.iter().position(|word| is_address_family(word)) {
-        Some(family) => Some(family + 1),
-        None => (0..words.len()).find(|place| !is_value(*place) && is_address(&words[*place])),
-    };
+    let family = words.iter().position(|word| is_address_family(word));
+    let start = family.map_or(0, |family| family + 1);
+    let place = (start..words.len()).find(|place| !is_value(*place) && is_address(&words[*place]));
     let address = match place.and_then(|place| Some((words.get(place)?, words.get(place + 1..)?))) {
         Some((word, rest)) => read_address(word, rest)?,
         None => None,
@@ -113,6 +163,18 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_one_interface_is_left_out() {
+        for (text, wanted) in [
+            ("inet 10.0.0.5/24 description uplink mtu 9000", "inet 10.0.0.5/24 mtu 9000"),
+            ("name eth0 descr x -descr group wan media auto mediaopt full-duplex up", "up"),
+            ("link 00:15:5d:01:02:03", ""),
+            ("ether 00:15:5d:01:02:03 alias", ""),
+        ] {
+            assert_eq!(without_own_words(words(text)).join(" "), wanted, "{text}");
+        }
+    }
+
+    #[test]
     fn the_address_is_found_in_all_forms() {
         for (text, wanted) in [
             ("inet 10.0.0.5/24 up", Some("10.0.0.5/24")),
@@ -127,6 +189,8 @@ mod tests {
             ("mtu 1500 inet 10.0.0.5/24 up", Some("10.0.0.5/24")),
             ("up netmask 255.255.255.0 10.0.0.5/24", Some("10.0.0.5/24")),
             ("up inet6 fd00::5/64", Some("fd00::5/64")),
+            ("inet vhid 5 advskew 100 pass 10.0.0.9 alias 10.0.0.50/32", Some("10.0.0.50/32")),
+            ("inet6 vhid 5 pass x alias fd00::50/128", Some("fd00::50/128")),
             ("inet host.example.org netmask 255.255.255.0", None),
             ("mtu 9000", None),
             ("inet6 accept_rtadv", None),

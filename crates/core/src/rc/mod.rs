@@ -203,6 +203,19 @@ impl RcConf {
             return Ok(own.unwrap_or_default());
         }
         let mut wanted = self.wanted(hn)?;
+        let others = wanted.configure.into_iter().map(|arguments| IfconfigArguments {
+            words: arguments::without_own_words(arguments.words),
+            address: arguments.address,
+        });
+        let says_something = |arguments: &IfconfigArguments| {
+            !arguments.words.iter().all(|word| SWITCHES.contains(&word.as_str()))
+        };
+        // A vhid without an address of its own means nothing elsewhere.
+        let is_lone_vhid = |arguments: &IfconfigArguments| {
+            arguments.address.is_none() && arguments.words.iter().any(|word| word == "vhid")
+        };
+        wanted.configure =
+            others.filter(|arguments| says_something(arguments) && !is_lone_vhid(arguments)).collect();
         if self.has_own(lagg, "_ipv6") {
             let own = self.wanted(lagg)?;
             wanted.configure.retain(|arguments| !is_inet6(arguments));

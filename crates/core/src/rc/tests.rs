@@ -63,7 +63,6 @@ fn all_kinds_of_aliases_in_the_order_of_rc() {
     let all = [
         "inet 10.0.0.5/24",
         "inet6 fd00::5/64",
-        "ether 00:15:5d:01:02:03 alias",
         "inet 10.0.1.1/32 alias",
         "inet 10.0.2.2 netmask 255.255.255.255 alias",
         "inet 10.0.2.10/32 alias",

@@ -29,7 +29,7 @@ const ENVIRONMENT: [(&str, &str); 3] =
 /// Bytes that go into an input pipe at once.
 const PIECE: usize = 4096;
 
-/// The most that is kept of each output stream, in bytes; what comes after it is read and dropped.
+/// How much is kept of each output stream where the caller says nothing else, in bytes; and how much is read at a time.
 pub const OUTPUT_LIMIT: usize = 64 * 1024;
 
 /// How long the end of a killed program is waited for.
@@ -54,6 +54,8 @@ pub struct Program {
     pub limit: Duration,
     /// Its process group can be had from [`Running::take_group`] when it has ended.
     pub keep_group: bool,
+    /// How much of each output stream is kept, in bytes; what comes after it is read and dropped.
+    pub keep: usize,
 }
 
 /// How a program ended by itself.
@@ -131,11 +133,13 @@ pub enum ProgramError {
         /// The first line of what it said, at most 200 characters; empty where it said nothing.
         message: String,
     },
-    /// It wrote more than [`OUTPUT_LIMIT`] bytes, so what was kept is not the whole.
-    #[error("{path} wrote more than {OUTPUT_LIMIT} bytes")]
+    /// It wrote more than is kept, so what was kept is not the whole.
+    #[error("{path} wrote more than {limit} bytes")]
     Truncated {
         /// Its path.
         path: PathBuf,
+        /// How much of it was kept.
+        limit: usize,
     },
 }
 
@@ -161,6 +165,7 @@ impl Program {
             input: Vec::new(),
             limit,
             keep_group: false,
+            keep: OUTPUT_LIMIT,
         }
     }
 
@@ -197,14 +202,16 @@ impl Program {
         if finished.status.success() { Ok(finished) } else { Err(finished.failure(&self.path)) }
     }
 
-    /// Runs it for what it prints: it must succeed and print no more than [`OUTPUT_LIMIT`].
+    /// Runs it for what it prints: it must succeed and print no more than [`Self::keep`].
     ///
     /// # Errors
     /// See [`ProgramError`].
     pub fn output(&self) -> Result<Vec<u8>, ProgramError> {
         let finished = self.succeed()?;
-        let path = || self.path.clone();
-        if finished.truncated { Err(ProgramError::Truncated { path: path() }) } else { Ok(finished.stdout) }
+        match finished.truncated {
+            true => Err(ProgramError::Truncated { path: self.path.clone(), limit: self.keep }),
+            false => Ok(finished.stdout),
+        }
     }
 
     /// Starts it and lets nobody wait for it: its output goes nowhere, it has no time limit and gets no input. [`reap`]
@@ -230,8 +237,8 @@ impl Program {
         let mut child = self.spawn([stdin, Stdio::piped(), Stdio::piped()])?;
         let mut input = child.stdin.take().map(|pipe| Input::new(pipe.into(), self.input.clone()));
         feed(&mut input);
-        let stdout = child.stdout.take().map(|pipe| Stream::new(pipe.into()));
-        let stderr = child.stderr.take().map(|pipe| Stream::new(pipe.into()));
+        let stdout = child.stdout.take().map(|pipe| Stream::new(pipe.into(), self.keep));
+        let stderr = child.stderr.take().map(|pipe| Stream::new(pipe.into(), self.keep));
         let deadline = clock::monotonic().saturating_add(self.limit);
         let id = child.id();
         Ok(Running {
@@ -478,15 +485,17 @@ struct Stream {
     file: File,
     text: Vec<u8>,
     ended: bool,
+    /// The most that is kept.
+    keep: usize,
     /// More came than is kept.
     truncated: bool,
 }
 
 impl Stream {
-    fn new(pipe: OwnedFd) -> Self {
+    fn new(pipe: OwnedFd, keep: usize) -> Self {
         // Where this fails the pipe blocks, and poll(2) still guards each read.
         let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-        Self { file: File::from(pipe), text: Vec::new(), ended: false, truncated: false }
+        Self { file: File::from(pipe), text: Vec::new(), ended: false, keep, truncated: false }
     }
 
     /// Reads at most [`OUTPUT_LIMIT`], so that a program that writes as fast as this reads cannot hold its caller.
@@ -500,7 +509,7 @@ impl Stream {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     budget -= count;
-                    let room = OUTPUT_LIMIT.saturating_sub(self.text.len());
+                    let room = self.keep.saturating_sub(self.text.len());
                     self.text.extend_from_slice(&chunk[..count.min(room)]);
                     self.truncated |= count > room;
                 }
@@ -709,7 +718,7 @@ mod tests {
     #[test]
     fn a_program_that_never_stops_writing_is_still_late() {
         // /dev/zero is read faster than the budget runs out, as a pipe with a quick writer is.
-        let mut stream = Stream::new(File::open("/dev/zero").unwrap().into());
+        let mut stream = Stream::new(File::open("/dev/zero").unwrap().into(), OUTPUT_LIMIT);
         stream.read_available();
         assert_eq!((stream.text.len(), stream.ended), (OUTPUT_LIMIT, false));
         let endless = Program::new(Path::new("/bin/cat"), Duration::from_millis(50)).arg("/dev/zero");

@@ -8,7 +8,7 @@ use super::daemon::{Detached, Starting, detach};
 use super::exit::Exit;
 use super::log::{self as logging, Target, init, reopen};
 use super::options::Options;
-use super::{VERSION, error_chain};
+use super::{VERSION, error_chain, terminal};
 use crate::sys::signals::Signals;
 
 /// A program as its messages and its help present it.
@@ -33,14 +33,14 @@ impl Identity {
     /// Prints the help.
     #[must_use]
     pub fn help(&self) -> ExitCode {
-        println!("{}\n\n{}", self.usage, self.help.replace("CONFIG", DEFAULT_PATH));
+        terminal::say(&format!("{}\n\n{}", self.usage, self.help.replace("CONFIG", DEFAULT_PATH)));
         Exit::Ok.into()
     }
 
     /// Prints the version.
     #[must_use]
     pub fn version(&self) -> ExitCode {
-        println!("{} {VERSION}", self.name);
+        terminal::say(&format!("{} {VERSION}", self.name));
         Exit::Ok.into()
     }
 
@@ -49,10 +49,9 @@ impl Identity {
     pub fn check_config(&self, options: &Options, device: fn(&Config) -> &Path) -> ExitCode {
         let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         match Config::load(options.config.as_deref()) {
-            Ok(config) if device(&config).exists() => println!("{}: no error", path.display()),
-            Ok(config) => println!(
-                "{}: can be used, but {} is absent, without which {} ends at once",
-                path.display(),
+            Ok(config) if device(&config).exists() => terminal::say(&format!("{}: no error", path.display())),
+            Ok(config) => terminal::say(&format!("{}: can be used, but {} is absent, without which {} ends at once",
+                path.display()),
                 device(&config).display(),
                 self.name
             ),
@@ -67,7 +66,7 @@ impl Identity {
     /// Says what is wrong with the command line.
     #[must_use]
     pub fn usage_error(&self, error: &str) -> ExitCode {
-        eprintln!("{}: {error}\n{}", self.name, self.usage);
+        terminal::complain(&format!("{}: {error}\n{}", self.name, self.usage));
         Exit::Usage.into()
     }
 
@@ -78,7 +77,7 @@ impl Identity {
     pub fn load(&self, path: Option<&Path>) -> Result<Config, Exit> {
         match Config::load_for(path, &self.uses) {
             Ok((config, passed_over)) => {
-                passed_over.iter().for_each(|error| eprintln!("{}: warning: {error}", self.name));
+                passed_over.iter().for_each(|error| terminal::complain(&format!("{}: warning: {error}", self.name)));
                 Ok(config)
             }
             Err(error) => {
@@ -114,7 +113,7 @@ impl Identity {
 
     /// Says an error to the person at the terminal; standard error is closed as soon as the daemon serves.
     pub fn complain(&self, error: &dyn std::error::Error) {
-        eprintln!("{}: {}", self.name, error_chain(error));
+        terminal::complain(&format!("{}: {}", self.name, error_chain(error)));
     }
 
     fn log_to(&self, target: Target, config: &Config, details: bool) {

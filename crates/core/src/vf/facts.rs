@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::hn::Adapter;
 use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
-use crate::plan::network::Link;
+use crate::plan::network::{IfconfigArguments, Link, NetworkStep};
 use crate::rc::RcConf;
 
 /// The network, the VF and the configuration at one moment.
@@ -19,6 +19,8 @@ pub struct Facts {
     pub links: BTreeMap<InterfaceName, Link>,
     /// The configuration of hn and lagg.
     pub rc_conf: RcConf,
+    /// How many hooks of the ng_ether(4) node of hn are connected.
+    pub hooks: u32,
     /// The last run for this interface was killed, so what is there may be half of something.
     pub interrupted: bool,
 }
@@ -74,6 +76,52 @@ impl Facts {
     /// The interface that is a vlan(4) over `parent`.
     pub(super) fn vlan_over(&self, parent: &InterfaceName) -> Option<&InterfaceName> {
         self.links.iter().find(|(_, link)| link.vlan_parent.as_ref() == Some(parent)).map(|(name, _)| name)
+    }
+
+    /// The bridge(4) of which the interface is a member.
+    pub(super) fn bridge_of(&self, member: &InterfaceName) -> Option<&InterfaceName> {
+        self.links.iter().find(|(_, link)| link.members.contains(member)).map(|(name, _)| name)
+    }
+
+    /// The addresses of the interface in the order of the kernel, without the IPv6 link-local one and without those that
+    /// router advertisements have made: both come by themselves.
+    pub(super) fn lasting(&self, name: &InterfaceName) -> Vec<InterfaceAddress> {
+        let autoconf = self.links.get(name).map_or(&[][..], |link| &link.autoconf);
+        let comes_by_itself =
+            |held: &InterfaceAddress| is_ipv6_link_local(held) || autoconf.contains(&held.address);
+        self.addresses(name).iter().copied().filter(|held| !comes_by_itself(held)).collect()
+    }
+
+    /// What gives `interface` an address that `from` has: with its vhid, if it has one there, because without it the
+    /// address would be alive on two nodes.
+    pub(super) fn give(
+        &self,
+        from: &InterfaceName,
+        interface: &InterfaceName,
+        address: InterfaceAddress,
+    ) -> NetworkStep {
+        let interface = interface.clone();
+        match self.vhid_words(from, &address.address) {
+            None => NetworkStep::AddAddress { interface, address },
+            Some(vhid) => {
+                let family = if address.address.is_ipv4() { "inet" } else { "inet6" };
+                let mut words = vec![family.to_owned(), address.to_string()];
+                words.extend(vhid);
+                words.push("alias".to_owned());
+                let arguments = IfconfigArguments { words, address: Some(address) };
+                NetworkStep::Configure { interface, arguments }
+            }
+        }
+    }
+
+    /// The words that name the vhid of an address, with all its settings.
+    pub(super) fn vhid_words(&self, interface: &InterfaceName, address: &IpAddr) -> Option<Vec<String>> {
+        let link = self.links.get(interface)?;
+        let vhid = *link.vhids.get(address)?;
+        let settings = link.carp.iter().find(|carp| carp.vhid == vhid).map(|carp| carp.words.clone());
+        let mut words = vec!["vhid".to_owned(), vhid.to_string()];
+        words.extend(settings.unwrap_or_default());
+        Some(words)
     }
 
     /// The lagg of which the interface is a port.

@@ -1,17 +1,25 @@
-//! Reads the facts: sysctls and addresses from the kernel, the rest by one run of ifconfig(8) and one of sh(1).
+//! Reads the facts: sysctls and addresses from the kernel, the rest by ifconfig(8) and sh(1).
 
+use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use super::attach::VfFacts;
 use super::facts::Facts;
-use crate::hn::Adapter;
-use crate::net::InterfaceName;
-use crate::plan::network::parse_ifconfig;
+use crate::hn::{self, Adapter};
+use crate::net::{InterfaceName, NetworkSnapshot};
+use crate::plan::network::{Link, parse_ifconfig};
 use crate::rc::load_rc_conf;
 use crate::runtime::config::{Config, Network};
 use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::network::NetworkSource;
 use crate::sys::system_facts::FactsSource;
+
+/// The interface groups of what can lie over others. The cloner puts its interfaces into a group of its name.
+const STACKED: [&str; 3] = ["lagg", "bridge", "vlan"];
+
+/// The most that one run of ifconfig(8) may print, in bytes: some thousand interfaces of vlan(4).
+const LONG_OUTPUT: usize = 1024 * 1024;
 
 /// Why the facts cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +79,42 @@ pub fn load_vf(facts: &FactsSource, hn: &Adapter) -> Result<Option<InterfaceName
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
-/// All that a plan for `hn` depends on. Starts two processes.
+/// The VF of an interface by any of its names: `dev.hn.N.vf` of an adapter, else what `hw.hn.vfmap` says (`VF:HN …`,
+/// sys/dev/hyperv/netvsc/if_hn.c, `hn_vfmap_sysctl`).
+///
+/// # Errors
+/// [`LoadError::Network`], [`LoadError::Sysctl`].
+pub fn load_vf_of(source: &NetworkSource, name: &InterfaceName) -> Result<Option<InterfaceName>, LoadError> {
+    if let Some(hn) = load_adapter(source, name)? {
+        return load_vf(&source.facts, &hn);
+    }
+    let map = "hw.hn.vfmap";
+    let text = source.facts.sysctl_text(map);
+    let text = text.map_err(|source| LoadError::Sysctl { name: map.to_owned(), source })?.unwrap_or_default();
+    let mut pairs = text.split_whitespace().filter_map(|pair| pair.split_once(':'));
+    Ok(pairs.find(|(_, hn)| *hn == name.as_str()).and_then(|(vf, _)| vf.parse().ok()))
+}
+
+/// Whether a VF serves for something: the facts about `vf` alone. Starts a process for it, and those of [`load_links`].
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load_one(settings: &Network, source: &NetworkSource, vf: InterfaceName) -> Result<Facts, LoadError> {
+    let network = source.snapshot().map_err(LoadError::Network)?;
+    let links = load_links(settings, &source.facts, &network, &[&vf], settings.command_limit())?;
+    Ok(Facts { vf: Some(vf), network, links, ..Facts::default() })
+}
+
+/// The adapter that `name` means; `None`: there is none.
+///
+/// # Errors
+/// [`LoadError::Network`].
+pub fn load_adapter(source: &NetworkSource, name: &InterfaceName) -> Result<Option<Adapter>, LoadError> {
+    let network = source.snapshot().map_err(LoadError::Network)?;
+    Ok(hn::find(&source.facts, &network.interfaces, name))
+}
+
+/// All that a plan for `hn` depends on. Starts one process for rc.conf(5) and those of [`load_network`].
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -82,22 +125,82 @@ pub fn load_facts(
     vf: Option<InterfaceName>,
 ) -> Result<Facts, LoadError> {
     let rc_conf = load_rc_conf(settings, &[hn.name(), hn.lagg()])?;
-    Ok(Facts { rc_conf, ..load_network(settings, source, vf)? })
+    Ok(Facts { rc_conf, ..load_network(settings, source, hn, vf)? })
 }
 
-/// The facts without rc.conf(5). Starts one process.
+/// The facts without rc.conf(5). Starts a process for hnN, one for its VF, and one for each of lagg(4), bridge(4) and
+/// vlan(4) of which there are interfaces.
 ///
 /// # Errors
 /// See [`LoadError`].
 pub fn load_network(
     settings: &Network,
     source: &NetworkSource,
+    hn: &Adapter,
     vf: Option<InterfaceName>,
 ) -> Result<Facts, LoadError> {
-    let output = run(&Program::new(&settings.ifconfig, settings.command_limit()), "interfaces")?;
-    let links = parse_ifconfig(&String::from_utf8_lossy(&output));
     let network = source.snapshot().map_err(LoadError::Network)?;
-    Ok(Facts { vf, network, links, ..Facts::default() })
+    let names: Vec<&InterfaceName> = std::iter::once(hn.name()).chain(&vf).collect();
+    let links = load_links(settings, &source.facts, &network, &names, settings.command_limit())?;
+    let hooks = load_hooks(settings, &source.facts, hn)?;
+    Ok(Facts { vf, network, links, hooks, ..Facts::default() })
+}
+
+/// What ifconfig(8) tells about `names`, as far as they exist, and about all interfaces that can lie over them: those of
+/// lagg(4), bridge(4) and vlan(4). All others, of which there can be hundreds, are not asked for. Each program has `limit`.
+///
+/// # Errors
+/// [`LoadError::Program`], above all for output that is not the whole.
+pub fn load_links(
+    settings: &Network,
+    facts: &FactsSource,
+    network: &NetworkSnapshot,
+    names: &[&InterfaceName],
+    limit: Duration,
+) -> Result<BTreeMap<InterfaceName, Link>, LoadError> {
+    // With the passwords of carp(4): without them an address cannot be given back.
+    let ifconfig = |words: &[&str]| {
+        let mut program = Program { keep: LONG_OUTPUT, ..Program::new(&settings.ifconfig, limit) };
+        program.arguments = std::iter::once(&"-k").chain(words).map(Into::into).collect();
+        run(&program, "interfaces").map(|output| parse_ifconfig(&String::from_utf8_lossy(&output)))
+    };
+    let kinds: Vec<(&InterfaceName, String)> = network
+        .interfaces
+        .iter()
+        .map(|interface| {
+            let device = facts.driver_name(interface.index).ok().flatten();
+            let device = device.unwrap_or_else(|| interface.name.to_string());
+            (&interface.name, device.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned())
+        })
+        .collect();
+    let mut links = BTreeMap::new();
+    for (name, kind) in &kinds {
+        if names.contains(name) && !STACKED.contains(&kind.as_str()) {
+            links.extend(ifconfig(&[name.as_str()])?);
+        }
+    }
+    for group in STACKED {
+        if kinds.iter().any(|(_, kind)| kind == group) {
+            links.extend(ifconfig(&["-a", "-g", group])?);
+        }
+    }
+    Ok(links)
+}
+
+/// How many hooks of the ng_ether(4) node of `hn` are connected. Starts a process where the kernel has netgraph(4).
+fn load_hooks(settings: &Network, facts: &FactsSource, hn: &Adapter) -> Result<u32, LoadError> {
+    let name = "net.graph.abi_version";
+    if !matches!(facts.sysctl_number(name), Ok(Some(_))) {
+        return Ok(0);
+    }
+    // ng_ether(4) makes these characters of a name underscores (ng_ether_sanitize_ifname).
+    let node = hn.name().as_str().replace(['.', ':'], "_") + ":";
+    let program = Program::new(&settings.ngctl, settings.command_limit()).arg("show").arg("-n").arg(node);
+    let finished = program.run().map_err(|source| LoadError::Program { what: "netgraph", source })?;
+    // Without ng_ether(4) there is no such node, and ngctl(8) fails.
+    let text = String::from_utf8_lossy(&finished.stdout);
+    let count = text.split("Num hooks:").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    Ok(count.filter(|_| finished.status.success()).unwrap_or(0))
 }
 
 fn run(program: &Program, what: &'static str) -> Result<Vec<u8>, LoadError> {

@@ -105,13 +105,10 @@ impl Devd {
     pub fn action(&self, event: &str) -> Option<String> {
         let variables = variables(event);
         let value = |name: &str| variables.get(name).map_or("", String::as_str);
-        let rule = self
-            .rules
-            .iter()
-            .find(|rule| {
-                let media = rule.media.as_ref().is_none_or(|kind| has_media(kind, value("subsystem")));
-                media && rule.matches.iter().all(|(name, expression)| matches(expression, value(name)))
-            })?;
+        let rule = self.rules.iter().find(|rule| {
+            let media = rule.media.as_ref().is_none_or(|kind| has_media(kind, value("subsystem")));
+            media && rule.matches.iter().all(|(name, expression)| matches(expression, value(name)))
+        })?;
         Some(self.with_programs(&expand(&rule.action, &variables)))
     }
 
@@ -241,7 +238,9 @@ fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
             }
             '0'..='9' => {
                 let length = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-                all.push(Token::Number(rest[..length].parse().map_err(|_| SyntaxError(rest[..length].to_owned()))?));
+                all.push(Token::Number(
+                    rest[..length].parse().map_err(|_| SyntaxError(rest[..length].to_owned()))?,
+                ));
                 length
             }
             'A'..='Z' | 'a'..='z' => {
@@ -490,7 +489,8 @@ mod tests {
     #[test]
     fn dollars_and_parentheses_reach_the_shell() {
         let action = "i=$subsystem; for v in $(list $i $$i); do echo $$v $$i; done";
-        let devd = Devd::parse(&format!("notify 1 {{ match \"system\" \"A\"; action \"{action}\"; }};")).unwrap();
+        let devd =
+            Devd::parse(&format!("notify 1 {{ match \"system\" \"A\"; action \"{action}\"; }};")).unwrap();
         let action = devd.action("!system=A subsystem=hn0").unwrap();
         assert_eq!(action, "i='hn0'; for v in $(list $i $$i); do echo $v $i; done");
     }

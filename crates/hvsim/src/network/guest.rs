@@ -313,6 +313,7 @@ pub fn network_settings(root: &str) -> String {
          dhclient-lease-dir = \"{root}/var/db\"\n\
          [network]\nifconfig = \"{root}/sbin/ifconfig\"\nroute = \"{root}/sbin/route\"\n\
          dhclient = \"{root}/sbin/dhclient\"\nrtsol = \"{root}/sbin/rtsol\"\nresolvconf = \"{root}/sbin/resolvconf\"\n\
+         ngctl = \"{root}/sbin/ngctl\"\n\
          rc-subr = \"{root}/etc/rc.subr\"\nnetwork-subr = \"{root}/etc/network.subr\"\n\
          [vf]\noverride-dir = \"{root}/usr/libexec/hyperv\"\nlock-dir = \"{root}/var/run\"\n"
     )

@@ -15,6 +15,7 @@
 //! | routes that a router advertised go when IPv6 is detached | sys/netinet6/nd6.c `nd6_purge` |
 //! | with ROUTE_MPATH a second way to one network is added beside the first | sys/net/route/route_ctl.c `add_route_flags_mpath` |
 //! | routes of an interface go with it | sys/net/route.c `rt_flushifroutes` |
+//! | a link-local address comes when an interface comes up, or IPv6 is enabled on it | sys/netinet6/in6_ifattach.c `in6_ifattach`, nd6.c `nd6_ioctl` |
 //! | a vhid goes with its last address | sys/netinet/ip_carp.c `carp_detach` |
 //! | a new name moves nothing but the name | sys/net/if.c `if_rename` |
 //! | hn(4) reports its link down while its VF is up | sys/dev/hyperv/netvsc/if_hn.c `hn_set_vf_up`, `hn_link_status` |
@@ -320,7 +321,9 @@ impl State {
         let interface = self.interface(name)?;
         let changed = interface.up != up;
         interface.up = up;
-        self.refresh_link_local(name);
+        if changed {
+            self.refresh_link_local(name);
+        }
         if changed && self.vfs.contains_key(name) {
             let link = if up { "LINK_UP" } else { "LINK_DOWN" };
             self.events.push(format!("!system=IFNET subsystem={name} type={link}"));
@@ -391,8 +394,12 @@ impl State {
 
     /// Changes the flags of neighbour discovery; the link-local address follows.
     pub(super) fn set_nd6(&mut self, name: &str, change: impl FnOnce(&mut Nd6)) -> Result<(), Errno> {
-        change(&mut self.interface(name)?.nd6);
-        self.refresh_link_local(name);
+        let nd6 = &mut self.interface(name)?.nd6;
+        let before = *nd6;
+        change(nd6);
+        if before.disabled && !nd6.disabled || !before.auto_linklocal && nd6.auto_linklocal {
+            self.refresh_link_local(name);
+        }
         Ok(())
     }
 
@@ -456,7 +463,11 @@ impl State {
     }
 
     /// RTM_DELETE of a route to a network: all ways to it, or those by one gateway.
-    pub(super) fn remove_static_route(&mut self, destination: &str, gateway: Option<IpAddr>) -> Result<(), Errno> {
+    pub(super) fn remove_static_route(
+        &mut self,
+        destination: &str,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), Errno> {
         let matches = |route: &StaticRoute| {
             route.destination == destination && gateway.is_none_or(|gateway| route.by.gateway == gateway)
         };

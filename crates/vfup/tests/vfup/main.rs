@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod cost;
+mod failures;
+mod guests;
 mod handover;
 mod migration;
 mod storm;

@@ -84,7 +84,10 @@ impl Scratch {
 
     pub(crate) fn routes(&self) -> Vec<String> {
         let state = self.state();
-        state.routes.iter().map(|route| format!("{} {}", route.gateway, route.interface)).collect()
+        let mut all: Vec<String> =
+            state.routes.iter().map(|route| format!("{} {}", route.gateway, route.interface)).collect();
+        all.sort();
+        all
     }
 
     /// The processes that belong to this guest: their arguments name its directory.

@@ -231,6 +231,7 @@ impl Config {
             ("network.dhclient", &network.dhclient),
             ("network.rtsol", &network.rtsol),
             ("network.resolvconf", &network.resolvconf),
+            ("network.ngctl", &network.ngctl),
             ("network.sh", &network.sh),
             ("network.rc-subr", &network.rc_subr),
             ("network.network-subr", &network.network_subr),

@@ -23,6 +23,8 @@ pub struct Network {
     pub resolvconf: PathBuf,
     /// What takes the name servers that the host gives.
     pub name_servers: NameServers,
+    /// ngctl(8).
+    pub ngctl: PathBuf,
     /// The shell that reads rc.conf(5).
     pub sh: PathBuf,
     /// rc.subr(8).
@@ -54,6 +56,7 @@ impl Default for Network {
             rtsol: "/sbin/rtsol".into(),
             resolvconf: "/sbin/resolvconf".into(),
             name_servers: NameServers::Resolvconf,
+            ngctl: "/usr/sbin/ngctl".into(),
             sh: "/bin/sh".into(),
             rc_subr: "/etc/rc.subr".into(),
             network_subr: "/etc/network.subr".into(),

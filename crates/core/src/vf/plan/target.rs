@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use crate::hn::Adapter;
 use crate::net::{InterfaceAddress, InterfaceName};
-use crate::plan::Plan;
-use crate::plan::network::NetworkStep as Step;
+use crate::plan::network::IfconfigArguments;
 use crate::rc::{Lease, RcConfError, Wanted};
 use crate::vf::facts::{Facts, is_ipv6_link_local};
 
@@ -42,9 +41,17 @@ impl Target {
         let held: Vec<InterfaceAddress> =
             facts.addresses(from).iter().copied().filter(|held| !is_ipv6_link_local(held)).collect();
         let (link, leased) = (facts.link(from), facts.has_dhclient(from));
+        let has_vhid = |address: &IpAddr| link.vhids.contains_key(address);
+        // One that has a vhid in force never goes without it, whatever rc.conf says by now.
+        let keeps_vhid = |arguments: &IfconfigArguments| {
+            arguments.words.iter().any(|word| word == "vhid")
+                || arguments.address.is_none_or(|wanted| !has_vhid(&wanted.address))
+        };
+        wanted.configure.retain(keeps_vhid);
         // What a killed run left of a lease is none.
         let was_lease = leased || (facts.interrupted && wanted.dhcp.is_some());
-        let is_static = !was_lease && held.iter().any(|held| held.address.is_ipv4());
+        let is_plain = |held: &&InterfaceAddress| held.address.is_ipv4() && !has_vhid(&held.address);
+        let is_static = !was_lease && held.iter().any(|held| is_plain(&held));
         if !decided.ipv4 {
             // An address in the place of a lease goes along, too: nobody knows whether there still is a server.
             let is_replaced = wanted.dhcp.is_some() && is_static;
@@ -57,7 +64,7 @@ impl Target {
             (wanted.ipv6, wanted.accept_rtadv) = (true, link.ipv6.accept_rtadv);
         }
         let comes_by_itself = |held: &InterfaceAddress| match held.address {
-            IpAddr::V4(_) => !is_static,
+            IpAddr::V4(_) => !is_static && !has_vhid(&held.address),
             IpAddr::V6(_) => link.autoconf.contains(&held.address),
         };
         let is_taken = |held: &InterfaceAddress| match held.address {
@@ -78,13 +85,5 @@ impl Target {
     pub(super) fn reaches(&self, held: &[InterfaceAddress], gateway: &IpAddr) -> bool {
         let set = self.wanted.configure.iter().filter_map(|arguments| arguments.address.as_ref());
         held.iter().chain(set).chain(&self.carried).any(|address| address.reaches(*gateway))
-    }
-
-    pub(super) fn push_carried(&self, interface: &InterfaceName, plan: &mut Plan<Step>) {
-        for address in self.carried.iter().copied() {
-            let interface = interface.clone();
-            let undo = vec![Step::RemoveAddress { interface: interface.clone(), address }];
-            plan.push(Step::AddAddress { interface, address }, undo);
-        }
     }
 }

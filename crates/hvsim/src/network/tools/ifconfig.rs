@@ -98,7 +98,16 @@ impl<'a> Run<'a> {
     fn new(state: &'a mut State, name: &str) -> Self {
         let name = name.to_owned();
         let outcome = Outcome::default();
-        Self { state, name, inet6: false, address: None, prefix_given: false, alias: None, carp: None, outcome }
+        Self {
+            state,
+            name,
+            inet6: false,
+            address: None,
+            prefix_given: false,
+            alias: None,
+            carp: None,
+            outcome,
+        }
     }
 
     fn perform(mut self, words: &[&str]) -> Outcome {
@@ -183,7 +192,8 @@ impl<'a> Run<'a> {
             "accept_rtadv" | "-accept_rtadv" | "auto_linklocal" | "-auto_linklocal" | "ifdisabled"
             | "-ifdisabled" | "no_dad" | "-no_dad" => self.nd6_flag(word),
             "netmask" | "prefixlen" | "broadcast" | "mtu" | "description" | "descr" | "group" | "-group"
-            | "vhid" | "pass" | "advskew" | "advbase" | "addm" | "vlan" | "vlandev" | "name" | "laggproto" | "laggport" | "-laggport" | "metric" | "media" | "mediaopt" => {
+            | "vhid" | "pass" | "advskew" | "advbase" | "addm" | "vlan" | "vlandev" | "name"
+            | "laggproto" | "laggport" | "-laggport" | "metric" | "media" | "mediaopt" => {
                 let Some(value) = rest.first() else {
                     return Err(Stop(format!("'{word}' requires argument")));
                 };
@@ -220,7 +230,8 @@ impl<'a> Run<'a> {
             "name" => self.rename(value),
             "vhid" => {
                 let vhid = value.parse().ok().filter(|vhid| *vhid > 0);
-                let vhid = vhid.ok_or_else(|| Stop("vhid must be greater than 0 and less than 255".to_owned()))?;
+                let vhid =
+                    vhid.ok_or_else(|| Stop("vhid must be greater than 0 and less than 255".to_owned()))?;
                 let mut held = self.state.interfaces.get(&self.name).into_iter().flat_map(|held| &held.carp);
                 let known = held.find(|carp| carp.vhid == vhid).cloned();
                 self.carp = Some(known.unwrap_or(Carp { vhid, advbase: 1, ..Carp::default() }));
@@ -355,7 +366,9 @@ impl<'a> Run<'a> {
                 }
                 self.kernel("ioctl (SIOCAIFADDR)", |state, name| state.add_address(name, address))?;
                 match self.carp.take() {
-                    Some(carp) => self.kernel("SIOCSVH", |state, name| state.set_vhid(name, address.ip, carp)),
+                    Some(carp) => {
+                        self.kernel("SIOCSVH", |state, name| state.set_vhid(name, address.ip, carp))
+                    }
                     None => Ok(()),
                 }
             }

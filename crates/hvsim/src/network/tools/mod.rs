@@ -2,6 +2,7 @@
 
 pub(super) mod dhclient;
 mod ifconfig;
+mod ngctl;
 mod print;
 mod resolvconf;
 mod route;
@@ -17,7 +18,8 @@ use super::faults::{self, Action};
 use super::state::Root;
 
 /// The names under which the executable is installed in a guest's `sbin`.
-pub const NAMES: [&str; 7] = ["ifconfig", "route", "dhclient", "rtsol", "sysctl", "sysrc", "resolvconf"];
+pub const NAMES: [&str; 8] =
+    ["ifconfig", "route", "dhclient", "rtsol", "sysctl", "sysrc", "resolvconf", "ngctl"];
 
 /// What a program prints and how it ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,6 +87,7 @@ pub fn call(root: &Root, name: &str, arguments: &[String]) -> io::Result<Outcome
         "route" => route::run(root, arguments),
         "dhclient" => dhclient::run(root, arguments),
         "rtsol" => rtsol::run(root, arguments),
+        "ngctl" => ngctl::run(root, arguments),
         "sysctl" => sysctl::run(root, arguments),
         "sysrc" => sysrc::run(root, arguments),
         "resolvconf" => resolvconf::run(root, arguments),

@@ -1,0 +1,149 @@
+//! Undo by state: what still differs from how it was, and the steps that put it right.
+
+use std::fmt::Display;
+
+use super::strip::is_link_local_gateway;
+use crate::hn::Adapter;
+use crate::net::{DefaultRoute, InterfaceAddress, InterfaceName};
+use crate::plan::Plan;
+use crate::plan::network::NetworkStep as Step;
+use crate::vf::facts::Facts;
+
+/// What is not as it was, each in one clause; empty if everything is. Of hnN, its VF and the lagg: whether they exist and are up,
+/// MTU, ports, IPv6 flags, addresses with their vhids, routes, clients. What comes by itself is left out: link-local
+/// addresses, those that routers advertise, and a lease whose client runs.
+#[must_use]
+pub fn differences(hn: &Adapter, before: &Facts, now: &Facts) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in interfaces(hn, before) {
+        let (Some(was), Some(is)) = (before.interface(name), now.interface(name)) else {
+            if before.interface(name).is_some() != now.interface(name).is_some() {
+                let verb = if now.interface(name).is_some() { "exists" } else { "is gone" };
+                found.push(format!("{name} {verb}"));
+            }
+            continue;
+        };
+        let (was_link, is_link) = (before.link(name), now.link(name));
+        let mut compare = |what: &str, is_same: bool| {
+            if !is_same {
+                found.push(format!("{what} of {name}"));
+            }
+        };
+        compare("the state", was.up == is.up);
+        compare("the MTU", was_link.mtu == is_link.mtu);
+        compare("the ports", sorted_ports(before, name) == sorted_ports(now, name));
+        let flags = |link: &crate::plan::network::Link| (link.ipv6.disabled, link.ipv6.accept_rtadv);
+        compare("the IPv6 flags", flags(&was_link) == flags(&is_link));
+        compare("the DHCP client", before.has_dhclient(name) == now.has_dhclient(name));
+        found.extend(unlike("address", name, &addresses(before, name), &addresses(now, name)));
+        found.extend(unlike("route", name, &routes(before, name), &routes(now, name)));
+    }
+    found
+}
+
+/// The steps that bring back what is missing and take away what is too much, after the undo of each step. Without undo of
+/// their own: each is tried whatever becomes of the others.
+#[must_use]
+pub fn plan_restore(hn: &Adapter, before: &Facts, now: &Facts) -> Plan<Step> {
+    let mut plan = Plan::default();
+    let mut push = |step| plan.push(step, Vec::new());
+    let existed = |name: &InterfaceName| before.interface(name).is_some();
+    if !existed(hn.lagg()) && now.interface(hn.lagg()).is_some() {
+        push(Step::DestroyLagg { lagg: hn.lagg().clone() });
+    }
+    for name in interfaces(hn, before) {
+        if !existed(name) || now.interface(name).is_none() {
+            continue;
+        }
+        let interface = name.clone();
+        let (was, is) = (before.link(name).ipv6, now.link(name).ipv6);
+        if !was.disabled && (is.disabled || was.accept_rtadv != is.accept_rtadv) {
+            let accept_rtadv = was.accept_rtadv;
+            push(Step::EnableIpv6 { interface: interface.clone(), accept_rtadv, link_local: None });
+            if accept_rtadv {
+                push(Step::SolicitRouters { interface: interface.clone() });
+            }
+        }
+        if before.has_dhclient(name) && !now.has_dhclient(name) {
+            push(Step::StartDhcp { interface: interface.clone(), wait: false });
+        }
+        if !before.has_dhclient(name) && now.has_dhclient(name) {
+            push(Step::StopDhcp { interface: interface.clone() });
+        }
+        let (had, has) = (kept(before, name), kept(now, name));
+        for address in has.iter().filter(|address| !had.contains(address)) {
+            push(Step::RemoveAddress { interface: interface.clone(), address: *address });
+        }
+        for address in had.iter().filter(|address| !has.contains(address)) {
+            push(before.give(name, name, *address));
+        }
+        for route in default_routes(before, name) {
+            if !now.network.default_routes.contains(&route) {
+                push(Step::SetDefaultRoute { gateway: route.gateway, interface: interface.clone() });
+            }
+        }
+        for route in before.network.static_routes.iter().filter(|route| &route.interface == name) {
+            if !now.network.static_routes.contains(route) {
+                push(Step::AddRoute(route.clone()));
+            }
+        }
+        if existed(name) && before.interface(name).map(|was| was.up) != now.interface(name).map(|is| is.up) {
+            let up = before.interface(name).is_some_and(|was| was.up);
+            push(if up { Step::BringUp { interface } } else { Step::BringDown { interface } });
+        }
+    }
+    plan
+}
+
+fn interfaces<'a>(hn: &'a Adapter, before: &'a Facts) -> impl Iterator<Item = &'a InterfaceName> {
+    [hn.lagg(), hn.name()].into_iter().chain(&before.vf)
+}
+
+fn sorted_ports(facts: &Facts, name: &InterfaceName) -> Vec<InterfaceName> {
+    let mut ports = facts.link(name).lagg.map(|lagg| lagg.ports).unwrap_or_default();
+    ports.sort();
+    ports
+}
+
+/// The addresses that do not come by themselves.
+fn kept(facts: &Facts, name: &InterfaceName) -> Vec<InterfaceAddress> {
+    let leased = facts.has_dhclient(name);
+    let link = facts.link(name);
+    let by_client =
+        |held: &InterfaceAddress| leased && held.address.is_ipv4() && !link.vhids.contains_key(&held.address);
+    facts.lasting(name).into_iter().filter(|held| !by_client(held)).collect()
+}
+
+fn addresses(facts: &Facts, name: &InterfaceName) -> Vec<String> {
+    let text = |held: &InterfaceAddress| match facts.link(name).vhids.get(&held.address) {
+        Some(vhid) => format!("{held} vhid {vhid}"),
+        None => held.to_string(),
+    };
+    kept(facts, name).iter().map(text).collect()
+}
+
+fn default_routes(facts: &Facts, name: &InterfaceName) -> Vec<DefaultRoute> {
+    let advertised = facts.link(name).ipv6.accept_rtadv;
+    let leased = facts.has_dhclient(name);
+    let comes_by_itself = |route: &DefaultRoute| {
+        (advertised && is_link_local_gateway(&route.gateway)) || (leased && route.gateway.is_ipv4())
+    };
+    let own = facts.network.default_routes.iter().filter(|route| &route.interface == name);
+    own.filter(|route| !comes_by_itself(route)).cloned().collect()
+}
+
+fn routes(facts: &Facts, name: &InterfaceName) -> Vec<String> {
+    let default = default_routes(facts, name).into_iter().map(|route| format!("default {}", route.gateway));
+    let others = facts.network.static_routes.iter().filter(|route| &route.interface == name);
+    default.chain(others.map(|route| format!("{} {}", route.destination, route.gateway))).collect()
+}
+
+/// What is in one list more often than in the other.
+fn unlike<T: Display + Ord + Clone>(what: &str, name: &InterfaceName, was: &[T], is: &[T]) -> Vec<String> {
+    let count = |list: &[T], item: &T| list.iter().filter(|other| *other == item).count();
+    let mut all: Vec<T> = was.iter().chain(is).cloned().collect();
+    all.sort();
+    all.dedup();
+    let differ = all.into_iter().filter(|item| count(was, item) != count(is, item));
+    differ.map(|item| format!("{what} {item} of {name}")).collect()
+}

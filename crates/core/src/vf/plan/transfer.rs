@@ -1,0 +1,162 @@
+//! Gives an interface what it is to have.
+
+use std::net::IpAddr;
+
+use super::Stage;
+use super::strip::is_link_local_gateway;
+use super::target::Target;
+use crate::net::{InterfaceAddress, InterfaceName, StaticRoute};
+use crate::plan::Plan;
+use crate::plan::network::{IfconfigArguments, NetworkStep as Step};
+use crate::rc::Lease;
+use crate::vf::facts::Facts;
+
+/// The network of an adapter on its way from one interface to another.
+pub(super) struct Transfer<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) target: &'a Target,
+    /// The interface that has had it.
+    pub(super) from: &'a InterfaceName,
+    /// The interface that is to have it.
+    pub(super) to: &'a InterfaceName,
+    pub(super) stage: Stage,
+    /// A step of this plan makes `to`, with its IPv6 flags.
+    pub(super) is_made: bool,
+}
+
+impl Transfer<'_> {
+    pub(super) fn plan(&self, plan: &mut Plan<Step>) {
+        self.enable_ipv6(plan);
+        for arguments in self.target.wanted.configure.iter().filter(|arguments| self.is_missing(arguments)) {
+            self.configure(arguments, plan);
+        }
+        for address in &self.target.carried {
+            let undo = Step::RemoveAddress { interface: self.to.clone(), address: *address };
+            plan.push(self.facts.give(self.from, self.to, *address), vec![undo]);
+        }
+        self.solicit(plan);
+        self.default_routes(plan);
+        if let Some(lease) = self.target.wanted.dhcp.filter(|_| self.needs_client()) {
+            let interface = self.to.clone();
+            plan.push(
+                Step::StartDhcp { interface: interface.clone(), wait: lease == Lease::Awaited },
+                vec![Step::StopDhcp { interface }],
+            );
+        }
+        // Behind the lease: it can be what reaches the gateway.
+        self.static_routes(plan);
+    }
+
+    /// Before the addresses: one that comes to a disabled interface is not usable.
+    fn enable_ipv6(&self, plan: &mut Plan<Step>) {
+        let (options, wanted) = (self.facts.link(self.to).ipv6, &self.target.wanted);
+        let differs = self.stage != Stage::Complete && options.accept_rtadv != wanted.accept_rtadv;
+        if wanted.ipv6 && !self.is_made && (options.disabled || differs) {
+            let interface = self.to.clone();
+            plan.push(
+                Step::EnableIpv6 {
+                    interface: interface.clone(),
+                    accept_rtadv: wanted.accept_rtadv,
+                    link_local: None,
+                },
+                vec![Step::DisableIpv6 { interface, link_local: None }],
+            );
+        }
+    }
+
+    fn solicit(&self, plan: &mut Plan<Step>) {
+        let is_new = self.stage != Stage::Complete || self.facts.link(self.to).ipv6.disabled;
+        if self.target.wanted.accept_rtadv && is_new {
+            plan.push(Step::SolicitRouters { interface: self.to.clone() }, Vec::new());
+        }
+    }
+
+    fn configure(&self, arguments: &IfconfigArguments, plan: &mut Plan<Step>) {
+        let interface = self.to.clone();
+        let undo =
+            arguments.address.map(|address| Step::RemoveAddress { interface: interface.clone(), address });
+        plan.push(Step::Configure { interface, arguments: arguments.clone() }, undo.into_iter().collect());
+    }
+
+    fn is_missing(&self, arguments: &IfconfigArguments) -> bool {
+        let Some(address) = arguments.address else { return self.stage != Stage::Complete };
+        let present = self.facts.addresses(self.to).iter().any(|held| held.address == address.address);
+        !present && self.is_unfinished(address.address.is_ipv4())
+    }
+
+    /// Whether all of a family is to be given.
+    fn is_unfinished(&self, ipv4: bool) -> bool {
+        if self.stage != Stage::Complete {
+            return true;
+        }
+        let holds = |name| self.facts.lasting(name).iter().any(|held| held.address.is_ipv4() == ipv4);
+        let expects_lease = ipv4 && self.facts.has_dhclient(self.to);
+        holds(self.from) || !(holds(self.to) || expects_lease)
+    }
+
+    fn needs_client(&self) -> bool {
+        !self.facts.has_dhclient(self.to) && self.is_unfinished(true)
+    }
+
+    /// The default routes through `from` now lead through `to`, except those that dhclient or a router will supply.
+    fn default_routes(&self, plan: &mut Plan<Step>) {
+        let mut gateways = self.facts.gateways(self.from);
+        if self.stage != Stage::Complete {
+            gateways.extend(configured_routers(self.facts));
+        }
+        for gateway in gateways.into_iter().filter(|gateway| self.is_wanted_route(gateway)) {
+            let interface = self.to.clone();
+            plan.push(
+                Step::SetDefaultRoute { gateway, interface: interface.clone() },
+                vec![Step::RemoveDefaultRoute { gateway, interface }],
+            );
+        }
+    }
+
+    /// Whether the route is to be set here: dhclient(8) or a router's advertisement will not, and an address that is held
+    /// or wanted reaches the gateway.
+    pub(super) fn is_wanted_route(&self, gateway: &IpAddr) -> bool {
+        let wanted = &self.target.wanted;
+        let reached = || self.target.reaches(self.facts.addresses(self.to), gateway);
+        match gateway {
+            IpAddr::V4(_) => {
+                let is_static = self.target.carried.iter().any(|address| address.address.is_ipv4());
+                (wanted.dhcp.is_none() || is_static) && reached()
+            }
+            IpAddr::V6(_) if is_link_local_gateway(gateway) => wanted.ipv6 && !wanted.accept_rtadv,
+            IpAddr::V6(_) => reached(),
+        }
+    }
+
+    /// The static routes through `from` now lead through `to`, as far as their gateways are reached there.
+    fn static_routes(&self, plan: &mut Plan<Step>) {
+        let held = self.facts.addresses(self.to);
+        let leased: &[InterfaceAddress] = match self.target.wanted.dhcp {
+            // The server gives the same network again.
+            Some(Lease::Awaited) => self.facts.addresses(self.from),
+            _ => &[],
+        };
+        let is_reached = |gateway: &IpAddr| match is_link_local_gateway(gateway) {
+            true => self.target.wanted.ipv6,
+            false => {
+                self.target.reaches(held, gateway) || leased.iter().any(|address| address.reaches(*gateway))
+            }
+        };
+        for route in self.facts.static_routes(self.from, is_reached) {
+            let route = StaticRoute { interface: self.to.clone(), ..route };
+            plan.push(Step::AddRoute(route.clone()), vec![Step::RemoveRoute(route)]);
+        }
+    }
+}
+
+/// What a run that was killed half-way may have lost: the routers of rc.conf, where the family has no default route.
+fn configured_routers(facts: &Facts) -> Vec<IpAddr> {
+    let missing = |router: &IpAddr| {
+        facts.network.default_routes.iter().all(|route| route.gateway.is_ipv4() != router.is_ipv4())
+    };
+    [true, false]
+        .into_iter()
+        .filter_map(|ipv4| facts.rc_conf.default_router(ipv4)?.parse().ok())
+        .filter(missing)
+        .collect()
+}

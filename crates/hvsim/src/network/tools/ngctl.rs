@@ -1,0 +1,22 @@
+//! ngctl(8), as far as `show` of the ng_ether(4) node of an interface goes: usr.sbin/ngctl/show.c.
+
+use std::io;
+
+use super::Outcome;
+use crate::network::state::Root;
+
+pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (["show", "-n", node] | ["show", node]) = words.as_slice() else {
+        return Ok(Outcome::failed("usage: ngctl [-d] [-f file] [-n name] [command ...]"));
+    };
+    let state = root.read()?;
+    let found = node.strip_suffix(':').and_then(|name| state.interfaces.get(name).map(|held| (name, held)));
+    Ok(match found {
+        Some((name, held)) => Outcome::ok(format!(
+            "  Name: {name:<15} Type: {:<15} ID: 00000001   Num hooks: {}\n",
+            "ether", held.hooks
+        )),
+        None => Outcome::failed("ngctl: send msg: No such file or directory"),
+    })
+}

@@ -1,0 +1,316 @@
+//! A hand-over from the first look to the last: facts, plan, lock, steps, undo, and what is left to hnN where it fails.
+
+use std::time::Duration;
+
+use hv_core::hn::Adapter;
+use hv_core::hn::lock::{Lock, LockError};
+use hv_core::net::InterfaceName;
+use hv_core::plan::network::{ApplyError, NetworkPort, NetworkStep};
+use hv_core::plan::{Event, Failed, Found, Plan, Port};
+use hv_core::runtime::config::Config;
+use hv_core::runtime::daemon::{Detached, detach};
+use hv_core::runtime::error_chain;
+use hv_core::runtime::terminal;
+use hv_core::sys::clock;
+use hv_core::sys::network::NetworkSource;
+use hv_core::sys::signals::Signals;
+use hv_core::vf::facts::Facts;
+use hv_core::vf::load::{self, LoadError};
+use hv_core::vf::plan::{
+    PlanError, differences, is_settled, plan_down, plan_restore, plan_up, plan_without_vf,
+};
+
+/// How often what came between is put right, and what a failed undo left.
+const ROUNDS: u32 = 3;
+/// How long the process that devd(8) waits for may take to end, after it has said that it does.
+const PARENTS_END: Duration = Duration::from_secs(5);
+/// How long undone changes may take until they show, a DHCP client above all; how often is looked.
+const UNDO_PATIENCE: Duration = Duration::from_secs(3);
+const UNDO_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a hand-over failed. Nothing is left half-done unless the text says so.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// No facts.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// No plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A step failed.
+    #[error(transparent)]
+    Failed(Box<Failed<NetworkStep, ApplyError>>),
+}
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The network goes to the lagg of hnN and its VF.
+    Up,
+    /// The lagg is taken apart.
+    Down,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Planned {
+    /// Nothing, and why.
+    Nothing(&'static str),
+    /// These steps, from these facts. There may be none.
+    Steps(Plan<NetworkStep>, Box<Facts>),
+}
+
+/// What became of the VF where joining failed.
+#[derive(Debug)]
+pub enum Left {
+    /// It serves for something, is down already, or there is none.
+    AsItIs,
+    /// It is down now, so that hnN has the network.
+    Down(InterfaceName),
+    /// It could not be brought down.
+    Failed(Error),
+}
+
+/// The hand-over of one adapter.
+#[derive(Debug)]
+pub struct Handover<'a> {
+    config: &'a Config,
+    source: NetworkSource,
+    hn: Adapter,
+    direction: Direction,
+}
+
+impl<'a> Handover<'a> {
+    /// The hand-over of `hn` with the programs and limits of `config`.
+    #[must_use]
+    pub fn new(config: &'a Config, hn: Adapter, direction: Direction) -> Self {
+        Self { config, source: load::network_source(config), hn, direction }
+    }
+
+    /// What [`Self::apply`] would do now. Changes nothing, takes no lock.
+    ///
+    /// # Errors
+    /// [`Error::Load`], [`Error::Plan`].
+    pub fn plan(&self) -> Result<Planned, Error> {
+        self.plan_now(false)
+    }
+
+    fn plan_now(&self, interrupted: bool) -> Result<Planned, Error> {
+        if self.direction == Direction::Up && load::load_vf_facts(&self.source.facts)?.is_transparent() {
+            return Ok(Planned::Nothing("the kernel handles its VF itself, nothing to do"));
+        }
+        let vf = load::load_vf(&self.source.facts, &self.hn)?;
+        let gone = Planned::Nothing("VF was detached");
+        if self.direction == Direction::Up && vf.is_none() {
+            // It can be gone again before devd comes to the event.
+            return Ok(gone);
+        }
+        let mut facts = load::load_facts(&self.config.network, &self.source, &self.hn, vf)?;
+        facts.interrupted = interrupted;
+        let plan = match self.direction {
+            Direction::Up => plan_up(&self.hn, &facts)?,
+            Direction::Down => Some(plan_down(&self.hn, &facts)?),
+        };
+        Ok(plan.map_or(gone, |plan| Planned::Steps(plan, Box::new(facts))))
+    }
+
+    /// Does it under the lock of the adapter, and looks at the result. Returns why there was nothing to do, if so.
+    ///
+    /// Where the plan waits for a lease, the caller's process ends here with success, and a child goes on in the
+    /// background: devd(8) must not be held.
+    ///
+    /// # Errors
+    /// [`Error`], and what became of the VF: where joining fails it is brought down, still under the lock.
+    pub fn apply(&self) -> Result<Option<&'static str>, (Error, Left)> {
+        let vf = &self.config.vf;
+        // Facts that another run is changing would make a plan for a network that is gone a moment later.
+        let mut lock = match Lock::take(&vf.lock_dir, &self.hn, vf.lock_wait()) {
+            Ok(lock) => lock,
+            // Whoever has it sees to the VF.
+            Err(error @ LockError::Busy { .. }) => return Err((error.into(), Left::AsItIs)),
+            Err(error) => return Err((error.into(), self.leave_to_hn())),
+        };
+        self.work(&mut lock).map_err(|error| {
+            // Taking apart ends with what was there.
+            let left = if self.direction == Direction::Up { self.leave_to_hn() } else { Left::AsItIs };
+            (error, left)
+        })
+    }
+
+    fn work(&self, lock: &mut Lock) -> Result<Option<&'static str>, Error> {
+        let mut interrupted = lock.is_interrupted()?;
+        for _ in 0..ROUNDS {
+            let (plan, facts) = match self.plan_now(interrupted)? {
+                Planned::Nothing(why) => return Ok(Some(why)),
+                Planned::Steps(plan, facts) => (plan, facts),
+            };
+            if plan.is_empty() {
+                log::debug!("{}: nothing to do", self.hn);
+                lock.finish()?;
+                break;
+            }
+            self.perform(&plan, &facts, lock)?;
+            interrupted = false;
+            if self.direction == Direction::Down || self.is_settled(&facts)? {
+                break;
+            }
+            log::warn!("{}: something else has configured a port meanwhile, looking again", self.hn);
+        }
+        Ok(None)
+    }
+
+    /// What devd(8), rc(8) or a cloud agent did in between is seen without starting a process.
+    fn is_settled(&self, before: &Facts) -> Result<bool, Error> {
+        let network = self.source.snapshot().map_err(LoadError::Network)?;
+        Ok(is_settled(&self.hn, &Facts { network, ..before.clone() }))
+    }
+
+    fn perform(&self, plan: &Plan<NetworkStep>, facts: &Facts, lock: &mut Lock) -> Result<(), Error> {
+        // A plan is not left half-way because somebody is impatient: each step has its time limit.
+        if let Err(error) = Signals::install() {
+            log::warn!("cannot defer signals: {error}");
+        }
+        lock.begin()?;
+        let result = plan.run(&mut HandoverPort { port: self.port(), lock, hn: &self.hn });
+        let Err(mut failed) = result else { return Ok(lock.finish()?) };
+        let differing = self.undo_by_state(facts);
+        if differing.is_empty() {
+            lock.finish()?;
+        }
+        failed.found = Some(match differing {
+            none if none.is_empty() => Found::AsBefore,
+            some => Found::Differs(some),
+        });
+        Err(Error::Failed(Box::new(failed)))
+    }
+
+    /// Each step has taken back what it did; this looks whether all is as it was, and brings back what is not. Returns what
+    /// still differs.
+    fn undo_by_state(&self, before: &Facts) -> Vec<String> {
+        let mut found = vec!["the network could not be read".to_owned()];
+        let deadline = clock::monotonic() + UNDO_PATIENCE;
+        for round in 0.. {
+            match self.look(before) {
+                Ok(now) => {
+                    found = differences(&self.hn, before, &now);
+                    if found.is_empty() {
+                        break;
+                    }
+                    if round < ROUNDS {
+                        self.restore(before, &now);
+                    }
+                }
+                Err(error) => log::warn!("{}: {}", self.hn, error_chain(&error)),
+            }
+            if clock::monotonic() >= deadline {
+                break;
+            }
+            std::thread::sleep(UNDO_PAUSE);
+        }
+        found
+    }
+
+    fn look(&self, before: &Facts) -> Result<Facts, LoadError> {
+        load::load_network(&self.config.network, &self.source, &self.hn, before.vf.clone())
+    }
+
+    fn restore(&self, before: &Facts, now: &Facts) {
+        let mut port = self.port();
+        for planned in plan_restore(&self.hn, before, now).steps() {
+            port.announce(Event::Undoing(&planned.step));
+            if let Err(error) = port.perform(&planned.step) {
+                log::warn!("{}: {}: {}", self.hn, planned.step, error_chain(&error));
+            }
+        }
+    }
+
+    /// While a VF is up the kernel delivers to it, so after a hand-over that failed hn would be there without traffic.
+    fn leave_to_hn(&self) -> Left {
+        match load::load_vf(&self.source.facts, &self.hn) {
+            Ok(vf) => leave_without(self.config, &self.source, vf),
+            Err(error) => Left::Failed(error.into()),
+        }
+    }
+
+    fn port(&self) -> NetworkPort {
+        NetworkPort::new(self.config.network.clone(), self.source.clone(), self.hn.name().as_str())
+    }
+}
+
+/// Brings a VF down that serves for nothing. Of an interface that is none of hn(4), or of a command line that makes no sense,
+/// `name` tells the VF by `hw.hn.vfmap`.
+#[must_use]
+pub fn leave_to(config: &Config, name: &InterfaceName) -> Left {
+    let source = load::network_source(config);
+    match load::load_vf_of(&source, name) {
+        Ok(vf) => leave_without(config, &source, vf),
+        Err(error) => Left::Failed(error.into()),
+    }
+}
+
+fn leave_without(config: &Config, source: &NetworkSource, vf: Option<InterfaceName>) -> Left {
+    let Some(vf) = vf else { return Left::AsItIs };
+    let bring_down = || -> Result<bool, Error> {
+        let facts = load::load_one(&config.network, source, vf.clone())?;
+        let plan = plan_without_vf(&facts);
+        let mut port = NetworkPort::new(config.network.clone(), source.clone(), vf.as_str());
+        plan.run(&mut port).map_err(|failed| Error::Failed(Box::new(failed)))?;
+        Ok(!plan.is_empty())
+    };
+    match bring_down() {
+        Ok(true) => Left::Down(vf),
+        Ok(false) => Left::AsItIs,
+        Err(error) => Left::Failed(error),
+    }
+}
+
+/// Performs the steps, and lets the caller of the program go on before one that waits for a lease.
+struct HandoverPort<'a> {
+    port: NetworkPort,
+    lock: &'a mut Lock,
+    hn: &'a Adapter,
+}
+
+impl Port<NetworkStep> for HandoverPort<'_> {
+    type Error = ApplyError;
+
+    fn perform(&mut self, step: &NetworkStep) -> Result<(), ApplyError> {
+        if matches!(step, NetworkStep::StartDhcp { wait: true, .. }) {
+            self.leave_the_foreground();
+        }
+        self.port.perform(step)
+    }
+
+    fn announce(&mut self, event: Event<'_, NetworkStep>) {
+        self.port.announce(event);
+    }
+}
+
+impl HandoverPort<'_> {
+    /// From here on this is a child of its own session, with the lock; the process that was started has ended with success.
+    fn leave_the_foreground(&mut self) {
+        match detach() {
+            Ok(Detached::Parent(code)) => {
+                terminal::say(&format!("{}: the lease is waited for in the background", self.hn));
+                std::process::exit(code.into())
+            }
+            Ok(Detached::Child(starting)) => {
+                if let Err(error) = starting.ready() {
+                    log::warn!("{}: cannot leave the standard streams: {error}", self.hn);
+                }
+                match self.lock.inherit(PARENTS_END) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        log::info!("{}: another run goes on with it", self.hn);
+                        std::process::exit(0)
+                    }
+                    Err(error) => log::warn!("{}: {}", self.hn, error_chain(&error)),
+                }
+            }
+            Err(error) => log::warn!("{}: devd waits for the lease: {error}", self.hn),
+        }
+    }
+}
