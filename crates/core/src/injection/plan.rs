@@ -342,6 +342,9 @@ impl<'a> Builder<'a> {
             return false;
         }
         let stay = held.iter().zip(&wanted).take_while(|(held, wanted)| held == wanted).count();
+        if !ipv4 && held.len() > stay {
+            self.remove_ipv6_routes(given, &wanted);
+        }
         let mut routes: Vec<NetworkStep> = self.own_default_route(ipv4).into_iter().collect();
         routes.extend(self.own_static_routes(ipv4).map(NetworkStep::AddRoute));
         // The last one first, so that they come back in their order. The kernel drops a route with the address that
@@ -364,6 +367,27 @@ impl<'a> Builder<'a> {
             }
         }
         held.len() > stay || wanted.len() > stay
+    }
+
+    /// IPv6 routes outlive the addresses that reach their gateways (sys/netinet6/in6.c, `in6_purgeaddr`). Those that nothing
+    /// reaches any more go before the addresses, so that they are taken back behind them.
+    fn remove_ipv6_routes(&mut self, given: &StaticAddresses, wanted: &[InterfaceAddress]) {
+        let is_lost =
+            |gateway: IpAddr| !is_link_local(gateway) && !wanted.iter().any(|own| own.reaches(gateway));
+        let routes: Vec<StaticRoute> =
+            self.own_static_routes(false).filter(|route| is_lost(route.gateway)).collect();
+        for route in routes {
+            self.push(NetworkStep::RemoveRoute(route.clone()), vec![NetworkStep::AddRoute(route)]);
+        }
+        let default = self.facts.default_route(false).filter(|route| &route.interface == self.live).cloned();
+        // With a gateway of the host's the route is turned, so that there is none without.
+        if let Some(DefaultRoute { gateway, interface }) = default
+            && is_lost(gateway)
+            && given.gateway(false).is_none()
+        {
+            let back = NetworkStep::SetDefaultRoute { gateway, interface: interface.clone() };
+            self.push(NetworkStep::RemoveDefaultRoute { gateway, interface }, vec![back]);
+        }
     }
 
     /// Only a gateway replaces the default route; without one it stays where an address still reaches it.

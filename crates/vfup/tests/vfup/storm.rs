@@ -81,7 +81,8 @@ fn hundred_events_in_random_order_and_in_parallel_end_with_one_right_lagg_for_ea
     }
     // Those that wait for two seconds before they bring a VF up.
     eventually("the end of all processes", || {
-        scratch.processes().iter().all(|line| line.starts_with("dhclient: "))
+        let is_client = |line: &String| line.starts_with("dhclient: ") || line.contains("/sbin/dhclient ");
+        scratch.processes().iter().all(is_client)
     });
     assert_eq!(scratch.clients(), ["lagg1"]);
     let state = scratch.state();

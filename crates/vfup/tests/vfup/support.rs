@@ -100,19 +100,26 @@ impl Scratch {
 
     /// Kills the processes that belong to this guest and waits for their end.
     pub(crate) fn kill_processes(&self) {
+        eventually("the end of all processes", || self.signal_processes() == 0);
+    }
+
+    /// Kills the processes that belong to this guest; returns how many there were.
+    fn signal_processes(&self) -> usize {
+        let mut found = 0;
         let mark = self.directory.path().display().to_string();
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         for entry in entries {
             let line = text(&std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
             if let (true, Some(Ok(pid))) = (line.contains(&mark), entry.file_name().to_str().map(str::parse))
             {
+                found += 1;
                 let _ = nix::sys::signal::kill(
                     nix::unistd::Pid::from_raw(pid),
                     nix::sys::signal::Signal::SIGKILL,
                 );
             }
         }
-        eventually("the end of all processes", || self.processes().is_empty());
+        found
     }
 
     pub(crate) fn clients(&self) -> Vec<String> {
@@ -131,6 +138,18 @@ impl Scratch {
     pub(crate) fn start_client(&self, interface: &str) {
         let output = Command::new(self.path("sbin/dhclient")).arg(interface).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+}
+
+impl Drop for Scratch {
+    /// A client that still writes would keep the directory, and go on for ever.
+    fn drop(&mut self) {
+        for _ in 0..100 {
+            if self.signal_processes() == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 

@@ -32,7 +32,11 @@ fn default_routes_of_route() {
     assert_eq!(run(&root, "route change default 10.0.0.3").status, 0);
     assert_eq!(run(&root, "route delete default").status, 0);
     assert!(run(&root, "route add default 192.0.2.1").out.ends_with(": Network is unreachable\n"));
+    // GENERIC has ROUTE_MPATH: a second way beside the first.
+    assert_eq!(run(&root, "route add -inet6 default fe80::1%hn0").status, 0);
     assert_eq!(run(&root, "route add -inet6 default fe80::1%hn0").status, 1);
+    root.change(|state| state.multipath = false).unwrap();
+    assert_eq!(run(&root, "route add -inet6 default fe80::2%hn0").status, 1);
     assert_eq!(run(&root, "route delete -inet6 default").status, 0);
     assert_eq!(run(&root, "route -6 add default fe80::1%hn0").status, 0);
     assert!(run(&root, "route -n get -inet6 default").out.contains("interface: hn0\n"));

@@ -150,15 +150,16 @@ fn output_differs_by_release() {
 }
 
 #[test]
-fn default_route_goes_with_the_last_address_that_reaches_its_gateway() {
+fn default_route_goes_with_the_address_that_it_was_added_over() {
     let (_directory, root) = guest();
     ok(&root, "hn0 inet 10.0.0.1/24");
     ok(&root, "hn0 inet 10.0.0.2/24 alias");
     root.change(|state| state.add_route("10.0.0.254".parse().unwrap(), None)).unwrap().unwrap();
-    ok(&root, "hn0 inet 10.0.0.1 -alias");
-    assert_eq!(root.read().unwrap().routes.len(), 1);
     ok(&root, "hn0 inet 10.0.0.2 -alias");
-    assert!(root.read().unwrap().routes.is_empty());
+    assert_eq!(root.read().unwrap().routes.len(), 1);
+    ok(&root, "hn0 inet 10.0.0.2/24 alias");
+    ok(&root, "hn0 inet 10.0.0.1 -alias");
+    assert!(root.read().unwrap().routes.is_empty(), "though the other one reaches the gateway");
 }
 
 #[test]
