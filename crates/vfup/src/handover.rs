@@ -74,6 +74,21 @@ pub enum Left {
     Failed(Error),
 }
 
+/// A hand-over that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Why.
+    pub error: Error,
+    /// What became of the VF.
+    pub left: Left,
+}
+
+impl Failure {
+    fn new(error: Error, left: Left) -> Box<Self> {
+        Box::new(Self { error, left })
+    }
+}
+
 /// The hand-over of one adapter.
 #[derive(Debug)]
 pub struct Handover<'a> {
@@ -124,19 +139,19 @@ impl<'a> Handover<'a> {
     ///
     /// # Errors
     /// [`Error`], and what became of the VF: where joining fails it is brought down, still under the lock.
-    pub fn apply(&self) -> Result<Option<&'static str>, (Error, Left)> {
+    pub fn apply(&self) -> Result<Option<&'static str>, Box<Failure>> {
         let vf = &self.config.vf;
         // Facts that another run is changing would make a plan for a network that is gone a moment later.
         let mut lock = match Lock::take(&vf.lock_dir, &self.hn, vf.lock_wait()) {
             Ok(lock) => lock,
             // Whoever has it sees to the VF.
-            Err(error @ LockError::Busy { .. }) => return Err((error.into(), Left::AsItIs)),
-            Err(error) => return Err((error.into(), self.leave_to_hn())),
+            Err(error @ LockError::Busy { .. }) => return Err(Failure::new(error.into(), Left::AsItIs)),
+            Err(error) => return Err(Failure::new(error.into(), self.leave_to_hn())),
         };
         self.work(&mut lock).map_err(|error| {
             // Taking apart ends with what was there.
             let left = if self.direction == Direction::Up { self.leave_to_hn() } else { Left::AsItIs };
-            (error, left)
+            Failure::new(error, left)
         })
     }
 

@@ -101,9 +101,9 @@ fn hand_over(options: &Options, config: &Config) -> ExitCode {
             }
             Exit::Ok.into()
         }
-        Err((error, left)) => {
-            let exit = complain(&format!("{name}: {}", error_chain(&error)));
-            tell(name, &left);
+        Err(failure) => {
+            let exit = complain(&format!("{name}: {}", error_chain(&failure.error)));
+            tell(name, &failure.left);
             exit
         }
     }

@@ -50,11 +50,12 @@ impl Identity {
         let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         match Config::load(options.config.as_deref()) {
             Ok(config) if device(&config).exists() => terminal::say(&format!("{}: no error", path.display())),
-            Ok(config) => terminal::say(&format!("{}: can be used, but {} is absent, without which {} ends at once",
-                path.display()),
+            Ok(config) => terminal::say(&format!(
+                "{}: can be used, but {} is absent, without which {} ends at once",
+                path.display(),
                 device(&config).display(),
                 self.name
-            ),
+            )),
             Err(error) => {
                 self.complain(&error);
                 return Exit::Config.into();
@@ -77,7 +78,9 @@ impl Identity {
     pub fn load(&self, path: Option<&Path>) -> Result<Config, Exit> {
         match Config::load_for(path, &self.uses) {
             Ok((config, passed_over)) => {
-                passed_over.iter().for_each(|error| terminal::complain(&format!("{}: warning: {error}", self.name)));
+                passed_over
+                    .iter()
+                    .for_each(|error| terminal::complain(&format!("{}: warning: {error}", self.name)));
                 Ok(config)
             }
             Err(error) => {
