@@ -69,7 +69,7 @@ impl Transaction<'_> {
         let result = result.map_err(|trouble| {
             let (step, error) = *trouble;
             let left_behind = done.take_back(guest);
-            Failed { step, error, left_behind }
+            Failed { step, error, left_behind, found: None }
         });
         (done.witnessed, result)
     }

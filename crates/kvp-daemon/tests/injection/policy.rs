@@ -29,7 +29,7 @@ fn runtime_changes_the_network_and_no_file() {
     scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1;10.1.1.2", ""));
     assert_eq!(scene.seen(0), "10.1.1.5 255.255.255.0 | 10.1.1.1;10.1.1.2 |  | static");
     assert_eq!(scene.rc_conf(), static_rc_conf(0));
-    assert!(!scene.path("var/hyperv/injection").exists());
+    assert!(!scene.path("var/hyperv/injection/hn0.toml").exists());
     scene.reboot();
     let wanted = "10.0.0.5 255.255.255.0;10.1.0.5 255.255.255.255;fd00::5 /64";
     eventually("the old addresses", || scene.seen(0).starts_with(wanted));

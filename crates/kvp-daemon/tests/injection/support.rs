@@ -183,6 +183,8 @@ impl Scene {
         collect(&self.path("guest/etc"), &mut files);
         files.retain(|path, _| !STAND_INS.iter().any(|name| path.ends_with(name)));
         collect(&self.path("var/hyperv/injection"), &mut files);
+        // What was asked for stays known, whatever became of it.
+        files.retain(|path, _| !path.ends_with("injection/history"));
         World { network, files, dhcp: self.clients() }
     }
 
