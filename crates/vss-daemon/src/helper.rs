@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_hangs_leaves_the_second_look_to_another_helper() {
+    fn a_sync_that_hangs_leaves_the_second_look_to_another() {
         let mut left = LeftBehind::default();
         let scripts = [script("scanned\n", false, false), script("scanned\n", true, true)];
         let (prepared, started) = prepare(&scripts, &mut left);

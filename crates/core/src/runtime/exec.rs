@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_left_in_its_group_can_be_ended_later() {
+    fn what_a_program_left_can_be_ended_later() {
         let (finished, group) = group_of("sleep 1000 >/dev/null 2>&1 & echo $!; exit 3");
         assert_eq!(finished.status.code(), Some(3));
         let id: i32 = String::from_utf8(finished.stdout).unwrap().trim().parse().unwrap();
@@ -645,7 +645,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_seen_through_a_kept_group_and_dropping_it_waits() {
+    fn a_kept_group_shows_the_signal_and_waits() {
         let (finished, group) = group_of("kill -KILL $$");
         assert_eq!(finished.status.signal(), Some(libc::SIGKILL));
         let id = group.0;
@@ -654,7 +654,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_dies_late_is_waited_for_and_not_joined_by_another() {
+    fn a_program_that_dies_late_is_not_joined() {
         let path = Path::new("/nonexistent/late");
         let child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
         let id = child.id();

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_text_and_what_cannot_be_looked_at_are_faults() {
+    fn strange_names_and_unreadable_files_are_faults() {
         use std::os::unix::ffi::OsStringExt;
         let entries = [
             (OsString::from_vec(vec![b'a', 0xff]), Ok(file(0, 0o755))),

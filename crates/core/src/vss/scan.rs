@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_on_no_known_device_counts_for_every_mount_whose_device_is_unknown() {
+    fn a_file_on_no_known_device_counts_for_unknown_mounts() {
         let table = [mount("/", 1), mount("/db", 2), mount("/x", 3)];
         let mapped = vec![(process(9, "b"), vec![file(99, "/y"), file(10, "/z")])];
         let on: Vec<i32> =

@@ -199,7 +199,7 @@ fn lines_that_are_no_reasons_change_nothing() {
 }
 
 #[test]
-fn mounts_that_were_only_flushed_are_written_down_with_their_reason() {
+fn flushed_mounts_are_written_down_with_their_reason() {
     let mut room = Room::new();
     let process = Process { pid: 812, jail: 0, program: "sqlite3".into() };
     room.scan.writers = vec![Writer { on: FsId([2, 7]), process, file: "/data/x".into() }];

@@ -85,7 +85,7 @@ fn a_file_system_in_a_file_comes_before_its_holder() {
 }
 
 #[test]
-fn a_holder_that_its_own_child_is_mounted_on_is_flushed() {
+fn a_holder_below_its_own_child_is_flushed() {
     let table = ufs(&["/", "/data", "/data/box"]);
     for (held, rest) in [((3, 2), ["/", "/data/box"]), ((3, 1), ["/data", "/data/box"])] {
         let verdict = Policy::default().judge_with(&table, &scan(&[], &[held], &[]));

@@ -452,7 +452,7 @@ fn a_second_freeze_is_refused_without_harm() {
 }
 
 #[test]
-fn a_thaw_without_a_freeze_of_this_process_fails_and_says_why() {
+fn a_thaw_without_a_freeze_of_this_process_fails() {
     let mut guest = Guest::new(ufs(1));
     guest.ask(Thaw, 1);
     guest.ask(Thaw, 2);
@@ -906,7 +906,7 @@ fn writer(on: i32, pid: u32) -> Writer {
 }
 
 #[test]
-fn all_is_looked_at_and_brought_to_disk_before_the_first_suspension_and_looked_at_after_the_thaw() {
+fn looks_and_flush_come_before_suspensions_and_a_look_after() {
     let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
     guest.ask(Check, 1);
     assert_eq!(guest.all_done(), ["survey", "look", "check 1 yes"]);
@@ -931,7 +931,7 @@ fn all_is_looked_at_and_brought_to_disk_before_the_first_suspension_and_looked_a
 }
 
 #[test]
-fn a_mount_that_programs_store_into_is_flushed_and_told_once() {
+fn a_mount_with_mapped_writers_is_flushed_and_told_once() {
     let mut guest = Guest::new(ufs(2));
     guest.scan.writers = vec![writer(2, 812)];
     guest.ask(Check, 1);
@@ -954,7 +954,7 @@ fn a_mount_that_programs_store_into_is_flushed_and_told_once() {
 }
 
 #[test]
-fn mapped_writers_refuse_or_are_suspended_with_a_warning_as_the_policy_says() {
+fn mapped_writers_refuse_or_are_suspended_as_the_policy_says() {
     let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
     guest.scan.writers = vec![writer(2, 812)];
     let policy = |mapped_writers| Policy { mapped_writers, ..Policy::default() };
@@ -979,7 +979,7 @@ fn mapped_writers_refuse_or_are_suspended_with_a_warning_as_the_policy_says() {
 }
 
 #[test]
-fn whoever_can_have_stored_into_a_suspended_mount_is_told_as_damaged_whatever_ended_the_freeze() {
+fn damage_is_told_whatever_ended_the_freeze() {
     for end in [Event::Terminate, Event::DeviceGone("x".into()), Event::Tick] {
         let mut guest = Guest::new(ufs(2));
         guest.ask(Freeze, 1);
@@ -1002,7 +1002,7 @@ fn whoever_can_have_stored_into_a_suspended_mount_is_told_as_damaged_whatever_en
 }
 
 #[test]
-fn a_look_that_fails_flushes_every_mount_and_a_flush_that_fails_then_fails_the_freeze() {
+fn a_look_that_fails_flushes_every_mount() {
     let failed =
         |flush| Prepared { scan: Some(Err("it hangs".into())), flush: Some(flush), ..Prepared::default() };
     let mut guest = Guest::new(ufs(2));
@@ -1022,7 +1022,7 @@ fn a_look_that_fails_flushes_every_mount_and_a_flush_that_fails_then_fails_the_f
 }
 
 #[test]
-fn a_sync_that_hangs_does_not_matter_for_what_is_suspended() {
+fn a_sync_that_hangs_does_not_matter_for_suspensions() {
     let mut guest = Guest::new(ufs(2));
     let prepared = Prepared {
         scan: Some(Ok(Scan::default())),
@@ -1076,7 +1076,7 @@ fn a_check_under_way_ends_with_whatever_comes() {
 }
 
 #[test]
-fn the_mount_that_holds_the_file_of_its_own_child_is_flushed() {
+fn a_holder_of_its_own_child_is_flushed() {
     let mut guest = Guest::new(ufs(2));
     guest.scan.stores.held = vec![Held { mount: FsId([2, 0]), holder: FsId([1, 0]) }];
     guest.ask(Freeze, 1);
@@ -1085,7 +1085,7 @@ fn the_mount_that_holds_the_file_of_its_own_child_is_flushed() {
 }
 
 #[test]
-fn an_efi_partition_is_known_by_its_type_before_any_hook_runs() {
+fn an_efi_partition_is_known_before_any_hook_runs() {
     let mut table = ufs(1);
     table.push(mount("msdosfs", "/dev/da0p1", "/esp", 9));
     let mut guest = Guest::new(table).with_hooks(&["a"]);
@@ -1098,7 +1098,7 @@ fn an_efi_partition_is_known_by_its_type_before_any_hook_runs() {
 }
 
 #[test]
-fn a_pool_that_takes_no_writes_is_a_refusal_that_says_so() {
+fn a_pool_that_takes_no_writes_is_refused() {
     let mut guest = Guest::new(vec![mount("zfs", "tank/a", "/a", 1)]);
     guest.pools = vec!["tank\t1G\tSUSPENDED".into()];
     guest.ask(Check, 1);
@@ -1119,7 +1119,7 @@ fn a_hook_that_cannot_be_trusted_refuses_checks_and_freezes() {
 }
 
 #[test]
-fn what_hooks_left_running_is_ended_only_when_there_is_no_backup() {
+fn what_hooks_left_is_ended_only_without_a_backup() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.suspend = vec![Suspended::Failed("EBUSY".into())];
     guest.ask(Freeze, 1);

@@ -121,7 +121,7 @@ fn held(mount: i32, holder: i32) -> Held {
 }
 
 #[test]
-fn file_systems_in_files_are_found_below_labels_geli_and_partitions() {
+fn file_systems_in_files_are_found_below_other_devices() {
     let table = table();
     let stores =
         find(&Graph::parse(XML), &table, &[], |file| locate_by_path(&table, file).into_iter().collect());
@@ -131,7 +131,7 @@ fn file_systems_in_files_are_found_below_labels_geli_and_partitions() {
 }
 
 #[test]
-fn the_efi_partition_is_known_by_its_type_below_a_label() {
+fn an_efi_partition_is_known_below_a_label() {
     let table = table();
     let stores = find(&Graph::parse(XML), &table, &[], |_| Vec::new());
     assert_eq!(stores.efi, [id(2)]);
