@@ -6,15 +6,35 @@ use std::time::Duration;
 
 use hv_core::kvp::exchange::{Action, NetworkRequest};
 use hv_core::kvp::ip_info::request::{self, Method};
-use hv_core::report::{Identity, Injection, KvpReport, Moment, Requests, injections_in, shortened, text};
+use hv_core::report::{
+    Answered, Identity, Injection, KvpReport, Moment, Refused, Requests, injections_in, shortened, text,
+};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::control::ControlSocket;
 use hv_core::runtime::history;
+use hv_core::sys::clock;
+
+/// The names under which requests are counted.
+const KINDS: [&str; 7] = ["get", "enumerate", "set", "delete", "get-ip-info", "set-ip-info", "malformed"];
+
+/// A request that was answered. There is one for each request, so nothing is allocated and only one clock is asked.
+#[derive(Debug, Clone, Copy)]
+struct Timed {
+    /// Its place among [`KINDS`].
+    kind: usize,
+    /// When the answer was written, by the monotonic clock.
+    at: Duration,
+    took: Duration,
+}
 
 /// Counters, and the socket on which they are told.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
-    requests: Requests,
+    counts: [u64; KINDS.len()],
+    last: Option<Timed>,
+    slowest: Option<Timed>,
+    refused: u64,
+    last_refused: Option<Refused>,
     /// The last warning: why a request fails that fails now.
     warning: String,
     /// What the host wanted of the network and was not written down yet.
@@ -53,10 +73,26 @@ impl Books {
     pub(crate) fn report(&self) {
         let Some((socket, identity)) = &self.told else { return };
         socket.answer(|| {
-            let common = identity.common(Moment::now());
+            let now = Moment::now();
             // Nothing is served before the registration.
-            text(&KvpReport { common, registered: true, requests: self.requests.clone() })
+            text(&KvpReport { common: identity.common(now), registered: true, requests: self.requests(now) })
         });
+    }
+
+    fn requests(&self, now: Moment) -> Requests {
+        let told = |timed: Timed| Answered {
+            request: KINDS[timed.kind].to_owned(),
+            at: now.unix.saturating_sub(now.monotonic.saturating_sub(timed.at).as_secs()),
+            took: u64::try_from(timed.took.as_micros()).unwrap_or(u64::MAX),
+        };
+        let counted = KINDS.iter().zip(self.counts).filter(|(_, count)| *count > 0);
+        Requests {
+            counts: counted.map(|(kind, count)| ((*kind).to_owned(), count)).collect(),
+            last: self.last.map(told),
+            slowest: self.slowest.map(told),
+            refused: self.refused,
+            last_refused: self.last_refused.clone(),
+        }
     }
 
     /// What became of a wish of the host's for the network.
@@ -93,27 +129,31 @@ impl Books {
 
     /// The request in hand fails.
     pub(crate) fn failed(&mut self) {
-        self.requests.refuse(&self.warning, Moment::now());
+        self.refused += 1;
+        self.last_refused = Some(Refused { at: Moment::now().unix, reason: shortened(&self.warning) });
     }
 
     /// The answer to a request that was begun at this monotonic time is written.
     pub(crate) fn answered(&mut self, action: &Action, begun: Duration) {
-        let now = Moment::now();
-        let kind = kind(action);
-        self.requests.count(kind);
-        self.requests.answered(kind, now.monotonic.saturating_sub(begun), now);
+        let (kind, at) = (kind(action), clock::monotonic());
+        let timed = Timed { kind, at, took: at.saturating_sub(begun) };
+        self.counts[kind] += 1;
+        self.last = Some(timed);
+        if self.slowest.is_none_or(|slowest| timed.took > slowest.took) {
+            self.slowest = Some(timed);
+        }
     }
 }
 
-/// The name under which a request is counted.
-fn kind(action: &Action) -> &'static str {
+/// The place of a request among [`KINDS`].
+fn kind(action: &Action) -> usize {
     match action {
-        Action::Get(..) | Action::GetIntrinsic(_) => "get",
-        Action::Enumerate(..) | Action::EnumerateIntrinsic(_) => "enumerate",
-        Action::Set(..) => "set",
-        Action::Delete(..) => "delete",
-        Action::ReportNetwork(_) => "get-ip-info",
-        Action::ConfigureNetwork(_) => "set-ip-info",
-        Action::Refuse(..) => "malformed",
+        Action::Get(..) | Action::GetIntrinsic(_) => 0,
+        Action::Enumerate(..) | Action::EnumerateIntrinsic(_) => 1,
+        Action::Set(..) => 2,
+        Action::Delete(..) => 3,
+        Action::ReportNetwork(_) => 4,
+        Action::ConfigureNetwork(_) => 5,
+        Action::Refuse(..) => 6,
     }
 }

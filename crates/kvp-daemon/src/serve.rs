@@ -47,7 +47,9 @@ pub fn serve<S: Storage>(
     let mut exchange = Exchange::new();
     loop {
         let deadline = service.deadline().into_iter().chain(logging::retry_at()).min();
-        let mut descriptors = vec![port.descriptor()];
+        // Room for what there is in the idle daemon.
+        let mut descriptors = Vec::with_capacity(4);
+        descriptors.push(port.descriptor());
         descriptors.extend(service.control_descriptor());
         descriptors.extend(service.descriptors());
         let wakeup = wait(signals, &descriptors, deadline).map_err(ServeError::Wait)?;

@@ -129,8 +129,10 @@ fn default_catches_vf(patient: &Patient<'_>, transparent: bool) -> Option<Findin
     }
     let bytes = std::fs::read(&patient.config.kvp.rc_conf).ok()?;
     let value = RcFile::new(bytes).value(&Variable::new("ifconfig_DEFAULT").ok()?)?;
-    let has_rule =
-        patient.has("/etc/devd/hyperv-vf.conf") || patient.has("/usr/local/etc/devd/hyperv-vf.conf");
+    // Rules that keep the stock ones away from a VF: they are about the arrival of any interface.
+    let has_rule = ["/etc/devd/hyperv.conf", "/usr/local/etc/devd/hyperv.conf"]
+        .iter()
+        .any(|path| std::fs::read_to_string(patient.path(path)).is_ok_and(|text| text.contains("\"IFNET\"")));
     (!value.is_empty() && !has_rule).then(|| {
         Finding::note(
             CHECK,

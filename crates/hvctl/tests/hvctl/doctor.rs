@@ -160,6 +160,17 @@ const COMPLAINTS: &[Complaint] = &[
         "[[vss.mounts]]",
     ),
     (
+        "hook",
+        |dir| {
+            write(&dir.join("vss.d/10-db"), "#!/bin/sh\n");
+            make_accessible(&dir.join("vss.d"), 0o755);
+            make_accessible(&dir.join("vss.d/10-db"), 0o777);
+        },
+        "problem",
+        "10-db: others than its owner can write it",
+        "mode 755",
+    ),
+    (
         "last backup",
         |dir| {
             write(
@@ -317,6 +328,25 @@ fn an_old_daemon_that_still_runs_is_told_and_two_of_them_are() {
     current.join().unwrap();
     let found = found.iter().find(|finding| finding[1] == "kvp daemon").unwrap();
     assert!(found[2].contains("runs 2 times: pids 7 8"), "{found:?}");
+}
+
+#[test]
+fn what_the_backup_daemon_itself_has_open_is_told() {
+    let (_scratch, place) = guest();
+    let held =
+        "/ (ufs): this daemon itself holds descriptor 2 of /var/log/x open there; send its output elsewhere";
+    let report = OLD.replace("0.0.9", env!("CARGO_PKG_VERSION")).replace("hv_kvp", "hv_vss");
+    let report = report.replacen(
+        '{',
+        &format!("{{\"refusals\":[{held:?}],\"frozen\":[],\"frozen-since\":null,\"last-backup\":null,"),
+        1,
+    );
+    let daemon = speak(&place.dir.join("vss.sock"), &report);
+    let (_, found) = findings(&place);
+    daemon.join().unwrap();
+    let found = found.iter().find(|finding| finding[2].contains("holds descriptor 2")).unwrap();
+    assert_eq!((found[0].as_str(), found[1].as_str()), ("problem", "next backup"));
+    assert!(found[3].starts_with("service hv_vss_daemon onerestart"), "{found:?}");
 }
 
 #[test]
