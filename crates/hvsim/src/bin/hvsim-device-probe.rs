@@ -6,7 +6,7 @@
 //! pwrite SIZE OFFSET OPERATION            answer STATUS
 //! ```
 //!
-//! `answer` sends the message that was read last, with a status in place of its header.
+//! `answer` sends the message that was read last, with a status in place of its header; an error carries nothing back.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
@@ -66,7 +66,11 @@ impl Probe {
             }
             ["answer", status] => {
                 let mut answer = self.last.clone();
-                answer[..4].copy_from_slice(&number::<u32>(status)?.to_le_bytes());
+                let status = number::<u32>(status)?;
+                if status != 0 {
+                    answer.fill(0);
+                }
+                answer[..4].copy_from_slice(&status.to_le_bytes());
                 Ok(self.device()?.write_at(&answer, 0)?.to_string())
             }
             _ => Err(io::Error::other("unknown call")),
