@@ -518,3 +518,6 @@ pub fn link_local(mac: &str) -> Option<Ipv6Addr> {
     }
     Some(Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]))
 }
+
+#[cfg(test)]
+mod tests;
