@@ -246,13 +246,22 @@ impl Guest {
     /// The guest's files, or the shell cannot be run.
     pub fn run_devd(&self) -> io::Result<Vec<String>> {
         let mut commands = Vec::new();
-        loop {
-            let event =
-                self.root.change(|state| (!state.events.is_empty()).then(|| state.events.remove(0)))?;
-            let Some(event) = event else { return Ok(commands) };
-            commands.extend(self.devd.action(&event));
-            self.devd.handle(&event)?;
+        while let Some(command) = self.handle_event()? {
+            commands.extend(command);
         }
+        Ok(commands)
+    }
+
+    /// Hands the next waiting event to devd's rules; returns the command that was run, if a rule matched. `None`: no event
+    /// waits.
+    ///
+    /// # Errors
+    /// As [`Self::run_devd`].
+    pub fn handle_event(&self) -> io::Result<Option<Option<String>>> {
+        let event = self.root.change(|state| (!state.events.is_empty()).then(|| state.events.remove(0)))?;
+        let Some(event) = event else { return Ok(None) };
+        self.devd.handle(&event)?;
+        Ok(Some(self.devd.action(&event)))
     }
 
     /// Runs devd until all that follows from the arrival of a VF is over; returns the commands that were run.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod cost;
+mod devd;
 mod failures;
 mod guests;
 mod handover;

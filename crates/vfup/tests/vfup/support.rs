@@ -18,10 +18,14 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new(state: &State, rc_conf: &str) -> Self {
+        Self::with_rules(state, rc_conf, SHIPPED_RULES)
+    }
+
+    /// A guest whose devd(8) has these rules beside those of FreeBSD.
+    pub(crate) fn with_rules(state: &State, rc_conf: &str, rules: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("hv-vf-").tempdir().unwrap();
         let tools = program("hvsim-tools");
-        let guest =
-            Guest::create(directory.path(), &tools, SHIPPED_RULES, tools.parent().unwrap(), state).unwrap();
+        let guest = Guest::create(directory.path(), &tools, rules, tools.parent().unwrap(), state).unwrap();
         guest.set_rc_conf(rc_conf).unwrap();
         Self { guest, directory }
     }

@@ -1,0 +1,82 @@
+//! The default of FreeBSD's cloud images, in which the stock rules of devd(8) act on every interface.
+
+use crate::support::{Scratch, eventually};
+use hvsim::network::State;
+use hvsim::network::guest::SHIPPED_RULES;
+
+const CLOUD: &str = "ifconfig_DEFAULT=\"SYNCDHCP accept_rtadv\"\n";
+
+fn cloud_guest(rules: &str) -> Scratch {
+    let mut state = State::default();
+    state.add_hn(0);
+    state.add_dhcp_server();
+    let scratch = Scratch::with_rules(&state, CLOUD, rules);
+    scratch.start_client("hn0");
+    scratch
+}
+
+/// The next event that waits goes to devd(8); returns the command that it ran.
+fn next(scratch: &Scratch) -> Option<String> {
+    scratch.guest.handle_event().unwrap().map(|command| command.unwrap_or_default())
+}
+
+fn arrival(scratch: &Scratch) {
+    scratch.guest.give_vf("mce0", "hn0").unwrap();
+    // ATTACH and IFATTACH; the VF is left alone until its delay is over.
+    let attach = next(scratch).unwrap();
+    assert!(attach.contains("pccard_ether"), "{attach}");
+    assert!(!scratch.state().interfaces["mce0"].up, "hyperv_vf_delay is honoured");
+    scratch.guest.settle("mce0").unwrap();
+    eventually("the lease of the lagg", || scratch.addresses("lagg0") == ["10.9.0.50/16"]);
+    scratch.guest.run_devd().unwrap();
+}
+
+fn assert_one_client(scratch: &Scratch) {
+    assert_eq!(scratch.clients(), ["lagg0"]);
+    assert_eq!(scratch.ports("lagg0").len(), 1 + scratch.state().vfs.len());
+    for name in ["hn0", "mce0"] {
+        assert_eq!(scratch.addresses(name), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn cloud_guest_has_one_client_through_coming_and_going() {
+    let scratch = cloud_guest(SHIPPED_RULES);
+    arrival(&scratch);
+    assert_one_client(&scratch);
+    scratch.guest.take_vf("mce0").unwrap();
+    // hn0 has a carrier again, which the stock rule answers with a client.
+    let commands = scratch.guest.run_devd().unwrap();
+    assert!(commands.iter().any(|command| command.contains("dhclient quietstart $i")), "{commands:?}");
+    assert_one_client(&scratch);
+    arrival(&scratch);
+    assert_one_client(&scratch);
+}
+
+#[test]
+fn stock_rules_alone_configure_the_vf_at_once() {
+    // What the rules of the suite are for: without them the simulated FreeBSD does as the real one.
+    let (without, _) = SHIPPED_RULES.split_once("# A VF never gets").unwrap();
+    let scratch = cloud_guest(without);
+    scratch.guest.give_vf("mce0", "hn0").unwrap();
+    next(&scratch);
+    assert!(scratch.state().interfaces["mce0"].up);
+    assert_eq!(scratch.clients(), ["hn0", "mce0"]);
+}
+
+#[test]
+fn other_interfaces_are_configured_as_ever() {
+    let scratch = cloud_guest(SHIPPED_RULES);
+    let attach = |state: &mut State| {
+        state.attach("em0", hvsim::network::guest::mac_of(3));
+    };
+    scratch.guest.root().change(attach).unwrap();
+    scratch.guest.run_devd().unwrap();
+    assert_eq!(scratch.clients(), ["em0", "hn0"]);
+    // In transparent mode a VF is an interface as any other, which the kernel handles.
+    let scratch = cloud_guest(SHIPPED_RULES);
+    scratch.guest.root().change(|state| state.transparent = Some(1)).unwrap();
+    scratch.guest.give_vf("mce0", "hn0").unwrap();
+    next(&scratch);
+    assert!(scratch.state().interfaces["mce0"].up);
+}
