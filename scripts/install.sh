@@ -90,7 +90,10 @@ install_one() {
 		}
 		cp "$source" "$temporary"
 		;;
-	"$root"/etc/devd/*) devd_rules "$source" > "$temporary" ;;
+	"$root"/etc/devd/*)
+		devd_rules "$source" > "$temporary"
+		sh "$root/scripts/devd-check.sh" "$temporary"
+		;;
 	*) filled_in "$source" > "$temporary" ;;
 	esac
 	[ -d "$destdir${path%/*}" ] || install -d "$destdir${path%/*}"

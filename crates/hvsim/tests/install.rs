@@ -286,3 +286,34 @@ fn a_file_that_an_update_of_base_replaced_is_the_one_that_comes_back() {
         assert_eq!(after[OF_BASE[0]], b"of base");
     }
 }
+
+#[test]
+fn installer_refuses_the_rules_that_devd_refuses() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("rules.conf");
+    for text in [
+        SHIPPED_RULES,
+        "",
+        "notify 1 { };\n",
+        "notify 1 { match \"a\" \"b\"; media-type \"ethernet\"; action \"c\"; };\n",
+        "options { directory \"/etc/devd\"; set x \"y\"; };\n",
+        "// x\n/* y\n */ attach 5 { device-name \"a\"; };\n",
+        "options { };\n",
+        "notify 1 { }\n",
+        "notify { };\n",
+        "notify 1 { match \"a\"; };\n",
+        "notify 1 { match \"a\" \"b\" };\n",
+        "Notify 1 { };\n",
+        "notify 1 { match \"a\" \"\"; action \"b\"; };\n",
+        "notify 1 { action \"say \\\"x\\\"\"; };\n",
+        "notify 1 { action \"open; };\n",
+        "notify 1 { }; # no newline",
+        "notify 1 { }; x\n",
+    ] {
+        fs::write(&file, text).unwrap();
+        let output = Command::new("/bin/sh").arg(script("devd-check.sh")).arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), Devd::parse(text).is_ok(), "{text:?}: {said}");
+        assert!(output.status.success() || said.contains("devd would not start"), "{text:?}: {said}");
+    }
+}
