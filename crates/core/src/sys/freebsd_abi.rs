@@ -225,6 +225,8 @@ abi_table! {
     KVE_STRUCTSIZE: usize = 0, "offsetof(struct kinfo_vmentry, kve_structsize)";
     /// Offset of the kind of the mapped object, i32.
     KVE_TYPE: usize = 4, "offsetof(struct kinfo_vmentry, kve_type)";
+    /// Offset of the file's number, u64, which stat(2) calls `st_ino`.
+    KVE_VN_FILEID: usize = 32, "offsetof(struct kinfo_vmentry, kve_vn_fileid)";
     /// Offset of the flags, i32.
     KVE_FLAGS: usize = 44, "offsetof(struct kinfo_vmentry, kve_flags)";
     /// Offset of the protection, i32.

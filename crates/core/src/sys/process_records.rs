@@ -50,7 +50,12 @@ pub fn mapped_files(mut bytes: &[u8]) -> Option<Vec<MappedFile>> {
         let is_shared = int(record, abi::KVE_FLAGS)? & abi::KVME_FLAG_COW == 0;
         if is_file && is_written && is_shared {
             let device = long(record, abi::KVE_VN_FSID)?;
-            files.push(MappedFile { device, path: text(record.get(abi::KVE_PATH..)?) });
+            let path = match text(record.get(abi::KVE_PATH..)?) {
+                // The kernel has no name of it at hand (`vn_fullpath()` asks the name cache only); find -inum has.
+                name if name.is_empty() => format!("inode {}", long(record, abi::KVE_VN_FILEID)?),
+                name => name,
+            };
+            files.push(MappedFile { device, path });
         }
     }
     files.sort();
@@ -101,6 +106,7 @@ mod tests {
         put(&mut record, abi::KVE_PROTECTION, &protection.to_ne_bytes());
         put(&mut record, abi::KVE_FLAGS, &flags.to_ne_bytes());
         put(&mut record, abi::KVE_VN_FSID, &device.to_ne_bytes());
+        put(&mut record, abi::KVE_VN_FILEID, &4711_u64.to_ne_bytes());
         put(&mut record, abi::KVE_PATH, path.as_bytes());
         record
     }
@@ -140,7 +146,7 @@ mod tests {
         ]
         .concat();
         let file = |device, path: &str| MappedFile { device, path: path.into() };
-        assert_eq!(mapped_files(&bytes), Some(vec![file(77, "/db/x"), file(1 << 40, "")]));
+        assert_eq!(mapped_files(&bytes), Some(vec![file(77, "/db/x"), file(1 << 40, "inode 4711")]));
     }
 
     #[test]

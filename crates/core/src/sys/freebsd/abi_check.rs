@@ -81,6 +81,7 @@ equal! {
     abi::P_SYSTEM, libc::P_SYSTEM;
     abi::KVE_STRUCTSIZE, offset_of!(libc::kinfo_vmentry, kve_structsize);
     abi::KVE_TYPE, offset_of!(libc::kinfo_vmentry, kve_type);
+    abi::KVE_VN_FILEID, offset_of!(libc::kinfo_vmentry, kve_vn_fileid);
     abi::KVE_FLAGS, offset_of!(libc::kinfo_vmentry, kve_flags);
     abi::KVE_PROTECTION, offset_of!(libc::kinfo_vmentry, kve_protection);
     abi::KVE_VN_FSID, offset_of!(libc::kinfo_vmentry, kve_vn_fsid);
