@@ -1,6 +1,6 @@
 //! `hvsim soak`: the real daemons under everything at once, for as long as one likes.
 //!
-//! One guest serves mixed host traffic (every 100th request malformed), eight other writers in pool 1, injections and
+//! One guest serves mixed host traffic (every 100th request malformed), eight other writers and two loops of hvctl in pool 1, injections and
 //! a VF that comes and goes, with a syslogd that is away half of the time and file times that jump; another one is
 //! backed up every few seconds. What each answer must be is known from a model; at the end processes, memory, descriptors
 //! and the state are compared with those of the beginning.
@@ -9,6 +9,7 @@ mod backups;
 mod network;
 mod process;
 mod syslogd;
+mod tools;
 mod traffic;
 pub mod writer;
 
@@ -27,6 +28,8 @@ use crate::testing::program;
 const GROWTH_KIB: u64 = 512;
 /// Other programs that write to pool 1.
 const WRITERS: usize = 8;
+/// Loops of hvctl that write to it.
+const TOOLS: usize = 2;
 
 /// What all parts share.
 #[derive(Debug, Default)]
@@ -63,6 +66,7 @@ pub(super) struct Counts {
     pub(super) vf_events: AtomicU64,
     pub(super) outages: AtomicU64,
     pub(super) writes: AtomicU64,
+    pub(super) puts: AtomicU64,
 }
 
 pub(super) fn count(counter: &AtomicU64) {
@@ -100,6 +104,7 @@ impl fmt::Display for Report {
             of(&counts.malformed)
         )?;
         writeln!(f, "  {:>8} changes of pool 1 by {WRITERS} other programs", of(&counts.writes))?;
+        writeln!(f, "  {:>8} items put there by hvctl", of(&counts.puts))?;
         writeln!(f, "  {:>8} backups", of(&counts.backups))?;
         writeln!(
             f,
@@ -138,16 +143,25 @@ pub fn run(time: Duration) -> Result<Report, String> {
         let traffic = (session.another_host(), session.pool_dir());
         let writers = writer::start(WRITERS, &session.pool_file(1));
         scope.spawn(|| traffic::run(traffic, &shared, &counts));
-        scope.spawn(|| syslogd::run(&log, &shared, &counts));
-        let backups = scope.spawn(|| backups::run(&mut guest, &shared, &counts));
-        let network = scope.spawn(|| network::run(session.guest(), session.another_host(), &shared, &counts));
+        let config = session.path("hyperv.toml");
+        let (shared, counts) = (&shared, &counts);
+        let tools: Vec<_> = (0..TOOLS)
+            .map(|number| {
+                let (host, config) = (session.another_host(), config.clone());
+                scope.spawn(move || tools::run(number, &config, host, shared, counts))
+            })
+            .collect();
+        scope.spawn(|| syslogd::run(&log, shared, counts));
+        let backups = scope.spawn(|| backups::run(&mut guest, shared, counts));
+        let network = scope.spawn(|| network::run(session.guest(), session.another_host(), shared, counts));
         shared.pause(time / 10);
         let first = process::sample_of(&session);
         shared.pause(time.saturating_sub(begin.elapsed()));
         shared.over.store(true, Ordering::SeqCst);
         let _ = network.join();
         let vss = backups.join().ok().flatten();
-        writer::finish(writers, &mut session.another_host(), &shared, &counts);
+        tools.into_iter().for_each(|tool| drop(tool.join()));
+        writer::finish(writers, &mut session.another_host(), shared, counts);
         // What is done when idle is over by then.
         thread::sleep(Duration::from_secs(3));
         let last = process::sample_of(&session);
