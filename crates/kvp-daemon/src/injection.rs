@@ -45,11 +45,11 @@ use watch::Watch;
 
 /// The host gets its answer within four seconds; the kernel waits for five. All of these count from the request on.
 /// What is done must be done by then,
-const STEPS: Duration = Duration::from_millis(2700);
+const STEPS: Duration = Duration::from_millis(2500);
 /// taken back by then,
-const UNDO: Duration = Duration::from_millis(3700);
+const UNDO: Duration = Duration::from_millis(3500);
 /// and the external program has ended by then.
-const APPLY: Duration = Duration::from_millis(3500);
+const APPLY: Duration = Duration::from_millis(3400);
 /// How long another program may go on with the interface.
 const LOCK: Duration = Duration::from_millis(300);
 /// How long each of the two programs may take that tell the facts.

@@ -84,10 +84,9 @@ fn an_old_line_that_the_shell_would_not_see_is_refused() {
     let said = text(&output.stderr);
     assert!(said.contains("ifconfig_hn0_alias0 would not be what it was"), "{said}");
     assert_eq!(scene.rc_conf(), edited);
-    let left = fs::read_dir(scene.path("var/hyperv/injection")).unwrap();
-    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-    left.retain(|name| name != "history");
-    assert_eq!(left, ["hn0.toml"]);
+    let left = fs::read_dir(scene.path("var/hyperv/injection")).unwrap().map(|entry| entry.unwrap().path());
+    let left: Vec<_> = left.filter(|path| !path.ends_with("history")).collect();
+    assert_eq!(left, [scene.path("var/hyperv/injection/hn0.toml")]);
 }
 
 #[test]

@@ -183,8 +183,10 @@ impl Scene {
         collect(&self.path("guest/etc"), &mut files);
         files.retain(|path, _| !STAND_INS.iter().any(|name| path.ends_with(name)));
         collect(&self.path("var/hyperv/injection"), &mut files);
-        // What was asked for stays known, whatever became of it.
-        files.retain(|path, _| !path.ends_with("injection/history"));
+        // What was asked and answered is remembered, whatever came of it.
+        files.retain(|path, _| {
+            path.parent() != Some(&self.path("var/hyperv/injection")) || is_undo_file(path)
+        });
         World { network, files, dhcp: self.clients() }
     }
 
@@ -219,6 +221,10 @@ impl Scene {
         self.session.guest().reboot().unwrap();
         self.session.start_daemon();
     }
+}
+
+pub(crate) fn is_undo_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
 }
 
 fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
