@@ -1,13 +1,17 @@
 //! What the daemon knows of its guest: facts that are fetched when they are asked for, and kept for a moment.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hv_core::abi::kvp::IpAnswer;
 use hv_core::kvp::auto::{self, AutoFacts};
 use hv_core::kvp::host_name::FqdnCache;
-use hv_core::kvp::ip_info;
-use hv_core::net::NetworkSnapshot;
+use hv_core::kvp::ip_info::{self, as_the_host_sees};
+use hv_core::net::{InterfaceName, NetworkSnapshot};
+use hv_core::plan::network::{Link, parse_ifconfig};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::exec::{Program, Running};
 use hv_core::runtime::{VERSION, error_chain};
@@ -19,6 +23,9 @@ use hv_core::vf::load::network_source;
 /// How long facts count as present. A host walks all ten items at once: one look serves the walk.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long ifconfig(8) may take for an answer; without it the answer is made of what the kernel tells.
+const LINKS: Duration = Duration::from_secs(1);
+
 /// The guest's facts with the sources they come from.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -26,6 +33,9 @@ pub(crate) struct Guest {
     getent: std::path::PathBuf,
     system: SystemFacts,
     network: Aged<NetworkSnapshot>,
+    /// What only ifconfig(8) tells: bridges, vlans, carp.
+    links: Aged<BTreeMap<InterfaceName, Link>>,
+    ifconfig: PathBuf,
     host_name: Aged<String>,
     fqdn: FqdnCache,
     /// The host name was asked for, or may be soon: whether it can be completed is worth a look.
@@ -73,6 +83,8 @@ impl Guest {
             getent: config.kvp.getent.clone(),
             system,
             network: Aged::default(),
+            links: Aged::default(),
+            ifconfig: config.network.ifconfig.clone(),
             host_name: Aged::default(),
             fqdn: FqdnCache::default(),
             lookup_due: true,
@@ -107,12 +119,18 @@ impl Guest {
         complete: impl FnOnce(&NetworkSnapshot) -> NetworkSnapshot,
     ) -> Result<IpAnswer, ip_info::UnknownAdapter> {
         let network = self.network.refresh("the network", || self.source.snapshot());
-        ip_info::answer(adapter, &complete(network))
+        let program = &self.ifconfig;
+        let links = self.links.refresh("the links", || {
+            let output = Program::new(program, LINKS).output().map_err(io::Error::other)?;
+            Ok(parse_ifconfig(&String::from_utf8_lossy(&output)))
+        });
+        ip_info::answer(adapter, &as_the_host_sees(&complete(network), links))
     }
 
     /// The network has changed: the next look is a new one.
     pub(crate) fn forget_network(&mut self) {
         self.network.taken = None;
+        self.links.taken = None;
     }
 
     fn facts(&mut self, with_network: bool) -> AutoFacts<'_> {

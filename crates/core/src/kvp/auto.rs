@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::entry_list::EntryList;
 use crate::abi::kvp::VALUE_UNITS;
-use crate::net::{InterfaceAddress, NetworkSnapshot};
+use crate::net::{Interface, InterfaceAddress, NetworkSnapshot};
 use crate::sys::system_facts::SystemFacts;
 
 /// What the items are made from.
@@ -75,14 +75,36 @@ fn fqdn(facts: &AutoFacts<'_>) -> String {
     if facts.fqdn.is_empty() { "localhost".to_owned() } else { facts.fqdn.to_owned() }
 }
 
-/// The addresses of one family: those of interfaces that are up, no loopback, each once, link-local last.
+/// Interfaces whose addresses come last: only their other end reaches them.
+const TUNNELS: [&str; 9] = ["tun", "gif", "gre", "wg", "stf", "ovpn", "ipsec", "ppp", "ng"];
+
+/// Microsoft's prefix of Ethernet addresses, for an interface of hn(4) that has another name.
+const HYPERV: [u8; 3] = [0x00, 0x15, 0x5d];
+
+/// The place of an interface's addresses in the list. Tools of the host take the first one, and that should be an address at
+/// which the host's network reaches the guest.
+fn rank(interface: &Interface, network: &NetworkSnapshot) -> (u8, bool) {
+    let name = interface.name.as_str();
+    let driver = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let is_hyperv = matches!(driver, "hn" | "lagg" | "vlan" | "bridge")
+        || name.strip_prefix("hn").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        || interface.mac.is_some_and(|mac| mac.0.starts_with(&HYPERV));
+    let kind = if is_hyperv { 0 } else { 1 + u8::from(TUNNELS.contains(&driver)) };
+    let leads_out = network.default_routes.iter().any(|route| route.interface == interface.name);
+    (kind, !leads_out)
+}
+
+/// The addresses of one family: those of interfaces that are up, no loopback, each once, link-local last; Hyper-V's
+/// interfaces first, among them that of the default route, tunnels last.
 ///
 /// A VF and its hn(4) have the same link-local address, and an address may stand on hn and lagg for a
 /// moment: the host gets it once.
 fn addresses(network: &NetworkSnapshot, family: fn(&IpAddr) -> bool) -> String {
     let usable = network.interfaces.iter().filter(|interface| interface.up && !interface.loopback);
+    let mut usable: Vec<&Interface> = usable.collect();
+    usable.sort_by_key(|interface| rank(interface, network));
     let mut entries: Vec<InterfaceAddress> = Vec::new();
-    for address in usable.flat_map(|interface| &interface.addresses) {
+    for address in usable.into_iter().flat_map(|interface| &interface.addresses) {
         let ip = &address.address;
         let counts = family(ip) && !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast();
         if counts && !entries.iter().any(|known| known.address == *ip) {
@@ -129,7 +151,7 @@ fn leading_number(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Interface;
+    use crate::net::DefaultRoute;
 
     fn system(release: &str) -> SystemFacts {
         SystemFacts {
@@ -194,6 +216,34 @@ mod tests {
         for index in 0..10 {
             assert_eq!(key_needs_network(items[index as usize].0), needs_network(index));
         }
+    }
+
+    #[test]
+    fn the_first_address_is_one_that_the_host_reaches() {
+        let interface = |name: &str, mac: &str, address: &str| Interface {
+            name: name.parse().unwrap(),
+            index: 1,
+            up: true,
+            loopback: false,
+            mac: mac.parse().ok(),
+            addresses: vec![address.parse().unwrap()],
+        };
+        let network = NetworkSnapshot {
+            interfaces: vec![
+                interface("wg0", "", "10.66.0.1/24"),
+                interface("em0", "52:54:00:00:00:01", "192.0.2.5/24"),
+                interface("hn1", "00:15:5d:00:00:02", "10.1.0.5/24"),
+                interface("eth0", "00:15:5d:00:00:01", "10.0.0.5/24"),
+                interface("hn1.7", "00:15:5d:00:00:02", "10.7.0.5/24"),
+            ],
+            default_routes: vec![DefaultRoute {
+                gateway: "10.0.0.1".parse().unwrap(),
+                interface: "eth0".parse().unwrap(),
+            }],
+            ..NetworkSnapshot::default()
+        };
+        let all = "10.0.0.5;10.1.0.5;10.7.0.5;192.0.2.5;10.66.0.1";
+        assert_eq!(addresses(&network, IpAddr::is_ipv4), all);
     }
 
     #[test]

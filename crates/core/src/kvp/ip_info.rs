@@ -1,8 +1,11 @@
 //! GET_IP_INFO: the configuration of the adapter that has the host's MAC address.
 
 pub mod request;
+mod view;
 
 use std::net::IpAddr;
+
+pub use view::as_the_host_sees;
 
 use super::entry_list::EntryList;
 use crate::abi::kvp::{GATEWAY_UNITS, IpAnswer, LIST_UNITS};

@@ -266,7 +266,7 @@ fn hostile_requests_touch_nothing() {
         (IpInfo { masks: "255.255.255.0\n;255.0.0.0;64".into(), ..good.clone() }, INVALIDARG),
         (IpInfo { gateways: "10.1.1.1;`id`".into(), ..good.clone() }, INVALIDARG),
         (IpInfo { name_servers: "10.1.1.2\"; reboot #".into(), ..good.clone() }, INVALIDARG),
-        (IpInfo { family: 1, ..good.clone() }, INVALIDARG),
+        (IpInfo { family: 0x81, ..good.clone() }, INVALIDARG),
         (IpInfo { addresses: "a".repeat(1023), ..good.clone() }, INVALIDARG),
         (IpInfo { adapter: "{12345678-0000-0000-0000-000000000000}".into(), ..good.clone() }, GUID_NOTFOUND),
         (IpInfo { adapter: "hn0;id".into(), ..good.clone() }, GUID_NOTFOUND),

@@ -105,8 +105,8 @@ pub enum RequestError {
         /// How many masks there are.
         masks: usize,
     },
-    /// The family bits are not those of the addresses.
-    #[error("the address families {0:#x} are not those of the addresses")]
+    /// Bits of the address family that mean nothing.
+    #[error("the address families {0:#x} have bits that mean nothing")]
     Family(u8),
     /// A static configuration without any address.
     #[error("there is no address")]
@@ -174,16 +174,19 @@ fn static_addresses(request: &NetworkRequest) -> Result<StaticAddresses, Request
         }
         with_prefix.push(address);
     }
-    check_families(request.address_family, &with_prefix)?;
+    note_families(request.address_family, &with_prefix);
     let gateways = gateways(&request.gateways, &with_prefix)?;
     let name_servers = name_servers(&request.name_servers)?;
     Ok(StaticAddresses { addresses: with_prefix, gateways, name_servers })
 }
 
-fn check_families(bits: u8, addresses: &[InterfaceAddress]) -> Result<(), RequestError> {
+/// Base looks at no family, and scripts of the host say both where they give addresses of one.
+fn note_families(bits: u8, addresses: &[InterfaceAddress]) {
     let has = |ipv4: bool| addresses.iter().any(|address| address.address.is_ipv4() == ipv4);
     let held = (u8::from(has(true)) * FAMILY_IPV4) | (u8::from(has(false)) * FAMILY_IPV6);
-    if bits == held { Ok(()) } else { Err(RequestError::Family(bits)) }
+    if bits != held {
+        log::debug!("the host says address families {bits:#x} and gives addresses of {held:#x}");
+    }
 }
 
 fn gateways(text: &str, addresses: &[InterfaceAddress]) -> Result<Vec<IpAddr>, RequestError> {

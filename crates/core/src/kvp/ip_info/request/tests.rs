@@ -165,9 +165,6 @@ const HOSTILE: &[Row] = &[
     ("gateway twice", |r| r.gateways = "10.1.1.1;10.1.1.1".into(), "gateway 2"),
     ("name server twice", |r| r.name_servers = "fd00::53;FD00:0::53".into(), "name server 2"),
     // Families.
-    ("no family", |r| r.address_family = 0, "the address families 0x0"),
-    ("the other family", |r| r.address_family = 2, "the address families 0x2"),
-    ("a family without address", |r| r.address_family = 3, "the address families 0x3"),
     ("an unknown family", |r| r.address_family = 0x81, "the address families 0x81"),
     // Addresses.
     ("everything", |r| (r.addresses, r.masks) = ("0.0.0.0".into(), "0.0.0.0".into()), "address 1"),
@@ -284,4 +281,12 @@ fn unusual_requests_that_are_good() {
     assert_eq!(texts(&parsed(&request).addresses), "fe80::5/64");
     let request = NetworkRequest { masks: "128".into(), gateways: "fe80::1".into(), ..ipv6() };
     assert_eq!(texts(&parsed(&request).gateways), "fe80::1");
+}
+
+#[test]
+fn families_that_are_not_those_of_the_addresses_are_taken() {
+    for family in 0..=3 {
+        let request = NetworkRequest { address_family: family, ..good() };
+        assert!(matches!(parse(&request).unwrap().method, Method::Static(_)), "{family}");
+    }
 }

@@ -1,0 +1,88 @@
+//! Which interface answers for an adapter, where more than hn(4), its VF and their lagg(4) have to do with it.
+
+use std::collections::BTreeMap;
+
+use crate::net::{Interface, InterfaceName, NetworkSnapshot};
+use crate::plan::network::Link;
+
+/// `network` as it is answered from: a vlan(4), which has the Ethernet address of its parent, is no adapter of the host's; an
+/// address of carp(4) is not the host's, the other node may be using it; and a bridge(4) answers for a member that has no
+/// addresses of its own. `links` is what ifconfig(8) tells; without it nothing of this is known.
+#[must_use]
+pub fn as_the_host_sees(network: &NetworkSnapshot, links: &BTreeMap<InterfaceName, Link>) -> NetworkSnapshot {
+    let mut seen = network.clone();
+    for interface in &mut seen.interfaces {
+        let Some(link) = links.get(&interface.name) else { continue };
+        if link.vlan_parent.is_some() {
+            interface.mac = None;
+        }
+        interface.addresses.retain(|address| !link.vhids.contains_key(&address.address));
+    }
+    let macs: Vec<_> = seen.interfaces.iter().filter(|interface| !holds_any(interface)).collect();
+    let member_mac = |bridge: &InterfaceName| {
+        let members = &links.get(bridge)?.members;
+        macs.iter().find(|interface| members.contains(&interface.name)).and_then(|interface| interface.mac)
+    };
+    let bridged: Vec<_> = seen.interfaces.iter().map(|interface| member_mac(&interface.name)).collect();
+    for (interface, mac) in seen.interfaces.iter_mut().zip(bridged) {
+        interface.mac = mac.or(interface.mac);
+    }
+    seen
+}
+
+fn holds_any(interface: &Interface) -> bool {
+    interface.addresses.iter().any(|address| !address.is_link_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvp::ip_info::answer;
+
+    const MAC: &str = "00:15:5d:01:02:03";
+
+    fn interface(name: &str, mac: &str, addresses: &[&str]) -> Interface {
+        Interface {
+            name: name.parse().unwrap(),
+            index: 1,
+            up: true,
+            loopback: false,
+            mac: mac.parse().ok(),
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        }
+    }
+
+    fn answered(interfaces: Vec<Interface>, links: &[(&str, Link)]) -> String {
+        let network = NetworkSnapshot { interfaces, ..NetworkSnapshot::default() };
+        let links = links.iter().map(|(name, link)| (name.parse().unwrap(), link.clone())).collect();
+        answer(MAC, &as_the_host_sees(&network, &links)).unwrap().addresses
+    }
+
+    #[test]
+    fn a_bridge_answers_for_a_member_without_addresses() {
+        let bridge =
+            Link { members: vec!["hn0".parse().unwrap(), "tap0".parse().unwrap()], ..Link::default() };
+        let other = "58:9c:fc:00:00:01";
+        let bridge0 = || interface("bridge0", other, &["10.0.0.5/24"]);
+        let member = interface("hn0", MAC, &["fe80::1/64"]);
+        assert_eq!(answered(vec![member, bridge0()], &[("bridge0", bridge.clone())]), "10.0.0.5;fe80::1");
+        let own = interface("hn0", MAC, &["10.0.0.9/24"]);
+        assert_eq!(answered(vec![own, bridge0()], &[("bridge0", bridge.clone())]), "10.0.0.9");
+        let stranger = interface("hn1", MAC, &[]);
+        assert_eq!(answered(vec![stranger, bridge0()], &[("bridge0", bridge)]), "");
+    }
+
+    #[test]
+    fn a_vlan_is_never_reported_as_its_parent() {
+        let vlan = Link { vlan_parent: "hn0".parse().ok(), ..Link::default() };
+        let all = vec![interface("hn0", MAC, &[]), interface("hn0.5", MAC, &["10.5.0.5/24"])];
+        assert_eq!(answered(all, &[("hn0.5", vlan)]), "");
+    }
+
+    #[test]
+    fn an_address_of_carp_is_not_the_hosts() {
+        let carp = Link { vhids: [("10.0.0.50".parse().unwrap(), 5)].into(), ..Link::default() };
+        let hn0 = interface("hn0", MAC, &["10.0.0.5/24", "10.0.0.50/32"]);
+        assert_eq!(answered(vec![hn0], &[("hn0", carp)]), "10.0.0.5");
+    }
+}
