@@ -21,7 +21,7 @@ use hv_core::injection::apply::{Deadlines, InjectionPort, supply_name_servers};
 use hv_core::injection::file::{self, Content};
 use hv_core::injection::plan::{self, Files, Target, name_server_lines};
 use hv_core::injection::rc_file::RcFile;
-use hv_core::injection::record::Record;
+use hv_core::injection::record::{Change, Fingerprint, Record, Was};
 use hv_core::injection::report::{GivenGateways, with_further_gateways};
 use hv_core::injection::step::{FileChange, ResolvLabel, Step};
 use hv_core::injection::transaction::Transaction;
@@ -29,6 +29,7 @@ use hv_core::injection::{json, load, persist};
 use hv_core::kvp::exchange::NetworkRequest;
 use hv_core::kvp::ip_info::request::{self, Injection, Method};
 use hv_core::net::{InterfaceAddress, InterfaceName, NetworkSnapshot};
+use hv_core::rc::load_variables;
 use hv_core::runtime::config::{Config, IpInjection, Kvp, Network};
 use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::{self, Program, Running};
@@ -305,15 +306,55 @@ impl Injector {
         if record.rc_conf != self.kvp.rc_conf {
             return Err(InjectionError::OtherRcConf { path, rc_conf: record.rc_conf });
         }
-        let new = persist::persist(&target.hn, method, &before, &record).map_err(InjectionError::Value)?;
+        let mut new =
+            persist::persist(&target.hn, method, &before, &record).map_err(InjectionError::Value)?;
+        self.measure(&mut new.record)?;
+        // Whoever else has written the file meanwhile would lose it with the bytes of before.
+        let untouched = match (&old_record, &old) {
+            (None, _) => true,
+            (Some(_), Some(old)) => record.written == Some(Fingerprint::of(&old.bytes)),
+            (Some(_), None) => false,
+        };
+        new.record.written = untouched.then(|| Fingerprint::of(new.file.as_bytes()));
+        let before_path = Record::before_path(&self.kvp.ip_injection_dir, &target.hn);
+        let kept = file::load(&before_path).map_err(InjectionError::File)?;
+        let keep = match (&old_record, untouched) {
+            (None, _) => {
+                old.as_ref().map(|old| Content { bytes: old.bytes.clone(), mode: 0o600, owner: None })
+            }
+            (Some(_), true) => kept.clone(),
+            (Some(_), false) => None,
+        };
         let (mode, owner) = old.as_ref().map_or((0o644, None), |old| (old.mode, old.owner));
         let bytes = new.record.to_text().into_bytes();
         let record = Content { bytes, mode: 0o600, owner: None };
         let rc_conf = Content { bytes: new.file.as_bytes().to_vec(), mode, owner };
         Ok(Files {
             record: FileChange { path, from: old_record, to: Some(record) },
+            before: FileChange { path: before_path, from: kept, to: keep },
             rc_conf: FileChange { path: self.kvp.rc_conf.clone(), from: old, to: Some(rc_conf) },
         })
+    }
+
+    /// Notes what the shell makes of the variables before they are changed for the first time: lines alone do not tell, where
+    /// there are loops, `case` or `${x:=}`.
+    fn measure(&self, record: &mut Record) -> Result<(), InjectionError> {
+        let unknown = |change: &&mut Change| change.was == Was::Unknown;
+        let names: Vec<String> =
+            record.variables.iter_mut().filter(unknown).map(|change| change.name.to_string()).collect();
+        if names.is_empty() || !self.kvp.rc_conf.exists() {
+            record.variables.iter_mut().filter(unknown).for_each(|change| change.was = Was::Unset);
+            return Ok(());
+        }
+        let mut network = self.network.clone();
+        network.set_command_limit(FACTS);
+        let read = load_variables(&network, &self.kvp.rc_conf, names.iter().map(String::as_str));
+        let read = read.map_err(InjectionError::RcConf)?;
+        for change in record.variables.iter_mut().filter(unknown) {
+            let value = read.value(change.name.as_str());
+            change.was = value.map_or(Was::Unset, |value| Was::Set(value.to_owned()));
+        }
+        Ok(())
     }
 
     /// What is done when nobody waits: the name servers after a boot.

@@ -1,5 +1,6 @@
 //! The host's new addresses put into effect, kept over a reboot, and taken back.
 
+pub mod advice;
 pub mod apply;
 pub mod file;
 pub mod json;

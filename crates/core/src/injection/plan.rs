@@ -157,6 +157,8 @@ impl Facts {
 pub struct Files {
     /// The undo file.
     pub record: FileChange,
+    /// rc.conf as it was before the first injection, where it can be kept.
+    pub before: FileChange,
     /// rc.conf.
     pub rc_conf: FileChange,
 }
@@ -166,6 +168,7 @@ pub struct Files {
 pub fn plan_files(target: &Target, method: &Method, files: &Files) -> Plan<Step> {
     let mut plan = Plan::default();
     // The undo file comes first: what was before is known even after a crash in the middle.
+    store(&mut plan, &files.before);
     store(&mut plan, &files.record);
     store(&mut plan, &files.rc_conf);
     let (hn, lagg, method) = (target.hn.clone(), target.lagg.clone(), method.clone());

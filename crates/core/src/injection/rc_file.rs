@@ -332,7 +332,7 @@ fn read_word(bytes: &[u8], start: usize) -> Word {
             (Some(open), _) if byte == open => quote = None,
             (Some(b'\''), _) => value.push(byte),
             (None, b'\'' | b'"') => quote = Some(byte),
-            (None, b' ' | b'\t' | b'\r' | b'\n' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')') => break,
+            (None, b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')') => break,
             (_, b'`') => return endless(start),
             (_, b'$') => {
                 if matches!(bytes.get(at + 1), Some(b'(' | b'{')) && !is_simple_expansion(&bytes[at + 1..]) {

@@ -14,6 +14,7 @@
 //! [[variable]]
 //! name = "ifconfig_hn0"
 //! written = "inet 10.1.1.5/24"
+//! was = "DHCP"
 //!
 //! [[variable.old]]
 //! number = 3
@@ -22,8 +23,11 @@
 //!
 //! `addresses`, `gateways` and `name-servers` are what the host gave last, empty after DHCP. Each `variable` was written
 //! with the value `written`, or removed where that is missing. Its `old` are the lines that assigned it before the first
-//! injection; none: it was not set. A variable that somebody changed since an injection has the lines of that change as
+//! injection, and `was` is what the shell made of the whole file then (`was-set = false`: it was not set). A variable that somebody changed since an injection has the lines of that change as
 //! its `old` after the next one.
+//!
+//! As long as nobody but injections has written the file, `IF.before` is the file of before the first one, and
+//! `written-length` and `written-crc32` tell what was written last.
 
 mod read;
 
@@ -52,6 +56,8 @@ pub struct Record {
     pub given: StaticAddresses,
     /// The variables that differ from what they were.
     pub variables: Vec<Change>,
+    /// What was written last, where the file of before the first injection is kept as it was.
+    pub written: Option<Fingerprint>,
 }
 
 /// What happened to a variable.
@@ -63,6 +69,37 @@ pub struct Change {
     pub written: Option<String>,
     /// The lines that assigned it before.
     pub old: Vec<Line>,
+    /// What the shell made of the file before, whatever lines that were.
+    pub was: Was,
+}
+
+/// What a variable was before the first injection, as the shell saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Was {
+    /// Not measured: an undo file of an earlier release.
+    #[default]
+    Unknown,
+    /// Not set.
+    Unset,
+    /// Set to this.
+    Set(String),
+}
+
+/// What a file held, as far as it is needed to know it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Bytes.
+    pub length: usize,
+    /// Their CRC-32.
+    pub crc: u32,
+}
+
+impl Fingerprint {
+    /// That of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { length: bytes.len(), crc: crc32fast::hash(bytes) }
+    }
 }
 
 /// A text that is no undo file.
@@ -86,7 +123,14 @@ impl Record {
             final_newline: file.has_final_newline(),
             given: StaticAddresses::default(),
             variables: Vec::new(),
+            written: None,
         }
+    }
+
+    /// Where the file of before the first injection is kept.
+    #[must_use]
+    pub fn before_path(directory: &Path, interface: &InterfaceName) -> PathBuf {
+        directory.join(format!("{interface}.before"))
     }
 
     /// Reads an undo file.
@@ -111,10 +155,20 @@ impl Record {
         let _ = writeln!(text, "addresses = {}", list(&self.given.addresses));
         let _ = writeln!(text, "gateways = {}", list(&self.given.gateways));
         let _ = writeln!(text, "name-servers = {}", list(&self.given.name_servers));
+        if let Some(Fingerprint { length, crc }) = self.written {
+            let _ = writeln!(text, "written-length = {length}\nwritten-crc32 = {crc}");
+        }
         for change in &self.variables {
             let _ = writeln!(text, "\n[[variable]]\nname = {}", quoted(change.name.as_str()));
             if let Some(written) = &change.written {
                 let _ = writeln!(text, "written = {}", quoted(written));
+            }
+            match &change.was {
+                Was::Unknown => {}
+                Was::Unset => text.push_str("was-set = false\n"),
+                Was::Set(value) => {
+                    let _ = writeln!(text, "was = {}", quoted(value));
+                }
             }
             for line in &change.old {
                 let _ = writeln!(text, "\n[[variable.old]]\nnumber = {}", line.number);
@@ -140,7 +194,8 @@ impl Record {
             let old = self.old_lines(before, name);
             let known = variables.iter().any(|change| &change.name == name);
             if !known && !same_text(&old, &after.lines_of(name)) {
-                variables.push(Change { name: name.clone(), written: after.value(name), old });
+                let was = self.was(before, name);
+                variables.push(Change { name: name.clone(), written: after.value(name), old, was });
             }
         }
         let given = match method {
@@ -149,6 +204,15 @@ impl Record {
         };
         let final_newline = if untouched { before.has_final_newline() } else { self.final_newline };
         Self { given, variables, final_newline, ..self.clone() }
+    }
+
+    /// What was measured before the first injection, unless somebody has changed the variable since.
+    fn was(&self, before: &RcFile, name: &Variable) -> Was {
+        let known = self.variables.iter().find(|change| &change.name == name);
+        known
+            .filter(|change| change.is_as_written(before))
+            .map(|change| change.was.clone())
+            .unwrap_or_default()
     }
 
     /// The lines that count as those before the first injection.
@@ -191,6 +255,7 @@ impl Record {
             let old = change.old_value();
             if let Some(earlier) = earlier.filter(|earlier| earlier.written == old) {
                 change.old.clone_from(&earlier.old);
+                change.was = earlier.was.clone();
                 any = true;
             }
         }
@@ -302,8 +367,11 @@ mod tests {
             name: names()[0].clone(),
             written: None,
             old: vec![Line { number: 1, text: "a=\"\\\"\t\u{1}\u{e9}\u{7f}\n".into() }],
+            was: Was::Set("x \"y\"".into()),
         };
-        let record = Record { variables: vec![odd], ..record };
+        let unset = Change { name: names()[1].clone(), was: Was::Unset, ..odd.clone() };
+        let written = Some(Fingerprint::of(b"x"));
+        let record = Record { variables: vec![odd, unset], written, ..record };
         assert_eq!(Record::parse(record.to_text().as_bytes()).unwrap(), record);
     }
 

@@ -13,6 +13,7 @@ use hv_core::injection::step::Step;
 use hv_core::kvp::ip_info::request::RequestError;
 use hv_core::net::{InterfaceName, ParseError};
 use hv_core::plan::Failed;
+use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::ProgramError;
 use hv_core::vf::load::LoadError;
 
@@ -92,9 +93,11 @@ pub(crate) enum InjectionError {
     External(ProgramError),
 }
 
+/// With the reason, which is the source of `failed` and not of this.
 fn failure(failed: &Failed<Step, ApplyError>, pending: usize) -> String {
+    let reason = error_chain(&failed.error);
     match pending {
-        0 => format!("cannot {}, everything was taken back", failed.step),
-        _ => format!("cannot {}, {pending} steps are still to be taken back", failed.step),
+        0 => format!("cannot {}, everything was taken back: {reason}", failed.step),
+        _ => format!("cannot {}, {pending} steps are still to be taken back: {reason}", failed.step),
     }
 }

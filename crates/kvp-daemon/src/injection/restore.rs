@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use hv_core::hn::Adapter;
 use hv_core::hn::lock::Lock;
+use hv_core::injection::advice;
 use hv_core::injection::apply::drop_name_servers;
 use hv_core::injection::file;
 use hv_core::injection::rc_file::{RcFile, Variable};
-use hv_core::injection::record::{Change, Places, Record};
+use hv_core::injection::record::{Change, Fingerprint, Places, Record, Was};
 use hv_core::injection::step::ResolvLabel;
-use hv_core::rc::load_variables;
+use hv_core::rc::{load_rc_conf, load_variables};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
 
@@ -41,6 +42,12 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
     let held = file::load(&record.rc_conf).map_err(InjectionError::File)?;
     let mut left_alone = Vec::new();
     if let Some(mut content) = held {
+        if let Some(kept) = untouched(directory, hn, &record, &content.bytes)? {
+            // Nobody but injections has written it: what was before comes back as it was, and nothing is to be asked.
+            content.bytes = kept;
+            file::store(&record.rc_conf, Some(&content)).map_err(InjectionError::File)?;
+            return finish(config, hn, &path, &record, &[]);
+        }
         let before = RcFile::new(content.bytes);
         let attempt = |places| {
             let mut rc_conf = before.clone();
@@ -59,8 +66,36 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
         left_alone = restored.1;
         file::store(&record.rc_conf, Some(&content)).map_err(InjectionError::File)?;
     }
-    file::store(&path, None).map_err(InjectionError::File)?;
-    let mut text = report(hn, &record, &left_alone);
+    finish(config, hn, &path, &record, &left_alone)
+}
+
+/// The file of before the first injection, if the one of now is what was written last.
+fn untouched(
+    directory: &Path,
+    hn: &Adapter,
+    record: &Record,
+    now: &[u8],
+) -> Result<Option<Vec<u8>>, InjectionError> {
+    if record.written != Some(Fingerprint::of(now)) {
+        return Ok(None);
+    }
+    let kept = file::load(&Record::before_path(directory, hn.name())).map_err(InjectionError::File)?;
+    Ok(kept.map(|kept| kept.bytes))
+}
+
+/// rc.conf is what it was: the undo files go, and the host's name servers.
+fn finish(
+    config: &Config,
+    hn: &Adapter,
+    path: &Path,
+    record: &Record,
+    left_alone: &[Variable],
+) -> Result<String, InjectionError> {
+    let before = Record::before_path(&config.kvp.ip_injection_dir, hn.name());
+    for file in [path, &before] {
+        file::store(file, None).map_err(InjectionError::File)?;
+    }
+    let mut text = report(config, hn, record, left_alone);
     let label = ResolvLabel::of_host(hn.name());
     if let Err(error) = drop_name_servers(&config.network, &label) {
         text.push_str(&format!("\nthe name servers of {label} are still set: {}", error_chain(&error)));
@@ -86,13 +121,14 @@ fn read_with_shell(
     let read = load_variables(&config.network, &copy, names);
     file::store(&copy, None).map_err(InjectionError::File)?;
     let read = read.map_err(InjectionError::RcConf)?;
-    let differs = |change: &&&Change| match change.old_value() {
-        Some(value) => read.value(change.name.as_str()) != Some(value.as_str()),
-        // Lines that the shell has to evaluate, or that cannot be edited, stay what they were.
-        None => {
-            change.old.is_empty()
-                && !rc_conf.assigns(&change.name)
-                && read.value(change.name.as_str()).is_some()
+    let differs = |change: &&&Change| {
+        let now = read.value(change.name.as_str());
+        match (&change.was, change.old_value()) {
+            (Was::Set(value), _) => now != Some(value.as_str()),
+            (Was::Unset, _) => now.is_some(),
+            // An undo file of an earlier release: its lines tell as far as they can.
+            (Was::Unknown, Some(value)) => now != Some(value.as_str()),
+            (Was::Unknown, None) => change.old.is_empty() && !rc_conf.assigns(&change.name) && now.is_some(),
         }
     };
     match changes.iter().find(differs) {
@@ -124,15 +160,16 @@ fn bequeath(directory: &Path, hn: &Adapter, record: &Record) -> Result<(), Injec
     Ok(())
 }
 
-fn report(hn: &Adapter, record: &Record, left_alone: &[Variable]) -> String {
+fn report(config: &Config, hn: &Adapter, record: &Record, left_alone: &[Variable]) -> String {
     let except = if left_alone.is_empty() { "" } else { ", except" };
     let mut text =
         format!("{hn}: {} is as it was before the host's configuration{except}", record.rc_conf.display());
     for name in left_alone {
         text.push_str(&format!("\n{name}, which was changed since then and is left alone"));
     }
-    text.push_str(&format!(
-        "\n\"service netif restart {hn}\" and \"service routing restart\" put it into effect"
-    ));
+    let rc_conf = load_rc_conf(&config.network, &[hn.name()]);
+    let dhcp = rc_conf.is_ok_and(|read| read.wanted(hn.name()).is_ok_and(|wanted| wanted.dhcp.is_some()));
+    text.push('\n');
+    text.push_str(&advice::sentence(hn.name(), dhcp));
     text
 }

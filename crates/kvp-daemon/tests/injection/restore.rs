@@ -85,7 +85,8 @@ fn an_old_line_that_the_shell_would_not_see_is_refused() {
     assert!(said.contains("ifconfig_hn0_alias0 would not be what it was"), "{said}");
     assert_eq!(scene.rc_conf(), edited);
     let left = fs::read_dir(scene.path("var/hyperv/injection")).unwrap().map(|entry| entry.unwrap().path());
-    let left: Vec<_> = left.filter(|path| !path.ends_with("history")).collect();
+    let left: Vec<_> =
+        left.filter(|path| !path.ends_with("history") && !path.ends_with("hn0.before")).collect();
     assert_eq!(left, [scene.path("var/hyperv/injection/hn0.toml")]);
 }
 
@@ -120,4 +121,73 @@ fn other_names_and_damaged_files_change_nothing() {
     assert_eq!(scene.rc_conf(), before);
     assert_eq!(scene.set(info("hn0", &["10.1.1.6/24"], "", "")).code, E_FAIL, "the old values would be lost");
     assert_eq!(scene.rc_conf(), before);
+}
+
+/// Runs what the text advises, as an administrator would.
+fn follow_advice(scene: &Scene, said: &str) {
+    let line = said.lines().last().unwrap();
+    for quoted in line.split('"').skip(1).step_by(2) {
+        let words: Vec<&str> = quoted.split(' ').collect();
+        assert_eq!(words[0], "service", "{said}");
+        // rc.d/routing says it where a route is there already.
+        std::process::Command::new(scene.path("guest/usr/sbin/service")).args(&words[1..]).output().unwrap();
+    }
+}
+
+#[test]
+fn what_it_advises_restores_the_network_with_its_default_route() {
+    for (rc_conf, dhcp) in [(static_rc_conf(0), false), ("ifconfig_hn0=\"DHCP\"\n".to_owned(), true)] {
+        let mut state = if dhcp { dhcp_state() } else { static_state() };
+        state.add_dhcp_server();
+        let mut scene = Scene::new(state, &rc_conf);
+        if dhcp {
+            let client = scene.path("guest/sbin/dhclient");
+            assert!(std::process::Command::new(client).arg("hn0").output().unwrap().status.success());
+        }
+        let before = scene.seen(0);
+        scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1", ""));
+        if let Some(daemon) = scene.session.daemon() {
+            // The minute in which it would hold the network to what the host gave is over.
+            daemon.signal(nix::sys::signal::Signal::SIGKILL);
+            daemon.wait();
+            let output = restore(&scene, "hn0");
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            assert_eq!(scene.rc_conf(), rc_conf);
+            follow_advice(&scene, &text(&output.stdout));
+            scene.session.start_daemon();
+            eventually("the network of before", || scene.seen(0) == before);
+        }
+    }
+}
+
+#[test]
+fn what_only_the_shell_can_read_comes_back_byte_for_byte() {
+    for before in [
+        "export ifconfig_hn0=\"DHCP\"\n",
+        ": ${ifconfig_hn0:=DHCP}\n",
+        "for i in hn0 hn1; do eval ifconfig_$i=DHCP; done\n",
+        "case x in\nx)\n\tifconfig_hn0=\"DHCP\"\n\t;;\nesac\n",
+        "ifconfig_hn0=\"DHCP\"\r\nhostname=x\r\n",
+        "a=1; ifconfig_hn0=DHCP",
+    ] {
+        let mut scene = Scene::new(static_state(), before);
+        println!("{before:?}");
+        scene.succeed(info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1", ""));
+        let output = restore(&scene, "hn0");
+        assert!(output.status.success(), "{before:?}: {}", text(&output.stderr));
+        assert_eq!(scene.rc_conf(), before);
+        scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1", ""));
+        let edited = format!("# mine\n{}", scene.rc_conf());
+        fs::write(scene.path("guest/etc/rc.conf"), &edited).unwrap();
+        // What the shell makes of it is what was measured, or nothing is touched.
+        let output = restore(&scene, "hn0");
+        if output.status.success() {
+            assert!(
+                scene.rc_conf().contains("# mine\n") && !scene.rc_conf().contains("10.1.1.5"),
+                "{before:?}"
+            );
+        } else {
+            assert_eq!(scene.rc_conf(), edited, "{before:?}");
+        }
+    }
 }

@@ -224,7 +224,7 @@ impl Scene {
 }
 
 pub(crate) fn is_undo_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "toml")
+    path.extension().is_some_and(|extension| extension == "toml" || extension == "before")
 }
 
 fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, String>) {

@@ -259,7 +259,9 @@ fn the_undo_file_is_written_first_and_rc_conf_checked_last() {
         |text: &str| Some(crate::injection::file::Content { bytes: text.into(), mode: 0o644, owner: None });
     let change =
         |path: &str, from: &str| FileChange { path: path.into(), from: content(from), to: content("new") };
-    let files = Files { record: change("/db/hn0.toml", ""), rc_conf: change("/etc/rc.conf", "old") };
+    let same = FileChange { path: "/db/hn0.before".into(), from: None, to: None };
+    let (record, rc_conf) = (change("/db/hn0.toml", ""), change("/etc/rc.conf", "old"));
+    let files = Files { record, before: same, rc_conf };
     let target = target(&hn("hn0"), &held).unwrap();
     let plan = plan_files(&target, &given(&["10.1.1.5/24"], &[], &[]), &files);
     let wanted = "write /db/hn0.toml\nwrite /etc/rc.conf\ncheck what the next boot makes of hn0\n";

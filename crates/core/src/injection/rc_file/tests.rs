@@ -75,7 +75,7 @@ fn the_last_assignment_is_rewritten_in_place() {
         ("x=\"$y\"\n", "x=\"new\"\n"),
         ("xy=1\nx=2\nx_=3\n", "xy=1\nx=\"new\"\nx_=3\n"),
         ("x=old", "x=\"new\""),
-        ("x=\"old\"\r\n", "x=\"new\"\r\n"),
+        ("x=\"old\"\r\n", "x=\"new\"\n"),
     ] {
         assert_eq!(after_set(before, "new"), wanted, "{before:?}");
     }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Change, FORMAT, Line, Record, RecordError, Variable};
+use super::{Change, FORMAT, Fingerprint, Line, Record, RecordError, Variable, Was};
 use crate::kvp::ip_info::request::StaticAddresses;
 
 type Result<T> = std::result::Result<T, RecordError>;
@@ -23,6 +23,8 @@ pub(super) fn record(table: &DeTable<'_>) -> Result<Record> {
         "addresses",
         "gateways",
         "name-servers",
+        "written-length",
+        "written-crc32",
         "variable",
     ];
     only(table, &keys)?;
@@ -40,15 +42,31 @@ pub(super) fn record(table: &DeTable<'_>) -> Result<Record> {
             name_servers: list(table, "name-servers")?,
         },
         variables: tables(table, "variable")?.into_iter().map(change).collect::<Result<_>>()?,
+        written: fingerprint(table)?,
     })
 }
 
+fn fingerprint(table: &DeTable<'_>) -> Result<Option<Fingerprint>> {
+    if !table.contains_key("written-length") {
+        return Ok(None);
+    }
+    let crc = u32::try_from(number(table, "written-crc32")?).map_err(|_| wrong("written-crc32"))?;
+    Ok(Some(Fingerprint { length: number(table, "written-length")?, crc }))
+}
+
+fn was(table: &DeTable<'_>) -> Result<Was> {
+    if table.contains_key("was") {
+        return Ok(Was::Set(text(table, "was")?.to_owned()));
+    }
+    Ok(if table.contains_key("was-set") { Was::Unset } else { Was::Unknown })
+}
+
 fn change(table: &DeTable<'_>) -> Result<Change> {
-    only(table, &["name", "written", "old"])?;
+    only(table, &["name", "written", "old", "was", "was-set"])?;
     let name = Variable::new(text(table, "name")?).map_err(|error| RecordError(error.to_string()))?;
     let written = if table.contains_key("written") { Some(text(table, "written")?.to_owned()) } else { None };
     let old = tables(table, "old")?.into_iter().map(line).collect::<Result<_>>()?;
-    Ok(Change { name, written, old })
+    Ok(Change { name, written, old, was: was(table)? })
 }
 
 fn line(table: &DeTable<'_>) -> Result<Line> {
