@@ -37,6 +37,26 @@ impl Drop for Registered {
     }
 }
 
+/// What a script of rc(8) calls to be in the list of processes: `begin PID ARGUMENTS` and `end PID`.
+pub(super) const TOOL: &str = "hvsim-process";
+
+/// What [`TOOL`] does.
+pub(super) fn note(root: &Root, arguments: &[String]) -> io::Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["begin", pid, rest @ ..] => {
+            let pid = pid.parse().map_err(io::Error::other)?;
+            let vector: Vec<&str> = std::iter::once("/bin/sh").chain(rest.iter().copied()).collect();
+            register(root, pid, 1, "sh", &vector)
+        }
+        ["end", pid] => {
+            forget(root, pid.parse().map_err(io::Error::other)?);
+            Ok(())
+        }
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
 fn parent() -> u32 {
     u32::try_from(nix::unistd::getppid().as_raw()).unwrap_or(1)
 }

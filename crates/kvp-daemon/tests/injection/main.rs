@@ -4,5 +4,6 @@
 mod faults;
 mod policy;
 mod restore;
+mod rivals;
 mod round_trip;
 mod support;

@@ -15,11 +15,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::faults::{self, Action};
+use super::processes;
 use super::state::Root;
 
 /// The names under which the executable is installed in a guest's `sbin`.
-pub const NAMES: [&str; 8] =
-    ["ifconfig", "route", "dhclient", "rtsol", "sysctl", "sysrc", "resolvconf", "ngctl"];
+pub const NAMES: [&str; 9] = [
+    "ifconfig", "route", "dhclient", "rtsol", "sysctl", "sysrc", "resolvconf", "ngctl", processes::TOOL,
+];
 
 /// What a program prints and how it ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,6 +77,10 @@ pub fn main(argv0: &str, arguments: Vec<String>) -> u8 {
 /// # Errors
 /// The guest's files.
 pub fn call(root: &Root, name: &str, arguments: &[String]) -> io::Result<Outcome> {
+    if name == processes::TOOL {
+        // What a kernel does by itself is no program of the guest's.
+        return processes::note(root, arguments).map(|()| Outcome::default());
+    }
     let action = faults::enter(root, name, arguments)?;
     match action {
         Some(Action::Fail) => return Ok(Outcome::failed(format!("{name}: injected fault"))),

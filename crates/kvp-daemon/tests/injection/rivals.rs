@@ -1,0 +1,175 @@
+//! Injections beside rc(8), devd(8) and dhclient(8) at work on the same interface, with the stand-ins' real processes.
+//!
+//! A rival begins at the k-th program that the daemon starts, before that program does its work: an interleaving that no
+//! clock decides. What comes after an answer is put right within the minute in which the daemon holds the network to it.
+
+use std::process::{Child, Command, Stdio};
+
+use hvsim::network::faults::{Action, Fault};
+use hvsim::network::guest::static_rc_conf;
+
+use crate::support::*;
+
+const HOST_STATIC: &str = "10.1.1.5 255.255.255.0;fd01::5 /64 | 10.1.1.1;fd01::1 | 10.1.1.2 | static";
+
+/// The rivals, as command lines below the guest's root.
+const RIVALS: [&str; 4] = [
+    "usr/sbin/service netif restart hn0",
+    "usr/sbin/service dhclient restart hn0",
+    "usr/sbin/service dhclient quietstart hn0",
+    "etc/pccard_ether hn0 start",
+];
+
+fn start(scene: &Scene, rival: &str) -> Child {
+    let mut words = rival.split(' ');
+    let program = scene.path(&format!("guest/{}", words.next().unwrap()));
+    let mut command = Command::new(program);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn request() -> hvsim::kvp::IpInfo {
+    info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1;fd01::1", "10.1.1.2")
+}
+
+/// The daemon's k-th program waits a moment; the rival begins when it is there.
+fn inject_beside(scene: &mut Scene, call: u32, rival: &str, request: hvsim::kvp::IpInfo) -> bool {
+    let pause = Action::Delay(std::time::Duration::from_millis(60));
+    scene.plan_faults(&[Fault { tool: "*".into(), call, action: pause }]);
+    let mut host = scene.session.another_host();
+    let asked = std::thread::spawn(move || host.set_ip_info(request).unwrap());
+    let reached = hvsim::testing::look_for(IN_TIME, || {
+        let calls = scene.spawns().len();
+        (asked.is_finished() || calls >= usize::try_from(call).unwrap()).then_some(())
+    });
+    assert!(reached.is_some());
+    let mut rival = start(scene, rival);
+    let answer = asked.join().unwrap();
+    rival.wait().unwrap();
+    assert!(!answer.timed_out, "{}", scene.log());
+    answer.is_ok()
+}
+
+#[test]
+fn a_static_injection_beside_rivals_with_the_old_lease() {
+    let mut waited = false;
+    for (number, rival) in RIVALS.iter().enumerate() {
+        // Another offset for each: together they cover the whole injection.
+        for call in (1 + u32::try_from(number).unwrap()..14).step_by(4) {
+            let mut scene = Scene::leased("ifconfig_hn0=\"SYNCDHCP\"\n");
+            let answered_ok = inject_beside(&mut scene, call, rival, request());
+            waited |= scene.log().contains("is at work on it and waited for");
+            if !answered_ok {
+                eventually("the lease again", || scene.seen(0).starts_with("10.9.0.50 "));
+                assert_eq!(scene.rc_conf(), "ifconfig_hn0=\"SYNCDHCP\"\n", "{rival} {call}");
+                continue;
+            }
+            let right = || (scene.seen(0) == HOST_STATIC && scene.clients().is_empty()).then_some(());
+            let found = hvsim::testing::look_for(std::time::Duration::from_secs(20), right);
+            assert!(
+                found.is_some(),
+                "{rival} {call}: {} {:?}\n{}",
+                scene.seen(0),
+                scene.clients(),
+                scene.log()
+            );
+        }
+    }
+    let without_log = Scene::new(static_state(), "").session.without_device().is_some();
+    assert!(waited || without_log, "no rival was ever seen before an answer");
+}
+
+#[test]
+fn a_dhcp_injection_beside_rivals_with_the_old_addresses() {
+    for (number, rival) in RIVALS.iter().enumerate() {
+        for call in (1 + u32::try_from(number).unwrap()..10).step_by(4) {
+            let mut state = static_state();
+            state.add_dhcp_server();
+            let mut scene = Scene::new(state, &static_rc_conf(0));
+            let answered_ok = inject_beside(&mut scene, call, rival, dhcp("hn0"));
+            let wanted = if answered_ok {
+                "10.9.0.50 255.255.0.0 | 10.9.0.1 |  | dhcp"
+            } else {
+                "10.0.0.5 255.255.255.0;10.1.0.5 255.255.255.255;fd00::5 /64 | 10.0.0.1;fd00::1 |  | static"
+            };
+            let right = || (scene.seen(0) == wanted).then_some(());
+            let found = hvsim::testing::look_for(std::time::Duration::from_secs(20), right);
+            assert!(found.is_some(), "{rival} {call} {answered_ok}: {}\n{}", scene.seen(0), scene.log());
+        }
+    }
+}
+
+#[test]
+fn the_route_that_netif_restart_drops_after_an_answer_comes_back_and_the_rival_is_named() {
+    let mut scene = Scene::new(static_state(), &static_rc_conf(0));
+    scene.succeed(request());
+    assert!(start(&scene, "usr/sbin/service netif restart hn0").wait().unwrap().success());
+    eventually("the host's network", || scene.seen(0) == HOST_STATIC);
+    if scene.session.without_device().is_none() {
+        eventually("the log line", || {
+            scene.log().contains("has changed what the host configured, it is put right")
+        });
+    }
+}
+
+#[test]
+fn an_administrator_who_changes_rc_conf_after_an_answer_has_the_last_word() {
+    let mut scene = Scene::new(static_state(), &static_rc_conf(0));
+    scene.succeed(request());
+    std::fs::write(scene.path("guest/etc/rc.conf"), "ifconfig_hn0=\"inet 10.3.3.5/24\"\n").unwrap();
+    assert!(start(&scene, "usr/sbin/service netif restart hn0").wait().unwrap().success());
+    if scene.session.without_device().is_none() {
+        eventually("the log line", || scene.log().contains("rc.conf was changed since; it is left alone"));
+    }
+    let held: Vec<String> = scene.state().interfaces["hn0"]
+        .addresses
+        .iter()
+        .filter(|address| address.ip.is_ipv4())
+        .map(|address| address.ip.to_string())
+        .collect();
+    assert_eq!(held, ["10.3.3.5"]);
+}
+
+#[test]
+fn a_client_that_gives_up_without_a_link_is_started_again_and_gets_its_lease() {
+    let mut state = static_state();
+    state.add_dhcp_server();
+    state.interfaces.get_mut("hn0").unwrap().carrier = false;
+    let mut scene = Scene::new(state, &static_rc_conf(0));
+    // Instead of 11.5 seconds.
+    std::fs::write(scene.path("guest/network/dhclient-link-wait"), "50").unwrap();
+    scene.succeed(dhcp("hn0"));
+    if scene.session.without_device().is_none() {
+        eventually("the log line", || {
+            scene.log().contains("dhclient ended without a lease, it is started again")
+        });
+    }
+    let link = |state: &mut hvsim::network::State| state.interfaces.get_mut("hn0").unwrap().carrier = true;
+    scene.session.guest().root().change(link).unwrap();
+    eventually("the lease", || scene.seen(0) == "10.9.0.50 255.255.0.0 | 10.9.0.1 |  | dhcp");
+}
+
+#[test]
+fn an_interface_that_was_renamed_is_configured_under_its_name() {
+    let mut scene = Scene::new(static_state(), &static_rc_conf(0).replace("_hn0", "_eth0"));
+    let rename =
+        Command::new(scene.path("guest/sbin/ifconfig")).args(["hn0", "name", "eth0"]).output().unwrap();
+    assert!(rename.status.success());
+    scene.succeed(request());
+    assert_eq!(scene.seen(0), HOST_STATIC);
+    assert!(scene.rc_conf().contains("ifconfig_eth0=\"inet 10.1.1.5/24\""), "{}", scene.rc_conf());
+    assert!(!scene.rc_conf().contains("ifconfig_hn0"), "{}", scene.rc_conf());
+}
+
+#[test]
+fn without_resolvconf_addresses_are_set_and_the_log_tells() {
+    let mut scene = Scene::new(static_state(), &static_rc_conf(0));
+    std::fs::remove_file(scene.path("guest/sbin/resolvconf")).unwrap();
+    std::fs::remove_file(scene.path("guest/sbin/rtsol")).unwrap();
+    scene.succeed(request());
+    assert!(scene.seen(0).starts_with("10.1.1.5 255.255.255.0;fd01::5 /64 | 10.1.1.1;fd01::1 |"));
+    if scene.session.without_device().is_none() {
+        let line = "the host's name servers were not taken: there is no resolvconf";
+        assert!(scene.log().contains(line), "{}", scene.log());
+    }
+}
