@@ -175,7 +175,10 @@ impl Injector {
         let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
         let device = if name.is_lagg() { format!("hn{unit}") } else { name.to_string() };
         let known = hn::adapters(&self.source.facts, &interfaces);
-        known.into_iter().find(|adapter| adapter.device().as_str() == device).ok_or_else(missing)
+        let found = known.into_iter().find(|adapter| adapter.device().as_str() == device);
+        // An interface that only bears the name stands in for one, where there is no such device at all.
+        let named = || interfaces.iter().any(|interface| interface.name.as_str() == device);
+        found.or_else(|| device.parse().ok().filter(|_| named())).ok_or_else(missing)
     }
 
     /// The network with what the host gave and the kernel does not hold.

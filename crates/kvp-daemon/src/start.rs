@@ -44,11 +44,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments, &[RESTORE]) {
         Ok(Command::Help) => DAEMON.help(),
         Ok(Command::Version) => DAEMON.version(),
-        Ok(Command::CheckConfig(options)) => DAEMON.check_config(&options, |config| &config.kvp.device),
+        Ok(Command::CheckConfig(options)) => check(&options),
         Ok(Command::Serve(options)) => DAEMON.start(&options, serve_device),
         Ok(Command::Extra(_, argument, options)) => restore(&options, argument.as_deref()),
         Err(error) => DAEMON.usage_error(&error.to_string()),
     }
+}
+
+/// Also says which programs of the base system are missing: pkgbase splits it, and most of the daemon works without them.
+fn check(options: &Options) -> ExitCode {
+    if let Ok(config) = Config::load(options.config.as_deref()) {
+        for (path, loss) in config.network.missing_programs() {
+            println!("{} is missing: {loss}", path.display());
+        }
+    }
+    DAEMON.check_config(options, |config| &config.kvp.device)
 }
 
 fn restore(options: &Options, argument: Option<&OsStr>) -> ExitCode {

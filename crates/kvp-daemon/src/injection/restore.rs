@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hv_core::hn::Adapter;
 use hv_core::hn::lock::Lock;
+use hv_core::hn::{self, Adapter};
 use hv_core::injection::advice;
 use hv_core::injection::apply::drop_name_servers;
 use hv_core::injection::file;
@@ -14,6 +14,8 @@ use hv_core::injection::step::ResolvLabel;
 use hv_core::rc::{load_rc_conf, load_variables};
 use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
+
+use hv_core::vf::load::network_source;
 
 use super::InjectionError;
 
@@ -35,6 +37,11 @@ pub(super) fn load_record(path: &Path) -> Result<Option<Record>, InjectionError>
 /// # Errors
 /// [`InjectionError`]; rc.conf is as it was.
 pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, InjectionError> {
+    // Undo files go by the name that the interface has now, as rc.conf does.
+    let source = network_source(config);
+    let interfaces = source.snapshot().map(|network| network.interfaces).unwrap_or_default();
+    let known = hn::adapters(&source.facts, &interfaces);
+    let hn = known.iter().find(|known| known.device() == hn.device()).unwrap_or(hn);
     let _lock = Lock::take(&config.vf.lock_dir, hn, LOCK).map_err(InjectionError::Lock)?;
     let directory = &config.kvp.ip_injection_dir;
     let path = Record::path(directory, hn.name());

@@ -1,6 +1,6 @@
 //! `[network]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -68,6 +68,26 @@ impl Default for Network {
 }
 
 impl Network {
+    /// The programs that are not there, each with what does not work without it.
+    #[must_use]
+    pub fn missing_programs(&self) -> Vec<(&Path, &'static str)> {
+        let all = [
+            (&self.ifconfig, "nobody can change the network"),
+            (&self.route, "no default route can be set"),
+            (
+                &self.dhclient,
+                "the host cannot switch an interface to DHCP, unless rc.conf names another client",
+            ),
+            (&self.resolvconf, "name servers of the host are not taken"),
+            (&self.rtsol, "routers are not asked to advertise"),
+            (&self.sh, "rc.conf cannot be read"),
+            (&self.rc_subr, "rc.conf cannot be read"),
+            (&self.network_subr, "rc.conf cannot be read"),
+        ];
+        let missing = all.into_iter().filter(|(path, _)| !path.exists());
+        missing.map(|(path, loss)| (path.as_path(), loss)).collect()
+    }
+
     /// [`Self::command_limit_ms`] as a duration.
     #[must_use]
     pub fn command_limit(&self) -> Duration {
