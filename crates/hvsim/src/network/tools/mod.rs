@@ -19,9 +19,8 @@ use super::processes;
 use super::state::Root;
 
 /// The names under which the executable is installed in a guest's `sbin`.
-pub const NAMES: [&str; 9] = [
-    "ifconfig", "route", "dhclient", "rtsol", "sysctl", "sysrc", "resolvconf", "ngctl", processes::TOOL,
-];
+pub const NAMES: [&str; 9] =
+    ["ifconfig", "route", "dhclient", "rtsol", "sysctl", "sysrc", "resolvconf", "ngctl", processes::TOOL];
 
 /// What a program prints and how it ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
