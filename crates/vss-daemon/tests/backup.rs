@@ -351,14 +351,14 @@ fn a_request_that_times_out_before_it_is_read_is_ignored() {
 }
 
 #[test]
-fn thousands_of_backups_leave_no_descriptor_behind() {
+fn many_backups_leave_no_descriptor_behind() {
     let mut session = Session::start(&Setup { mounts: ufs(2), options: vec!["-n"], ..Setup::default() });
     let cycles = |session: &mut Session, count: usize| {
         let latencies = session.host().vss_ask_many(vec![Check, Freeze, Thaw], 3 * count).unwrap();
         assert_eq!(latencies.failed, 0);
     };
     if session.without_device().is_some() {
-        return cycles(&mut session, 3_000);
+        return cycles(&mut session, 1_500);
     }
     cycles(&mut session, 500);
     // The look behind the last thaw is over when the daemon answers a check.
@@ -373,12 +373,12 @@ fn thousands_of_backups_leave_no_descriptor_behind() {
     let before = quiet(&mut session);
     // The rest without a look at the daemon's files and writes in each call, which takes longer than the backups.
     session.host().vss::<()>(VssCommand::Scrutinize { on: false }).unwrap();
-    cycles(&mut session, 2_500);
+    cycles(&mut session, 1_000);
     let after = quiet(&mut session);
     assert_eq!(before.descriptors, after.descriptors);
     assert!(after.data_kib <= before.data_kib + 64, "{before:?} {after:?}");
     let statistics = session.host().vss_statistics().unwrap();
-    assert_eq!((statistics.suspended, statistics.resumed, statistics.open_suspenders), (6_000, 6_000, 0));
+    assert_eq!((statistics.suspended, statistics.resumed, statistics.open_suspenders), (3_000, 3_000, 0));
     assert_eq!(statistics.watches, 500, "{statistics:?}");
 }
 

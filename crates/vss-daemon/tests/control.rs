@@ -9,7 +9,7 @@ use std::time::Duration;
 use hv_core::report::{Backup, Verdict, VssReport};
 use hvsim::testing::{PATIENCE, look_for};
 use hvsim::vss::session::{Session, Setup};
-use hvsim::vss::{Call, Fault, Operation, Outcome};
+use hvsim::vss::{Call, Fault, Operation, Outcome, Side};
 use nix::sys::signal::Signal;
 
 use Operation::{Freeze, Thaw};
@@ -97,6 +97,8 @@ fn a_daemon_that_is_killed_while_frozen_leaves_a_socket_that_the_next_one_replac
     assert!(session.host().vss_wait_thawed(PATIENCE).unwrap());
     session.daemon().exit_code();
     UnixStream::connect(session.path("hv_vss_daemon.sock")).unwrap_err();
+    // Until the kernel has seen its end it waits for an answer.
+    assert!(session.host().vss_wait_closed(Side::FileSystem, PATIENCE).unwrap());
     session.host().vss_ask(Thaw).unwrap();
     session.start_daemon();
     let deadline = Duration::ZERO;
