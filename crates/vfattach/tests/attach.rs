@@ -96,6 +96,7 @@ fn open_files(pid: Pid) -> Vec<PathBuf> {
     links.filter_map(|link| fs::read_link(link.path()).ok()).collect()
 }
 
+// contract V4
 #[test]
 fn what_is_no_vf_to_bring_up_is_left_alone_at_once() {
     type Case = (&'static str, fn(&mut State));
@@ -116,6 +117,7 @@ fn what_is_no_vf_to_bring_up_is_left_alone_at_once() {
     }
 }
 
+// contract V4
 #[test]
 fn kernel_without_the_transparent_mode_has_none() {
     let scratch = Scratch::new(|state| state.transparent = None);
@@ -123,6 +125,7 @@ fn kernel_without_the_transparent_mode_has_none() {
     assert!(scratch.is_up("mce1"));
 }
 
+// contract V1, V5
 #[test]
 fn delay_of_zero_returns_at_once_and_leaves_one_waiting_process_in_its_own_session() {
     let scratch = Scratch::new(|_| {});
@@ -203,6 +206,7 @@ fn after_the_delay_the_vf_is_brought_up_and_nobody_waits() {
     assert_eq!(scratch.spawns(), ["ifconfig mce1 up"]);
 }
 
+// contract V6
 #[test]
 fn delay_of_the_command_line_is_waited_for_in_the_foreground() {
     let scratch = Scratch::new(|_| {});
@@ -238,6 +242,7 @@ fn failure_of_ifconfig_is_told_with_its_status() {
     assert_eq!(stderr, "hyperv_vfattach: mce1: ifconfig: injected fault\n");
 }
 
+// contract V7, V16
 #[test]
 fn delay_comes_from_every_place_of_rc_conf() {
     for place in

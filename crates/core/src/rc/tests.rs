@@ -104,6 +104,7 @@ fn an_ipv6_value_without_its_leading_word_gets_it() {
     );
 }
 
+// contract V16
 #[test]
 fn the_default_stands_in_but_makes_no_ipv6() {
     let by_default = wanted(&[("ifconfig_DEFAULT", "SYNCDHCP")]);

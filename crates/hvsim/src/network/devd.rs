@@ -427,6 +427,7 @@ mod tests {
         assert_eq!(action.as_deref(), Some("/usr/libexec/hyperv/hyperv_vfup -d 'hn0'"));
     }
 
+    // contract V3
     #[test]
     fn the_highest_number_wins_and_only_one_rule_runs() {
         let text = r#"
@@ -440,6 +441,7 @@ mod tests {
         assert_eq!(devd.action("!system=B"), None);
     }
 
+    // contract V27
     #[test]
     fn values_are_one_word_whatever_they_hold() {
         let devd = Devd::parse(r#"notify 1 { match "system" ".*"; action "run $subsystem $1 $unknown"; };"#)
@@ -486,6 +488,7 @@ mod tests {
         assert_eq!(devd.action("!system=A").as_deref(), Some("one two"));
     }
 
+    // contract V1, V27
     #[test]
     fn dollars_and_parentheses_reach_the_shell() {
         let action = "i=$subsystem; for v in $(list $i $$i); do echo $$v $$i; done";
@@ -511,6 +514,7 @@ mod tests {
         assert_eq!(action("!system=IFNET subsystem=wlan0 type=ATTACH"), None);
     }
 
+    // contract V27
     #[test]
     fn text_that_is_no_rule_is_refused() {
         for text in [

@@ -50,6 +50,7 @@ fn inject_beside(scene: &mut Scene, call: u32, rival: &str, request: hvsim::kvp:
     answer.is_ok()
 }
 
+// contract V22
 #[test]
 fn a_static_injection_beside_rivals_with_the_old_lease() {
     let mut waited = false;
@@ -99,6 +100,7 @@ fn a_dhcp_injection_beside_rivals_with_the_old_addresses() {
     }
 }
 
+// contract V23
 #[test]
 fn the_route_that_netif_restart_drops_after_an_answer_comes_back_and_the_rival_is_named() {
     let mut scene = Scene::new(static_state(), &static_rc_conf(0));
@@ -130,6 +132,7 @@ fn an_administrator_who_changes_rc_conf_after_an_answer_has_the_last_word() {
     assert_eq!(held, ["10.3.3.5"]);
 }
 
+// contract V20, V21
 #[test]
 fn a_client_that_gives_up_without_a_link_is_started_again_and_gets_its_lease() {
     let mut state = static_state();
@@ -149,6 +152,7 @@ fn a_client_that_gives_up_without_a_link_is_started_again_and_gets_its_lease() {
     eventually("the lease", || scene.seen(0) == "10.9.0.50 255.255.0.0 | 10.9.0.1 |  | dhcp");
 }
 
+// contract V24
 #[test]
 fn an_interface_that_was_renamed_is_configured_under_its_name() {
     let mut scene = Scene::new(static_state(), &static_rc_conf(0).replace("_hn0", "_eth0"));

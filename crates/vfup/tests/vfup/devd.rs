@@ -39,6 +39,7 @@ fn assert_one_client(scratch: &Scratch) {
     }
 }
 
+// contract V19
 #[test]
 fn cloud_guest_has_one_client_through_coming_and_going() {
     let scratch = cloud_guest(SHIPPED_RULES);
@@ -53,6 +54,7 @@ fn cloud_guest_has_one_client_through_coming_and_going() {
     assert_one_client(&scratch);
 }
 
+// contract V2, V18
 #[test]
 fn stock_rules_alone_configure_the_vf_at_once() {
     // What the rules of the suite are for: without them the simulated FreeBSD does as the real one.

@@ -14,6 +14,7 @@ use hvsim::network::faults::{Action, Fault};
 use hvsim::network::guest::static_rc_conf;
 use hvsim::network::state::Advertisement;
 
+// contract V10
 #[test]
 fn static_guest_keeps_all_addresses_and_routes_on_the_lagg() {
     let scratch = static_guest();
@@ -54,6 +55,7 @@ fn units_one_and_ten_do_not_mix() {
     assert!(!scratch.state().interfaces.contains_key("lagg0"));
 }
 
+// contract V11
 #[test]
 fn repeated_event_changes_nothing() {
     let scratch = static_guest();
@@ -109,6 +111,7 @@ fn lease_of_plain_dhcp_is_not_waited_for() {
     }
 }
 
+// contract V12
 #[test]
 fn client_whose_pid_file_is_at_the_old_place_is_stopped_and_a_stranger_is_not() {
     let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
@@ -139,6 +142,7 @@ fn autoconfiguration_moves_to_the_lagg() {
     assert!(scratch.state().interfaces["lagg0"].nd6.accept_rtadv);
 }
 
+// contract V16
 #[test]
 fn every_place_of_rc_conf_is_read() {
     let scratch = static_guest();
@@ -186,6 +190,7 @@ fn larger_mtu_of_the_vf_is_matched_first() {
     assert_eq!(scratch.state().interfaces["mce0"].mtu, 1500);
 }
 
+// contract V9
 #[test]
 fn vf_that_is_gone_is_no_error() {
     let scratch = static_guest();
@@ -453,6 +458,7 @@ fn event_that_waits_too_long_gives_up() {
     assert!(first.wait().unwrap().success());
 }
 
+// contract V8
 #[test]
 fn script_of_the_administrator_runs_instead_and_its_status_is_ours() {
     let scratch = static_guest();
@@ -556,6 +562,7 @@ fn whoever_cannot_join_says_so_and_leaves_the_network_to_hn() {
     }
 }
 
+// contract V25
 #[test]
 fn what_lies_over_hn_is_left_alone_and_named() {
     let bridged: &[&str] = &["bridge0 create", "bridge0 addm hn0"];
@@ -596,6 +603,7 @@ fn addresses_keep_their_vhid_on_the_way_there_and_back() {
     assert_eq!(picture(&scratch), left_to_hn(before));
 }
 
+// contract V24
 #[test]
 fn renamed_interface_is_joined_by_either_name() {
     for name in ["eth0", "hn0"] {
@@ -658,6 +666,7 @@ fn dead_standard_streams_end_nothing_early() {
     assert_eq!(picture(&scratch), left_to_hn(before));
 }
 
+// contract V1
 #[test]
 fn the_lease_holds_nobody() {
     let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");

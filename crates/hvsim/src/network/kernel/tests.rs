@@ -23,6 +23,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+// contract V17
 #[test]
 fn joining_takes_all_ipv6_even_where_it_fails() {
     // Contract V17.
@@ -38,6 +39,7 @@ fn joining_takes_all_ipv6_even_where_it_fails() {
     assert_eq!(addresses(&state, "hn0"), ["10.0.0.5", "10.1.0.5", "fd00::5"]);
 }
 
+// contract V17
 #[test]
 fn first_port_leads_and_the_link_of_later_ones_bounces() {
     // Contract V17.
@@ -124,6 +126,7 @@ fn routes_of_routers_go_when_ipv6_is_detached() {
     assert_eq!(left, ["10.0.0.1", "fd00::1"]);
 }
 
+// contract V26
 #[test]
 fn second_way_to_a_network_is_added_beside_the_first() {
     // Contract V26.
@@ -167,6 +170,7 @@ fn vhid_goes_with_its_last_address() {
     assert_eq!(state.interfaces["hn0"].carp, []);
 }
 
+// contract V24
 #[test]
 fn new_name_moves_nothing_but_the_name() {
     // Contract V24.

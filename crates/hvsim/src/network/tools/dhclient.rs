@@ -3,8 +3,8 @@
 //! | behaviour | FreeBSD 14 |
 //! |---|---|
 //! | a second client of an interface is refused by the pid file | `main` of sbin/dhclient/dhclient.c |
-//! | without a link it waits 11 seconds, then exits 1, with `-b` too; nobody is left | `main`, before `go_daemon` |
-//! | three processes: casper's, `[priv]` and worker | `init_casper`, `fork_privchld` |
+//! | without a link it waits 11 seconds, then exits 1, with `-b` too; nobody is left (contract V21) | `main`, before `go_daemon` |
+//! | three processes: casper's, `[priv]` and worker (contract V20) | `init_casper`, `fork_privchld` |
 //! | no signal handler: after SIGTERM address, route, resolvconf's label and pid file stay | (none in dhclient.c) |
 //! | `[priv]` ends when the worker has, after the script that it runs | `dispatch_imsg` of privsep.c |
 //! | an address is set without `alias`: the first IPv4 address goes | `add_new_address` of dhclient-script |

@@ -31,6 +31,7 @@ fn fails(root: &Root, line: &str, message: &str) {
     );
 }
 
+// contract V14
 #[test]
 fn family_is_accepted_behind_create_and_only_as_the_next_word() {
     let (_directory, root) = guest();
@@ -94,6 +95,7 @@ fn addresses_are_added_replaced_and_removed() {
     assert!(warned.status == 0 && warned.err.contains("without mask"));
 }
 
+// contract V13
 #[test]
 fn alias_removed_without_address_succeeds_for_ever_since_14() {
     let (_directory, root) = guest();
@@ -149,6 +151,7 @@ fn output_differs_by_release() {
     assert!(ok(&root, "").contains("hn1: flags="));
 }
 
+// contract V15
 #[test]
 fn default_route_goes_with_the_address_that_it_was_added_over() {
     let (_directory, root) = guest();
