@@ -1,6 +1,7 @@
 #!/bin/sh
 # lagg.sh: the plans of hyperv_vfup on real interfaces: two epair(4), one in the place of hn0 and one in that of its VF, lead
-# to a bridge in a jail. The configuration is in the real rc.conf(5); the address stays reachable when the VF goes.
+# to a bridge in a jail. The configuration is in the real rc.conf(5); the address stays reachable when the VF goes. Then what
+# the kernel does of its own: IPv6 taken at the join, routes that outlive addresses, vhids, bridges; and the rules of devd(8).
 # No kernel but Hyper-V's names the VF of hn0, so the example vf-plan is told it.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -10,7 +11,8 @@ tidy_up() {
 	status=$?
 	set +e
 	sysrc -x ifconfig_hn0 > /dev/null 2>&1
-	for interface in lagg0 vf0 hn0; do
+	sysrc -x ifconfig_hn0_ipv6 > /dev/null 2>&1
+	for interface in bridge9 lagg0 vf0 hn0; do
 		ifconfig $interface destroy 2> /dev/null
 	done
 	jail -r $jail 2> /dev/null
@@ -74,4 +76,55 @@ ifconfig hn0 | grep -q 'inet 192.0.2.10 '
 reaches
 steps=$(plan -n down hn0)
 [ -z "$steps" ]
+
+# The rules that are shipped keep devd(8) alive.
+sh scripts/devd-check.sh etc/devd/hyperv.conf
+
+virtual=$(ifconfig epair create)
+far=${virtual%a}b
+ifconfig "$far" vnet $jail
+jexec $jail ifconfig "$far" up
+jexec $jail ifconfig "$bridge" addm "$far"
+ifconfig "$virtual" name vf0
+ifconfig vf0 ether "$(ifconfig hn0 | sed -n 's/^[[:space:]]*ether //p')" up
+
+# IPv6 with a route to another network: the kernel takes the addresses at the join and leaves the route. Each is there once.
+sysrc ifconfig_hn0_ipv6="inet6 2001:db8::10/64" > /dev/null
+service netif restart hn0
+route -n add -inet6 -net 2001:db8:20::/48 2001:db8::fe
+ways() { netstat -rn6 | grep -c '^2001:db8:20::/48 '; }
+[ "$(ways)" -eq 1 ]
+plan up hn0 vf0
+ifconfig lagg0 | grep -q 'inet6 2001:db8::10 '
+[ "$(ways)" -eq 1 ]
+netstat -rn6 | grep '^2001:db8:20::/48 ' | grep -q lagg0
+plan down hn0
+ifconfig hn0 | grep -q 'inet6 2001:db8::10 '
+[ "$(ways)" -eq 1 ]
+
+# A vhid goes along with its password, and comes back.
+if kldload -n carp; then
+	ifconfig hn0 inet vhid 9 advskew 100 pass hv_test alias 192.0.2.99/32
+	plan up hn0 vf0 > plan.out
+	if grep -q hv_test plan.out; then exit 1; fi
+	rm -f plan.out
+	ifconfig lagg0 | grep -q 'inet 192.0.2.99 .*vhid 9'
+	ifconfig -k lagg0 | grep -q 'vhid 9 .*key "hv_test"'
+	plan down hn0
+	ifconfig -k hn0 | grep -q 'vhid 9 .*key "hv_test"'
+	ifconfig hn0 inet 192.0.2.99 -alias
+fi
+
+# A port that the kernel refuses: everything is as it was, IPv6 too.
+before=$(ifconfig hn0 | grep 'inet')
+ifconfig lagg9 create laggport vf0
+if plan up hn0 vf0; then exit 1; fi
+ifconfig lagg9 destroy
+[ "$(ifconfig hn0 | grep 'inet')" = "$before" ]
+
+# A member of a bridge is left alone.
+ifconfig bridge9 create
+ifconfig bridge9 addm hn0
+if plan -n up hn0 vf0; then exit 1; fi
+ifconfig bridge9 destroy
 echo "lagg: joined, left by its VF and taken apart, reachable all the time"

@@ -90,11 +90,11 @@ fn wait_detached(options: &Options, config: Config) -> ExitCode {
 
 fn wait_in_background(waiter: &Waiter, starting: Starting) -> Result<(), WaitError> {
     // Nearly always the place is taken when the parent returns, so that of two attaches in a row the second one waits.
-    let place = waiter.take_place(SHORT_PATIENCE)?;
+    let place = waiter.replace_waiter(SHORT_PATIENCE)?;
     starting.ready().map_err(WaitError::Detach)?;
     let place = match place {
         Some(place) => place,
-        None => waiter.take_place(PATIENCE)?.ok_or(WaitError::Predecessor)?,
+        None => waiter.replace_waiter(PATIENCE)?.ok_or(WaitError::Predecessor)?,
     };
     // Read here and not before: the shell takes longer than devd should wait.
     let delay = load_vf_delay(&waiter.config.network).unwrap_or_else(|error| {
@@ -106,7 +106,7 @@ fn wait_in_background(waiter: &Waiter, starting: Starting) -> Result<(), WaitErr
 
 fn wait_in_foreground(options: &Options, config: Config) -> ExitCode {
     let waiter = Waiter { interface: options.interface.clone(), config };
-    let place = waiter.take_place(PATIENCE).and_then(|place| place.ok_or(WaitError::Predecessor));
+    let place = waiter.replace_waiter(PATIENCE).and_then(|place| place.ok_or(WaitError::Predecessor));
     conclude(options, place.and_then(|place| waiter.run(place, options.delay)))
 }
 

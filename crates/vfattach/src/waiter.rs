@@ -53,7 +53,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits and brings the VF up if it is still one. `place` is what [`Self::take_place`] gave.
+    /// Waits and brings the VF up if it is still one. `place` is what [`Self::replace_waiter`] gave.
     pub(crate) fn run(&self, place: File, seconds: u32) -> Result<(), WaitError> {
         let _place = place;
         log::info!("{}: bringing it up in {seconds} s", self.interface);
@@ -68,7 +68,7 @@ impl Waiter {
 
     /// Takes the place of a process that waits for the same interface and ends it. The lock tells its process id, so no
     /// pid file can name a stranger. `None`: it did not end within `patience`.
-    pub(crate) fn take_place(&self, patience: Duration) -> Result<Option<File>, WaitError> {
+    pub(crate) fn replace_waiter(&self, patience: Duration) -> Result<Option<File>, WaitError> {
         let path = self.config.vf.lock_dir.join(format!("hyperv_vfattach.{}.lock", self.interface));
         let error = |source| WaitError::Lock { path: path.clone(), source };
         let mut options = OpenOptions::new();

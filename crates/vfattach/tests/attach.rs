@@ -128,6 +128,7 @@ fn kernel_without_the_transparent_mode_has_none() {
 // contract V1, V5
 #[test]
 fn delay_of_zero_returns_at_once_and_leaves_one_waiting_process_in_its_own_session() {
+    // Contract V5.
     let scratch = Scratch::new(|_| {});
     scratch.guest.set_rc_conf("hyperv_vf_delay=60\n").unwrap();
     // Whatever the caller has open must not be held open by the waiting process.
@@ -245,6 +246,7 @@ fn failure_of_ifconfig_is_told_with_its_status() {
 // contract V7, V16
 #[test]
 fn delay_comes_from_every_place_of_rc_conf() {
+    // Contract V7.
     for place in
         ["etc/rc.conf", "etc/rc.conf.local", "etc/rc.conf.d/hyperv", "usr/local/etc/rc.conf.d/network"]
     {

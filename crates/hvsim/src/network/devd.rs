@@ -11,7 +11,7 @@
 //! | expressions cover the whole value, in any case, and `!` turns them round | devd.cc `match::match` |
 //! | `$x` is the quoted value, `$$` a dollar, `$(` stays | devd.cc `expand_one`, `shell_quote` |
 //! | `media-type` is asked of the interface | devd.cc `media::do_match` |
-//! | actions run one at a time, in a shell, and are waited for | devd.cc `my_system` |
+//! | actions run one at a time, in a shell, and are waited for (contract V1, V2) | devd.cc `my_system` |
 //!
 //! [`STOCK_RULES`] are those of FreeBSD that start something for an interface.
 
@@ -430,6 +430,7 @@ mod tests {
     // contract V3
     #[test]
     fn the_highest_number_wins_and_only_one_rule_runs() {
+        // Contract V3.
         let text = r#"
             notify 5 { match "system" "A"; action "low"; };
             attach 99 { match "system" "A"; action "other kind"; };
@@ -517,6 +518,7 @@ mod tests {
     // contract V27
     #[test]
     fn text_that_is_no_rule_is_refused() {
+        // Contract V27.
         for text in [
             "options { };",
             "options 1 { directory \"x\"; };",

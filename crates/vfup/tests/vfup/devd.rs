@@ -42,6 +42,7 @@ fn assert_one_client(scratch: &Scratch) {
 // contract V19
 #[test]
 fn cloud_guest_has_one_client_through_coming_and_going() {
+    // Contract V18, V19.
     let scratch = cloud_guest(SHIPPED_RULES);
     arrival(&scratch);
     assert_one_client(&scratch);

@@ -17,6 +17,7 @@ use hvsim::network::state::Advertisement;
 // contract V10
 #[test]
 fn static_guest_keeps_all_addresses_and_routes_on_the_lagg() {
+    // Contract V10, V14.
     let scratch = static_guest();
     assert_eq!(scratch.succeed(&["hn0"]), "");
     assert_eq!(scratch.addresses("lagg0"), STATIC);
@@ -114,6 +115,7 @@ fn lease_of_plain_dhcp_is_not_waited_for() {
 // contract V12
 #[test]
 fn client_whose_pid_file_is_at_the_old_place_is_stopped_and_a_stranger_is_not() {
+    // Contract V12.
     let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
     fs::rename(scratch.path("var/run/dhclient/dhclient.hn0.pid"), scratch.path("var/run/dhclient.hn0.pid"))
         .unwrap();
@@ -145,6 +147,7 @@ fn autoconfiguration_moves_to_the_lagg() {
 // contract V16
 #[test]
 fn every_place_of_rc_conf_is_read() {
+    // Contract V16.
     let scratch = static_guest();
     scratch.guest.set_rc_conf("ifconfig_hn0=\"inet 10.0.0.99/24\"\n").unwrap();
     fs::write(scratch.path("etc/rc.conf.local"), "ifconfig_hn0=\"inet 10.0.0.5/24\"\n").unwrap();
@@ -193,6 +196,7 @@ fn larger_mtu_of_the_vf_is_matched_first() {
 // contract V9
 #[test]
 fn vf_that_is_gone_is_no_error() {
+    // Contract V9.
     let scratch = static_guest();
     scratch.guest.take_vf("mce0").unwrap();
     let before = scratch.state();
@@ -212,6 +216,7 @@ fn transparent_mode_is_left_to_the_kernel() {
 
 #[test]
 fn vf_that_returns_under_another_name_takes_the_place_of_the_old_one() {
+    // Contract V11.
     let scratch = static_guest();
     scratch.succeed(&["hn0"]);
     scratch.guest.take_vf("mce0").unwrap();
@@ -461,6 +466,7 @@ fn event_that_waits_too_long_gives_up() {
 // contract V8
 #[test]
 fn script_of_the_administrator_runs_instead_and_its_status_is_ours() {
+    // Contract V8.
     let scratch = static_guest();
     let script = scratch.path("usr/libexec/hyperv/hyperv_vfup.hn0");
     for (content, mode, status) in [
@@ -565,6 +571,7 @@ fn whoever_cannot_join_says_so_and_leaves_the_network_to_hn() {
 // contract V25
 #[test]
 fn what_lies_over_hn_is_left_alone_and_named() {
+    // Contract V25.
     let bridged: &[&str] = &["bridge0 create", "bridge0 addm hn0"];
     let vlan: &[&str] = &["vlan5 create", "vlan5 vlan 5 vlandev hn0"];
     for (commands, message) in [
@@ -606,6 +613,7 @@ fn addresses_keep_their_vhid_on_the_way_there_and_back() {
 // contract V24
 #[test]
 fn renamed_interface_is_joined_by_either_name() {
+    // Contract V24.
     for name in ["eth0", "hn0"] {
         let scratch = renamed_guest();
         let before = picture(&scratch);

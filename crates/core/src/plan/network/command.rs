@@ -227,6 +227,7 @@ mod tests {
 
     #[test]
     fn addresses_are_always_removed_by_name() {
+        // Contract V13.
         let step =
             NetworkStep::RemoveAddress { interface: name("hn0"), address: "10.0.0.5/24".parse().unwrap() };
         assert_eq!(line(&step), "Ifconfig hn0 inet 10.0.0.5 -alias");
