@@ -1,6 +1,6 @@
 //! From a request and the facts to steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::step::{Expectation, FileChange, ResolvLabel, Step};
@@ -9,8 +9,8 @@ use crate::kvp::ip_info::request::{Method, StaticAddresses};
 use crate::net::lease::DhcpLease;
 use crate::net::processes::{AtWork, Named};
 use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
-use crate::plan::Plan;
 use crate::plan::network::{Ipv6Options, Link, NetworkStep};
+use crate::plan::{Found, Plan};
 
 /// All that a plan depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,6 +128,31 @@ impl Facts {
         let held = self.interface(target.live()).map_or(&[][..], |interface| &interface.addresses);
         let served = self.network.dhcp_clients.contains(target.live());
         held.iter().copied().filter(|held| held.address.is_ipv4() && !served).collect()
+    }
+
+    /// How these facts differ from earlier ones, in what an injection changes.
+    #[must_use]
+    pub fn compare(&self, before: &Self, target: &Target) -> Found {
+        let live = target.live();
+        let addresses = |facts: &Self| {
+            let held = facts.interface(live).map(|interface| interface.addresses.clone()).unwrap_or_default();
+            held.into_iter().collect::<BTreeSet<_>>()
+        };
+        let routes = |facts: &Self| {
+            let all = facts.network.default_routes.iter();
+            all.map(|route| (route.gateway, route.interface.clone())).collect::<BTreeSet<_>>()
+        };
+        let served = |facts: &Self| facts.network.dhcp_clients.contains(live);
+        let servers = |facts: &Self| facts.name_servers.iter().cloned().collect::<BTreeSet<_>>();
+        let differences = [
+            ("addresses", addresses(self) != addresses(before)),
+            ("default routes", routes(self) != routes(before)),
+            ("the DHCP client", served(self) != served(before)),
+            ("name servers", servers(self) != servers(before)),
+        ];
+        let differs = differences.into_iter().filter(|(_, differs)| *differs);
+        let what: Vec<String> = differs.map(|(what, _)| what.to_owned()).collect();
+        if what.is_empty() { Found::AsBefore } else { Found::Differs(what) }
     }
 
     /// Whether an address is the host's to give and to take: not link-local, not of carp(4), whose other node may be using

@@ -65,11 +65,15 @@ impl Transaction<'_> {
         guest: &mut impl Guest,
     ) -> (Witnessed, Result<(), Failed<Step, ApplyError>>) {
         let mut done = Done::default();
+        let before = first.clone();
         let result = self.attempt(Some(first), &mut done, guest);
         let result = result.map_err(|trouble| {
             let (step, error) = *trouble;
             let left_behind = done.take_back(guest);
-            Failed { step, error, left_behind, found: None }
+            // What could not be taken back is tried again, and looked at no more.
+            let found = left_behind.is_empty().then(|| guest.look().ok()).flatten();
+            let found = found.map(|now| now.compare(&before, self.target));
+            Failed { step, error, left_behind, found }
         });
         (done.witnessed, result)
     }

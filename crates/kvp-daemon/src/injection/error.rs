@@ -97,7 +97,7 @@ pub(crate) enum InjectionError {
 fn failure(failed: &Failed<Step, ApplyError>, pending: usize) -> String {
     let reason = error_chain(&failed.error);
     match pending {
-        0 => format!("cannot {}, everything was taken back: {reason}", failed.step),
+        0 => format!("{failed}: {reason}"),
         _ => format!("cannot {}, {pending} steps are still to be taken back: {reason}", failed.step),
     }
 }
