@@ -22,7 +22,7 @@ found "$scratch/base" | grep -v ' /var/backups/hyperv-guest/installed$' > "$scra
 wanted_in_base | diff - "$scratch/found"
 
 DESTDIR=$scratch/port PREFIX=/usr/local sh scripts/install.sh install
-found "$scratch/port" | sed 's/^[0-9]* //' > "$scratch/found"
+found "$scratch/port" | sed 's/^[0-9]* //' | sort > "$scratch/found"
 wanted_in_port | diff - "$scratch/found"
 [ -z "$(find "$scratch" ! -user root -o ! -group wheel)" ]
 

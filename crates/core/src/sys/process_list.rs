@@ -98,4 +98,18 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(found.unwrap().parent, own);
     }
+
+    #[test]
+    fn one_that_has_ended_is_left_out_before_its_parent_collects_it() {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", ":", "netif", "restart", "hn0"])
+            .spawn()
+            .unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        let all = FactsSource::System.network_processes().unwrap();
+        child.wait().unwrap();
+        assert!(!all.iter().any(|process| process.pid == child.id()), "{all:?}");
+    }
 }
