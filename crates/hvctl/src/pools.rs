@@ -211,11 +211,34 @@ pub(crate) fn limits(kvp: &Kvp) -> Limits {
     Limits { max_records: kvp.max_records, lock_wait: kvp.lock_wait() }
 }
 
-/// The items of a pool as the host sees them; none where its file is not there.
+/// How often a file that changes while it is read is read again.
+const READINGS: usize = 20;
+
+/// The items of a pool as the host sees them; none where its file is not there. A file that changes meanwhile is read
+/// again, so that no item is missed because it was moved.
 ///
 /// # Errors
 /// See [`PoolError`].
 pub(crate) fn items(kvp: &Kvp, pool: PoolId) -> Result<Vec<Record>, PoolError> {
+    let path = Reading::path(&kvp.pool_dir, pool);
+    let stamp = || {
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    };
+    let mut before = stamp();
+    let mut items = read_items(kvp, pool)?;
+    for _ in 1..READINGS {
+        let after = stamp();
+        if after == before {
+            break;
+        }
+        before = after;
+        items = read_items(kvp, pool)?;
+    }
+    Ok(items)
+}
+
+fn read_items(kvp: &Kvp, pool: PoolId) -> Result<Vec<Record>, PoolError> {
     let mut storage = Reading::new(&kvp.pool_dir);
     match storage.open(FileId::Pool(pool), false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -3,10 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use hvsim::session::{Session, Setup};
-use hvsim::testing::command;
+use hvsim::testing::{PATIENCE, command};
 
 use crate::support::{HYPER_V, Place, record, settings, without_daemons};
 
@@ -123,49 +125,65 @@ fn what_the_host_would_be_told_is_made_up_by_the_daemons_own_code() {
     assert_eq!(listed, told);
 }
 
+/// A running watch with the lines that it prints. It ends with this.
+struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watch {
+    fn start(place: &Place) -> Self {
+        let mut command = command("hvctl", &place.dir);
+        command.arg("-f").arg(&place.config).args(["--json", "kvp", "watch"]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok());
+        });
+        Self { child, lines }
+    }
+
+    /// The next change within the time: what, key, value.
+    fn next(&self, limit: Duration) -> Option<[String; 3]> {
+        let line = self.lines.recv_timeout(limit).ok()?;
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&json["version"], &json["pool"]), (&1.into(), &"guest".into()));
+        Some(["change", "key", "value"].map(|name| json[name].as_str().unwrap().to_owned()))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn watch_prints_a_line_for_each_change_whoever_makes_it() {
     let (_scratch, place) = without_daemons(HYPER_V);
+    let watch = Watch::start(&place);
+    // The file comes when the watch may have begun already, and its first record changes until the watch has told of it.
     let file = place.dir.join("pool/.kvp_pool_1");
-    fs::write(&file, record("old", "1")).unwrap();
-    let mut command = command("hvctl", &place.dir);
-    command.arg("-f").arg(&place.config).args(["--json", "kvp", "watch"]).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // The first change is repeated until the watch has begun.
-    let (sender, begun) = std::sync::mpsc::channel();
-    let path = file.clone();
-    let first = std::thread::spawn(move || {
-        for round in 0.. {
-            if begun.try_recv().is_ok() {
-                return;
-            }
-            let other = OpenOptions::new().write(true).open(&path).unwrap();
-            other.write_all_at(&record("begin", &format!("{round}")), 2560).unwrap();
-            std::thread::yield_now();
-        }
+    fs::write(&file, [record("old", "1"), record("begin", "0")].concat()).unwrap();
+    let other = OpenOptions::new().write(true).open(&file).unwrap();
+    let told = (1..2000).find_map(|round| {
+        other.write_all_at(&record("begin", &format!("{round}")), 2560).unwrap();
+        watch.next(Duration::from_millis(50))
     });
-    let change = |line: &str| {
-        let json: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!((&json["version"], &json["pool"]), (&1.into(), &"guest".into()));
-        let text = |name: &str| json[name].as_str().unwrap().to_owned();
-        (text("change"), text("key"), text("value"))
-    };
-    assert!(change(&lines.next().unwrap().unwrap()).1.starts_with("begin"));
-    sender.send(()).unwrap();
-    first.join().unwrap();
+    assert!(told.is_some());
     place.hvctl(&["kvp", "put", "state", "ill"]).good();
     place.hvctl(&["kvp", "delete", "old"]).good();
-    let mut seen: Vec<_> = lines
-        .map(|line| change(&line.unwrap()))
-        .skip_while(|(_, key, _)| key.starts_with("begin"))
-        .take(2)
-        .collect();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let change = watch.next(PATIENCE).expect("a change is not told");
+        if change[1] != "begin" && change != ["set", "old", "1"].map(str::to_owned) {
+            seen.push(change);
+        }
+    }
     seen.sort();
-    let own = |texts: [&str; 3]| (texts[0].to_owned(), texts[1].to_owned(), texts[2].to_owned());
-    assert_eq!(seen, [own(["delete", "old", "1"]), own(["set", "state", "ill"])]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert_eq!(seen, [["delete", "old", "1"], ["set", "state", "ill"]]);
 }
 
 #[test]

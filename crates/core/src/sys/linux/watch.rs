@@ -26,7 +26,11 @@ impl Watches {
         let kinds = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_DELETE_SELF;
+            | AddWatchFlags::IN_DELETE_SELF
+            // Of a directory, as NOTE_WRITE of kqueue(2) tells it: files that come, are replaced or go.
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE;
         if let Some(at) = self.numbers.iter().position(|(_, known)| *known == number) {
             // The old file may be gone, and its watch with it.
             let _ = self.inotify.rm_watch(self.numbers.swap_remove(at).0);
