@@ -149,6 +149,30 @@ fn every_system_call_of_a_change_may_fail_or_be_the_last() {
     eprintln!("{tried} cases: nothing was lost, torn, doubled or invented");
 }
 
+#[test]
+fn a_set_makes_no_system_call_that_it_can_do_without() {
+    const MOST: [(&str, i64, usize); 7] = [
+        ("request, old record", libc::SYS_pread64, 2),
+        ("journal, new record, answer", libc::SYS_pwrite64, 3),
+        ("journal", libc::SYS_fdatasync, 1),
+        ("path of the pool", libc::SYS_statx, 1),
+        ("was the file changed, our own change", libc::SYS_read, 2),
+        ("lock and unlock", libc::SYS_fcntl, 2),
+        ("lock and unlock, the other kind", libc::SYS_flock, 2),
+    ];
+    let Some(mut session) = session() else { return };
+    reset(&mut session);
+    // The daemon may also do then what it does once a second.
+    let sets: Vec<Report> = ["1", "2", "3", "4", "5"]
+        .map(|value| change(&mut session, Change("b", Some(value)), None))
+        .map(|(outcome, report)| (outcome == Some(true)).then_some(report).unwrap())
+        .into();
+    for (what, number, most) in MOST {
+        let count = |report: &Report| report.calls.iter().filter(|call| call.number == number).count();
+        assert_eq!(sets.iter().map(count).min(), Some(most), "{what}");
+    }
+}
+
 /// Leaves a daemon's change in the journal and, as a power cut may, its record half old and half new.
 fn leave_a_journal(session: &mut Session) {
     reset(session);

@@ -12,6 +12,7 @@ pub mod console;
 pub mod cuse;
 pub mod descriptor;
 pub mod file_lock;
+pub mod file_place;
 pub mod file_watch;
 pub mod flush;
 pub mod freebsd_abi;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use super::journal::{RING_BYTES, SLOT_BYTES, SLOT_SIZE, SLOTS};
-use super::storage::{FileId, LockKind, Moment, Stamp, Storage};
+use super::storage::{FileId, LockKind, Moment, Place, Stamp, Storage};
 use crate::kvp::PoolId;
 use crate::sys::file_watch::FileWatches;
-use crate::sys::{clock, file_lock};
+use crate::sys::{clock, file_lock, file_place};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -176,7 +176,7 @@ impl PoolFiles {
             return false;
         }
         open.looked = now;
-        !fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == open.inode)
+        !file_place::at(path).is_ok_and(|(inode, _)| inode == open.inode)
     }
 }
 
@@ -244,6 +244,14 @@ impl Storage for PoolFiles {
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>> {
         match fs::symlink_metadata(&self.paths[pool.number()]) {
             Ok(metadata) => Ok(Some(stamp_of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn place(&self, pool: PoolId) -> io::Result<Option<Place>> {
+        match file_place::at(&self.paths[pool.number()]) {
+            Ok((inode, size)) => Ok(Some(Place { inode, size })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

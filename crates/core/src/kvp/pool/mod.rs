@@ -33,7 +33,7 @@ use std::time::Duration;
 use self::index::{Builder, Index};
 use self::journal::{Step, Write, digest};
 use self::record::{Image, RECORD_BYTES, RECORD_SIZE, image, key_of, normalised, value_of};
-use self::storage::{FileId, LockKind, Moment, Stamp, Storage};
+use self::storage::{FileId, LockKind, Moment, Place, Storage};
 use super::{KvpKey, KvpValue, PoolId};
 
 /// The most records of a file that is served: 256 MB, which can be read in the time that the kernel waits.
@@ -291,8 +291,9 @@ impl<S: Storage> Pools<S> {
             }
         }
         self.wait_left = self.limits.lock_wait;
-        let stamp = self.lock(pool, LockKind::Shared)?;
-        let found = self.refresh(pool, stamp).and_then(|_| look(self).map_err(failed(pool, "read a record")));
+        let place = self.lock(pool, LockKind::Shared)?;
+        let found =
+            self.refresh(pool, place.size).and_then(|_| look(self).map_err(failed(pool, "read a record")));
         self.storage.unlock(pool);
         found
     }
@@ -315,38 +316,38 @@ impl<S: Storage> Pools<S> {
         make: impl FnOnce(&mut Self) -> Result<T, PoolError>,
     ) -> Result<T, PoolError> {
         self.wait_left = self.limits.lock_wait;
-        let stamp = self.lock_for_change(pool)?;
-        let result = self.ready(pool, stamp).and_then(|()| make(self));
+        let place = self.lock_for_change(pool)?;
+        let result = self.ready(pool, place.size).and_then(|()| make(self));
         self.storage.unlock(pool);
         result
     }
 
     /// Locks a file when nothing is left to make good in its directory, which can become another one meanwhile.
-    fn lock_for_change(&mut self, pool: PoolId) -> Result<Stamp, PoolError> {
+    fn lock_for_change(&mut self, pool: PoolId) -> Result<Place, PoolError> {
         for _ in 0..3 {
             self.recover(true)?;
-            let stamp = self.lock(pool, LockKind::Exclusive)?;
+            let place = self.lock(pool, LockKind::Exclusive)?;
             if self.journal.recovered {
-                return Ok(stamp);
+                return Ok(place);
             }
             self.storage.unlock(pool);
         }
         Err(PoolError::Locked { pool })
     }
 
-    /// Knows all of a locked file, and leaves whole records only.
-    fn ready(&mut self, pool: PoolId, stamp: Stamp) -> Result<(), PoolError> {
+    /// Knows all of a locked file of this size, and leaves whole records only.
+    fn ready(&mut self, pool: PoolId, size: u64) -> Result<(), PoolError> {
         let untouched = self.is_untouched(pool);
-        if (!untouched || self.state(pool).index.size != stamp.size) && self.state(pool).dirty {
+        if (!untouched || self.state(pool).index.size != size) && self.state(pool).dirty {
             // Another program came between two changes of ours: no recovery may go back behind its change.
             self.synchronise()?;
         }
-        self.refresh(pool, stamp)?;
-        self.cut_torn_record(pool, stamp.size)
+        self.refresh(pool, size)?;
+        self.cut_torn_record(pool, size)
     }
 
-    /// Locks the file that lies at the path, opening it if it is not the one that is open, and gives its stamp.
-    fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<Stamp, PoolError> {
+    /// Locks the file that lies at the path, opening it if it is not the one that is open.
+    fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<Place, PoolError> {
         for _ in 0..3 {
             if self.state(pool).inode.is_none() {
                 self.reopen(pool)?;
@@ -356,8 +357,8 @@ impl<S: Storage> Pools<S> {
                 return Err(PoolError::Locked { pool });
             };
             self.wait_left = left;
-            match self.storage.stamp(pool).map_err(failed(pool, "examine the file")) {
-                Ok(Some(stamp)) if self.state(pool).inode == Some(stamp.inode) => return Ok(stamp),
+            match self.storage.place(pool).map_err(failed(pool, "examine the file")) {
+                Ok(Some(place)) if self.state(pool).inode == Some(place.inode) => return Ok(place),
                 Ok(_) => {
                     // Another file, perhaps in another directory: a lock on the old one protects nothing.
                     self.storage.unlock(pool);
@@ -400,8 +401,8 @@ impl<S: Storage> Pools<S> {
             return Ok(());
         }
         self.wait_left = Duration::ZERO;
-        let stamp = self.lock(pool, LockKind::Exclusive)?;
-        let result = self.cut_torn_record(pool, stamp.size);
+        let place = self.lock(pool, LockKind::Exclusive)?;
+        let result = self.cut_torn_record(pool, place.size);
         self.storage.unlock(pool);
         result
     }
@@ -424,18 +425,20 @@ impl<S: Storage> Pools<S> {
         self.storage.size(FileId::Pool(pool)).map_err(failed(pool, "examine the file"))
     }
 
-    /// Makes the index describe the file, which is locked and has this stamp.
-    fn refresh(&mut self, pool: PoolId, stamp: Stamp) -> Result<(), PoolError> {
-        let state = self.state_mut(pool);
-        if state.index.certain && state.index.size == stamp.size {
+    /// Makes the index describe the file, which is locked and has this size.
+    fn refresh(&mut self, pool: PoolId, size: u64) -> Result<(), PoolError> {
+        let index = &self.state(pool).index;
+        if index.certain && index.size == size {
             return Ok(());
         }
+        let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
+        let state = self.state_mut(pool);
         state.index = Index::default();
-        state.time = state.time.max(stamp.modified);
-        if stamp.size >= MAX_BYTES + RECORD_BYTES {
-            return Err(PoolError::TooLarge { pool, size: stamp.size });
+        state.time = stamp.map_or(state.time, |stamp| stamp.modified.max(state.time));
+        if size >= MAX_BYTES + RECORD_BYTES {
+            return Err(PoolError::TooLarge { pool, size });
         }
-        let index = self.build_index(pool, stamp.size).map_err(failed(pool, "read the records"))?;
+        let index = self.build_index(pool, size).map_err(failed(pool, "read the records"))?;
         self.state_mut(pool).index = index;
         Ok(())
     }

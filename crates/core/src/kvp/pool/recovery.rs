@@ -157,18 +157,32 @@ impl<S: Storage> Pools<S> {
     }
 
     fn recover_pool(&mut self, journal: FileId, pool: PoolId, recovery: &Recovery) -> Result<(), PoolError> {
-        let stamp = self.lock(pool, LockKind::Exclusive)?;
-        let result = match &recovery.last.step {
+        self.lock(pool, LockKind::Exclusive)?;
+        let result = self.recover_locked(journal, pool, recovery);
+        self.state_mut(pool).index.certain = false;
+        self.storage.unlock(pool);
+        result
+    }
+
+    fn recover_locked(
+        &mut self,
+        journal: FileId,
+        pool: PoolId,
+        recovery: &Recovery,
+    ) -> Result<(), PoolError> {
+        let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
+        // What was moved away since the lock was taken is let go by the next lock, as an error is tried again.
+        let Some(stamp) = stamp.filter(|stamp| self.state(pool).inode == Some(stamp.inode)) else {
+            return Err(PoolError::Locked { pool });
+        };
+        match &recovery.last.step {
             _ if stamp.inode.1 != recovery.last.scene.inode || stamp.size > MAX_BYTES => {
                 log::warn!("changes not made good pool={pool}: the file is another one now");
                 Ok(())
             }
             Step::Rewrite(rewrite) => self.recover_rewrite(journal, &recovery.last, rewrite, stamp.size),
             _ => self.recover_records(pool, recovery, &stamp),
-        };
-        self.state_mut(pool).index.certain = false;
-        self.storage.unlock(pool);
-        result
+        }
     }
 
     fn recover_records(&mut self, pool: PoolId, recovery: &Recovery, stamp: &Stamp) -> Result<(), PoolError> {
