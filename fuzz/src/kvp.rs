@@ -13,7 +13,7 @@ use hv_core::runtime::config::Config;
 use kvp_daemon::service::Service;
 
 use crate::Target;
-use crate::input::{Behaviour, Choices};
+use crate::input::{Behaviour, Choices, trace};
 
 /// See the module.
 pub const TARGET: Target = Target {
@@ -28,9 +28,16 @@ const MOST_RECORDS: usize = 12;
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 
+/// A machine without anything: the one at work must not be asked.
+static FACTS: LazyLock<tempfile::TempDir> =
+    LazyLock::new(|| tempfile::tempdir().expect("a scratch directory"));
+
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
-    let text =
-        format!("[kvp]\nip-injection = \"off\"\nmax-records = {MOST_RECORDS}\ngetent = \"/nonexistent\"\n");
+    let facts = FACTS.path().display();
+    let text = format!(
+        "[facts]\ndir = \"{facts}\"\nresolv-conf = \"{facts}/none\"\n[kvp]\nip-injection = \"off\"\n\
+         max-records = {MOST_RECORDS}\ngetent = \"/nonexistent\"\n"
+    );
     Config::parse(&text, Path::new("fuzz")).expect("a good configuration")
 });
 
@@ -75,14 +82,18 @@ fn check(data: &[u8]) -> u64 {
 
 impl World {
     fn step(&mut self, choices: &mut Choices<'_>) {
-        match choices.byte() % 16 {
-            0 => {
+        if trace() {
+            let size = self.disk.pool().len();
+            eprintln!("step with {} keys, {} records, {size} bytes", self.pools[0].len(), size / 2560);
+        }
+        match choices.byte() % 64 {
+            0..=4 => {
                 let fault = Fault::Error(choices.of(&[ENOSPC, EIO]), choices.of(&[0, 1, 512, 700, 2560]));
                 self.disk.fail_at(choices.below(16), fault);
                 self.request(choices, true);
                 self.disk.restart();
             }
-            1 => {
+            5 => {
                 self.disk.fail_at(choices.below(16), Fault::Kill(choices.of(&[0, 1, 512, 700, 2560])));
                 let under_way = self.request(choices, true);
                 let power = choices.yes().then(|| u64::from(choices.byte()));
@@ -91,9 +102,9 @@ impl World {
                 }
                 self.disk.restart();
             }
-            2 => self.restart(None, choices.yes().then(|| u64::from(choices.byte()))),
-            3 => self.append_by_another(choices),
-            4 => self.disk.pass(std::time::Duration::from_millis(u64::from(choices.byte()))),
+            6 => self.restart(None, choices.yes().then(|| u64::from(choices.byte()))),
+            7..=10 => self.append_by_another(choices),
+            11 => self.disk.pass(std::time::Duration::from_millis(u64::from(choices.byte()))),
             _ => drop(self.request(choices, false)),
         }
     }
@@ -133,6 +144,9 @@ impl World {
         self.messages += 1;
         self.exchange.buffer()[..size].copy_from_slice(&message[..size]);
         let action = self.exchange.begin(size);
+        if trace() {
+            eprintln!("{:.120}", format!("{action:?}"));
+        }
         let outcome = self.service.perform(&action);
         let answer = self.exchange.finish(&outcome).expect("an answer for each request").bytes().to_vec();
         assert!(self.exchange.finish(&outcome).is_none(), "no second answer");
@@ -207,12 +221,16 @@ impl World {
                 code == Code::InvalidArgument as u32 || (pool == 2 && code == Code::NoMoreItems as u32)
             );
         };
+        // A record that another program has added to a key counts, too.
+        let records =
+            PoolId::from_number(message[1]).map_or(0, |pool| self.disk.read(FileId::Pool(pool)).len());
+        let is_full = records / (KEY_SIZE + VALUE_SIZE) >= MOST_RECORDS;
         let contents = &mut self.pools[pool];
         match (code, value) {
             (0, Some(value)) => drop(contents.insert(key, value)),
             (0, None) => assert!(contents.remove(&key).is_some(), "what was not there cannot be deleted"),
             (code, None) if code == Code::NoMoreItems as u32 => assert!(!contents.contains_key(&key)),
-            (_, Some(_)) if contents.len() >= MOST_RECORDS && !contents.contains_key(&key) => {}
+            (_, Some(_)) if is_full && !contents.contains_key(&key) => {}
             _ => assert!(excused, "refused without a reason, {code:#x}"),
         }
     }
@@ -242,6 +260,9 @@ impl World {
 
     /// The process ends, the power with it if `power` says so, and a new one must find every record.
     fn restart(&mut self, under_way: Option<UnderWay>, power: Option<u64>) {
+        if trace() {
+            eprintln!("restart, power {power:?}, under way {:.60}", format!("{under_way:?}"));
+        }
         match power {
             Some(seed) => self.disk.lose_power(seed),
             None => self.disk.restart(),
@@ -303,6 +324,9 @@ impl World {
         record[..key.len()].copy_from_slice(&key);
         record[KEY_SIZE..KEY_SIZE + value.len()].copy_from_slice(&value);
         bytes.extend(record);
+        if trace() {
+            eprintln!("another program appends {:?}", String::from_utf8_lossy(&key));
+        }
         self.disk.write_by_another(&bytes);
         // It synchronises, so that the model knows what a power cut leaves of it.
         self.disk.clone().sync(FileId::Pool(POOL)).expect("a good disk");

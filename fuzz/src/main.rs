@@ -105,6 +105,10 @@ fn run_one(target: &Target, budget: Budget) -> ExitCode {
                 report.took.as_secs(),
                 target.promise
             );
+            match hv_fuzz::kvp::MESSAGES.load(std::sync::atomic::Ordering::Relaxed) {
+                0 => {}
+                messages => println!("{:<14} {messages:>9} messages to the engine", target.name),
+            }
             ExitCode::SUCCESS
         }
         Err(Broken { input, message }) => {

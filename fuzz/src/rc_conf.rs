@@ -69,11 +69,13 @@ const PIECES: [&str; 33] = [
     ":",
 ];
 
-/// A file of whole assignments and odd pieces.
-pub fn file_of_pieces(choices: &mut Choices<'_>) -> Vec<u8> {
+/// A file of whole assignments, each on a line of its own, and where it is not plain of odd pieces, too. What a shell makes
+/// of those the programs do not know: they ask it afterwards and refuse.
+pub fn file_of_pieces(choices: &mut Choices<'_>) -> (Vec<u8>, bool) {
     let mut text = Vec::new();
+    let plain = choices.yes();
     for _ in 0..choices.below(24) {
-        match choices.byte() % 8 {
+        match choices.byte() % if plain { 3 } else { 8 } {
             0..=2 => {
                 let (name, quote) = (choices.of(&NAMES), choices.of(&["\"", "\"", "'"]));
                 let value = choices.of(&[
@@ -83,7 +85,8 @@ pub fn file_of_pieces(choices: &mut Choices<'_>) -> Vec<u8> {
                     "",
                     "up mtu 9000",
                 ]);
-                let end = choices.of(&["\n", "\n", "\n", " # note\n", "", "; ", " \n"]);
+                let ends = ["\n", "\n", " # note\n", " \n", "\n\n# note\n", "", "; "];
+                let end = choices.of(if plain { &ends[..5] } else { &ends });
                 text.extend(format!("{name}={quote}{value}{quote}{end}").into_bytes());
             }
             3 => text.extend(choices.of(&NAMES).as_bytes()),
@@ -94,16 +97,15 @@ pub fn file_of_pieces(choices: &mut Choices<'_>) -> Vec<u8> {
     while text.ends_with(b"\\") {
         text.pop();
     }
-    text
+    (text, plain)
 }
 
 fn check(data: &[u8]) -> u64 {
     let mut choices = Choices::new(data);
     let mut seen = Behaviour::default();
-    let before = RcFile::new(file_of_pieces(&mut choices));
-    // Behind a semicolon there may be anything, also another assignment: the daemon asks a shell afterwards and refuses.
-    let simple = !before.as_bytes().contains(&b';');
-    let understood = shell_values(before.as_bytes(), &NAMES).filter(|_| simple);
+    let (text, plain) = file_of_pieces(&mut choices);
+    let before = RcFile::new(text);
+    let understood = shell_values(before.as_bytes(), &NAMES).filter(|_| plain);
     if let Some(values) = &understood {
         check_reading(&before, values, &mut seen);
     }

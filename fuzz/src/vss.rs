@@ -14,7 +14,7 @@ use hv_core::vss::{
 };
 
 use crate::Target;
-use crate::input::{Behaviour, Choices};
+use crate::input::{Behaviour, Choices, trace};
 
 /// See the module.
 pub const TARGET: Target = Target {
@@ -225,7 +225,12 @@ impl World<'_> {
         match action {
             Action::Survey(lane) => {
                 let choice = self.choices.byte();
-                let held = (choice == 255).then_some(HeldOpen { descriptor: 2, id: FsId([1, 0]) });
+                let held = (choice == 255).then(|| HeldOpen {
+                    descriptor: 2,
+                    id: FsId([1, 0]),
+                    path: "/x".into(),
+                    writable: true,
+                });
                 let survey = match choice % 16 {
                     0 => Err("it cannot be read".to_owned()),
                     _ => Ok(Survey { mounts: self.mounts.clone(), held_open: held.into_iter().collect() }),
@@ -237,7 +242,7 @@ impl World<'_> {
                 let hook = |n: usize| Hook { name: format!("h{n}"), path: PathBuf::from(format!("/h/{n}")) };
                 Some(Event::Hooks(
                     lane,
-                    Selection { hooks: (0..count).map(hook).collect(), skipped: Vec::new() },
+                    Selection { hooks: (0..count).map(hook).collect(), ..Selection::default() },
                 ))
             }
             Action::Run(lane, task, limit) => self.run(lane, task, limit),
@@ -375,11 +380,6 @@ impl World<'_> {
         }
         assert!(self.left && self.suspended.is_empty(), "it ends, and nothing is frozen");
     }
-}
-
-/// For whoever replays one input.
-fn trace() -> bool {
-    std::env::var_os("HV_FUZZ_TRACE").is_some()
 }
 
 fn mounts(choices: &mut Choices<'_>) -> Vec<Mount> {

@@ -36,6 +36,7 @@ impl<S: Storage> Pools<S> {
         }
         self.journal.sequence += 1;
         self.state_mut(pool).dirty = true;
+        self.state_mut(pool).overtaken = false;
         self.state_mut(pool).time = scene.time;
         self.state_mut(pool).index.size = new_len;
         self.note_own_change(pool);

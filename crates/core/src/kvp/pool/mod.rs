@@ -124,6 +124,8 @@ struct Pool {
     index: Index,
     /// Written since it was last synchronised.
     dirty: bool,
+    /// Read anew since our last change: another program may have changed it.
+    overtaken: bool,
     /// The latest time of change that was seen at the file or given to one of our changes.
     time: Moment,
 }
@@ -337,7 +339,7 @@ impl<S: Storage> Pools<S> {
 
     /// Knows all of a locked file of this size, and leaves whole records only.
     fn ready(&mut self, pool: PoolId, size: u64) -> Result<(), PoolError> {
-        let untouched = self.is_untouched(pool);
+        let untouched = self.is_untouched(pool) && !self.state(pool).overtaken;
         if (!untouched || self.state(pool).index.size != size) && self.state(pool).dirty {
             // Another program came between two changes of ours: no recovery may go back behind its change.
             self.synchronise()?;
@@ -434,6 +436,8 @@ impl<S: Storage> Pools<S> {
         let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
         let state = self.state_mut(pool);
         state.index = Index::default();
+        // Also when only a reader looks: the next change must not take the file for one that we left.
+        state.overtaken = true;
         state.time = stamp.map_or(state.time, |stamp| stamp.modified.max(state.time));
         if size >= MAX_BYTES + RECORD_BYTES {
             return Err(PoolError::TooLarge { pool, size });

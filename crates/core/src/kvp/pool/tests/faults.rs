@@ -313,3 +313,26 @@ fn a_journal_that_another_process_has_costs_changes_and_no_answer() {
     disk.claim_by_another(false);
     pools.set(POOL, &key("a"), &value("2")).unwrap();
 }
+
+/// As cloud-init does between two changes of the host. Found by the fuzz target `kvp`.
+#[test]
+fn an_append_that_the_host_saw_costs_no_later_change() {
+    for seed in 1..40 {
+        for mut disk in [Disk::with_pool(b""), Disk::with_pool(b"").watched()] {
+            let mut pools = open(disk.clone());
+            pools.set(POOL, &key("first"), &value("1")).unwrap();
+            let mut bytes = disk.pool();
+            bytes.extend(raw(&[("theirs", "2")]));
+            disk.write_by_another(&bytes);
+            disk.sync(FileId::Pool(POOL)).unwrap();
+            // The host looks, and the daemon knows the file again.
+            assert_eq!(items_now(&mut pools).len(), 2);
+            pools.set(POOL, &key("second"), &value("3")).unwrap();
+            pools.set(POOL, &key("third"), &value("4")).unwrap();
+            disk.lose_power(seed);
+            let found = items_now(&mut open(disk.clone()));
+            let wanted = [("first", "1"), ("theirs", "2"), ("second", "3"), ("third", "4")];
+            assert_eq!(found, wanted.map(|(k, v)| (k.to_owned(), v.to_owned())).into(), "seed {seed}");
+        }
+    }
+}
