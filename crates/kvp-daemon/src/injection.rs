@@ -254,7 +254,7 @@ impl Injector {
             self.leave_behind(hn, left, lock);
             if !witnessed.rivals.is_empty() {
                 // Whoever is at work there may have read what was taken back.
-                self.watch(hn, before, Vec::new());
+                self.watch_rc_conf(hn, before);
             }
             return Err(InjectionError::Failed { failed: Box::new(failed), pending });
         }

@@ -37,6 +37,16 @@ impl Injector {
         self.watches.push(Watch::new(hn.clone(), method, gone, clock::monotonic()));
     }
 
+    /// Holds the interface to what rc.conf(5) says, after an injection that failed beside others at work: what they would
+    /// have done they may have left out because of an rc.conf(5) that is taken back by now. `before` is what was there.
+    pub(super) fn watch_rc_conf(&mut self, hn: &Adapter, before: Method) {
+        self.watch(hn, before, Vec::new());
+        for watch in self.watches.iter_mut().filter(|watch| watch.hn.device() == hn.device()) {
+            watch.by_rc_conf = true;
+        }
+        self.look_soon(hn);
+    }
+
     /// A look is due although nothing has been heard.
     pub(super) fn look_soon(&mut self, hn: &Adapter) {
         let now = clock::monotonic();
@@ -102,6 +112,11 @@ impl Injector {
             watch.postpone(now);
             return true;
         }
+        if std::mem::take(&mut watch.by_rc_conf)
+            && let Some(method) = self.method_at_boot(&watch.hn)
+        {
+            watch.method = method;
+        }
         if plan_live(&target, &watch.method, &facts, &watch.gone).is_empty() {
             return !watch.is_right(now);
         }
@@ -127,6 +142,14 @@ impl Injector {
             self.lease = Some(LeaseWatch::new(target.clone(), watch.hn.clone(), self.network.lease_limit()));
         }
         true
+    }
+
+    /// What rc.conf(5) says of the interface; `None` where it says nothing, or cannot be read.
+    fn method_at_boot(&self, hn: &Adapter) -> Option<Method> {
+        let mut network = self.network.clone();
+        network.set_command_limit(FACTS);
+        let read = load_rc_conf(&network, &[hn.name()]).ok()?;
+        persist::method_of(hn.name(), &read).map(|method| self.with_record(hn, method))
     }
 
     /// An administrator who has changed rc.conf(5) meanwhile has the last word.

@@ -87,7 +87,7 @@ impl Injector {
     }
 
     /// Where rc.conf(5) has what the host gave last, with what else the host gave.
-    fn with_record(&self, hn: &Adapter, method: Method) -> Method {
+    pub(super) fn with_record(&self, hn: &Adapter, method: Method) -> Method {
         let record =
             restore::load_record(&Record::path(&self.kvp.ip_injection_dir, hn.name())).ok().flatten();
         match (method, record) {

@@ -30,6 +30,8 @@ pub(super) struct Watch {
     pub(super) method: Method,
     /// Addresses that nobody wants any more.
     pub(super) gone: Vec<InterfaceAddress>,
+    /// `method` was measured while others were at work: rc.conf(5) has the word where it says anything.
+    pub(super) by_rc_conf: bool,
     until: Duration,
     look_at: Option<Duration>,
     /// Who was seen at work.
@@ -41,7 +43,16 @@ impl Watch {
     /// Begins `now`.
     pub(super) fn new(hn: Adapter, method: Method, gone: Vec<InterfaceAddress>, now: Duration) -> Self {
         let until = now.saturating_add(PERIOD);
-        Self { hn, method, gone, until, look_at: None, rivals: BTreeSet::new(), repairs: 0 }
+        Self {
+            hn,
+            method,
+            gone,
+            by_rc_conf: false,
+            until,
+            look_at: None,
+            rivals: BTreeSet::new(),
+            repairs: 0,
+        }
     }
 
     /// Something has changed, while these were at work.

@@ -100,6 +100,31 @@ fn a_dhcp_injection_beside_rivals_with_the_old_addresses() {
     }
 }
 
+/// `service netif restart hn0` that has stopped the client already and goes on until its standard input ends. The client
+/// that it would start is refused by rc.d/dhclient, because rc.conf was the host's at that moment.
+fn restart_that_starts_no_client(scene: &Scene) -> Child {
+    let script = r#""$0/sbin/hvsim-process" begin $$ "$0/etc/rc.d/netif" restart hn0; read -r _
+        "$0/sbin/hvsim-process" end $$"#;
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).arg(scene.path("guest")).stdin(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let list = scene.path("guest/network/procs").join(child.id().to_string());
+    eventually("the script in the list of processes", || list.exists());
+    child
+}
+
+// contract V22
+#[test]
+fn a_failed_injection_leaves_no_guest_without_its_client() {
+    let mut scene = Scene::new(dhcp_state(), "ifconfig_hn0=\"SYNCDHCP\"\n");
+    let mut rival = restart_that_starts_no_client(&scene);
+    assert_eq!(scene.set(request()).code, E_FAIL, "{}", scene.log());
+    assert_eq!(scene.rc_conf(), "ifconfig_hn0=\"SYNCDHCP\"\n");
+    drop(rival.stdin.take());
+    rival.wait().unwrap();
+    eventually("the lease", || scene.seen(0).starts_with("10.9.0.50 "));
+}
+
 // contract V23
 #[test]
 fn the_route_that_netif_restart_drops_after_an_answer_comes_back_and_the_rival_is_named() {
