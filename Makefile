@@ -21,7 +21,7 @@ NATIVE = $(CARGO) build --locked --workspace --bins
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz faults soak bench bench-kvp bench-vss bench-vf \
+.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz faults soak coverage bench bench-kvp bench-vss bench-vf \
 	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo '  make fuzz            mutated inputs against properties (SECONDS=20 each)'
 	@echo '  make faults          killed, and failing, at every system call'
 	@echo '  make soak            everything at once for a while (MINUTES=1)'
+	@echo '  make coverage        lines of crates/core that its tests reach'
 	@echo 'FreeBSD programs, on Linux:'
 	@echo '  make freebsd         cross-build, lint and ABI check, amd64 and arm64'
 	@echo '  make test-freebsd    their tests and the demo (FBSD_ABI=folder)'
@@ -105,8 +106,12 @@ faults: need-cargo
 
 # The real daemons under everything at once; needs FUSE.
 soak: need-cargo
-	$(NATIVE) --release
-	$(HVSIM) soak --minutes '$(MINUTES)'
+	$(NATIVE)
+	$(CARGO) run --quiet --locked --bin hvsim -- soak --minutes '$(MINUTES)'
+
+# Needs llvm-profdata and llvm-cov.
+coverage: need-cargo
+	@CARGO='$(CARGO)' sh scripts/coverage.sh
 
 bench: bench-kvp bench-vss bench-vf
 

@@ -1,0 +1,80 @@
+//! What an attacker in the guest can reach: symbolic links in the place of pool files, while the host writes, and what the programs
+//! that the daemon starts get from it.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use hvsim::session::{Session, Setup};
+use hvsim::testing::{eventually, freebsd_root};
+
+/// Writes down its descriptors and its environment, as a child sees them.
+const LOOK: &str =
+    "#!/bin/sh\n{ ls -l /proc/self/fd; echo; env | sort; } >'{out}.new'\nmv '{out}.new' '{out}'\nexit 2\n";
+
+#[test]
+fn a_child_gets_none_of_the_daemons_descriptors_and_a_clean_environment() {
+    if freebsd_root().is_some() {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("seen");
+    let getent = Some(LOOK.replace("{out}", path.to_str().unwrap()));
+    let host = "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE\nkern.hostname=guest\n".to_owned();
+    let mut session = Session::start(&Setup { getent, facts: vec![("sysctl", host)], ..Setup::default() });
+    session.host().get(2, "FullyQualifiedDomainName").unwrap();
+    eventually("the child", || path.exists());
+    let seen = fs::read_to_string(&path).unwrap();
+    let (descriptors, environment) = seen.split_once("\n\n").unwrap();
+    for own in ["hv_kvp_dev", "kvp_pool", "kvp_journal", "inotify", "socket:", "eventfd"] {
+        assert!(!descriptors.contains(own), "{seen}");
+    }
+    for line in environment.lines() {
+        let name = line.split('=').next().unwrap();
+        // The shell's own beside the daemon's.
+        assert!(["PATH", "LC_ALL", "LANG", "PWD", "OLDPWD", "SHLVL", "_", "HOME"].contains(&name), "{line}");
+    }
+}
+
+#[test]
+fn a_link_that_comes_and_goes_never_leads_a_write_elsewhere() {
+    let mut session = Session::start(&Setup::default());
+    if session.without_device().is_some() {
+        return;
+    }
+    assert!(session.host().set(0, "k", "before").unwrap().is_ok());
+    let victim = session.path("victim");
+    fs::write(&victim, "the victim's").unwrap();
+    let (path, aside) = (session.pool_file(0), session.path("aside"));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                fs::rename(&path, &aside).unwrap();
+                // The daemon may have made a file of its own there meanwhile.
+                let _ = symlink(&victim, &path);
+                thread::yield_now();
+                fs::rename(&aside, &path).unwrap();
+            }
+        });
+        for round in 0..150 {
+            // Refused or done, but never elsewhere.
+            session.host().set(0, "k", &format!("{round}")).unwrap();
+            session.host().get(0, "k").unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "the victim's");
+    assert_eq!(fs::metadata(&victim).unwrap().mode() & 0o777, 0o644 & !mask(), "its mode is its own, too");
+    assert!(session.host().set(0, "k", "after").unwrap().is_ok());
+}
+
+/// The mask of this process, which nothing here changes.
+fn mask() -> u32 {
+    let file = tempfile::tempdir().unwrap();
+    let path = file.path().join("x");
+    fs::write(&path, "").unwrap();
+    0o666 & !fs::metadata(path).unwrap().mode() & 0o777
+}
