@@ -17,7 +17,7 @@ for name in $(sh scripts/rc.d.sh); do
 	[ "$(place "$name")" -lt "$(place DAEMON)" ]
 	service "$name" rcvar | grep -q "${name}_enable"
 	service "$name" oneconfigtest
-	service "$name" extracommands | grep -q configtest
+	service "$name" oneextracommands | grep -q configtest
 	if [ "$(sysctl -n kern.vm_guest)" = hv ]; then
 		service "$name" onestatus || service "$name" onestart
 		[ "$(pgrep -x "$name" | wc -l)" -eq 1 ]
