@@ -1,4 +1,5 @@
-//! SET_IP_INFO: texts of the host become types or are refused, and what is kept for the next boot says what was meant.
+//! SET_IP_INFO: texts of the host become types or are refused, and what is kept for the next boot says what
+//! was meant.
 
 use std::path::Path;
 use std::sync::LazyLock;

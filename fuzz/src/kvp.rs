@@ -1,4 +1,5 @@
-//! Messages of the host through the daemon's engine to the real pools, on a disk that fails, dies and loses power.
+//! Messages of the host through the daemon's engine to the real pools, on a disk that fails, dies and loses
+//! power.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -109,7 +110,8 @@ impl World {
         }
     }
 
-    /// Makes a message, sends it and checks the answer. What is returned may or may not be on the disk if it died.
+    /// Makes a message, sends it and checks the answer. What is returned may or may not be on the disk if it
+    /// died.
     fn request(&mut self, choices: &mut Choices<'_>, fault: bool) -> Option<UnderWay> {
         self.compose(choices);
         let full = choices.byte() != 255;

@@ -1,8 +1,8 @@
-//! What no input may break, as properties of bytes. Each target is one function from bytes; both drivers call it: the
-//! program of this crate, which runs on stable Rust everywhere, and libFuzzer through `fuzz_targets`.
+//! What no input may break, as properties of bytes. Each target is one function from bytes; both drivers call
+//! it: the program of this crate, which runs on stable Rust everywhere, and libFuzzer through `fuzz_targets`.
 //!
-//! A function panics where a property does not hold. What it returns names the behaviour that it saw: the driver keeps an
-//! input that leads to a new one and goes on from there.
+//! A function panics where a property does not hold. What it returns names the behaviour that it saw: the
+//! driver keeps an input that leads to a new one and goes on from there.
 
 pub mod abi;
 pub mod configuration;

@@ -56,7 +56,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Each target is a process of its own, `jobs` of them at a time: a target that hangs or aborts ends no other one.
+/// Each target is a process of its own, `jobs` of them at a time: a target that hangs or aborts ends no other
+/// one.
 fn run_all(options: &Options) -> ExitCode {
     let program = std::env::current_exe().unwrap_or_else(|_| "hv_fuzz".into());
     let mut failed = false;

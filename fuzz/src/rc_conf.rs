@@ -1,7 +1,7 @@
 //! rc.conf(5): edited in place, and read by a real shell afterwards.
 //!
-//! The files are made of harmless pieces only, because a shell runs them: no redirection, no pipe, no slash, and a PATH
-//! with nothing in it.
+//! The files are made of harmless pieces only, because a shell runs them: no redirection, no pipe, no slash,
+//! and a PATH with nothing in it.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -69,8 +69,8 @@ const PIECES: [&str; 33] = [
     ":",
 ];
 
-/// A file of whole assignments, each on a line of its own, and where it is not plain of odd pieces, too. What a shell makes
-/// of those the programs do not know: they ask it afterwards and refuse.
+/// A file of whole assignments, each on a line of its own, and where it is not plain of odd pieces, too. What
+/// a shell makes of those the programs do not know: they ask it afterwards and refuse.
 pub fn file_of_pieces(choices: &mut Choices<'_>) -> (Vec<u8>, bool) {
     let mut text = Vec::new();
     let plain = choices.yes();
@@ -124,7 +124,8 @@ fn check(data: &[u8]) -> u64 {
             wanted.push((name, Some(value)));
         }
     }
-    // In a file that the shell cannot read, an open quotation may hide what was added. The daemon refuses such a file.
+    // In a file that the shell cannot read, an open quotation may hide what was added. The daemon refuses
+    // such a file.
     if understood.is_some() {
         wanted.iter().for_each(|(name, value)| check_written(&after, name, *value));
     }

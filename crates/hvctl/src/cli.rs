@@ -7,7 +7,8 @@ use clap_complete::Shell;
 
 use crate::pools::Pool;
 
-/// Shows what the host and the daemons of this suite do in a guest of Hyper-V, and does what an administrator wants done.
+/// Shows what the host and the daemons of this suite do in a guest of Hyper-V, and does what an administrator
+/// wants done.
 #[derive(Debug, Parser)]
 #[command(name = "hvctl", version, disable_version_flag = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {

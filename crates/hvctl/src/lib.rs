@@ -1,6 +1,7 @@
 //! What an administrator sees and does from inside a guest of Hyper-V: the commands of `hvctl`.
 //!
-//! Whatever a command decides or changes is done by the daemons' own code; this crate asks, shows and explains.
+//! Whatever a command decides or changes is done by the daemons' own code; this crate asks, shows and
+//! explains.
 
 mod cli;
 mod doctor;

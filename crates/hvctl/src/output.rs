@@ -32,7 +32,8 @@ pub(crate) fn coloured(mood: Mood, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Prints lines on standard output, with colour where it is a terminal that wants it. A closed pipe is no error.
+/// Prints lines on standard output, with colour where it is a terminal that wants it. A closed pipe is no
+/// error.
 pub(crate) fn print(text: &str) {
     let mut out = anstream::stdout().lock();
     let _ = out.write_all(text.as_bytes());

@@ -214,8 +214,8 @@ pub(crate) fn limits(kvp: &Kvp) -> Limits {
 /// How often a file that changes while it is read is read again.
 const READINGS: usize = 20;
 
-/// The items of a pool as the host sees them; none where its file is not there. A file that changes meanwhile is read
-/// again, so that no item is missed because it was moved.
+/// The items of a pool as the host sees them; none where its file is not there. A file that changes meanwhile
+/// is read again, so that no item is missed because it was moved.
 ///
 /// # Errors
 /// See [`PoolError`].

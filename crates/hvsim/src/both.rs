@@ -1,5 +1,5 @@
-//! A guest with both daemons, for a program that looks at both: `hvctl`. Each daemon has a machine of its own; the program
-//! has one configuration that leads to both.
+//! A guest with both daemons, for a program that looks at both: `hvctl`. Each daemon has a machine of its
+//! own; the program has one configuration that leads to both.
 
 use std::fs;
 use std::io;

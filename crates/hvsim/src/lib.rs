@@ -20,32 +20,33 @@
 //!
 //! # What it needs
 //!
-//! Linux; on FreeBSD the two subcommands that make a host, see below. `/dev/fuse` must be there (the kernel's module `fuse`; a
-//! container must be given the device), and
+//! Linux; on FreeBSD the two subcommands that make a host, see below. `/dev/fuse` must be there (the kernel's
+//! module `fuse`; a container must be given the device), and
 //!
 //! * as root: the right to mount (`CAP_SYS_ADMIN`), or user namespaces as below;
 //! * as an ordinary user: `/dev/fuse` with mode 0666, as distributions set it, and user namespaces
 //!   (`/proc/sys/user/max_user_namespaces` not 0; Debian's `kernel.unprivileged_userns_clone` 1; Ubuntu's
-//!   `kernel.apparmor_restrict_unprivileged_userns` 0). In the namespace the user is root, as the guest's daemons
-//!   are on FreeBSD.
+//!   `kernel.apparmor_restrict_unprivileged_userns` 0). In the namespace the user is root, as the guest's
+//!   daemons are on FreeBSD.
 //!
 //! No helper such as `fusermount` is used. The mount is in a mount namespace of the server's own: the
-//! programs that `hvsim run` starts see it, nobody else does, and it is gone with the last of them, also after
-//! `kill -9`.
+//! programs that `hvsim run` starts see it, nobody else does, and it is gone with the last of them, also
+//! after `kill -9`.
 //!
 //! # On FreeBSD
 //!
-//! `hvsim serve` makes `/dev/hv_kvp_dev`, `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` by cuse(3), as root, where the kernel
-//! itself has not made them; `/dev/ufssuspend` is the kernel's, so what is frozen is. `hvsim host` works as on Linux. All
-//! that starts processes or plays a network is missing. `tests/freebsd` uses this.
+//! `hvsim serve` makes `/dev/hv_kvp_dev`, `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` by cuse(3), as root,
+//! where the kernel itself has not made them; `/dev/ufssuspend` is the kernel's, so what is frozen is. `hvsim
+//! host` works as on Linux. All that starts processes or plays a network is missing. `tests/freebsd` uses
+//! this.
 //!
 //! # Where it differs from the drivers
 //!
 //! * On Linux the nodes are regular files, not character devices, which it would take to its own drivers.
 //! * A second opener gets `EBUSY`, not the negated number that FreeBSD's driver returns.
 //! * An answer before any request ever makes the kernel fault; here it fails with `EFAULT`.
-//! * A registration of a wrong size fails with `EINVAL`. The driver takes it, and reads what happened to be in
-//!   memory for the missing bytes.
+//! * A registration of a wrong size fails with `EINVAL`. The driver takes it, and reads what happened to be
+//!   in memory for the missing bytes.
 //! * When the server ends, calls on the device fail with `ENOTCONN` or `ECONNABORTED`.
 
 #[cfg(target_os = "linux")]

@@ -1,7 +1,9 @@
-//! A root directory for FreeBSD executables: made in the namespaces of one machine from a template that all machines
-//! share, so that each has `/etc`, `/var` and `/dev` of its own and nothing of it outlives the machine.
+//! A root directory for FreeBSD executables: made in the namespaces of one machine from a template that all
+//! machines share, so that each has `/etc`, `/var` and `/dev` of its own and nothing of it outlives the
+//! machine.
 //!
-//! The template is a directory with a loader and a libc for FreeBSD's ABI, made by the folder that `FBSD_ABI` names.
+//! The template is a directory with a loader and a libc for FreeBSD's ABI, made by the folder that `FBSD_ABI`
+//! names.
 
 use std::fs;
 use std::io;
@@ -48,20 +50,22 @@ impl Root {
         Ok(Self { template })
     }
 
-    /// Where the root is, in the namespaces in which it was made: the template's `/tmp`, which nobody else needs.
+    /// Where the root is, in the namespaces in which it was made: the template's `/tmp`, which nobody else
+    /// needs.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.template.join("tmp")
     }
 
-    /// Makes the root in the mount namespace of this process, which must be a private one. The directories in `shared` are
-    /// seen at their own paths inside, mounts that are made in them later included.
+    /// Makes the root in the mount namespace of this process, which must be a private one. The directories in
+    /// `shared` are seen at their own paths inside, mounts that are made in them later included.
     ///
     /// # Errors
     /// What cannot be made; this takes the rights of root.
     pub fn assemble(&self, shared: &[PathBuf]) -> Result<(), RootError> {
         let root = self.path();
-        // Mounts below the shared directory arrive at its second place only if both are shared among each other.
+        // Mounts below the shared directory arrive at its second place only if both are shared among each
+        // other.
         set_mount("share the mounts below", None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED)?;
         mount(Some("tmpfs"), &root, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
             .map_err(|error| failed("mount a root at", &root)(error.into()))?;

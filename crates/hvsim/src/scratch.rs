@@ -37,7 +37,8 @@ impl Scratch {
         self.make_accessible(name);
     }
 
-    /// Gives a file or directory to its owner, and lets all others read and execute it, whatever the umask is.
+    /// Gives a file or directory to its owner, and lets all others read and execute it, whatever the umask
+    /// is.
     pub(crate) fn make_accessible(&self, name: &str) {
         fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o755)).expect("no scratch file");
     }

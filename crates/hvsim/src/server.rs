@@ -27,8 +27,8 @@ pub struct Options {
     pub kvp: Settings,
     /// The settings of the devices of a live backup.
     pub vss: vss::Settings,
-    /// A root directory for FreeBSD's executables, made from this template; the parent of `dir` is seen in it, and it
-    /// serves the guest's facts.
+    /// A root directory for FreeBSD's executables, made from this template; the parent of `dir` is seen in
+    /// it, and it serves the guest's facts.
     pub root: Option<PathBuf>,
     /// End when standard input does, which it does when the process that started the server dies.
     pub while_stdin: bool,

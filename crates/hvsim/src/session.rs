@@ -1,5 +1,5 @@
-//! A guest whose key-value daemon serves the simulated host: the real program on the device file, or, where FUSE cannot
-//! be used, the same loop inside this process.
+//! A guest whose key-value daemon serves the simulated host: the real program on the device file, or, where
+//! FUSE cannot be used, the same loop inside this process.
 
 use std::fs;
 use std::io;
@@ -45,8 +45,8 @@ pub const FACTS: [(&str, &str); 3] = [
 pub struct Setup {
     /// How long the kernel waits for the daemon, instead of 5 seconds.
     pub machine: Options,
-    /// Keys of `[kvp]` besides those that say where things are; `{dir}` in them stands for the scratch directory,
-    /// see [`Session::path`].
+    /// Keys of `[kvp]` besides those that say where things are; `{dir}` in them stands for the scratch
+    /// directory, see [`Session::path`].
     pub kvp_settings: String,
     /// Files of the facts directory, in place of those of the usual guest.
     pub facts: Vec<(&'static str, String)>,
@@ -186,8 +186,8 @@ impl Session {
         if let Some(Place::Device { daemon, machine }) = self.place.as_mut() {
             // The old one must be gone before the new one can have the device.
             *daemon = None;
-            // The kernel of Linux tells of the last close later than of the process's end. A request that comes in between
-            // would go to nobody.
+            // The kernel of Linux tells of the last close later than of the process's end. A request that
+            // comes in between would go to nobody.
             let host = &mut self.host;
             let mut opened = || host.statistics().expect("hvsim is there").opener != 0;
             assert!(

@@ -1,5 +1,5 @@
-//! A real program, system call by system call: it is killed at the n-th one, or that call fails, or does only half of its
-//! work. For tests that try every n.
+//! A real program, system call by system call: it is killed at the n-th one, or that call fails, or does only
+//! half of its work. For tests that try every n.
 //!
 //! By ptrace(2), on Linux on amd64. The calls of children are left alone.
 
@@ -50,7 +50,8 @@ pub struct Case {
 pub struct Call {
     /// Its number (`__NR_*`).
     pub number: i64,
-    /// The name of the file that its first argument stands for, where that is a descriptor. Scratch files are all the same.
+    /// The name of the file that its first argument stands for, where that is a descriptor. Scratch files are
+    /// all the same.
     pub file: Option<String>,
 }
 
@@ -238,8 +239,8 @@ impl Watch {
 /// How long a process is given to come to rest. One that never does is interrupted where it is.
 const REST: Duration = Duration::from_millis(500);
 
-/// Waits until a process sleeps in poll(2): an interruption elsewhere, in the middle of a request to FUSE above all, would
-/// be a fault of its own.
+/// Waits until a process sleeps in poll(2): an interruption elsewhere, in the middle of a request to FUSE
+/// above all, would be a fault of its own.
 fn wait_for_rest(pid: Pid) {
     let place = || fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
     let _ = crate::testing::look_for(REST, || place().starts_with("poll_").then_some(()));
@@ -386,8 +387,8 @@ fn name_of(path: &Path) -> String {
     }
 }
 
-/// The same command, stopped before it does anything, so that it can be watched from its first call on: the process goes
-/// on with SIGCONT.
+/// The same command, stopped before it does anything, so that it can be watched from its first call on: the
+/// process goes on with SIGCONT.
 #[must_use]
 pub fn stopped(command: &Command) -> Command {
     let mut stopped = Command::new("/bin/sh");
@@ -414,8 +415,8 @@ pub fn watch_start(pid: Pid, program: &'static str, case: Option<Case>) -> io::R
     Ok(watch)
 }
 
-/// The strikes to try on a run that made these calls: each call killed, and each in every way in which it can fail. Without
-/// [`VARIABLE`] only every `stride`-th of them.
+/// The strikes to try on a run that made these calls: each call killed, and each in every way in which it can
+/// fail. Without [`VARIABLE`] only every `stride`-th of them.
 #[must_use]
 pub fn cases(calls: &[Call], stride: usize) -> Vec<Case> {
     let all = std::env::var_os(VARIABLE).is_some_and(|value| value == "all");

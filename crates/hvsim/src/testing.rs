@@ -200,8 +200,8 @@ impl Machine {
         Client::connect(&self.dir()).expect("hvsim has gone").with_limit(PATIENCE)
     }
 
-    /// A command that runs `program` in the machine, ready for arguments, environment and redirections. One of the
-    /// suite's programs runs in the machine's root directory where it has one.
+    /// A command that runs `program` in the machine, ready for arguments, environment and redirections. One
+    /// of the suite's programs runs in the machine's root directory where it has one.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(self::program("hvsim"));
@@ -411,7 +411,8 @@ pub fn outside(path: impl AsRef<Path>) -> PathBuf {
     }
 }
 
-/// A command that runs one of the suite's programs outside of any machine; it sees the scratch files in `dir`.
+/// A command that runs one of the suite's programs outside of any machine; it sees the scratch files in
+/// `dir`.
 #[must_use]
 pub fn command(name: &str, dir: &Path) -> Command {
     let words = words(name, dir);
@@ -436,8 +437,8 @@ pub fn words(name: &str, dir: &Path) -> Vec<PathBuf> {
     words
 }
 
-/// A program of this workspace, found beside the running test: in the directory of its build profile. With a root
-/// for FreeBSD's executables an installed program is called by its path there.
+/// A program of this workspace, found beside the running test: in the directory of its build profile. With a
+/// root for FreeBSD's executables an installed program is called by its path there.
 ///
 /// # Panics
 /// It is not there; the text says how to build it.

@@ -29,7 +29,8 @@ fn tests_below(dir: &Path, tests: &mut BTreeMap<String, String>) {
     }
 }
 
-/// What stands in backquotes in the last column of a table's rows, and in a list's lines behind the last colon.
+/// What stands in backquotes in the last column of a table's rows, and in a list's lines behind the last
+/// colon.
 fn tests_that_are_named(document: &str) -> Vec<String> {
     let column = |line: &str| {
         let row = line.strip_prefix("| ").and_then(|row| row.trim_end().strip_suffix(" |"));

@@ -1,5 +1,5 @@
-//! FreeBSD's executables at their stock places, started as the stock devd rules start them: without arguments and
-//! without a configuration. Runs with `make test-freebsd`; elsewhere there is nothing to run.
+//! FreeBSD's executables at their stock places, started as the stock devd rules start them: without arguments
+//! and without a configuration. Runs with `make test-freebsd`; elsewhere there is nothing to run.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs::{self, File};

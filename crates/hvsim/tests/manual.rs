@@ -94,7 +94,8 @@ fn an_option_that_the_program_refuses_is_in_no_page() {
     }
 }
 
-/// Settings by section: the lines of the sample, which a test of the configuration holds against the defaults.
+/// Settings by section: the lines of the sample, which a test of the configuration holds against the
+/// defaults.
 fn settings_of_sample(sample: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut settings = BTreeMap::<String, BTreeMap<String, String>>::new();
     let mut section = String::new();

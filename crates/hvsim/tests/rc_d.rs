@@ -1,6 +1,6 @@
-//! The rc.d scripts, run for real: with a stand-in for rc.subr(8) and daemon(8), the real daemons and the simulated
-//! devices. What the scripts do is FreeBSD's business only in rc.subr's part, so this is not repeated with
-//! FreeBSD's executables.
+//! The rc.d scripts, run for real: with a stand-in for rc.subr(8) and daemon(8), the real daemons and the
+//! simulated devices. What the scripts do is FreeBSD's business only in rc.subr's part, so this is not
+//! repeated with FreeBSD's executables.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs::{self, Permissions};

@@ -17,7 +17,8 @@ use hv_core::sys::clock;
 /// The names under which requests are counted.
 const KINDS: [&str; 7] = ["get", "enumerate", "set", "delete", "get-ip-info", "set-ip-info", "malformed"];
 
-/// A request that was answered. There is one for each request, so nothing is allocated and only one clock is asked.
+/// A request that was answered. There is one for each request, so nothing is allocated and only one clock is
+/// asked.
 #[derive(Debug, Clone, Copy)]
 struct Timed {
     /// Its place among [`KINDS`].

@@ -92,8 +92,8 @@ impl Guest {
         }
     }
 
-    /// Takes its facts from where a configuration says that was read again. The completed host name stays until another one
-    /// is known.
+    /// Takes its facts from where a configuration says that was read again. The completed host name stays
+    /// until another one is known.
     pub(crate) fn reconfigure(&mut self, config: &Config) {
         (self.source, self.system) = sources(config);
         self.getent.clone_from(&config.kvp.getent);

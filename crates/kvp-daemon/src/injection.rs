@@ -44,8 +44,8 @@ use pending_undo::PendingUndo;
 pub(crate) use restore::restore;
 use watch::Watch;
 
-/// The host gets its answer within four seconds; the kernel waits for five. All of these count from the request on.
-/// What is done must be done by then,
+/// The host gets its answer within four seconds; the kernel waits for five. All of these count from the
+/// request on. What is done must be done by then,
 const STEPS: Duration = Duration::from_millis(2500);
 /// taken back by then,
 const UNDO: Duration = Duration::from_millis(3500);
@@ -72,7 +72,8 @@ pub(crate) struct Injector {
     gateways: GivenGateways,
     lease: Option<LeaseWatch>,
     pending: Vec<PendingUndo>,
-    /// Interfaces that are held to what was answered, and what tells that something has changed; open only as long.
+    /// Interfaces that are held to what was answered, and what tells that something has changed; open only as
+    /// long.
     watches: Vec<Watch>,
     routes: Option<RouteSocket>,
     /// Interfaces on which an earlier daemon was at work when it was killed.
@@ -164,8 +165,8 @@ impl Injector {
         Ok(())
     }
 
-    /// The adapter that the host means. The kernel names the device (`if_xname` of hn(4) at its attach); a lagg stands for the
-    /// adapter of its number.
+    /// The adapter that the host means. The kernel names the device (`if_xname` of hn(4) at its attach); a
+    /// lagg stands for the adapter of its number.
     fn adapter(&self, name: &InterfaceName) -> Result<Adapter, InjectionError> {
         let interfaces = self.source.snapshot().map_err(InjectionError::Network)?.interfaces;
         let missing = || InjectionError::NoTarget(plan::NoTarget::Missing(name.clone()));
@@ -223,8 +224,8 @@ impl Injector {
         program.succeed().map(drop).map_err(InjectionError::External)
     }
 
-    /// The lock is marked until nothing is half-done any more, so that the next daemon, or hyperv_vfup, completes what a
-    /// killed one leaves.
+    /// The lock is marked until nothing is half-done any more, so that the next daemon, or hyperv_vfup,
+    /// completes what a killed one leaves.
     fn run_transaction(
         &mut self,
         hn: &Adapter,
@@ -339,8 +340,8 @@ impl Injector {
         })
     }
 
-    /// Notes what the shell makes of the variables before they are changed for the first time: lines alone do not tell, where
-    /// there are loops, `case` or `${x:=}`.
+    /// Notes what the shell makes of the variables before they are changed for the first time: lines alone do
+    /// not tell, where there are loops, `case` or `${x:=}`.
     fn measure(&self, record: &mut Record) -> Result<(), InjectionError> {
         let unknown = |change: &&mut Change| change.was == Was::Unknown;
         let names: Vec<String> =

@@ -6,7 +6,8 @@ use hv_core::sys::signals::Signals;
 
 use crate::guest::Guest;
 
-/// The items of the AUTO pool in the order of their enumeration. Completing the host name may take a few seconds.
+/// The items of the AUTO pool in the order of their enumeration. Completing the host name may take a few
+/// seconds.
 #[must_use]
 pub fn items(config: &Config) -> Vec<(String, String)> {
     let mut guest = Guest::new(config);

@@ -5,11 +5,12 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Makes `link` lead to the pools, or leaves it alone: what lies there and is no symbolic link stays as it is. Its parent
-/// is made where it is missing.
+/// Makes `link` lead to the pools, or leaves it alone: what lies there and is no symbolic link stays as it
+/// is. Its parent is made where it is missing.
 ///
 /// # Errors
-/// What the system says, or that something else lies there; nothing is changed then, but for a parent that was made.
+/// What the system says, or that something else lies there; nothing is changed then, but for a parent that
+/// was made.
 pub(crate) fn keep(link: &Path, pool_dir: &Path) -> io::Result<()> {
     match fs::symlink_metadata(link) {
         Ok(metadata) if !metadata.is_symlink() => {
@@ -22,7 +23,8 @@ pub(crate) fn keep(link: &Path, pool_dir: &Path) -> io::Result<()> {
         }
         Err(error) => return Err(error),
     }
-    // Never missing in between, and never in the place of a directory: rename(2) replaces no directory by a link.
+    // Never missing in between, and never in the place of a directory: rename(2) replaces no directory by a
+    // link.
     let new = link.with_extension("new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

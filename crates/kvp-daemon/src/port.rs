@@ -20,7 +20,8 @@ pub trait KvpPort {
     /// What write(2) says.
     fn register(&mut self, registration: &Message) -> io::Result<()>;
 
-    /// Reads the request that [`Self::descriptor`] announced and gives its size. Without one it would block for ever.
+    /// Reads the request that [`Self::descriptor`] announced and gives its size. Without one it would block
+    /// for ever.
     ///
     /// # Errors
     /// What read(2) says.
@@ -47,7 +48,8 @@ impl DeviceFile {
         file.map(Self).map_err(|error| OpenError::new(path, "key-value exchange", "key-value", error))
     }
 
-    // The driver takes the file offset for a position in its message: always zero, so never plain read and write.
+    // The driver takes the file offset for a position in its message: always zero, so never plain read and
+    // write.
     fn write_message(&self, message: &Message) -> io::Result<()> {
         match self.0.write_at(message.bytes(), 0)? {
             MESSAGE_SIZE => Ok(()),

@@ -64,7 +64,7 @@ pub fn serve<S: Storage>(
         }
         if device.readable {
             answer_one(port, &mut exchange, service)?;
-            service.at_leisure();
+            service.after_answer();
         }
         if control.is_some_and(|control| control.readable) {
             service.report();
@@ -86,7 +86,8 @@ fn answer_one<S: Storage>(
         match port.read_request(exchange.buffer()) {
             Ok(size) => break size,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Whatever it is, the next poll(2) would announce the same request again: better gone than spinning.
+            // Whatever it is, the next poll(2) would announce the same request again: better gone than
+            // spinning.
             Err(error) => return Err(ServeError::Device("read from", error)),
         }
     };

@@ -20,9 +20,11 @@ use crate::books::Books;
 use crate::guest::Guest;
 use crate::injection::Injector;
 
-/// How long after the last change the pool files are brought up to date, so that a burst costs one synchronisation.
+/// How long after the last change the pool files are brought up to date, so that a burst costs one
+/// synchronisation.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// How often it is tried to make good what an earlier daemon left, where another program's lock or the disk is in the way.
+/// How often it is tried to make good what an earlier daemon left, where another program's lock or the disk
+/// is in the way.
 const RECOVER_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// The host can repeat a request that fails as often as it likes: each reason is told once in so long.
 const WARNINGS: u32 = 1;
@@ -200,7 +202,8 @@ impl<S: Storage> Service<S> {
         Outcome::Failed(Code::Fail)
     }
 
-    /// Logs a failure, if the last one for the same reason is long ago. `reason` is in our own words, without the host's.
+    /// Logs a failure, if the last one for the same reason is long ago. `reason` is in our own words, without
+    /// the host's.
     fn warn(&mut self, reason: &str, text: &str) {
         self.books.note(text);
         if let Some(line) = self.warnings.check(reason, clock::monotonic()).line(&text) {
@@ -213,7 +216,7 @@ impl<S: Storage> Service<S> {
     }
 
     /// What is done when nobody waits: after the start and after each answer.
-    pub fn at_leisure(&mut self) {
+    pub fn after_answer(&mut self) {
         self.guest.start_lookup();
         self.injector.after_answer();
         self.books.write_injections();

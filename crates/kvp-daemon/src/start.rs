@@ -51,7 +51,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Also says which programs of the base system are missing: pkgbase splits it, and most of the daemon works without them.
+/// Also says which programs of the base system are missing: pkgbase splits it, and most of the daemon works
+/// without them.
 fn check(options: &Options) -> ExitCode {
     if let Ok(config) = Config::load(options.config.as_deref()) {
         for (path, loss) in config.network.missing_programs() {
@@ -81,8 +82,8 @@ fn restore(options: &Options, argument: Option<&OsStr>) -> ExitCode {
     }
 }
 
-/// The life of the daemon. The device is opened after the last fork, because the driver kills the process that opened
-/// it, and before anything else is touched, because only one daemon can have it.
+/// The life of the daemon. The device is opened after the last fork, because the driver kills the process
+/// that opened it, and before anything else is touched, because only one daemon can have it.
 fn serve_device(options: &Options, config: &Config, signals: &Signals, starting: Option<Starting>) -> Exit {
     let mut port = match DeviceFile::open(&config.kvp.device) {
         Ok(port) => port,
@@ -100,7 +101,7 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
         return exit;
     }
     log::info!("started version={VERSION} device={}", config.kvp.device.display());
-    service.at_leisure();
+    service.after_answer();
     let exit = serve_until_end(options, config, &mut port, &mut service, signals);
     service.finish();
     exit

@@ -1,5 +1,5 @@
-//! Programs of the guest that report by appending to pool 1, as cloud-init's and azure-init's do, while the host walks the
-//! items and changes some. The code is ours, the file operations and the locks are theirs.
+//! Programs of the guest that report by appending to pool 1, as cloud-init's and azure-init's do, while the
+//! host walks the items and changes some. The code is ours, the file operations and the locks are theirs.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,8 +24,9 @@ fn record(key: &str, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// One report of cloud-init's handler (`HyperVKvpReportingHandler._append_kvp_item`): the file is opened for appending and
-/// locked with flock(2), each record is written by itself, and the file is closed with the lock.
+/// One report of cloud-init's handler (`HyperVKvpReportingHandler._append_kvp_item`): the file is opened for
+/// appending and locked with flock(2), each record is written by itself, and the file is closed with the
+/// lock.
 fn append_as_cloud_init(path: &Path, records: &[Vec<u8>]) {
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
     file.lock().unwrap();
@@ -36,8 +37,8 @@ fn append_as_cloud_init(path: &Path, records: &[Vec<u8>]) {
     file.unlock().unwrap();
 }
 
-/// One report of azure-init's library: a value that is too long is cut into records of the same key, which are written at
-/// once under flock(2).
+/// One report of azure-init's library: a value that is too long is cut into records of the same key, which
+/// are written at once under flock(2).
 fn append_as_azure_init(path: &Path, key: &str, value: &str) {
     let records: Vec<u8> =
         value.as_bytes().chunks(AZURE_VALUE).flat_map(|chunk| record(key, chunk)).collect();
@@ -47,7 +48,8 @@ fn append_as_azure_init(path: &Path, key: &str, value: &str) {
     file.unlock().unwrap();
 }
 
-/// A key of its own for each event, as cloud-init makes them, and the state of the provisioning again and again.
+/// A key of its own for each event, as cloud-init makes them, and the state of the provisioning again and
+/// again.
 fn cloud_init(path: &Path, done: &AtomicUsize) {
     for number in 0..REPORTS {
         let event = record(&format!("CLOUD_INIT|1|finish|stage-{number}"), b"{\"result\":\"SUCCESS\"}");

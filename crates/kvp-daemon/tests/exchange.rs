@@ -1,4 +1,5 @@
-//! What the host sees of the daemon: on the device file with the real program, or in-process where FUSE cannot be used.
+//! What the host sees of the daemon: on the device file with the real program, or in-process where FUSE
+//! cannot be used.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs::{self, File, OpenOptions};

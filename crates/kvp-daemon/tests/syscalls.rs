@@ -1,5 +1,6 @@
-//! The daemon is killed at every system call of a change and of a start, and every system call fails in every way in which
-//! the system lets it fail. Each record is old or new, what was acknowledged is there, and a refused change is none.
+//! The daemon is killed at every system call of a change and of a start, and every system call fails in every
+//! way in which the system lets it fail. Each record is old or new, what was acknowledged is there, and a
+//! refused change is none.
 //!
 //! `make faults` tries all cases, the test suite some of them.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -41,8 +41,8 @@ Exit status: 0 when all is as it should be, 1 when it is not, 64 for a wrong com
 /// The first descriptor above those that are looked for.
 const DESCRIPTORS: i32 = 1024;
 
-/// Closes what the caller left open beside the standard streams: the waiting process would keep it open for as long
-/// as it waits. To be called before anything else.
+/// Closes what the caller left open beside the standard streams: the waiting process would keep it open for
+/// as long as it waits. To be called before anything else.
 pub fn close_inherited_descriptors() {
     for descriptor in 3..DESCRIPTORS {
         // Most of them are not open.
@@ -89,7 +89,8 @@ fn wait_detached(options: &Options, config: Config) -> ExitCode {
 }
 
 fn wait_in_background(waiter: &Waiter, starting: Starting) -> Result<(), WaitError> {
-    // Nearly always the place is taken when the parent returns, so that of two attaches in a row the second one waits.
+    // Nearly always the place is taken when the parent returns, so that of two attaches in a row the second
+    // one waits.
     let place = waiter.replace_waiter(SHORT_PATIENCE)?;
     starting.ready().map_err(WaitError::Detach)?;
     let place = match place {

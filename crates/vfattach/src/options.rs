@@ -10,7 +10,7 @@ use lexopt::Arg;
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// An interface has come.
+    /// A new interface.
     Work(Options),
     /// `-h`.
     Help,
@@ -18,7 +18,7 @@ pub(crate) enum Command {
     Version,
 }
 
-/// An interface that has come.
+/// A new interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
     /// `-v`: log details.

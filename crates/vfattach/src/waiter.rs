@@ -66,8 +66,8 @@ impl Waiter {
         }
     }
 
-    /// Takes the place of a process that waits for the same interface and ends it. The lock tells its process id, so no
-    /// pid file can name a stranger. `None`: it did not end within `patience`.
+    /// Takes the place of a process that waits for the same interface and ends it. The lock tells its process
+    /// id, so no pid file can name a stranger. `None`: it did not end within `patience`.
     pub(crate) fn replace_waiter(&self, patience: Duration) -> Result<Option<File>, WaitError> {
         let path = self.config.vf.lock_dir.join(format!("hyperv_vfattach.{}.lock", self.interface));
         let error = |source| WaitError::Lock { path: path.clone(), source };

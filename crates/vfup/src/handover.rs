@@ -1,4 +1,5 @@
-//! A hand-over from the first look to the last: facts, plan, lock, steps, undo, and what is left to hnN where it fails.
+//! A hand-over from the first look to the last: facts, plan, lock, steps, undo, and what is left to hnN where
+//! it fails.
 
 use std::time::Duration;
 
@@ -132,10 +133,11 @@ impl<'a> Handover<'a> {
         Ok(plan.map_or(gone, |plan| Planned::Steps(plan, Box::new(facts))))
     }
 
-    /// Does it under the lock of the adapter, and looks at the result. Returns why there was nothing to do, if so.
+    /// Does it under the lock of the adapter, and looks at the result. Returns why there was nothing to do,
+    /// if so.
     ///
-    /// Where the plan waits for a lease, the caller's process ends here with success, and a child goes on in the
-    /// background: devd(8) must not be held.
+    /// Where the plan waits for a lease, the caller's process ends here with success, and a child goes on in
+    /// the background: devd(8) must not be held.
     ///
     /// # Errors
     /// [`Error`], and what became of the VF: where joining fails it is brought down, still under the lock.
@@ -202,8 +204,8 @@ impl<'a> Handover<'a> {
         Err(Error::Failed(Box::new(failed)))
     }
 
-    /// Each step has taken back what it did; this looks whether all is as it was, and brings back what is not. Returns what
-    /// still differs.
+    /// Each step has taken back what it did; this looks whether all is as it was, and brings back what is
+    /// not. Returns what still differs.
     fn undo_by_state(&self, before: &Facts) -> Vec<String> {
         let mut found = vec!["the network could not be read".to_owned()];
         let deadline = clock::monotonic() + UNDO_PATIENCE;
@@ -242,7 +244,8 @@ impl<'a> Handover<'a> {
         }
     }
 
-    /// While a VF is up the kernel delivers to it, so after a hand-over that failed hn would be there without traffic.
+    /// While a VF is up the kernel delivers to it, so after a hand-over that failed hn would be there without
+    /// traffic.
     fn leave_to_hn(&self) -> Left {
         match load::load_vf(&self.source.facts, &self.hn) {
             Ok(vf) => leave_without(self.config, &self.source, vf),
@@ -255,8 +258,8 @@ impl<'a> Handover<'a> {
     }
 }
 
-/// Brings a VF down that serves for nothing. Of an interface that is none of hn(4), or of a command line that makes no sense,
-/// `name` tells the VF by `hw.hn.vfmap`.
+/// Brings a VF down that serves for nothing. Of an interface that is none of hn(4), or of a command line that
+/// makes no sense, `name` tells the VF by `hw.hn.vfmap`.
 #[must_use]
 pub fn leave_to(config: &Config, name: &InterfaceName) -> Left {
     let source = load::network_source(config);
@@ -305,7 +308,8 @@ impl Port<NetworkStep> for HandoverPort<'_> {
 }
 
 impl HandoverPort<'_> {
-    /// From here on this is a child of its own session, with the lock; the process that was started has ended with success.
+    /// From here on this is a child of its own session, with the lock; the process that was started has ended
+    /// with success.
     fn leave_the_foreground(&mut self) {
         match detach() {
             Ok(Detached::Parent(code)) => {

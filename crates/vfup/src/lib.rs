@@ -1,4 +1,5 @@
-//! Joins hnN and its VF in laggN, or takes the lagg apart: reads the facts, plans, and performs the plan under a lock.
+//! Joins hnN and its VF in laggN, or takes the lagg apart: reads the facts, plans, and performs the plan
+//! under a lock.
 
 pub mod handover;
 mod options;

@@ -12,15 +12,15 @@ use nix::unistd::{AccessFlags, access};
 /// What sh(1) returns for a file that it cannot execute.
 const CANNOT_EXECUTE: u8 = 126;
 
-/// `hyperv_vfup.hnN` in `directory`, if it is a file: as in base, one that cannot be executed is an error and not passed
-/// over, for its owner does not want the hand-over that he would get instead.
+/// `hyperv_vfup.hnN` in `directory`, if it is a file: as in base, one that cannot be executed is an error and
+/// not passed over, for its owner does not want the hand-over that he would get instead.
 pub(crate) fn find(directory: &Path, name: &InterfaceName) -> Option<PathBuf> {
     let path = directory.join(format!("hyperv_vfup.{name}"));
     path.is_file().then_some(path)
 }
 
-/// Becomes the script, which gets no arguments and the environment as it is: its exit status is ours. Returns only if
-/// that fails, or if it is only to be named; then nobody joins anything.
+/// Becomes the script, which gets no arguments and the environment as it is: its exit status is ours. Returns
+/// only if that fails, or if it is only to be named; then nobody joins anything.
 pub(crate) fn run(script: &Path, sh: &Path, only_name_it: bool) -> ExitCode {
     if access(script, AccessFlags::X_OK) == Err(Errno::EACCES) {
         return refuse(&format!("{} is not executable, nothing was joined", script.display()));

@@ -31,8 +31,8 @@ pub struct Checked {
 #[error("{0}")]
 pub struct CheckError(String);
 
-/// Does what the daemon does for a CHECK of the host, with its limits, without the device. Changes nothing. Needs a program
-/// without threads, for the look at all programs is made by a process of its own.
+/// Does what the daemon does for a CHECK of the host, with its limits, without the device. Changes nothing.
+/// Needs a program without threads, for the look at all programs is made by a process of its own.
 ///
 /// # Errors
 /// The mount table cannot be read.

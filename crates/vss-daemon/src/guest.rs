@@ -22,7 +22,8 @@ use hv_core::vss::{Ended, Event, Lane, Outcome, Task};
 use crate::helper::{LeftBehind, Preparing, prepare_inline};
 use crate::{hook_dir, programs};
 
-/// All that the loop asks of the system, but for its devices. A test has another one, with a clock of its own.
+/// All that the loop asks of the system, but for its devices. A test has another one, with a clock of its
+/// own.
 pub trait Guest {
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;

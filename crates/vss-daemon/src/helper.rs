@@ -1,8 +1,9 @@
 //! Looking at all programs and bringing all to disk, in a process that can be left behind.
 //!
-//! A file on a dead file server holds up both for ever, uninterruptibly: the look takes locks of the files that programs
-//! have mapped, and sync(2) walks all mounts. So neither is done by the daemon itself. A process that hangs is left, waited
-//! for when it ends at last, and no other one is started for the same purpose before.
+//! A file on a dead file server holds up both for ever, uninterruptibly: the look takes locks of the files
+//! that programs have mapped, and sync(2) walks all mounts. So neither is done by the daemon itself. A
+//! process that hangs is left, waited for when it ends at last, and no other one is started for the same
+//! purpose before.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -340,7 +341,8 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    /// What the next helpers say when they are asked, in order; what they say behind that; which ones die when killed.
+    /// What the next helpers say when they are asked, in order; what they say behind that; which ones die
+    /// when killed.
     #[derive(Debug, Clone, Copy)]
     struct Script {
         says: &'static str,

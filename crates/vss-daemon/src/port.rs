@@ -46,8 +46,8 @@ pub trait SuspendPort {
     /// They cannot be found out.
     fn held_open(&self, facts: &FactsSource, mounts: &[Mount]) -> io::Result<Vec<HeldOpen>>;
 
-    /// Whether the loop may have helper processes. Where it runs inside a program with threads it may not, and does
-    /// itself what they would do.
+    /// Whether the loop may have helper processes. Where it runs inside a program with threads it may not,
+    /// and does itself what they would do.
     fn may_fork(&self) -> bool {
         true
     }

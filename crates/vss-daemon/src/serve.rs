@@ -40,8 +40,8 @@ pub struct WaitError(io::Error);
 pub struct Driver<P, S: SuspendPort, G = SystemGuest> {
     port: P,
     suspend_port: S,
-    /// In the order of their numbers, which is the reverse of the slots'. Dropped with the driver, the first one first, and
-    /// each one resumes what it suspends.
+    /// In the order of their numbers, which is the reverse of the slots'. Dropped with the driver, the first
+    /// one first, and each one resumes what it suspends.
     suspenders: Vec<Option<S::Suspender>>,
     freezer: Freezer,
     guest: G,
@@ -287,7 +287,8 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         }
     }
 
-    /// Ends the work: thaws the guest, and then removes the socket, which would sleep on a frozen file system.
+    /// Ends the work: thaws the guest, and then removes the socket, which would sleep on a frozen file
+    /// system.
     pub fn end(mut self) {
         let control = self.control.take();
         drop(self);
@@ -351,8 +352,8 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         Ok(())
     }
 
-    /// What was suspended last is resumed first when the kernel closes the descriptors of a dead process, which it does in
-    /// ascending order (`fdescfree()` of kern/kern_descrip.c).
+    /// What was suspended last is resumed first when the kernel closes the descriptors of a dead process,
+    /// which it does in ascending order (`fdescfree()` of kern/kern_descrip.c).
     fn place(&self, slot: usize) -> Option<usize> {
         self.suspenders.len().checked_sub(slot + 1)
     }

@@ -52,7 +52,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Version) => DAEMON.version(),
         Ok(Command::CheckConfig(options)) => DAEMON.check_config(&options, |config| &config.vss.device),
         Ok(Command::Serve(options)) => {
-            // Before anything is opened: a descriptor that a careless parent left open may stand in the way of a freeze.
+            // Before anything is opened: a descriptor that a careless parent left open may stand in the way
+            // of a freeze.
             close_inherited_descriptors();
             DAEMON.start(&options, serve_device)
         }
@@ -77,8 +78,9 @@ fn dry_check(config: &Config) -> ExitCode {
     }
 }
 
-/// The life of the daemon. The device is opened after the last fork, because the driver kills the process that opened it;
-/// which descriptors are in the way is looked at when standard error is no more what the caller gave.
+/// The life of the daemon. The device is opened after the last fork, because the driver kills the process
+/// that opened it; which descriptors are in the way is looked at when standard error is no more what the
+/// caller gave.
 fn serve_device(options: &Options, config: &Config, signals: &Signals, starting: Option<Starting>) -> Exit {
     // Whoever stops the process stops its watchdog, and the guest stays frozen.
     if let Err(error) = ignore_job_control() {

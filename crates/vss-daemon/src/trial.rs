@@ -51,8 +51,9 @@ impl VssPort for Port {
     }
 }
 
-/// Freezes the guest, keeps it so for `hold`, thaws it, and waits for the hooks: the very steps of a backup, with its
-/// hooks, limits and watchdog, which is armed in any case. A signal thaws at once. The history is not written.
+/// Freezes the guest, keeps it so for `hold`, thaws it, and waits for the hooks: the very steps of a backup,
+/// with its hooks, limits and watchdog, which is armed in any case. A signal thaws at once. The history is
+/// not written.
 ///
 /// To be called by a process without threads.
 ///

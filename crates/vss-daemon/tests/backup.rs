@@ -1,4 +1,5 @@
-//! What the host sees of the daemon: on the device files with the real program, or in-process where FUSE cannot be used.
+//! What the host sees of the daemon: on the device files with the real program, or in-process where FUSE
+//! cannot be used.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::time::Duration;
@@ -371,7 +372,8 @@ fn many_backups_leave_no_descriptor_behind() {
         look_for(PATIENCE, || few(session)).unwrap_or_else(|| panic!("{:?}", footprint(session)))
     };
     let before = quiet(&mut session);
-    // The rest without a look at the daemon's files and writes in each call, which takes longer than the backups.
+    // The rest without a look at the daemon's files and writes in each call, which takes longer than the
+    // backups.
     session.host().vss::<()>(VssCommand::Scrutinize { on: false }).unwrap();
     cycles(&mut session, 1_000);
     let after = quiet(&mut session);

@@ -1,4 +1,5 @@
-//! What the harsher rules of the kernel make of a backup, with the real program: mappings, umounts, files in files, exits.
+//! What the harsher rules of the kernel make of a backup, with the real program: mappings, umounts, files in
+//! files, exits.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs::File;

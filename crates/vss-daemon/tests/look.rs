@@ -1,4 +1,5 @@
-//! What the daemon looks at before and after a freeze, and what it then does: programs, devices, pools, hooks.
+//! What the daemon looks at before and after a freeze, and what it then does: programs, devices, pools,
+//! hooks.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs;

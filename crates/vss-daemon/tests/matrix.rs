@@ -1,10 +1,10 @@
-//! Every order of what can happen to a backup, up to six events, with the daemon's own loop on a simulated kernel whose
-//! clock stands still in between.
+//! Every order of what can happen to a backup, up to six events, with the daemon's own loop on a simulated
+//! kernel whose clock stands still in between.
 //!
-//! Orders that lead to the same state of daemon and kernel go on together, so that all of them are run through in seconds.
-//! After each event nothing may have been done against the kernel's rules: no page of a mapping lost, nothing that hangs, no
-//! thaw answered with success where writes were possible since the freeze. At the end of each order nothing stays frozen,
-//! and the next backup is good.
+//! Orders that lead to the same state of daemon and kernel go on together, so that all of them are run
+//! through in seconds. After each event nothing may have been done against the kernel's rules: no page of a
+//! mapping lost, nothing that hangs, no thaw answered with success where writes were possible since the
+//! freeze. At the end of each order nothing stays frozen, and the next backup is good.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod simulated_guest;
@@ -34,8 +34,8 @@ enum Step {
     DeviceLoss,
     /// So much time passes that every deadline is over.
     TimeOut,
-    /// The next UFSSUSPEND but one sleeps for longer than the kernel waits for an answer; or, in a guest with slow hooks, so much
-    /// time passes that one of them ends.
+    /// The next UFSSUSPEND but one sleeps for longer than the kernel waits for an answer; or, in a guest with
+    /// slow hooks, so much time passes that one of them ends.
     Delay,
 }
 

@@ -1,5 +1,6 @@
-//! The daemon is killed at every system call of a backup, and every system call fails in every way in which the system lets
-//! it fail. Nothing stays frozen, a good backup was frozen all the time, and the next backup is a good one.
+//! The daemon is killed at every system call of a backup, and every system call fails in every way in which
+//! the system lets it fail. Nothing stays frozen, a good backup was frozen all the time, and the next backup
+//! is a good one.
 //!
 //! `make faults` tries all cases, the test suite some of them.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -81,7 +82,8 @@ fn every_system_call_of_a_backup_may_fail_or_be_the_last() {
         assert!(session.host().vss_wait_thawed(PATIENCE).unwrap(), "{what}: frozen for ever");
         // Where the device itself failed, the kernel and the daemon may have seen different ends.
         session.host().take_violations().unwrap();
-        // A freeze whose time is not up yet goes on for a while: nobody told the daemon that the kernel gave up.
+        // A freeze whose time is not up yet goes on for a while: nobody told the daemon that the kernel gave
+        // up.
         let next = || Some(session.host().vss_backup(Duration::ZERO).unwrap()).filter(Backup::is_ok);
         assert!(look_for(PATIENCE, next).is_some(), "{what}: no backup afterwards");
         tried += usize::from(report.struck);

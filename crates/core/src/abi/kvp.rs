@@ -1,21 +1,22 @@
-//! Messages of `/dev/hv_kvp_dev` (`struct hv_kvp_msg`, sys/dev/hyperv/utilities/hv_kvp.h): packed, little endian.
+//! Messages of `/dev/hv_kvp_dev` (`struct hv_kvp_msg`, sys/dev/hyperv/utilities/hv_kvp.h): packed, little
+//! endian.
 //!
-//! Texts arrive as bytes up to a NUL. The sizes beside them are wrong, because the kernel counts UTF-16 units where it
-//! should count bytes, so they are never read.
+//! Texts arrive as bytes up to a NUL. The sizes beside them are wrong, because the kernel counts UTF-16 units
+//! where it should count bytes, so they are never read.
 
 use std::fmt;
 
 use crate::sys::freebsd_abi::Row;
 
-/// Size of every message in both directions, in bytes. The driver copies one byte past its buffer for a larger read
-/// and refuses a write of another size.
+/// Size of every message in both directions, in bytes. The driver copies one byte past its buffer for a
+/// larger read and refuses a write of another size.
 pub const MESSAGE_SIZE: usize = 7430;
 /// Size of a key with its NUL, in bytes.
 pub const KEY_SIZE: usize = 512;
 /// Size of a value with its NUL, in bytes.
 pub const VALUE_SIZE: usize = 2048;
-/// The most UTF-16 units of a key that the kernel converts for the host. It reports the full length all the same,
-/// which makes some hosts drop the channel: so nothing longer is ever sent.
+/// The most UTF-16 units of a key that the kernel converts for the host. It reports the full length all the
+/// same, which makes some hosts drop the channel: so nothing longer is ever sent.
 pub const KEY_UNITS: usize = 254;
 /// The most UTF-16 units of a value that the kernel converts for the host.
 pub const VALUE_UNITS: usize = 1022;
@@ -38,8 +39,8 @@ const MASKS: (usize, usize) = (ADDRESSES.0 + ADDRESSES.1, 2048);
 const GATEWAYS: (usize, usize) = (MASKS.0 + MASKS.1, 1024);
 const NAME_SERVERS: (usize, usize) = (GATEWAYS.0 + GATEWAYS.1, 2048);
 
-/// What this module takes for granted, and the C expressions over sys/dev/hyperv/utilities/hv_kvp.h that must have the
-/// same values. That header is not installed.
+/// What this module takes for granted, and the C expressions over sys/dev/hyperv/utilities/hv_kvp.h that must
+/// have the same values. That header is not installed.
 pub const LAYOUT: &[Row] = &[
     row("MESSAGE_SIZE", MESSAGE_SIZE, "sizeof(struct hv_kvp_msg)"),
     row("OPERATION", 0, "offsetof(struct hv_kvp_msg, hdr.kvp_hdr.operation)"),
@@ -153,8 +154,8 @@ pub enum Code {
     Ok = 0,
     /// It failed.
     Fail = 0x8000_4005,
-    /// No such item: ends the host's enumeration. Also the answer of base's daemon for an unknown key and a pool that
-    /// the host may not write.
+    /// No such item: ends the host's enumeration. Also the answer of base's daemon for an unknown key and a
+    /// pool that the host may not write.
     NoMoreItems = 0x8007_0103,
     /// Not supported.
     NotSupported = 0x8007_0032,
@@ -276,12 +277,14 @@ impl Message {
         }
     }
 
-    /// Turns the request into its answer: the code overwrites operation and pool, and the data goes to its place.
+    /// Turns the request into its answer: the code overwrites operation and pool, and the data goes to its
+    /// place.
     ///
-    /// The rest of a request that was fulfilled stays as it came. An error takes nothing back to the kernel, which
-    /// converts the answer of a GET, an ENUMERATE and a GET_IP_INFO whatever its code and looks for NULs without a bound
-    /// (`hv_kvp_convert_usermsg_to_hostmsg`, sys/dev/hyperv/utilities/hv_kvp.c). Only the adapter of a GET_IP_INFO stays,
-    /// as far as it is text with a NUL: the kernel sends it back to the host.
+    /// The rest of a request that was fulfilled stays as it came. An error takes nothing back to the kernel,
+    /// which converts the answer of a GET, an ENUMERATE and a GET_IP_INFO whatever its code and looks for
+    /// NULs without a bound (`hv_kvp_convert_usermsg_to_hostmsg`, sys/dev/hyperv/utilities/hv_kvp.c). Only
+    /// the adapter of a GET_IP_INFO stays, as far as it is text with a NUL: the kernel sends it back to the
+    /// host.
     pub fn answer(&mut self, answer: &Answer<'_>) {
         let code = match answer {
             Answer::Code(code) => {

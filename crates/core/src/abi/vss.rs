@@ -1,8 +1,8 @@
 //! Messages of `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev`, `struct hv_vss_opt_msg` of
 //! dev/hyperv/hv_snapshot.h.
 //!
-//! The numbers are the kernel's own integers in a structure without padding: operation u32, status u32, id u64 and 48
-//! reserved bytes.
+//! The numbers are the kernel's own integers in a structure without padding: operation u32, status u32, id
+//! u64 and 48 reserved bytes.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ const RESERVED: usize = 48;
 
 const _: () = assert!(4 + 4 + 8 + RESERVED == MESSAGE_SIZE);
 
-/// What the host wants. The kernel passes on only the first three; an unknown number is kept, because the answer must
-/// carry the very number that was read.
+/// What the host wants. The kernel passes on only the first three; an unknown number is kept, because the
+/// answer must carry the very number that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// HV_VSS_CHECK: can this guest be backed up live?
@@ -66,8 +66,8 @@ impl fmt::Display for Operation {
 pub struct Request {
     /// What to do.
     pub operation: Operation,
-    /// What the answer names. The kernel makes it from the real-time clock at the moment the request came from the
-    /// host, in nanoseconds; see [`Request::age`].
+    /// What the answer names. The kernel makes it from the real-time clock at the moment the request came
+    /// from the host, in nanoseconds; see [`Request::age`].
     pub id: u64,
 }
 
@@ -90,15 +90,16 @@ impl From<Status> for u32 {
 }
 
 impl Request {
-    /// What READ put into `message`; `None` where its status says that nothing waited (the request timed out between
-    /// poll and READ).
+    /// What READ put into `message`; `None` where its status says that nothing waited (the request timed out
+    /// between poll and READ).
     #[must_use]
     pub fn decode(message: &[u8; MESSAGE_SIZE]) -> Option<Self> {
         let (operation, status, id) = split(message);
         (status == u32::from(Status::Success)).then(|| Self { operation: operation.into(), id })
     }
 
-    /// The message with which READ delivers this request, or says with `None` that there is none: the kernel's side.
+    /// The message with which READ delivers this request, or says with `None` that there is none: the
+    /// kernel's side.
     #[must_use]
     pub fn encode(request: Option<Self>) -> [u8; MESSAGE_SIZE] {
         request.map_or_else(
@@ -107,9 +108,10 @@ impl Request {
         )
     }
 
-    /// How long the kernel has had this request, in nanoseconds, when the real-time clock shows `now_ns` since 1970:
-    /// an application's daemon may have spent some of the time that both share. 0 where the id cannot be such a time
-    /// (the clock was set meanwhile, or another kernel counts differently): in the future or over 15 s ago.
+    /// How long the kernel has had this request, in nanoseconds, when the real-time clock shows `now_ns`
+    /// since 1970: an application's daemon may have spent some of the time that both share. 0 where the id
+    /// cannot be such a time (the clock was set meanwhile, or another kernel counts differently): in the
+    /// future or over 15 s ago.
     #[must_use]
     pub fn age(self, now_ns: u64) -> u64 {
         now_ns.checked_sub(self.id).filter(|age| *age <= 15_000_000_000).unwrap_or(0)

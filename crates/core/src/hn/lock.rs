@@ -1,5 +1,6 @@
-//! One change of an adapter at a time, whichever program makes it, and the memory of a change that was killed:
-//! `hyperv.hn0.lock` in `lock-dir` (/var/run), named by the device. hyperv_vfup and the injection of hv_kvp_daemon share it.
+//! One change of an adapter at a time, whichever program makes it, and the memory of a change that was
+//! killed: `hyperv.hn0.lock` in `lock-dir` (/var/run), named by the device. hyperv_vfup and the injection of
+//! hv_kvp_daemon share it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -15,8 +16,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What stands around the interface in the name of a lock file.
 const PREFIX: &str = "hyperv.";
 const SUFFIX: &str = ".lock";
-/// What the file holds while a plan is at work. The next start of the system empties /var/run, and the network is new then
-/// too.
+/// What the file holds while a plan is at work. The next start of the system empties /var/run, and the
+/// network is new then too.
 const MARK: &str = "at work";
 
 /// Why there is no lock.
@@ -48,8 +49,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Waits at most `patience` for the lock of `hn`. The file stays: whoever removed it would let a third run in beside
-    /// the second.
+    /// Waits at most `patience` for the lock of `hn`. The file stays: whoever removed it would let a third
+    /// run in beside the second.
     ///
     /// # Errors
     /// See [`LockError`].
@@ -81,8 +82,8 @@ impl Lock {
         Ok(())
     }
 
-    /// Takes the lock over in a child of the process that has it and is about to end: locks are not inherited. `false`:
-    /// somebody else was quicker and has gone on with the work, or has done it.
+    /// Takes the lock over in a child of the process that has it and is about to end: locks are not
+    /// inherited. `false`: somebody else was quicker and has gone on with the work, or has done it.
     ///
     /// # Errors
     /// See [`LockError`].

@@ -1,10 +1,11 @@
-//! One network adapter of hn(4): its device, the interface that the device makes, the lagg(4) that joins it with its VF,
-//! and the lock under which all of them are changed.
+//! One network adapter of hn(4): its device, the interface that the device makes, the lagg(4) that joins it
+//! with its VF, and the lock under which all of them are changed.
 //!
-//! Device and interface are two names. The host's requests and the sysctls go by the device (`hn0`, `dev.hn.0.vf`); devd's
-//! events, rc.conf(5) and ifconfig(8) by the interface, which `ifconfig_hn0_name` or cloud-init's `set-name` renames. The
-//! kernel tells the device of an interface as `net.link.generic.ifdata.INDEX.IFDATA_DRIVERNAME` (sys/net/if_mib.c,
-//! `sysctl_ifdata`), which no rename changes.
+//! Device and interface are two names. The host's requests and the sysctls go by the device (`hn0`,
+//! `dev.hn.0.vf`); devd's events, rc.conf(5) and ifconfig(8) by the interface, which `ifconfig_hn0_name` or
+//! cloud-init's `set-name` renames. The kernel tells the device of an interface as
+//! `net.link.generic.ifdata.INDEX.IFDATA_DRIVERNAME` (sys/net/if_mib.c, `sysctl_ifdata`), which no rename
+//! changes.
 
 pub mod lock;
 
@@ -14,8 +15,8 @@ use std::str::FromStr;
 use crate::net::{Interface, InterfaceName, ParseError};
 use crate::sys::system_facts::FactsSource;
 
-/// The interface group (ifconfig(8), `group`) by which a lagg is known as hyperv_vfup's. Its description belongs to the
-/// administrator.
+/// The interface group (ifconfig(8), `group`) by which a lagg is known as hyperv_vfup's. Its description
+/// belongs to the administrator.
 pub const GROUP: &str = "hyperv";
 
 /// A network adapter of hn(4).
@@ -82,8 +83,8 @@ impl fmt::Display for Adapter {
     }
 }
 
-/// The adapters among `interfaces`, by device whatever the interfaces are called. Where the kernel does not tell a device,
-/// as on Linux, the interface's name stands for it.
+/// The adapters among `interfaces`, by device whatever the interfaces are called. Where the kernel does not
+/// tell a device, as on Linux, the interface's name stands for it.
 #[must_use]
 pub fn adapters(facts: &FactsSource, interfaces: &[Interface]) -> Vec<Adapter> {
     let adapter = |interface: &Interface| {
@@ -94,7 +95,8 @@ pub fn adapters(facts: &FactsSource, interfaces: &[Interface]) -> Vec<Adapter> {
     interfaces.iter().filter(|interface| interface.mac.is_some()).filter_map(adapter).collect()
 }
 
-/// The adapter that `name` means: that of the interface of this name, else that of the device. `None`: there is none.
+/// The adapter that `name` means: that of the interface of this name, else that of the device. `None`: there
+/// is none.
 #[must_use]
 pub fn find(facts: &FactsSource, interfaces: &[Interface], name: &InterfaceName) -> Option<Adapter> {
     let all = adapters(facts, interfaces);

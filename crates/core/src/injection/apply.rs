@@ -1,8 +1,8 @@
 //! Performs the steps of an injection, in a time that is divided beforehand.
 //!
-//! The host gets an answer within four seconds, whatever happens. So the steps have a deadline, and taking them back has
-//! a later one of its own; each program gets what is left at most, and one that takes part in the undo a share only, so
-//! that one that hangs does not use up the time of the others.
+//! The host gets an answer within four seconds, whatever happens. So the steps have a deadline, and taking
+//! them back has a later one of its own; each program gets what is left at most, and one that takes part in
+//! the undo a share only, so that one that hangs does not use up the time of the others.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -135,8 +135,8 @@ impl InjectionPort {
         self.network.perform(step).map_err(ApplyError::Network)
     }
 
-    /// A client is started as rc.d/dhclient would: the variables are those of the interface that it serves. Where they cannot be
-    /// had, base's is started without any flags.
+    /// A client is started as rc.d/dhclient would: the variables are those of the interface that it serves.
+    /// Where they cannot be had, base's is started without any flags.
     fn learn_client(&mut self, interface: &InterfaceName, limit: Duration) {
         if std::mem::replace(&mut self.knows_client, true) {
             return;
@@ -227,8 +227,8 @@ fn resolvconf(settings: &config::Network, arguments: &[&str], limit: Duration) -
     program
 }
 
-/// A file that is neither as it was nor as it should be belongs to somebody else. One that only a failed replacement
-/// would have changed is still as it was.
+/// A file that is neither as it was nor as it should be belongs to somebody else. One that only a failed
+/// replacement would have changed is still as it was.
 fn store(change: &FileChange, undoing: bool) -> Result<(), ApplyError> {
     let held = file::load(&change.path).map_err(ApplyError::File)?;
     let is = |wanted: &Option<file::Content>| {

@@ -48,9 +48,9 @@ pub fn load(path: &Path) -> Result<Option<Content>, FileError> {
     Ok(Some(Content { bytes, mode: metadata.mode() & 0o7777, owner: Some((metadata.uid(), metadata.gid())) }))
 }
 
-/// Makes the file at `path` what `content` says; `None`: there is none. After a power cut it is the old or the new
-/// file, whole. A symbolic link stays one, and the file that it leads to is replaced. The directory is made if it is
-/// missing, for root alone.
+/// Makes the file at `path` what `content` says; `None`: there is none. After a power cut it is the old or
+/// the new file, whole. A symbolic link stays one, and the file that it leads to is replaced. The directory
+/// is made if it is missing, for root alone.
 ///
 /// # Errors
 /// The file is as it was.
@@ -72,8 +72,8 @@ pub fn store(path: &Path, content: Option<&Content>) -> Result<(), FileError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(error)
 }
 
-/// Beside the file, so that it is the same file system, and hidden, because rc(8) sources all other files of a directory
-/// such as rc.conf.d/network.
+/// Beside the file, so that it is the same file system, and hidden, because rc(8) sources all other files of
+/// a directory such as rc.conf.d/network.
 fn replace(path: &Path, content: &Content) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.hv_kvp_daemon"));

@@ -7,8 +7,8 @@ use crate::kvp::ip_info::request::{Method, StaticAddresses};
 
 /// One line that ends in a newline:
 /// `{"version":1,"interface":"hn0","lagg":null,"persist":true,"method":"static",
-/// "addresses":[{"address":"10.1.1.5","prefix":24}],"gateways":["10.1.1.1"],"name-servers":[]}`.
-/// With the method `dhcp` the lists are empty. `lagg` is the lagg that holds the addresses in place of the interface.
+/// "addresses":[{"address":"10.1.1.5","prefix":24}],"gateways":["10.1.1.1"],"name-servers":[]}`. With the
+/// method `dhcp` the lists are empty. `lagg` is the lagg that holds the addresses in place of the interface.
 #[must_use]
 pub fn document(target: &Target, method: &Method, persist: bool) -> String {
     let none = StaticAddresses::default();

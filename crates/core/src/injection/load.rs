@@ -40,7 +40,8 @@ pub fn load_facts(
     Ok(facts)
 }
 
-/// Why nothing takes name servers: resolvconf(8) is a package of its own in pkgbase, and an administrator can do without.
+/// Why nothing takes name servers: resolvconf(8) is a package of its own in pkgbase, and an administrator can
+/// do without.
 fn without_name_servers(settings: &Network) -> Option<&'static str> {
     match settings.name_servers {
         NameServers::Off => Some("network.name-servers is off"),

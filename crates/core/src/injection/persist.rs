@@ -19,8 +19,8 @@ pub struct Persisted {
 
 /// The file and the record after an injection into `hn`.
 ///
-/// Words of `ifconfig_IF` that mean the same beside any address, such as an MTU, stay. IPv6 autoconfiguration stays where the host gives no
-/// IPv6 address.
+/// Words of `ifconfig_IF` that mean the same beside any address, such as an MTU, stay. IPv6 autoconfiguration
+/// stays where the host gives no IPv6 address.
 ///
 /// # Errors
 /// A value that does not consist of safe characters; it cannot come from typed ones.
@@ -167,8 +167,9 @@ impl Editor<'_> {
         self.names.push(name);
     }
 
-    /// The words of `ifconfig_IF` that mean the same beside any address. Of all others some take an argument and some do
-    /// not, and one that lost its argument would make ifconfig(8) refuse the whole line at the next boot.
+    /// The words of `ifconfig_IF` that mean the same beside any address. Of all others some take an argument
+    /// and some do not, and one that lost its argument would make ifconfig(8) refuse the whole line at the
+    /// next boot.
     fn other_words(&self) -> Result<Vec<String>, ParseError> {
         let value = self.before.value(&self.variable("")?).unwrap_or_default();
         let mut words = value.split_whitespace();
@@ -354,7 +355,8 @@ fn list(addresses: &[InterfaceAddress]) -> String {
     addresses.iter().map(|address| format!(" {address}")).collect()
 }
 
-/// What rc(8) would make of an interface, as a method; `None` where a value cannot be read, or nothing is said.
+/// What rc(8) would make of an interface, as a method; `None` where a value cannot be read, or nothing is
+/// said.
 #[must_use]
 pub fn method_of(hn: &InterfaceName, rc_conf: &RcConf) -> Option<Method> {
     let wanted = rc_conf.wanted(hn).ok()?;
@@ -376,8 +378,8 @@ pub fn method_of(hn: &InterfaceName, rc_conf: &RcConf) -> Option<Method> {
     }))
 }
 
-/// Compares what rc(8) read, after all files and conditions, with what the host wants. With a lagg that takes the place
-/// of `hn` the configuration of that lagg counts.
+/// Compares what rc(8) read, after all files and conditions, with what the host wants. With a lagg that takes
+/// the place of `hn` the configuration of that lagg counts.
 ///
 /// # Errors
 /// [`Mismatch`].

@@ -155,8 +155,8 @@ impl Facts {
         if what.is_empty() { Found::AsBefore } else { Found::Differs(what) }
     }
 
-    /// Whether an address is the host's to give and to take: not link-local, not of carp(4), whose other node may be using
-    /// it, and not from router advertisements.
+    /// Whether an address is the host's to give and to take: not link-local, not of carp(4), whose other node
+    /// may be using it, and not from router advertisements.
     fn is_the_hosts(&self, interface: &InterfaceName, address: &InterfaceAddress) -> bool {
         let link = self.links.get(interface);
         let foreign = |link: &Link| {
@@ -207,7 +207,8 @@ fn store(plan: &mut Plan<Step>, change: &FileChange) {
     }
 }
 
-/// Makes the live network what the host wants; empty where it is. An address in `gone` is no lease, whoever set it.
+/// Makes the live network what the host wants; empty where it is. An address in `gone` is no lease, whoever
+/// set it.
 #[must_use]
 pub fn plan_live(target: &Target, method: &Method, facts: &Facts, gone: &[InterfaceAddress]) -> Plan<Step> {
     let mut builder = Builder::new(target, facts);
@@ -295,8 +296,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// `service routing restart` flushes the route of a lease, and no client sets it again before the next lease
-    /// (rc.d/routing, `routing_stop_inet`; dhclient-script, `add_new_routes`).
+    /// `service routing restart` flushes the route of a lease, and no client sets it again before the next
+    /// lease (rc.d/routing, `routing_stop_inet`; dhclient-script, `add_new_routes`).
     fn set_leased_route(&mut self, ipv4: &[InterfaceAddress]) {
         let Some(DhcpLease { address: Some(address), router: Some(router) }) = self.facts.lease else {
             return;
@@ -320,8 +321,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Before its addresses go: a client that loses its address runs its script once more, later. The client takes its
-    /// address with it, so it is given back before a new client looks for it.
+    /// Before its addresses go: a client that loses its address runs its script once more, later. The client
+    /// takes its address with it, so it is given back before a new client looks for it.
     fn stop_dhcp(&mut self) {
         if !self.dhcp {
             return;
@@ -357,8 +358,9 @@ impl<'a> Builder<'a> {
         self.push(step(false), undo);
     }
 
-    /// Makes the addresses of a family exactly those given, in their order, and says whether any changes. A link-local
-    /// one of IPv6 belongs to the interface and stays. Addresses from router advertisements stay where none are given.
+    /// Makes the addresses of a family exactly those given, in their order, and says whether any changes. A
+    /// link-local one of IPv6 belongs to the interface and stays. Addresses from router advertisements stay
+    /// where none are given.
     fn set_addresses(&mut self, ipv4: bool, given: &StaticAddresses) -> bool {
         let of_family = |address: &&InterfaceAddress| address.address.is_ipv4() == ipv4;
         let is_the_hosts = |held: &&InterfaceAddress| self.facts.is_the_hosts(self.live, held);
@@ -375,8 +377,8 @@ impl<'a> Builder<'a> {
         }
         let mut routes: Vec<NetworkStep> = self.own_default_route(ipv4).into_iter().collect();
         routes.extend(self.own_static_routes(ipv4).map(NetworkStep::AddRoute));
-        // The last one first, so that they come back in their order. The kernel drops a route with the address that
-        // reaches its gateway; it comes back behind the address that comes back last.
+        // The last one first, so that they come back in their order. The kernel drops a route with the
+        // address that reaches its gateway; it comes back behind the address that comes back last.
         for address in held[stay..].iter().rev() {
             let mut undo = vec![self.add(*address)];
             undo.append(&mut routes);
@@ -397,8 +399,8 @@ impl<'a> Builder<'a> {
         held.len() > stay || wanted.len() > stay
     }
 
-    /// IPv6 routes outlive the addresses that reach their gateways (sys/netinet6/in6.c, `in6_purgeaddr`). Those that nothing
-    /// reaches any more go before the addresses, so that they are taken back behind them.
+    /// IPv6 routes outlive the addresses that reach their gateways (sys/netinet6/in6.c, `in6_purgeaddr`).
+    /// Those that nothing reaches any more go before the addresses, so that they are taken back behind them.
     fn remove_ipv6_routes(&mut self, given: &StaticAddresses, wanted: &[InterfaceAddress]) {
         let is_lost =
             |gateway: IpAddr| !is_link_local(gateway) && !wanted.iter().any(|own| own.reaches(gateway));
@@ -422,7 +424,8 @@ impl<'a> Builder<'a> {
     fn set_default_route(&mut self, ipv4: bool, given: &StaticAddresses, changed: bool) {
         let old = self.facts.default_route(ipv4).cloned();
         let own = old.as_ref().is_some_and(|route| &route.interface == self.live);
-        // A route that came by advertisement would expire when none is heard any more, so it becomes one of its own.
+        // A route that came by advertisement would expire when none is heard any more, so it becomes one of
+        // its own.
         let advertised = !ipv4 && given.has_family(false) && self.ipv6.accept_rtadv;
         let wanted = given.gateway(ipv4).or_else(|| {
             let gateway = old.as_ref().filter(|_| own)?.gateway;

@@ -1,10 +1,11 @@
 //! One file of rc.conf(5), edited in place: what sysrc(8) does, without its gaps.
 //!
-//! As with sysrc(8) (usr.sbin/bsdconfig/share/sysrc.subr) an assignment is a line that begins with `name=`, of several
-//! the last one counts and is rewritten where it stands, its kind of quotes and the rest of its line kept, a new one goes
-//! to the end, and removal takes all. In addition a value may span lines, values hold nothing that the shell would
-//! evaluate, and what is more than an assignment with at most a comment behind it is never edited: another assignment at
-//! the end of the file overrides it. All other bytes stay as they are.
+//! As with sysrc(8) (usr.sbin/bsdconfig/share/sysrc.subr) an assignment is a line that begins with `name=`,
+//! of several the last one counts and is rewritten where it stands, its kind of quotes and the rest of its
+//! line kept, a new one goes to the end, and removal takes all. In addition a value may span lines, values
+//! hold nothing that the shell would evaluate, and what is more than an assignment with at most a comment
+//! behind it is never edited: another assignment at the end of the file overrides it. All other bytes stay as
+//! they are.
 
 use std::fmt;
 use std::ops::Range;
@@ -154,8 +155,8 @@ impl RcFile {
             .collect()
     }
 
-    /// Assigns `value`: in place of the last assignment, or at the end of the file. A file in which the variable has
-    /// this value already stays as it is.
+    /// Assigns `value`: in place of the last assignment, or at the end of the file. A file in which the
+    /// variable has this value already stays as it is.
     pub fn set(&mut self, name: &Variable, value: &Value) {
         match self.assignments_of(name).last() {
             Some(last) if last.value.as_deref() == Some(value.as_str()) => {}
@@ -189,8 +190,8 @@ impl RcFile {
         }
     }
 
-    /// Puts lines in the place of those that assign the variable and may be edited, one for one. `false` where there are
-    /// not as many, and none is changed.
+    /// Puts lines in the place of those that assign the variable and may be edited, one for one. `false`
+    /// where there are not as many, and none is changed.
     pub fn replace_lines_of(&mut self, name: &Variable, lines: &[Line]) -> bool {
         let held: Vec<Assignment> = self.assignments_of(name).filter(|assignment| assignment.plain).collect();
         if held.is_empty() || held.len() != lines.len() {
@@ -204,8 +205,8 @@ impl RcFile {
         true
     }
 
-    /// Puts a line back to its place, or to the end of a file that has become too short. Lines that belong together are
-    /// put back in the order of their numbers.
+    /// Puts a line back to its place, or to the end of a file that has become too short. Lines that belong
+    /// together are put back in the order of their numbers.
     pub fn put_back(&mut self, line: &Line) {
         let starts = std::iter::once(0).chain(
             self.bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index + 1),
@@ -293,28 +294,29 @@ fn assignment_at(bytes: &[u8], start: usize) -> Option<Assignment> {
     let behind = bytes[word.end..end].trim_ascii();
     // A comment begins at a blank; directly behind a word `#` belongs to it.
     let only = behind.is_empty() || behind.starts_with(b"#");
-    let plain = only && word.value != Unread::Endless && std::str::from_utf8(&bytes[start..end]).is_ok();
+    let plain =
+        only && word.value != WordValue::Unterminated && std::str::from_utf8(&bytes[start..end]).is_ok();
     let value = match word.value {
-        Unread::No(value) => String::from_utf8(value).ok(),
-        Unread::Evaluated | Unread::Endless => None,
+        WordValue::Literal(value) => String::from_utf8(value).ok(),
+        WordValue::NeedsShell | WordValue::Unterminated => None,
     };
     Some(Assignment { lines: start..end, name: name.clone(), word: name.end + 1..word.end, value, plain })
 }
 
 struct Word {
     end: usize,
-    value: Unread,
+    value: WordValue,
 }
 
 /// What a word of the shell stands for.
 #[derive(PartialEq, Eq)]
-enum Unread {
+enum WordValue {
     /// These bytes.
-    No(Vec<u8>),
+    Literal(Vec<u8>),
     /// What the shell makes of it, which is not known here.
-    Evaluated,
+    NeedsShell,
     /// The same, and its end cannot be told without the shell either.
-    Endless,
+    Unterminated,
 }
 
 /// Reads one word of the shell from `start` on (sh(1), quoting).
@@ -325,7 +327,7 @@ fn read_word(bytes: &[u8], start: usize) -> Word {
     let endless = |start: usize| {
         let rest = bytes.get(start..).unwrap_or_default();
         let newline = rest.iter().position(|byte| *byte == b'\n');
-        Word { end: start + newline.unwrap_or(rest.len()), value: Unread::Endless }
+        Word { end: start + newline.unwrap_or(rest.len()), value: WordValue::Unterminated }
     };
     while let Some(byte) = bytes.get(at).copied() {
         match (quote, byte) {
@@ -360,7 +362,7 @@ fn read_word(bytes: &[u8], start: usize) -> Word {
     if quote.is_some() {
         return endless(start);
     }
-    Word { end: at, value: if evaluated { Unread::Evaluated } else { Unread::No(value) } }
+    Word { end: at, value: if evaluated { WordValue::NeedsShell } else { WordValue::Literal(value) } }
 }
 
 /// `{name}`.

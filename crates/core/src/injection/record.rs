@@ -21,13 +21,14 @@
 //! text = "ifconfig_hn0=\"DHCP\"\n"
 //! ```
 //!
-//! `addresses`, `gateways` and `name-servers` are what the host gave last, empty after DHCP. Each `variable` was written
-//! with the value `written`, or removed where that is missing. Its `old` are the lines that assigned it before the first
-//! injection, and `was` is what the shell made of the whole file then (`was-set = false`: it was not set). A variable that somebody changed since an injection has the lines of that change as
-//! its `old` after the next one.
+//! `addresses`, `gateways` and `name-servers` are what the host gave last, empty after DHCP. Each `variable`
+//! was written with the value `written`, or removed where that is missing. Its `old` are the lines that
+//! assigned it before the first injection, and `was` is what the shell made of the whole file then (`was-set
+//! = false`: it was not set). A variable that somebody changed since an injection has the lines of that
+//! change as its `old` after the next one.
 //!
-//! As long as nobody but injections has written the file, `IF.before` is the file of before the first one, and
-//! `written-length` and `written-crc32` tell what was written last.
+//! As long as nobody but injections has written the file, `IF.before` is the file of before the first one,
+//! and `written-length` and `written-crc32` tell what was written last.
 
 mod read;
 
@@ -223,9 +224,9 @@ impl Record {
         }
     }
 
-    /// Takes all changes back; returns the variables that were changed by somebody else since, which are left alone. Where
-    /// somebody has edited the file since, an old line can come into the middle of something: the caller lets the shell
-    /// read the result.
+    /// Takes all changes back; returns the variables that were changed by somebody else since, which are left
+    /// alone. Where somebody has edited the file since, an old line can come into the middle of something:
+    /// the caller lets the shell read the result.
     pub fn restore(&self, file: &mut RcFile, places: Places) -> Vec<Variable> {
         let (mut ours, foreign): (Vec<&Change>, Vec<&Change>) =
             self.variables.iter().partition(|change| change.is_as_written(file));
@@ -246,8 +247,8 @@ impl Record {
         foreign.into_iter().map(|change| change.name.clone()).collect()
     }
 
-    /// Takes over what `other` leaves behind: where that wrote what counts as old here, what was before it counts now.
-    /// Whether anything does.
+    /// Takes over what `other` leaves behind: where that wrote what counts as old here, what was before it
+    /// counts now. Whether anything does.
     pub fn inherit(&mut self, other: &Self) -> bool {
         let mut any = false;
         for change in &mut self.variables {

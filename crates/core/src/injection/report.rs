@@ -1,7 +1,7 @@
 //! What the host gave and the kernel does not hold: the gateways behind the first of each family.
 //!
-//! A default route has one gateway. Several are kept, so that the host finds again what it set; those behind the first
-//! are reported for as long as that one is in use.
+//! A default route has one gateway. Several are kept, so that the host finds again what it set; those behind
+//! the first are reported for as long as that one is in use.
 
 use std::net::IpAddr;
 

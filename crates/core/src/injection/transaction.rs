@@ -1,12 +1,13 @@
-//! One injection as one transaction: rc.conf(5) is written and measured, then the live network is changed and looked at
-//! again until it holds still.
+//! One injection as one transaction: rc.conf(5) is written and measured, then the live network is changed and
+//! looked at again until it holds still.
 //!
-//! It is given what the host wants and a [`Guest`] that looks, performs and waits; it knows no clock and no program. It
-//! never says that the host's state is there without having seen it after the last change.
+//! It is given what the host wants and a [`Guest`] that looks, performs and waits; it knows no clock and no
+//! program. It never says that the host's state is there without having seen it after the last change.
 //!
-//! rc.conf comes first, so that rc.d/dhclient refuses an interface that is to be static from then on. That is not enough: a
-//! script of rc(8) that already runs goes on with the values that it has read, and a dhclient(8) that it has started sets
-//! its address when it gets one. So a rival is waited for, and what it has done is put right.
+//! rc.conf comes first, so that rc.d/dhclient refuses an interface that is to be static from then on. That is
+//! not enough: a script of rc(8) that already runs goes on with the values that it has read, and a
+//! dhclient(8) that it has started sets its address when it gets one. So a rival is waited for, and what it
+//! has done is put right.
 
 use super::apply::ApplyError;
 use super::plan::{Facts, Files, Target, plan_files, plan_live};
@@ -128,7 +129,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// A step that fails beside a rival is one more reason to look again: that may have taken away what the step relies on.
+    /// A step that fails beside a rival is one more reason to look again: that may have taken away what the
+    /// step relies on.
     fn change(&self, plan: &Plan<Step>, done: &mut Done, guest: &mut impl Guest) -> Result<(), Trouble> {
         for planned in plan.steps() {
             if let Err(trouble) = done.perform(planned, guest) {
@@ -169,8 +171,8 @@ impl Done {
         left_behind
     }
 
-    /// Whether somebody is at work on the interface who must be waited for: a script of rc(8), or what is left of a
-    /// dhclient(8) whose worker is gone. A client that serves is no reason to wait, it is stopped.
+    /// Whether somebody is at work on the interface who must be waited for: a script of rc(8), or what is
+    /// left of a dhclient(8) whose worker is gone. A client that serves is no reason to wait, it is stopped.
     fn note_rivals(&mut self, target: &Target, facts: &Facts) -> bool {
         let mut names: Vec<String> = facts.at_work.scripts.iter().map(|script| script.name.clone()).collect();
         let live = target.live();

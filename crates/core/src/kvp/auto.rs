@@ -81,8 +81,8 @@ const TUNNELS: [&str; 9] = ["tun", "gif", "gre", "wg", "stf", "ovpn", "ipsec", "
 /// Microsoft's prefix of Ethernet addresses, for an interface of hn(4) that has another name.
 const HYPERV: [u8; 3] = [0x00, 0x15, 0x5d];
 
-/// The place of an interface's addresses in the list. Tools of the host take the first one, and that should be an address at
-/// which the host's network reaches the guest.
+/// The place of an interface's addresses in the list. Tools of the host take the first one, and that should
+/// be an address at which the host's network reaches the guest.
 fn rank(interface: &Interface, network: &NetworkSnapshot) -> (u8, bool) {
     let name = interface.name.as_str();
     let driver = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
@@ -94,8 +94,8 @@ fn rank(interface: &Interface, network: &NetworkSnapshot) -> (u8, bool) {
     (kind, !leads_out)
 }
 
-/// The addresses of one family: those of interfaces that are up, no loopback, each once, link-local last; Hyper-V's
-/// interfaces first, among them that of the default route, tunnels last.
+/// The addresses of one family: those of interfaces that are up, no loopback, each once, link-local last;
+/// Hyper-V's interfaces first, among them that of the default route, tunnels last.
 ///
 /// A VF and its hn(4) have the same link-local address, and an address may stand on hn and lagg for a
 /// moment: the host gets it once.

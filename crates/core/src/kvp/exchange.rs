@@ -1,8 +1,9 @@
 //! The engine of the exchange: which action a request calls for, and which answer its outcome becomes.
 //!
-//! Pure: it owns the one message buffer, knows whether a request is in hand, and does no I/O. The driver reads into
-//! [`Exchange::buffer`], performs what [`Exchange::begin`] says and writes what [`Exchange::finish`] gives, exactly once
-//! each, because the kernel blocks a second read for ever and faults on an answer without a request.
+//! Pure: it owns the one message buffer, knows whether a request is in hand, and does no I/O. The driver
+//! reads into [`Exchange::buffer`], performs what [`Exchange::begin`] says and writes what
+//! [`Exchange::finish`] gives, exactly once each, because the kernel blocks a second read for ever and faults
+//! on an answer without a request.
 
 use super::{KvpKey, KvpValue, PoolId};
 use crate::abi::kvp::{Answer, Code, IpAnswer, IpRequest, MESSAGE_SIZE, Message, Request};

@@ -62,7 +62,8 @@ impl FqdnCache {
         Some(host.to_owned())
     }
 
-    /// The resolver may know better by now: the next run is due at once. The answer stays until another one comes.
+    /// The resolver may know better by now: the next run is due at once. The answer stays until another one
+    /// comes.
     pub fn look_again(&mut self) {
         self.due = None;
         self.failures = 0;

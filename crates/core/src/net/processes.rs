@@ -28,7 +28,8 @@ pub struct ClientProcess {
 pub enum Part {
     /// The one that talks to the server, and the whole program before it has a lease to ask for.
     Worker,
-    /// The one with privileges, `dhclient: IF [priv]`. It ends when the worker has, and not before its script has.
+    /// The one with privileges, `dhclient: IF [priv]`. It ends when the worker has, and not before its script
+    /// has.
     Privileged,
     /// dhclient-script(8), which sets addresses and routes.
     Script,
@@ -101,7 +102,8 @@ impl AtWork {
 /// The programs that get addresses as dhclient(8) does and are none of base's.
 const FOREIGN_CLIENTS: [&str; 3] = ["dhcpcd", "udhcpc", "dual-dhclient"];
 
-/// The scripts of rc(8) that configure interfaces, by the end of their path, and which word behind it is an interface.
+/// The scripts of rc(8) that configure interfaces, by the end of their path, and which word behind it is an
+/// interface.
 const RC_SCRIPTS: [(&str, usize); 4] =
     [("/rc.d/netif", 2), ("/rc.d/dhclient", 2), ("/rc.d/routing", 3), ("/pccard_ether", 1)];
 

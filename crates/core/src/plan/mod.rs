@@ -1,8 +1,8 @@
 //! Changes of the guest as plans: ordered steps, each with what takes it back.
 //!
-//! Whoever decides ([`crate::vf`], the injection of addresses) builds a [`Plan`] from facts and touches nothing. The
-//! same plan is printed for `-n`, logged, and run by [`Plan::run`] through a [`Port`]. When a step fails, the step
-//! itself and all before it are taken back in reverse order.
+//! Whoever decides ([`crate::vf`], the injection of addresses) builds a [`Plan`] from facts and touches
+//! nothing. The same plan is printed for `-n`, logged, and run by [`Plan::run`] through a [`Port`]. When a
+//! step fails, the step itself and all before it are taken back in reverse order.
 
 pub mod network;
 
@@ -14,8 +14,8 @@ use std::fmt;
 pub struct Planned<S> {
     /// What is to be done.
     pub step: S,
-    /// What takes it back, in the order in which it is run. Each is run even where the step failed half-way, so
-    /// each means a state to reach and not a difference.
+    /// What takes it back, in the order in which it is run. Each is run even where the step failed half-way,
+    /// so each means a state to reach and not a difference.
     pub undo: Vec<S>,
 }
 
@@ -130,8 +130,8 @@ impl<S> Plan<S> {
         self.steps.append(&mut other.steps);
     }
 
-    /// Performs all steps in order. When one fails, the undo of that step and of all before it are performed in reverse
-    /// order, each even if another one failed.
+    /// Performs all steps in order. When one fails, the undo of that step and of all before it are performed
+    /// in reverse order, each even if another one failed.
     ///
     /// # Errors
     /// [`Failed`] with the failing step and what could not be taken back.

@@ -27,7 +27,8 @@ pub struct Ipv6Options {
     pub no_dad: bool,
 }
 
-/// Arguments that ifconfig(8) takes behind the interface, as rc.conf(5) holds them, with the address that they set.
+/// Arguments that ifconfig(8) takes behind the interface, as rc.conf(5) holds them, with the address that
+/// they set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IfconfigArguments {
     /// All words, the address family first where there is one.
@@ -36,8 +37,8 @@ pub struct IfconfigArguments {
     pub address: Option<InterfaceAddress>,
 }
 
-/// Words for ifconfig(8) as they are shown: what stands behind `pass` (carp(4)) or a key of a wireless network is nobody's
-/// business.
+/// Words for ifconfig(8) as they are shown: what stands behind `pass` (carp(4)) or a key of a wireless
+/// network is nobody's business.
 #[must_use]
 pub fn masked(words: &[String]) -> String {
     const SECRET: [&str; 6] = ["pass", "passwd", "key", "wepkey", "nwkey", "deftxkey"];

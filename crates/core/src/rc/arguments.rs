@@ -27,8 +27,8 @@ pub(super) fn without_lagg_words(words: Vec<String>) -> Vec<String> {
     others
 }
 
-/// The words without those that belong to the one interface that they were written for: what it is called, where it stands,
-/// its jail and its medium. Empty where nothing is left for another one.
+/// The words without those that belong to the one interface that they were written for: what it is called,
+/// where it stands, its jail and its medium. Empty where nothing is left for another one.
 pub(super) fn without_own_words(words: Vec<String>) -> Vec<String> {
     const WITH_VALUE: [&str; 11] = [
         "description",
@@ -78,8 +78,9 @@ const OPTIONS: [&str; 15] = [
     "pltime",
 ];
 
-/// Finds the address that `words` set: the first word behind the address family, or of all where none is given, that is an
-/// address and not the value of an option. With carp(4) the options usually come first: `inet vhid 5 pass x alias 10.0.0.5/32`.
+/// Finds the address that `words` set: the first word behind the address family, or of all where none is
+/// given, that is an address and not the value of an option. With carp(4) the options usually come first:
+/// `inet vhid 5 pass x alias 10.0.0.5/32`.
 pub(super) fn interpret(words: Vec<String>) -> Result<IfconfigArguments, ArgumentError> {
     let is_value = |place: usize| {
         let before = place.checked_sub(1).and_then(|before| words.get(before));

@@ -1,10 +1,11 @@
-//! rc.conf(5) as rc(8) reads it: a shell script, so the shell reads it, and the system's own network.subr says what it
-//! means.
+//! rc.conf(5) as rc(8) reads it: a shell script, so the shell reads it, and the system's own network.subr
+//! says what it means.
 //!
-//! One fixed script (`record.sh`) sources rc.subr and network.subr, loads what the scripts of rc.d load, and runs
-//! `ifconfig_up`, `ipv4_up` and `ipv6_up` of network.subr with ifconfig(8) replaced by a function that writes down its
-//! arguments. So ranges, lists of aliases, `ipv4_addrs_IF`, `ipv6_prefix_IF` and whatever a later release adds are
-//! expanded by FreeBSD, and here argument vectors are read. The script starts no program.
+//! One fixed script (`record.sh`) sources rc.subr and network.subr, loads what the scripts of rc.d load, and
+//! runs `ifconfig_up`, `ipv4_up` and `ipv6_up` of network.subr with ifconfig(8) replaced by a function that
+//! writes down its arguments. So ranges, lists of aliases, `ipv4_addrs_IF`, `ipv6_prefix_IF` and whatever a
+//! later release adds are expanded by FreeBSD, and here argument vectors are read. The script starts no
+//! program.
 
 mod arguments;
 mod load;
@@ -17,12 +18,12 @@ use arguments::ArgumentError;
 
 pub use load::{load_rc_conf, load_variables, load_vf_delay};
 
-/// What `sh -c` runs. Arguments: the name of the shell, rc.subr, network.subr, then for each interface its name and
-/// [`variable_stem`].
+/// What `sh -c` runs. Arguments: the name of the shell, rc.subr, network.subr, then for each interface its
+/// name and [`variable_stem`].
 pub const SCRIPT: &str = include_str!("record.sh");
 
-/// What `sh -c` runs to learn how long a VF is left alone before it is brought up. Arguments: the name of the shell
-/// and rc.subr.
+/// What `sh -c` runs to learn how long a VF is left alone before it is brought up. Arguments: the name of the
+/// shell and rc.subr.
 const DELAY_SCRIPT: &str = r#"
 exec 3>&1 >/dev/null
 . "$1"
@@ -103,7 +104,8 @@ pub enum Lease {
 pub struct DhcpClient {
     /// `dhclient_program`.
     pub program: Option<String>,
-    /// `dhclient_flags_IF` or `dhclient_flags`, split at blanks, and `-b` where `background_dhclient` says so.
+    /// `dhclient_flags_IF` or `dhclient_flags`, split at blanks, and `-b` where `background_dhclient` says
+    /// so.
     pub flags: Vec<String>,
 }
 
@@ -169,7 +171,8 @@ impl RcConf {
         self.value("ipv6_activate_all_interfaces").is_some_and(is_yes)
     }
 
-    /// `defaultrouter` or `ipv6_defaultrouter`, unless it says that there is none (rc.d/routing: empty or `NO`).
+    /// `defaultrouter` or `ipv6_defaultrouter`, unless it says that there is none (rc.d/routing: empty or
+    /// `NO`).
     #[must_use]
     pub fn default_router(&self, ipv4: bool) -> Option<&str> {
         let value = self.value(if ipv4 { "defaultrouter" } else { "ipv6_defaultrouter" })?.trim();
@@ -192,8 +195,8 @@ impl RcConf {
         DhcpClient { program: set("dhclient_program").map(str::to_owned), flags }
     }
 
-    /// How the lagg that takes the place of `hn` is to be configured: by its own variables where they give it addresses,
-    /// else by those of `hn`, with what the lagg's set besides, such as an MTU.
+    /// How the lagg that takes the place of `hn` is to be configured: by its own variables where they give it
+    /// addresses, else by those of `hn`, with what the lagg's set besides, such as an MTU.
     ///
     /// # Errors
     /// A call of ifconfig(8) that cannot work.
@@ -230,7 +233,8 @@ impl RcConf {
         Ok(wanted)
     }
 
-    /// Whether the administrator has given the lagg a configuration of its own for a family, so that nothing of hn's counts.
+    /// Whether the administrator has given the lagg a configuration of its own for a family, so that nothing
+    /// of hn's counts.
     ///
     /// # Errors
     /// As for [`Self::wanted_for_lagg`].

@@ -1,4 +1,5 @@
-//! Keeps the books of the backup daemon: listens to what the freezer is told and what it says, and decides nothing.
+//! Keeps the books of the backup daemon: listens to what the freezer is told and what it says, and decides
+//! nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! What the daemons tell of themselves on their control sockets: counters, times and reasons, never the contents of a
-//! pool. One JSON object; `report` is the version of its shape, which only grows: a reader ignores members that it does
-//! not know, and none is renamed or removed.
+//! What the daemons tell of themselves on their control sockets: counters, times and reasons, never the
+//! contents of a pool. One JSON object; `report` is the version of its shape, which only grows: a reader
+//! ignores members that it does not know, and none is renamed or removed.
 //!
 //! Moments are seconds since the epoch, durations are in microseconds.
 
@@ -167,7 +167,8 @@ impl Requests {
     }
 }
 
-/// What the host wanted of the network, and what became of it: a line of the file that [`injections_in`] names.
+/// What the host wanted of the network, and what became of it: a line of the file that [`injections_in`]
+/// names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Injection {

@@ -1,11 +1,13 @@
 //! The control socket of a daemon: whoever connects gets one report and the end of the stream.
 //!
-//! Nothing is ever read from a connection and nothing waits for one: what the buffer does not take at once is lost, and
-//! the reader sees a report that is cut. One connection is served between two requests, so that a flood of them delays
-//! no request by more than the making of one report. Without a connection the socket wakes nobody.
+//! Nothing is ever read from a connection and nothing waits for one: what the buffer does not take at once is
+//! lost, and the reader sees a report that is cut. One connection is served between two requests, so that a
+//! flood of them delays no request by more than the making of one report. Without a connection the socket
+//! wakes nobody.
 //!
-//! On FreeBSD a connection is made and served also while the file system that holds the socket is suspended: neither
-//! side writes to a file. Removing the socket would sleep then, so a daemon does that only when nothing is frozen.
+//! On FreeBSD a connection is made and served also while the file system that holds the socket is suspended:
+//! neither side writes to a file. Removing the socket would sleep then, so a daemon does that only when
+//! nothing is frozen.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -26,8 +28,8 @@ const MODE: u32 = 0o600;
 const BACKLOG: i32 = 8;
 /// Room for a report in the socket: FreeBSD's default is 8 KiB.
 const SEND_BUFFER: usize = 256 * 1024;
-/// The socket's descriptor is at least this one. A process that dies closes its descriptors in ascending order, so the
-/// suspensions of a frozen guest end before anything of the socket is touched.
+/// The socket's descriptor is at least this one. A process that dies closes its descriptors in ascending
+/// order, so the suspensions of a frozen guest end before anything of the socket is touched.
 const LOWEST_DESCRIPTOR: i32 = 64;
 
 /// A socket at a path. It stays there when this is dropped: see [`Self::remove`].
@@ -39,8 +41,8 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Makes the socket, in the place of one that an earlier daemon left: only one daemon can have its device, and this
-    /// is called by the one that has it. Anything but a socket is left alone.
+    /// Makes the socket, in the place of one that an earlier daemon left: only one daemon can have its
+    /// device, and this is called by the one that has it. Anything but a socket is left alone.
     ///
     /// # Errors
     /// What the system says; then there is no socket.

@@ -1,7 +1,7 @@
 //! Becoming a daemon with daemon(3)'s meaning, but only reporting success when the service is really there.
 //!
-//! devd(8) waits for the command that it starts, and an administrator looks at its exit status. So the parent stays
-//! until the child says that it serves, and ends with the child's own exit code when it does not.
+//! devd(8) waits for the command that it starts, and an administrator looks at its exit status. So the parent
+//! stays until the child says that it serves, and ends with the child's own exit code when it does not.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

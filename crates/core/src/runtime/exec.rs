@@ -1,7 +1,9 @@
-//! Running external programs: by absolute path, with an argument vector, a clean environment and a time limit.
+//! Running external programs: by absolute path, with an argument vector, a clean environment and a time
+//! limit.
 //!
-//! No shell is involved. A program runs in a process group of its own, and one that is late is killed with all its
-//! children. [`Program::run`] waits, [`Program::start`] lets a poll loop wait, [`Program::detach`] lets nobody wait.
+//! No shell is involved. A program runs in a process group of its own, and one that is late is killed with
+//! all its children. [`Program::run`] waits, [`Program::start`] lets a poll loop wait, [`Program::detach`]
+//! lets nobody wait.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -29,13 +31,15 @@ const ENVIRONMENT: [(&str, &str); 3] =
 /// Bytes that go into an input pipe at once.
 const PIECE: usize = 4096;
 
-/// How much is kept of each output stream where the caller says nothing else, in bytes; and how much is read at a time.
+/// How much is kept of each output stream where the caller says nothing else, in bytes; and how much is read
+/// at a time.
 pub const OUTPUT_LIMIT: usize = 64 * 1024;
 
 /// How long the end of a killed program is waited for.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
-/// How often, and after which pauses, a program whose file is open for writing is tried again: a tenth of a second.
+/// How often, and after which pauses, a program whose file is open for writing is tried again: a tenth of a
+/// second.
 const BUSY_ATTEMPTS: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
@@ -179,8 +183,8 @@ impl Program {
     /// Runs it and waits for its end, at most [`Self::limit`].
     ///
     /// # Errors
-    /// [`ProgramError::Start`] and [`ProgramError::TimedOut`]; a program that ran and failed is no error here but a
-    /// [`Finished`] with its status.
+    /// [`ProgramError::Start`] and [`ProgramError::TimedOut`]; a program that ran and failed is no error here
+    /// but a [`Finished`] with its status.
     pub fn run(&self) -> Result<Finished, ProgramError> {
         let mut running = self.start()?;
         let mut pause = Duration::from_millis(1);
@@ -214,8 +218,8 @@ impl Program {
         }
     }
 
-    /// Starts it and lets nobody wait for it: its output goes nowhere, it has no time limit and gets no input. [`reap`]
-    /// collects it when it has ended.
+    /// Starts it and lets nobody wait for it: its output goes nowhere, it has no time limit and gets no
+    /// input. [`reap`] collects it when it has ended.
     ///
     /// # Errors
     /// [`ProgramError::Start`].
@@ -226,8 +230,8 @@ impl Program {
         Ok(())
     }
 
-    /// Starts it. The caller polls [`Running::descriptors`] and calls [`Running::advance`] when one is ready, SIGCHLD
-    /// came or [`Running::deadline`] has passed.
+    /// Starts it. The caller polls [`Running::descriptors`] and calls [`Running::advance`] when one is ready,
+    /// SIGCHLD came or [`Running::deadline`] has passed.
     ///
     /// # Errors
     /// [`ProgramError::Start`].
@@ -273,8 +277,8 @@ impl Program {
     }
 }
 
-/// Children for whose end nobody waits: detached ones, and killed ones that the kernel did not let die in time, with the
-/// paths of their programs.
+/// Children for whose end nobody waits: detached ones, and killed ones that the kernel did not let die in
+/// time, with the paths of their programs.
 static LEFT_BEHIND: Mutex<Vec<(Option<PathBuf>, Child)>> = Mutex::new(Vec::new());
 
 fn left_behind() -> MutexGuard<'static, Vec<(Option<PathBuf>, Child)>> {
@@ -285,20 +289,22 @@ fn leave_behind(path: Option<&Path>, child: Child) {
     left_behind().push((path.map(Path::to_owned), child));
 }
 
-/// Collects those that nobody waits for and that have ended, so that no zombie stays. Cheap; every start of a program
-/// does it, and a daemon on SIGCHLD.
+/// Collects those that nobody waits for and that have ended, so that no zombie stays. Cheap; every start of a
+/// program does it, and a daemon on SIGCHLD.
 pub fn reap() {
     left_behind().retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
 }
 
-/// The process id of a program at this path that was killed and has not died yet: another one would meet the same fate.
+/// The process id of a program at this path that was killed and has not died yet: another one would meet the
+/// same fate.
 #[must_use]
 pub fn hanging(path: &Path) -> Option<u32> {
     reap();
     left_behind().iter().find(|(of, _)| of.as_deref() == Some(path)).map(|(_, child)| child.id())
 }
 
-/// A file that is just being written, or that a child of its writer still has open, is busy for a moment only.
+/// A file that is just being written, or that a child of its writer still has open, is busy for a moment
+/// only.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut attempts = 0;
     loop {
@@ -344,11 +350,11 @@ impl Running {
         [&self.stdout, &self.stderr].into_iter().flatten().filter(|s| !s.ended).map(|s| s.file.as_fd())
     }
 
-    /// Reads what is there, at most [`OUTPUT_LIMIT`] of each stream, and looks whether the program ended or its time is
-    /// up. Never blocks; what is left to read keeps its descriptor ready.
+    /// Reads what is there, at most [`OUTPUT_LIMIT`] of each stream, and looks whether the program ended or
+    /// its time is up. Never blocks; what is left to read keeps its descriptor ready.
     pub fn advance(&mut self) -> Option<Result<Finished, ProgramError>> {
-        // Its end is looked at before its output, so that nothing written before the end is missed. A child that it
-        // left behind may hold the pipes open for ever and is not waited for.
+        // Its end is looked at before its output, so that nothing written before the end is missed. A child
+        // that it left behind may hold the pipes open for ever and is not waited for.
         let keep_group = self.program.keep_group;
         let end = |child: &mut Child| if keep_group { peek(child) } else { child.try_wait() };
         let ended = self.child.as_mut().map_or(Ok(None), end);
@@ -373,8 +379,9 @@ impl Running {
         }
     }
 
-    /// Kills the whole process group and collects the program. One that the kernel does not let die yet, because it sleeps
-    /// uninterruptibly (a hung disk or pool), is waited for only a moment and then left behind.
+    /// Kills the whole process group and collects the program. One that the kernel does not let die yet,
+    /// because it sleeps uninterruptibly (a hung disk or pool), is waited for only a moment and then left
+    /// behind.
     pub fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         if let Ok(id) = i32::try_from(self.id) {
@@ -417,7 +424,8 @@ fn raw_pid(id: u32) -> Pid {
     Pid::from_raw(i32::try_from(id).unwrap_or(i32::MAX))
 }
 
-/// Whether a child has ended, and how, without waiting for it: as long as nobody has, its number is no other process's.
+/// Whether a child has ended, and how, without waiting for it: as long as nobody has, its number is no other
+/// process's.
 fn peek(child: &Child) -> io::Result<Option<ExitStatus>> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     Ok(match waitid(Id::Pid(raw_pid(child.id())), flags)? {
@@ -427,8 +435,8 @@ fn peek(child: &Child) -> io::Result<Option<ExitStatus>> {
     })
 }
 
-/// What is left of the process group of a program that has ended. The program itself is waited for only when this goes,
-/// so that no other group can have its number.
+/// What is left of the process group of a program that has ended. The program itself is waited for only when
+/// this goes, so that no other group can have its number.
 #[derive(Debug)]
 pub struct Group(Pid);
 
@@ -460,8 +468,8 @@ impl Input {
     }
 }
 
-/// Writes what the program takes now; the pipe is closed when it has all. A program that does not read its input is not an
-/// error, its exit status tells.
+/// Writes what the program takes now; the pipe is closed when it has all. A program that does not read its
+/// input is not an error, its exit status tells.
 fn feed(input: &mut Option<Input>) {
     while let Some(Input { file, rest }) = input {
         if rest.is_empty() {
@@ -498,8 +506,8 @@ impl Stream {
         Self { file: File::from(pipe), text: Vec::new(), ended: false, keep, truncated: false }
     }
 
-    /// Reads at most [`OUTPUT_LIMIT`], so that a program that writes as fast as this reads cannot hold its caller.
-    /// After the program's end one call still finds all that is kept.
+    /// Reads at most [`OUTPUT_LIMIT`], so that a program that writes as fast as this reads cannot hold its
+    /// caller. After the program's end one call still finds all that is kept.
     fn read_available(&mut self) {
         let mut chunk = [0; 4096];
         let mut budget = OUTPUT_LIMIT;

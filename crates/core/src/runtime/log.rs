@@ -1,9 +1,10 @@
 //! Where log lines go: standard output in the foreground, syslogd(8)'s socket otherwise.
 //!
-//! The `syslog` crate has the priorities and the writing; the transport below it and the format are ours, because a
-//! daemon that may have frozen the disks that syslogd writes to must never wait for it, must find it again after a
-//! restart, and must be able to hold lines back and deliver them with their own times. Lines that cannot be delivered
-//! wait in a bounded queue, so those of a daemon that devd(8) started before syslogd are not lost.
+//! The `syslog` crate has the priorities and the writing; the transport below it and the format are ours,
+//! because a daemon that may have frozen the disks that syslogd writes to must never wait for it, must find
+//! it again after a restart, and must be able to hold lines back and deliver them with their own times. Lines
+//! that cannot be delivered wait in a bounded queue, so those of a daemon that devd(8) started before syslogd
+//! are not lost.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -24,7 +25,8 @@ const QUEUE_LINES: usize = 512;
 const LINE_BYTES: usize = 1900;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
-/// A syslogd that is there and has no room is asked again so soon: it is behind, as one is whose disk was frozen.
+/// A syslogd that is there and has no room is asked again so soon: it is behind, as one is whose disk was
+/// frozen.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 /// How often a process that ends looks whether there is room.
 const LAST_LOOK: Duration = Duration::from_millis(20);
@@ -77,8 +79,8 @@ pub enum Target {
     Syslog(Vec<PathBuf>),
 }
 
-/// Directs all lines of the `log` crate to `target` under the name `ident`, and the text of a panic too. The first call
-/// in a process wins; later ones only change the level and the target.
+/// Directs all lines of the `log` crate to `target` under the name `ident`, and the text of a panic too. The
+/// first call in a process wins; later ones only change the level and the target.
 pub fn init(ident: &'static str, target: Target, level: LogLevel) {
     let logger = LOGGER.get_or_init(|| Logger {
         state: Mutex::new(State {
@@ -144,8 +146,9 @@ pub fn is_shown() -> bool {
     LOGGER.get().is_some_and(|logger| matches!(logger.lock().output, Output::Stdout))
 }
 
-/// Writes what syslogd has not taken on the system's console, for a program that ends before syslogd runs: at boot
-/// devd(8) comes first. FreeBSD keeps what is written there in the kernel's messages (kern.log_console_output).
+/// Writes what syslogd has not taken on the system's console, for a program that ends before syslogd runs: at
+/// boot devd(8) comes first. FreeBSD keeps what is written there in the kernel's messages
+/// (kern.log_console_output).
 pub fn end_on_console() {
     let (Some(logger), Some(path)) = (LOGGER.get(), console::path()) else { return };
     let waiting = std::mem::take(&mut logger.lock().queue);
@@ -176,8 +179,8 @@ pub fn finish(longest: Duration) {
     }
 }
 
-/// When lines that syslogd did not take should be tried again, by the monotonic clock; a daemon adds it to the
-/// deadlines it waits for and calls [`retry`] then. `None` while nothing waits.
+/// When lines that syslogd did not take should be tried again, by the monotonic clock; a daemon adds it to
+/// the deadlines it waits for and calls [`retry`] then. `None` while nothing waits.
 #[must_use]
 pub fn retry_at() -> Option<Duration> {
     LOGGER.get().and_then(|logger| {

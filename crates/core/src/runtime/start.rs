@@ -26,7 +26,8 @@ pub struct Identity {
     pub uses: Uses,
 }
 
-/// The life of a daemon that has its signals: opens the device, calls [`Identity::ready`], and serves until the end.
+/// The life of a daemon that has its signals: opens the device, calls [`Identity::ready`], and serves until
+/// the end.
 pub type Life = fn(&Options, &Config, &Signals, Option<Starting>) -> Exit;
 
 impl Identity {
@@ -90,12 +91,12 @@ impl Identity {
         }
     }
 
-    /// Reads the configuration for a program that nobody looks at, and opens the log as it says; with `details` everything
-    /// is logged.
+    /// Reads the configuration for a program that nobody looks at, and opens the log as it says; with
+    /// `details` everything is logged.
     ///
     /// # Errors
-    /// [`Exit::Config`] when it cannot be used; why is said at the terminal, and in the log at its usual place, or on the
-    /// console while syslogd(8) does not run yet.
+    /// [`Exit::Config`] when it cannot be used; why is said at the terminal, and in the log at its usual
+    /// place, or on the console while syslogd(8) does not run yet.
     pub fn load_and_log(&self, path: Option<&Path>, details: bool) -> Result<Config, Exit> {
         // Before anything is read that could be wrong.
         init(self.ident, Target::Syslog(Log::default().sockets), LogLevel::Info);
@@ -124,8 +125,8 @@ impl Identity {
         init(self.ident, target, level);
     }
 
-    /// Reads the configuration, opens the log, and lives as a daemon: in the foreground, or in a process of its own that
-    /// the caller waits for until it is ready.
+    /// Reads the configuration, opens the log, and lives as a daemon: in the foreground, or in a process of
+    /// its own that the caller waits for until it is ready.
     #[must_use]
     pub fn start(&self, options: &Options, life: Life) -> ExitCode {
         let path = options.config.as_deref();
@@ -157,7 +158,8 @@ impl Identity {
         }
     }
 
-    /// Lets the process that started the daemon end with success, where one waits; standard error is closed then.
+    /// Lets the process that started the daemon end with success, where one waits; standard error is closed
+    /// then.
     ///
     /// # Errors
     /// [`Exit::OsError`] when the standard streams cannot be closed; the log says so.
@@ -168,16 +170,16 @@ impl Identity {
         }
     }
 
-    /// Says once at the terminal, and in the log of a daemon that nobody looks at, why it does not come to serve; hands
-    /// `exit` back.
+    /// Says once at the terminal, and in the log of a daemon that nobody looks at, why it does not come to
+    /// serve; hands `exit` back.
     #[must_use]
     pub fn fail_to_start(&self, error: &dyn std::error::Error, exit: Exit) -> Exit {
         self.complain(error);
         if logging::is_shown() { exit } else { give_up(error, exit) }
     }
 
-    /// Reads the configuration of a running daemon again and sets the log up by it. `None` when it cannot be used: that
-    /// changes nothing, and the log says why.
+    /// Reads the configuration of a running daemon again and sets the log up by it. `None` when it cannot be
+    /// used: that changes nothing, and the log says why.
     #[must_use]
     pub fn reload(&self, options: &Options) -> Option<Config> {
         match Config::load_for(options.config.as_deref(), &self.uses) {

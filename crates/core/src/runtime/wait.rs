@@ -32,8 +32,8 @@ pub struct Ready {
 /// How long a loop inside another program sleeps at most: no signal tells it that a child has ended.
 const WITHOUT_SIGNALS: Duration = Duration::from_millis(10);
 
-/// Sleeps until a descriptor can be read, a signal comes or the monotonic `deadline` has passed. Without a deadline
-/// nothing else wakes the process: an idle daemon costs nothing.
+/// Sleeps until a descriptor can be read, a signal comes or the monotonic `deadline` has passed. Without a
+/// deadline nothing else wakes the process: an idle daemon costs nothing.
 ///
 /// # Errors
 /// What ppoll(2) says, but EINTR, which is the arrival of a signal.

@@ -23,8 +23,9 @@ pub fn local_timestamp(moment: SystemTime) -> String {
     let since_epoch = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = libc::time_t::try_from(since_epoch.as_secs()).unwrap_or(libc::time_t::MAX);
     let mut parts = std::mem::MaybeUninit::<libc::tm>::zeroed();
-    // SAFETY: both pointers are to live values of the right types; localtime_r writes the second and keeps neither.
-    // All bit patterns of `tm` are valid (integers and a pointer that is not followed), so it is initialised either way.
+    // SAFETY: both pointers are to live values of the right types; localtime_r writes the second and keeps
+    // neither. All bit patterns of `tm` are valid (integers and a pointer that is not followed), so it is
+    // initialised either way.
     let parts = unsafe {
         libc::localtime_r(&raw const seconds, parts.as_mut_ptr());
         parts.assume_init()

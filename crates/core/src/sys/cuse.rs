@@ -1,7 +1,8 @@
 //! The server's end of cuse(3): character devices that a program serves.
 //!
-//! The calls are those of `/dev/cuse` itself. libcuse would serve as well, but wants C callbacks and signals to its
-//! threads, and its header is not among those that [`crate::sys::freebsd_abi`] can be checked against; these calls are.
+//! The calls are those of `/dev/cuse` itself. libcuse would serve as well, but wants C callbacks and signals
+//! to its threads, and its header is not among those that [`crate::sys::freebsd_abi`] can be checked against;
+//! these calls are.
 //!
 //! Only the simulator uses this.
 
@@ -117,15 +118,16 @@ impl CuseServer {
     /// Makes the device `/dev/NAME`, owned by root and wheel.
     ///
     /// # Errors
-    /// `InvalidInput` for a name of 80 bytes or more; else what ioctl(2) says: `ENOMEM` where the name is taken.
+    /// `InvalidInput` for a name of 80 bytes or more; else what ioctl(2) says: `ENOMEM` where the name is
+    /// taken.
     pub fn create(&self, device: usize, name: &str, mode: u16) -> io::Result<()> {
         let mut devname = [0; NAME_SIZE];
         let place = devname[..NAME_SIZE - 1].get_mut(..name.len()).ok_or(io::ErrorKind::InvalidInput)?;
         place.copy_from_slice(name.as_bytes());
         let create =
             CreateDev { dev: device, user_id: 0, group_id: 0, permissions: i32::from(mode), devname };
-        // SAFETY: the descriptor is open, and the pointer is to the structure that the request number says is read. The
-        // kernel hands `dev` back as it is and never follows it.
+        // SAFETY: the descriptor is open, and the pointer is to the structure that the request number says is
+        // read. The kernel hands `dev` back as it is and never follows it.
         unsafe { calls::create_dev(self.0.as_raw_fd(), &raw const create) }?;
         Ok(())
     }
@@ -136,7 +138,8 @@ impl CuseServer {
     /// What ioctl(2) says: `Interrupted` by a signal.
     pub fn next(&self) -> io::Result<ClientCall> {
         let mut command = Command::default();
-        // SAFETY: the descriptor is open, and the pointer is to the structure that the request number says is written.
+        // SAFETY: the descriptor is open, and the pointer is to the structure that the request number says is
+        // written.
         unsafe { calls::get_command(self.0.as_raw_fd(), &raw mut command) }?;
         Ok(ClientCall {
             device: command.dev,
@@ -152,7 +155,8 @@ impl CuseServer {
     /// # Errors
     /// What ioctl(2) says: ENXIO where the client is gone.
     pub fn set_handle(&self, handle: usize) -> io::Result<()> {
-        // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is read.
+        // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is
+        // read.
         unsafe { calls::set_file_handle(self.0.as_raw_fd(), &raw const handle) }?;
         Ok(())
     }
@@ -167,8 +171,8 @@ impl CuseServer {
             peer_ptr: peer,
             length: length(bytes),
         };
-        // SAFETY: the descriptor is open, the pointer is to the structure that the request number says is read, and its
-        // local address is of as many writable bytes as its length says.
+        // SAFETY: the descriptor is open, the pointer is to the structure that the request number says is
+        // read, and its local address is of as many writable bytes as its length says.
         unsafe { calls::read_data(self.0.as_raw_fd(), &raw const chunk) }?;
         Ok(())
     }
@@ -183,18 +187,20 @@ impl CuseServer {
             peer_ptr: peer,
             length: length(bytes),
         };
-        // SAFETY: the descriptor is open, the pointer is to the structure that the request number says is read, and its
-        // local address is of as many readable bytes as its length says.
+        // SAFETY: the descriptor is open, the pointer is to the structure that the request number says is
+        // read, and its local address is of as many readable bytes as its length says.
         unsafe { calls::write_data(self.0.as_raw_fd(), &raw const chunk) }?;
         Ok(())
     }
 
-    /// Lets this thread's call return: with `result` bytes or events, or with the error of one of `CUSE_ERR_…`.
+    /// Lets this thread's call return: with `result` bytes or events, or with the error of one of
+    /// `CUSE_ERR_…`.
     ///
     /// # Errors
     /// What ioctl(2) says.
     pub fn finish(&self, result: i32) -> io::Result<()> {
-        // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is read.
+        // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is
+        // read.
         unsafe { calls::sync_command(self.0.as_raw_fd(), &raw const result) }?;
         Ok(())
     }
@@ -205,7 +211,8 @@ impl CuseServer {
     /// What ioctl(2) says.
     pub fn wake_pollers(&self) -> io::Result<()> {
         let unused = 0;
-        // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is read.
+        // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is
+        // read.
         unsafe { calls::wake_pollers(self.0.as_raw_fd(), &raw const unused) }?;
         Ok(())
     }

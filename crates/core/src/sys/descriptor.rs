@@ -5,7 +5,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-/// The same open file under the lowest free number from `lowest` on, closed on exec(2); the old number is free then.
+/// The same open file under the lowest free number from `lowest` on, closed on exec(2); the old number is
+/// free then.
 ///
 /// # Errors
 /// What fcntl(2) says, such as that the process may not have numbers that high; the file is closed then.

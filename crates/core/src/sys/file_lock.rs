@@ -1,8 +1,8 @@
 //! Advisory locks that other programs of the guest see.
 //!
-//! FreeBSD's POSIX locks and flock(2) locks exclude each other (one lock manager, sys/kern/kern_lockf.c), so the POSIX
-//! lock is enough there, and taking both would make a process exclude itself. On Linux they are unrelated and both are
-//! taken, so that programs with either kind of lock are seen in tests too.
+//! FreeBSD's POSIX locks and flock(2) locks exclude each other (one lock manager, sys/kern/kern_lockf.c), so
+//! the POSIX lock is enough there, and taking both would make a process exclude itself. On Linux they are
+//! unrelated and both are taken, so that programs with either kind of lock are seen in tests too.
 
 use std::fs::File;
 use std::io;

@@ -1,13 +1,14 @@
 //! Which file lies at a path, without the question when it was changed.
 //!
-//! Linux 6.13 and later give a file whose time was asked for a time of its own at the next write (`fill_mg_cmtime()` of
-//! fs/stat.c), which makes its inode dirty: on ext4 the fdatasync(2) behind it took half as long again. FreeBSD's
-//! `ufs_getattr()` has no such cost, so plain lstat(2) is right there.
+//! Linux 6.13 and later give a file whose time was asked for a time of its own at the next write
+//! (`fill_mg_cmtime()` of fs/stat.c), which makes its inode dirty: on ext4 the fdatasync(2) behind it took
+//! half as long again. FreeBSD's `ufs_getattr()` has no such cost, so plain lstat(2) is right there.
 
 use std::io;
 use std::path::Path;
 
-/// Device and inode of what lies at `path`, which is not followed if it is a symbolic link, and its size in bytes.
+/// Device and inode of what lies at `path`, which is not followed if it is a symbolic link, and its size in
+/// bytes.
 ///
 /// # Errors
 /// What lstat(2) says.
@@ -16,7 +17,8 @@ pub fn at(path: &Path) -> io::Result<((u64, u64), u64)> {
     by_lstat(path)
 }
 
-/// Device and inode of what lies at `path`, which is not followed if it is a symbolic link, and its size in bytes.
+/// Device and inode of what lies at `path`, which is not followed if it is a symbolic link, and its size in
+/// bytes.
 ///
 /// # Errors
 /// What statx(2) says.
@@ -26,8 +28,8 @@ pub fn at(path: &Path) -> io::Result<((u64, u64), u64)> {
 
     let name = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the path ends with a NUL and the other pointer is to a place for one statx; neither is kept. The structure
-    // consists of integers, so it is initialised whether the call succeeds or not.
+    // SAFETY: the path ends with a NUL and the other pointer is to a place for one statx; neither is kept.
+    // The structure consists of integers, so it is initialised whether the call succeeds or not.
     let (result, found) = unsafe {
         let result = libc::statx(
             libc::AT_FDCWD,

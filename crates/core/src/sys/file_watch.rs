@@ -1,8 +1,9 @@
-//! Word from the kernel that a file was changed, exact where time stamps are not: kqueue(2) on FreeBSD, inotify(7) on
-//! Linux.
+//! Word from the kernel that a file was changed, exact where time stamps are not: kqueue(2) on FreeBSD,
+//! inotify(7) on Linux.
 //!
-//! Every write, truncation, renaming and removal by anybody is told before the call that makes it returns; writes
-//! through a mapping of the file are not. The daemons do not wait for the descriptor, so nothing wakes an idle one.
+//! Every write, truncation, renaming and removal by anybody is told before the call that makes it returns;
+//! writes through a mapping of the file are not. The daemons do not wait for the descriptor, so nothing wakes
+//! an idle one.
 
 use std::fs::File;
 use std::io;
@@ -30,8 +31,8 @@ impl FileWatches {
         Ok(Self { watches: os::watch::Watches::new()?, changed: Vec::new() })
     }
 
-    /// Watches an open file, which lies at `path`, under a small number of the caller's. An earlier watch of that
-    /// number ends. Changes count from now on.
+    /// Watches an open file, which lies at `path`, under a small number of the caller's. An earlier watch of
+    /// that number ends. Changes count from now on.
     ///
     /// # Errors
     /// The system's limit of watches is reached, or the file system has none.
@@ -44,7 +45,8 @@ impl FileWatches {
         Ok(())
     }
 
-    /// Watches a directory that leads to the files: when it is renamed or removed, each of them counts as changed.
+    /// Watches a directory that leads to the files: when it is renamed or removed, each of them counts as
+    /// changed.
     ///
     /// # Errors
     /// The system's limit of watches is reached, or the directory cannot be opened.
@@ -52,8 +54,8 @@ impl FileWatches {
         self.watches.add_directory(PLACE, path)
     }
 
-    /// Watches the mount table, where the system has a watch for it: when a file system is mounted or unmounted, each file
-    /// counts as changed.
+    /// Watches the mount table, where the system has a watch for it: when a file system is mounted or
+    /// unmounted, each file counts as changed.
     ///
     /// # Errors
     /// What the system says; `Unsupported` where it has no such watch.

@@ -21,10 +21,11 @@ const SETTLED: Duration = Duration::from_millis(200);
 
 impl FactsSource {
     /// sync(2): starts to write all that is in memory, mapped pages too, and does not wait for the end of it
-    /// (`sys_sync()` of kern/vfs_syscalls.c). It walks all mounts, and can sleep for ever on a dead file server.
+    /// (`sys_sync()` of kern/vfs_syscalls.c). It walks all mounts, and can sleep for ever on a dead file
+    /// server.
     ///
-    /// In a directory of facts it is a line `sync PID NS` of the file `log`, if that is there, after as many milliseconds
-    /// as the file `sync-takes` says.
+    /// In a directory of facts it is a line `sync PID NS` of the file `log`, if that is there, after as many
+    /// milliseconds as the file `sync-takes` says.
     ///
     /// # Errors
     /// The line cannot be written.
@@ -39,8 +40,8 @@ impl FactsSource {
         log(directory, "sync", "")
     }
 
-    /// Waits until the writes that were started are done, or do not become fewer any more because others come after them;
-    /// UFSSUSPEND waits for those of its own file system in any case.
+    /// Waits until the writes that were started are done, or do not become fewer any more because others come
+    /// after them; UFSSUSPEND waits for those of its own file system in any case.
     ///
     /// # Errors
     /// The kernel does not tell.
@@ -57,8 +58,8 @@ impl FactsSource {
 
     /// fsync(2) of the mount point of `mount`, behind a [`Self::sync`].
     ///
-    /// The root directory of an msdosfs says EINVAL after all is written (`deupdat()` of fs/msdosfs/msdosfs_denode.c knows no
-    /// directory entry of it), which counts as done.
+    /// The root directory of an msdosfs says EINVAL after all is written (`deupdat()` of
+    /// fs/msdosfs/msdosfs_denode.c knows no directory entry of it), which counts as done.
     ///
     /// In a directory of facts it is a line `fsync PID NS PATH` of the file `log`, if that is there.
     ///

@@ -372,7 +372,8 @@ pub fn c_source() -> String {
     c_assertions(HEADERS, TABLE)
 }
 
-/// The same of the messages of the key-value exchange, whose header is not installed: the source of the system has it.
+/// The same of the messages of the key-value exchange, whose header is not installed: the source of the
+/// system has it.
 #[must_use]
 pub fn c_source_of_kvp() -> String {
     c_assertions(&["sys/types.h", "stddef.h", "dev/hyperv/utilities/hv_kvp.h"], kvp::LAYOUT)

@@ -8,11 +8,12 @@ use crate::vss::HeldOpen;
 use crate::vss::mounts::{FsId, Mount};
 
 impl FactsSource {
-    /// All mounts, oldest first, as getfsstat(2) with MNT_NOWAIT knows them: no file system is asked anything, so a
-    /// file server that does not answer holds nobody up.
+    /// All mounts, oldest first, as getfsstat(2) with MNT_NOWAIT knows them: no file system is asked
+    /// anything, so a file server that does not answer holds nobody up.
     ///
-    /// A directory has them in its file `mounts`, one a line: `TYPE ON FROM FLAGS FSID0 FSID1`, with flags as a number
-    /// or as names joined by commas, and `\040` for a blank. On Linux the system's own mounts are for display only.
+    /// A directory has them in its file `mounts`, one a line: `TYPE ON FROM FLAGS FSID0 FSID1`, with flags as
+    /// a number or as names joined by commas, and `\040` for a blank. On Linux the system's own mounts are
+    /// for display only.
     ///
     /// # Errors
     /// A failed system call; a file that cannot be read or has a line that is none of these.
@@ -25,8 +26,8 @@ impl FactsSource {
         }
     }
 
-    /// The files, directories and FIFOs that this process has open, with the file system that each is on. Those on no mount
-    /// of `table` are left out; devices, sockets and pipes are on none.
+    /// The files, directories and FIFOs that this process has open, with the file system that each is on.
+    /// Those on no mount of `table` are left out; devices, sockets and pipes are on none.
     ///
     /// # Errors
     /// The process cannot look at itself.
@@ -35,10 +36,10 @@ impl FactsSource {
     }
 }
 
-/// Points standard input at /dev/null if it is a file, a directory or a FIFO on one of the mounts of `table`, and standard
-/// output and error if they are and cannot be written: closing such a descriptor of a suspended file system sleeps, and the
-/// exit of the process would never come to the descriptors that suspend. What can be written stays, for it is a veto that an
-/// administrator should see.
+/// Points standard input at /dev/null if it is a file, a directory or a FIFO on one of the mounts of `table`,
+/// and standard output and error if they are and cannot be written: closing such a descriptor of a suspended
+/// file system sleeps, and the exit of the process would never come to the descriptors that suspend. What can
+/// be written stays, for it is a veto that an administrator should see.
 ///
 /// # Errors
 /// The process cannot look at itself, or /dev/null cannot be put in place.

@@ -81,8 +81,8 @@ pub(super) fn silence(descriptor: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// A child of this process that does one thing and is gone. It has its own copy of the memory, and nothing open but a pipe
-/// to its parent.
+/// A child of this process that does one thing and is gone. It has its own copy of the memory, and nothing
+/// open but a pipe to its parent.
 #[derive(Debug)]
 pub struct Helper {
     child: Pid,
@@ -139,7 +139,8 @@ impl Helper {
     /// Kills it. One that sleeps uninterruptibly dies later.
     pub fn kill(&self) {
         if !self.ended {
-            // It can have ended in this very moment; it is not waited for yet, so the number is still its own.
+            // It can have ended in this very moment; it is not waited for yet, so the number is still its
+            // own.
             let _ = kill(self.child, Signal::SIGKILL);
         }
     }
@@ -165,16 +166,18 @@ fn be_helper(to_parent: OwnedFd, work: impl FnOnce(&mut File)) {
     let number = pipe.as_raw_fd();
     os::mounts::close_from(number + 1);
     for descriptor in 0..number {
-        // SAFETY: the numbers below the pipe are the parent's copies; no value of this process that still runs owns one.
+        // SAFETY: the numbers below the pipe are the parent's copies; no value of this process that still
+        // runs owns one.
         unsafe { libc::close(descriptor) };
     }
     // A panic must not run on into the parent's code.
     let _ = catch_unwind(AssertUnwindSafe(|| work(&mut pipe)));
 }
 
-/// Lets a program begin without the signal mask of a daemon, which would keep SIGTERM from it and from whatever it
-/// starts, and without ignoring what the daemon ignores.
+/// Lets a program begin without the signal mask of a daemon, which would keep SIGTERM from it and from
+/// whatever it starts, and without ignoring what the daemon ignores.
 pub fn with_default_signals(command: &mut Command) -> &mut Command {
-    // SAFETY: the child calls only sigaction(2) and sigprocmask(2), which are async-signal-safe, and allocates nothing.
+    // SAFETY: the child calls only sigaction(2) and sigprocmask(2), which are async-signal-safe, and
+    // allocates nothing.
     unsafe { command.pre_exec(reset_for_exec) }
 }

@@ -1,10 +1,11 @@
-//! Processes and their mappings as the kernel writes them for kern.proc: struct kinfo_proc and struct kinfo_vmentry of
-//! sys/user.h. Pure, so that it is tested everywhere.
+//! Processes and their mappings as the kernel writes them for kern.proc: struct kinfo_proc and struct
+//! kinfo_vmentry of sys/user.h. Pure, so that it is tested everywhere.
 
 use super::freebsd_abi as abi;
 use crate::vss::scan::{MappedFile, Process};
 
-/// Reads the records of kern.proc.proc, without the kernel's own processes. `None` if they are of another layout.
+/// Reads the records of kern.proc.proc, without the kernel's own processes. `None` if they are of another
+/// layout.
 #[must_use]
 pub fn processes(bytes: &[u8]) -> Option<Vec<Process>> {
     let all: Vec<(Process, bool)> = bytes.chunks(abi::KINFO_PROC_SIZE).map(process).collect::<Option<_>>()?;
@@ -33,8 +34,8 @@ pub fn threads(record: &[u8]) -> Option<u32> {
     u32::try_from(int(record, abi::KI_NUMTHREADS)?).ok()
 }
 
-/// The files of kern.proc.vmmap that the process can store into: mappings of files with write permission that are not
-/// copied on write. `None` if the records are of another layout.
+/// The files of kern.proc.vmmap that the process can store into: mappings of files with write permission that
+/// are not copied on write. `None` if the records are of another layout.
 #[must_use]
 pub fn mapped_files(mut bytes: &[u8]) -> Option<Vec<MappedFile>> {
     let mut files = Vec::new();
@@ -51,7 +52,8 @@ pub fn mapped_files(mut bytes: &[u8]) -> Option<Vec<MappedFile>> {
         if is_file && is_written && is_shared {
             let device = long(record, abi::KVE_VN_FSID)?;
             let path = match text(record.get(abi::KVE_PATH..)?) {
-                // The kernel has no name of it at hand (`vn_fullpath()` asks the name cache only); find -inum has.
+                // The kernel has no name of it at hand (`vn_fullpath()` asks the name cache only); find -inum
+                // has.
                 name if name.is_empty() => format!("inode {}", long(record, abi::KVE_VN_FILEID)?),
                 name => name,
             };

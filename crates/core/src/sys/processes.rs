@@ -11,11 +11,12 @@ use crate::vss::stores::{Graph, find, locate_by_path};
 impl FactsSource {
     /// All processes but the kernel's own, each with the files that it can store into through memory.
     ///
-    /// It takes locks of the processes' maps and of the files in them: a file on a dead file server can hold it up for
-    /// ever, uninterruptibly. So it is to be called in a child that can be left behind.
+    /// It takes locks of the processes' maps and of the files in them: a file on a dead file server can hold
+    /// it up for ever, uninterruptibly. So it is to be called in a child that can be left behind.
     ///
-    /// A directory has them in its file `procs`: `proc PID COMM [jid=N] [gone] [slow=MS]`, each followed by its lines
-    /// `map PATH on=MOUNTPOINT [ro] [private] [anon]`, with `\040` for a blank. Without the file there are none.
+    /// A directory has them in its file `procs`: `proc PID COMM [jid=N] [gone] [slow=MS]`, each followed by
+    /// its lines `map PATH on=MOUNTPOINT [ro] [private] [anon]`, with `\040` for a blank. Without the file
+    /// there are none.
     ///
     /// # Errors
     /// A failed sysctl(3), records of another layout, or a process that may not be looked at.
@@ -26,8 +27,9 @@ impl FactsSource {
         }
     }
 
-    /// What stat(2) calls `st_dev` for each mount, in the table's order; `None` where it cannot be told, because the mount
-    /// is below another one and its device has no name. Can be held up as [`Self::mapped_files`].
+    /// What stat(2) calls `st_dev` for each mount, in the table's order; `None` where it cannot be told,
+    /// because the mount is below another one and its device has no name. Can be held up as
+    /// [`Self::mapped_files`].
     #[must_use]
     pub fn device_numbers(&self, table: &[Mount]) -> Vec<Option<u64>> {
         match self {
@@ -36,8 +38,8 @@ impl FactsSource {
         }
     }
 
-    /// Looks at all processes and at all devices. `vdevs` are those of ZFS pools, by pool. To be called in a child, see
-    /// [`Self::mapped_files`].
+    /// Looks at all processes and at all devices. `vdevs` are those of ZFS pools, by pool. To be called in a
+    /// child, see [`Self::mapped_files`].
     ///
     /// # Errors
     /// As [`Self::mapped_files`], or the kernel does not tell of its devices.
@@ -66,8 +68,8 @@ impl FactsSource {
     }
 }
 
-/// Keeps the kernel from counting resident pages for kern.proc.vmmap, which takes longer than all the rest, while this
-/// lives. It touches the whole system, so it is not to live long.
+/// Keeps the kernel from counting resident pages for kern.proc.vmmap, which takes longer than all the rest,
+/// while this lives. It touches the whole system, so it is not to live long.
 #[derive(Debug)]
 pub struct WithoutResidentCounts {
     restore: bool,

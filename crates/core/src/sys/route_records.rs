@@ -22,8 +22,9 @@ pub struct Gateway {
 
 /// The gateways of default routes and of static ones in a dump, in its order.
 ///
-/// What is no usable route through a gateway is passed over, and so is what only the kernel or a routing protocol has set; a record that claims to be longer
-/// than the rest, or too short to carry its own length, ends the walk.
+/// What is no usable route through a gateway is passed over, and so is what only the kernel or a routing
+/// protocol has set; a record that claims to be longer than the rest, or too short to carry its own length,
+/// ends the walk.
 #[must_use]
 pub fn gateways(dump: &[u8]) -> Vec<Gateway> {
     Records { rest: dump }.filter_map(gateway).collect()

@@ -1,7 +1,8 @@
-//! Hears that something about the network has changed: a routing socket (route(4)), on Linux a netlink socket.
+//! Hears that something about the network has changed: a routing socket (route(4)), on Linux a netlink
+//! socket.
 //!
-//! What has changed is not read out of the messages: a reader looks at the network itself, which is also right when messages
-//! were lost.
+//! What has changed is not read out of the messages: a reader looks at the network itself, which is also
+//! right when messages were lost.
 
 use std::fs;
 use std::io;
@@ -30,7 +31,8 @@ pub struct RouteSocket {
 impl RouteSocket {
     /// Opens one that never blocks.
     ///
-    /// A directory of facts stands for the kernel: whoever changes them sends a datagram to each `route.sock.*` in it.
+    /// A directory of facts stands for the kernel: whoever changes them sends a datagram to each
+    /// `route.sock.*` in it.
     ///
     /// # Errors
     /// The system has no such socket, or no descriptor is left.

@@ -26,8 +26,8 @@ pub struct Arrived {
     pub child: bool,
 }
 
-/// The signals a daemon handles. They stay blocked for the life of the process, so that no system call is ever
-/// interrupted half-way; a wait opens [`Self::wait_mask`] for its own duration.
+/// The signals a daemon handles. They stay blocked for the life of the process, so that no system call is
+/// ever interrupted half-way; a wait opens [`Self::wait_mask`] for its own duration.
 #[derive(Debug, Clone, Copy)]
 pub struct Signals {
     wait_mask: SigSet,
@@ -67,8 +67,8 @@ impl Signals {
         Ok(Self { wait_mask, handled: true })
     }
 
-    /// For a loop that runs inside another program, which keeps its own handling of signals: none is ever taken, and
-    /// nothing tells of the end of a child.
+    /// For a loop that runs inside another program, which keeps its own handling of signals: none is ever
+    /// taken, and nothing tells of the end of a child.
     ///
     /// # Errors
     /// What sigprocmask(2) says.
@@ -101,8 +101,8 @@ impl Signals {
     }
 }
 
-/// Ignores SIGTSTP, SIGTTIN and SIGTTOU: for a daemon whose deadlines must run even when somebody types ^Z. SIGSTOP stops
-/// every process.
+/// Ignores SIGTSTP, SIGTTIN and SIGTTOU: for a daemon whose deadlines must run even when somebody types ^Z.
+/// SIGSTOP stops every process.
 ///
 /// # Errors
 /// What sigaction(2) says.
@@ -110,8 +110,8 @@ pub fn ignore_job_control() -> io::Result<()> {
     set_all(&JOB_CONTROL, SigHandler::SigIgn)
 }
 
-/// Undoes in a child that is about to become another program what would outlive exec(2): the mask, and what is ignored.
-/// The handlers go first, so that a signal that waits has the effect that its sender wants.
+/// Undoes in a child that is about to become another program what would outlive exec(2): the mask, and what
+/// is ignored. The handlers go first, so that a signal that waits has the effect that its sender wants.
 ///
 /// # Errors
 /// What sigaction(2) or sigprocmask(2) say.

@@ -1,9 +1,9 @@
 //! A machine's facts from a directory of text files, for tests and the simulated host.
 //!
-//! `sysctl` has lines `name=value` or `name:type=value`; `ifaddrs` has lines
-//! `hn0 link 00:15:5d:01:02:03 up`, `hn0 inet 10.0.0.5/24`, `hn0 inet6 fe80::1%hn0/64`; `routes` has lines
-//! `default 10.0.0.1 hn0`; `procs` has processes and what they have mapped. Blank lines and lines that begin with `#` do not count. A missing file is what
-//! a machine without any setting has: one loopback, no route, the sysctls of [`sysctl`].
+//! `sysctl` has lines `name=value` or `name:type=value`; `ifaddrs` has lines `hn0 link 00:15:5d:01:02:03 up`,
+//! `hn0 inet 10.0.0.5/24`, `hn0 inet6 fe80::1%hn0/64`; `routes` has lines `default 10.0.0.1 hn0`; `procs` has
+//! processes and what they have mapped. Blank lines and lines that begin with `#` do not count. A missing
+//! file is what a machine without any setting has: one loopback, no route, the sysctls of [`sysctl`].
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -166,7 +166,8 @@ pub(super) fn device_number(mount: &Mount) -> u64 {
     u64::from(mount.id.0[0].cast_unsigned())
 }
 
-/// The processes of the file `procs` with what they can store into through memory. One that is slow takes its time here.
+/// The processes of the file `procs` with what they can store into through memory. One that is slow takes its
+/// time here.
 pub(super) fn mapped_files(directory: &Path, table: &[Mount]) -> io::Result<Vec<(Process, Vec<MappedFile>)>> {
     let text = read(directory, "procs")?.unwrap_or_default();
     let mut processes: Vec<(Process, Vec<MappedFile>)> = Vec::new();

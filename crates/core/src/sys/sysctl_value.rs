@@ -11,9 +11,9 @@ pub const LIMIT: usize = 32 << 20;
 
 /// Calls `fetch` with more and more room until the value fits; the first try has `guess` bytes.
 ///
-/// `fetch` fills the buffer and says how much of it, or, without a buffer, how much room it wants now.
-/// The table may grow between the two: the wanted size is only a hint, and each try has at least twice the
-/// room of the one before. A buffer that is full to the last byte counts as too small: the kernel's dump of routes
+/// `fetch` fills the buffer and says how much of it, or, without a buffer, how much room it wants now. The
+/// table may grow between the two: the wanted size is only a hint, and each try has at least twice the room
+/// of the one before. A buffer that is full to the last byte counts as too small: the kernel's dump of routes
 /// fails for want of room without saying so (sys/net/rtsock.c ignores the error of a single record).
 ///
 /// # Errors

@@ -91,8 +91,8 @@ impl FactsSource {
         simulated::sysctl(directory, name)?.map(number).transpose()
     }
 
-    /// The device that made the interface of this index, such as `hn0`, whatever the interface is called now; `None` where
-    /// there is no such interface or the system does not tell.
+    /// The device that made the interface of this index, such as `hn0`, whatever the interface is called now;
+    /// `None` where there is no such interface or the system does not tell.
     ///
     /// A directory says it behind `driver=` in the line `link` of the interface.
     ///

@@ -37,7 +37,8 @@ pub mod numbers {
 pub struct VssDevice(File);
 
 impl VssDevice {
-    /// Opens the device. From then on the kernel delivers requests, and fails them all once it is closed again.
+    /// Opens the device. From then on the kernel delivers requests, and fails them all once it is closed
+    /// again.
     ///
     /// # Errors
     /// What open(2) says: `ResourceBusy` where another process has it, `NotFound` off Hyper-V.
@@ -45,13 +46,15 @@ impl VssDevice {
         File::options().read(true).write(true).open(path).map(Self)
     }
 
-    /// Takes the request that waits. `None` where none does any more, because it timed out after poll(2) saw it.
+    /// Takes the request that waits. `None` where none does any more, because it timed out after poll(2) saw
+    /// it.
     ///
     /// # Errors
     /// What ioctl(2) says: the device is gone.
     pub fn read(&self) -> io::Result<Option<Request>> {
         let mut message = [0; MESSAGE_SIZE];
-        // SAFETY: the descriptor is open, and the pointer is to as many bytes as the request number says are written.
+        // SAFETY: the descriptor is open, and the pointer is to as many bytes as the request number says are
+        // written.
         unsafe { calls::vss_read(self.0.as_raw_fd(), &raw mut message) }?;
         Ok(Request::decode(&message))
     }
@@ -62,7 +65,8 @@ impl VssDevice {
     /// What ioctl(2) says: the device is gone.
     pub fn write(&self, answer: Answer) -> io::Result<()> {
         let message = answer.encode();
-        // SAFETY: the descriptor is open, and the pointer is to as many bytes as the request number says are read.
+        // SAFETY: the descriptor is open, and the pointer is to as many bytes as the request number says are
+        // read.
         unsafe { calls::vss_write(self.0.as_raw_fd(), &raw const message) }?;
         Ok(())
     }
@@ -74,8 +78,8 @@ impl AsFd for VssDevice {
     }
 }
 
-/// A descriptor of `/dev/ufssuspend`, which suspends at most one file system. Dropping it, or the death of the process,
-/// resumes that.
+/// A descriptor of `/dev/ufssuspend`, which suspends at most one file system. Dropping it, or the death of
+/// the process, resumes that.
 #[derive(Debug)]
 pub struct SuspendDevice(File);
 
@@ -88,13 +92,14 @@ impl SuspendDevice {
         File::options().read(true).write(true).open(path).map(Self)
     }
 
-    /// Suspends writes to a file system: first all of it is brought to disk, then whoever writes sleeps until it is
-    /// resumed.
+    /// Suspends writes to a file system: first all of it is brought to disk, then whoever writes sleeps until
+    /// it is resumed.
     ///
     /// # Errors
-    /// What ioctl(2) says: ENOENT for an id that is not mounted, EINVAL for no UFS, EBUSY where it is suspended already or
-    /// this descriptor suspends another one, EDEADLK where this process has a second thread or holds a descriptor open
-    /// for writing there, EPERM in a jail. The file system is then not suspended.
+    /// What ioctl(2) says: ENOENT for an id that is not mounted, EINVAL for no UFS, EBUSY where it is
+    /// suspended already or this descriptor suspends another one, EDEADLK where this process has a second
+    /// thread or holds a descriptor open for writing there, EPERM in a jail. The file system is then not
+    /// suspended.
     pub fn suspend(&self, id: FsId) -> io::Result<()> {
         // SAFETY: the descriptor is open, and the pointer is to an fsid_t, two i32.
         unsafe { calls::ufs_suspend(self.0.as_raw_fd(), &raw const id.0) }?;

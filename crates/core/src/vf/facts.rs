@@ -46,7 +46,8 @@ impl Facts {
         self.interface(name).map_or(&[], |interface| &interface.addresses)
     }
 
-    /// The IPv6 link-local address, which is handled together with the IPv6 flags. IPv4 ones are addresses as any other.
+    /// The IPv6 link-local address, which is handled together with the IPv6 flags. IPv4 ones are addresses as
+    /// any other.
     pub(super) fn link_local(&self, name: &InterfaceName) -> Option<InterfaceAddress> {
         self.addresses(name).iter().copied().find(is_ipv6_link_local)
     }
@@ -61,8 +62,8 @@ impl Facts {
         routes.filter(|route| &route.interface == name).map(|route| route.gateway).collect()
     }
 
-    /// The static routes through the interface whose gateway `accept` accepts. Those that no address of the interface
-    /// reaches are left out: they could not be set again.
+    /// The static routes through the interface whose gateway `accept` accepts. Those that no address of the
+    /// interface reaches are left out: they could not be set again.
     pub(super) fn static_routes(
         &self,
         name: &InterfaceName,
@@ -83,8 +84,8 @@ impl Facts {
         self.links.iter().find(|(_, link)| link.members.contains(member)).map(|(name, _)| name)
     }
 
-    /// The addresses of the interface in the order of the kernel, without the IPv6 link-local one and without those that
-    /// router advertisements have made: both come by themselves.
+    /// The addresses of the interface in the order of the kernel, without the IPv6 link-local one and without
+    /// those that router advertisements have made: both come by themselves.
     pub(super) fn lasting(&self, name: &InterfaceName) -> Vec<InterfaceAddress> {
         let autoconf = self.links.get(name).map_or(&[][..], |link| &link.autoconf);
         let comes_by_itself =
@@ -92,8 +93,8 @@ impl Facts {
         self.addresses(name).iter().copied().filter(|held| !comes_by_itself(held)).collect()
     }
 
-    /// What gives `interface` an address that `from` has: with its vhid, if it has one there, because without it the
-    /// address would be alive on two nodes.
+    /// What gives `interface` an address that `from` has: with its vhid, if it has one there, because without
+    /// it the address would be alive on two nodes.
     pub(super) fn give(
         &self,
         from: &InterfaceName,

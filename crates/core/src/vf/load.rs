@@ -79,8 +79,8 @@ pub fn load_vf(facts: &FactsSource, hn: &Adapter) -> Result<Option<InterfaceName
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
-/// The VF of an interface by any of its names: `dev.hn.N.vf` of an adapter, else what `hw.hn.vfmap` says (`VF:HN …`,
-/// sys/dev/hyperv/netvsc/if_hn.c, `hn_vfmap_sysctl`).
+/// The VF of an interface by any of its names: `dev.hn.N.vf` of an adapter, else what `hw.hn.vfmap` says
+/// (`VF:HN …`, sys/dev/hyperv/netvsc/if_hn.c, `hn_vfmap_sysctl`).
 ///
 /// # Errors
 /// [`LoadError::Network`], [`LoadError::Sysctl`].
@@ -95,7 +95,8 @@ pub fn load_vf_of(source: &NetworkSource, name: &InterfaceName) -> Result<Option
     Ok(pairs.find(|(_, hn)| *hn == name.as_str()).and_then(|(vf, _)| vf.parse().ok()))
 }
 
-/// Whether a VF serves for something: the facts about `vf` alone. Starts a process for it, and those of [`load_links`].
+/// Whether a VF serves for something: the facts about `vf` alone. Starts a process for it, and those of
+/// [`load_links`].
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -128,8 +129,8 @@ pub fn load_facts(
     Ok(Facts { rc_conf, ..load_network(settings, source, hn, vf)? })
 }
 
-/// The facts without rc.conf(5). Starts a process for hnN, one for its VF, and one for each of lagg(4), bridge(4) and
-/// vlan(4) of which there are interfaces.
+/// The facts without rc.conf(5). Starts a process for hnN, one for its VF, and one for each of lagg(4),
+/// bridge(4) and vlan(4) of which there are interfaces.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -146,8 +147,9 @@ pub fn load_network(
     Ok(Facts { vf, network, links, hooks, ..Facts::default() })
 }
 
-/// What ifconfig(8) tells about `names`, as far as they exist, and about all interfaces that can lie over them: those of
-/// lagg(4), bridge(4) and vlan(4). All others, of which there can be hundreds, are not asked for. Each program has `limit`.
+/// What ifconfig(8) tells about `names`, as far as they exist, and about all interfaces that can lie over
+/// them: those of lagg(4), bridge(4) and vlan(4). All others, of which there can be hundreds, are not asked
+/// for. Each program has `limit`.
 ///
 /// # Errors
 /// [`LoadError::Program`], above all for output that is not the whole.
@@ -187,7 +189,8 @@ pub fn load_links(
     Ok(links)
 }
 
-/// How many hooks of the ng_ether(4) node of `hn` are connected. Starts a process where the kernel has netgraph(4).
+/// How many hooks of the ng_ether(4) node of `hn` are connected. Starts a process where the kernel has
+/// netgraph(4).
 fn load_hooks(settings: &Network, facts: &FactsSource, hn: &Adapter) -> Result<u32, LoadError> {
     let name = "net.graph.abi_version";
     if !matches!(facts.sysctl_number(name), Ok(Some(_))) {

@@ -1,9 +1,10 @@
 //! From facts to steps: joining hnN and its VF in laggN, and taking the lagg apart.
 //!
-//! Both are one thing: the network of an adapter moves from one interface to another. [`transfer`] says what it is and
-//! gives it to the interface that is to have it; [`strip`] takes it from the others; [`join`] and [`apart`] add what makes
-//! the lagg or unmakes it. A plan is the difference between what is and what should be. So it is empty when everything is
-//! right, and what a killed run left half-done is completed by the next one.
+//! Both are one thing: the network of an adapter moves from one interface to another. [`transfer`] says what
+//! it is and gives it to the interface that is to have it; [`strip`] takes it from the others; [`join`] and
+//! [`apart`] add what makes the lagg or unmakes it. A plan is the difference between what is and what should
+//! be. So it is empty when everything is right, and what a killed run left half-done is completed by the next
+//! one.
 
 mod apart;
 mod join;
@@ -72,11 +73,11 @@ pub enum PlanError {
 enum Stage {
     /// Nothing is there yet: all that is wanted is given.
     New,
-    /// A run that was killed, or base's script, has done an unknown part of it: all that is wanted and missing is given, and
-    /// the routers of rc.conf where a family has none.
+    /// A run that was killed, or base's script, has done an unknown part of it: all that is wanted and
+    /// missing is given, and the routers of rc.conf where a family has none.
     Interrupted,
-    /// It is done. Only what the other interfaces still hold, or a family that lost everything, is given: an administrator
-    /// or the host may have changed addresses since.
+    /// It is done. Only what the other interfaces still hold, or a family that lost everything, is given: an
+    /// administrator or the host may have changed addresses since.
     Complete,
 }
 
@@ -105,8 +106,8 @@ pub fn plan_up(hn: &Adapter, facts: &Facts) -> Result<Option<Plan<Step>>, PlanEr
     Ok(Some(join::Up { hn, vf, facts, target, existing, stage }.plan()))
 }
 
-/// The plan that takes the lagg of `hn` apart and gives `hn` its configuration back. Empty if there is no lagg, unless a
-/// run that did this was killed.
+/// The plan that takes the lagg of `hn` apart and gives `hn` its configuration back. Empty if there is no
+/// lagg, unless a run that did this was killed.
 ///
 /// # Errors
 /// See [`PlanError`].
@@ -125,8 +126,9 @@ pub fn plan_down(hn: &Adapter, facts: &Facts) -> Result<Plan<Step>, PlanError> {
     Ok(apart::Down { hn, facts, target, existing, stage }.plan())
 }
 
-/// The plan that leaves the network to `hn` where joining it and its VF has failed: while a VF is up, `hn` has no carrier.
-/// Empty where the VF is down or serves for something: as a port, or with addresses of its own.
+/// The plan that leaves the network to `hn` where joining it and its VF has failed: while a VF is up, `hn`
+/// has no carrier. Empty where the VF is down or serves for something: as a port, or with addresses of its
+/// own.
 #[must_use]
 pub fn plan_without_vf(facts: &Facts) -> Plan<Step> {
     let mut plan = Plan::default();
@@ -139,8 +141,8 @@ pub fn plan_without_vf(facts: &Facts) -> Plan<Step> {
     plan
 }
 
-/// Whether the network of `hn` is where a complete move to the lagg has it, as far as addresses and clients tell: nothing
-/// is left on the ports, and nobody has given them something since.
+/// Whether the network of `hn` is where a complete move to the lagg has it, as far as addresses and clients
+/// tell: nothing is left on the ports, and nobody has given them something since.
 #[must_use]
 pub fn is_settled(hn: &Adapter, facts: &Facts) -> bool {
     let ports = std::iter::once(hn.name()).chain(&facts.vf);

@@ -1,4 +1,5 @@
-//! What the mounts' contents say about suspending them: programs that store through memory, and file systems in files.
+//! What the mounts' contents say about suspending them: programs that store through memory, and file systems
+//! in files.
 
 use super::mounts::{Decision, FsId, MappedWriters, Mount, Policy, Reason, Treatment, is_below};
 use super::scan::{Scan, Writer};
@@ -64,9 +65,10 @@ impl Policy {
     }
 }
 
-/// Puts the mounts to suspend in order, as indices: a mount before those that are mounted on it (their unmounting holds
-/// the covered vnode, which a resume of the covered file system needs), and one in a file before the one that holds the
-/// file (its last writes go through it). A mount for which there is no such order is flushed instead.
+/// Puts the mounts to suspend in order, as indices: a mount before those that are mounted on it (their
+/// unmounting holds the covered vnode, which a resume of the covered file system needs), and one in a file
+/// before the one that holds the file (its last writes go through it). A mount for which there is no such
+/// order is flushed instead.
 pub(super) fn arrange(decisions: &mut [Decision], stores: &Stores) -> Vec<usize> {
     let ancestors: Vec<Vec<usize>> = (0..decisions.len()).map(|index| ancestors(decisions, index)).collect();
     let index_of = |id: FsId| decisions.iter().position(|d| d.mount.id == id);
@@ -134,8 +136,8 @@ fn closure(mut held: Vec<(usize, usize)>, count: usize) -> Vec<(usize, usize)> {
     held
 }
 
-/// The mounts whose vnodes are locked while this one is being unmounted, or while those are: what it is mounted on, what
-/// that is mounted on, and where that is a nullfs or unionfs what it shows.
+/// The mounts whose vnodes are locked while this one is being unmounted, or while those are: what it is
+/// mounted on, what that is mounted on, and where that is a nullfs or unionfs what it shows.
 fn ancestors(decisions: &[Decision], index: usize) -> Vec<usize> {
     let mut found: Vec<usize> = covered(decisions, index).into_iter().collect();
     let mut next = 0;

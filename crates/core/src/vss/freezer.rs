@@ -1,4 +1,5 @@
-//! The state machine of a backup: every request, every failure and every deadline, without a clock or a device.
+//! The state machine of a backup: every request, every failure and every deadline, without a clock or a
+//! device.
 //!
 //! ```text
 //!         freeze                      answered              thaw, watchdog, leaving
@@ -7,12 +8,13 @@
 //!   └──────────────── └──────────────────────────────────────────────> After (hooks)
 //! ```
 //!
-//! A freeze is prepared by the hooks, by bringing all to disk between two looks at all programs, and by looking at the mounts
-//! again; then it is settled what becomes of each mount, and the suspensions follow at once. Behind a thaw comes one more
-//! look, for programs that lost what they stored. A check goes on beside that, because it does not wait for hooks.
+//! A freeze is prepared by the hooks, by bringing all to disk between two looks at all programs, and by
+//! looking at the mounts again; then it is settled what becomes of each mount, and the suspensions follow at
+//! once. Behind a thaw comes one more look, for programs that lost what they stored. A check goes on beside
+//! that, because it does not wait for hooks.
 //!
-//! Whatever ends a freeze resumes all that was suspended *before* anything else is done: the file systems come first,
-//! then the host's answer, then the log, then the hooks.
+//! Whatever ends a freeze resumes all that was suspended *before* anything else is done: the file systems
+//! come first, then the host's answer, then the log, then the hooks.
 
 mod after;
 mod checking;
@@ -45,7 +47,8 @@ use crate::abi::vss::{Answer, Operation, Request, Status};
 /// dev/hyperv/utilities/hv_snapshot.c); then it tells the host that the request failed.
 pub const KERNEL_LIMIT: Duration = Duration::from_secs(15);
 
-/// An answer is given this long before [`KERNEL_LIMIT`] at the latest, even when an application's daemon used most of it.
+/// An answer is given this long before [`KERNEL_LIMIT`] at the latest, even when an application's daemon used
+/// most of it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
 /// A success whose writing ended less than this before [`KERNEL_LIMIT`] may have reached nobody.
@@ -324,8 +327,8 @@ impl Freezer {
         }
     }
 
-    /// A thaw while nothing is frozen: its answer says whether the backup is good, and it is not. Also where a daemon before
-    /// this one froze the guest.
+    /// A thaw while nothing is frozen: its answer says whether the backup is good, and it is not. Also where
+    /// a daemon before this one froze the guest.
     fn thaw_nothing(&mut self, request: Request, now: Duration) -> Vec<Action> {
         let reason = self.void.as_deref().unwrap_or("this daemon has frozen nothing");
         let text = format!("thaw refused, the backup is void: {reason}");
@@ -358,7 +361,8 @@ impl Freezer {
         }
     }
 
-    /// Lets the freeze that is being prepared take its next step, which adds its actions to a list; an error ends it.
+    /// Lets the freeze that is being prepared take its next step, which adds its actions to a list; an error
+    /// ends it.
     fn advance(
         &mut self,
         now: Duration,
@@ -378,8 +382,8 @@ impl Freezer {
         actions
     }
 
-    /// When it is settled what becomes of each mount: those that are not suspended as they should be are named, once for
-    /// each set of reasons.
+    /// When it is settled what becomes of each mount: those that are not suspended as they should be are
+    /// named, once for each set of reasons.
     fn tell_decisions(&mut self, freezing: &Freezing, actions: &mut Vec<Action>) {
         let Some(open) = actions.iter().position(|action| matches!(action, Action::Open(_))) else { return };
         let verdict = freezing.verdict();

@@ -91,8 +91,8 @@ impl fmt::Display for Skipped {
 pub struct Selection {
     /// What is run, by name: this order before the freeze, the reverse one after it.
     pub hooks: Vec<Hook>,
-    /// What should perhaps be run and cannot be trusted: without it an application may not be at rest, so there is no
-    /// backup.
+    /// What should perhaps be run and cannot be trusted: without it an application may not be at rest, so
+    /// there is no backup.
     pub faults: Vec<Skipped>,
     /// What is not meant to be run.
     pub passed_over: Vec<Skipped>,
@@ -107,11 +107,11 @@ impl Selection {
     }
 }
 
-/// Chooses the hooks of `directory` from its entries. `user` is whom the daemon runs as: its files are as good as root's,
-/// for it can change what it runs anyway.
+/// Chooses the hooks of `directory` from its entries. `user` is whom the daemon runs as: its files are as
+/// good as root's, for it can change what it runs anyway.
 ///
-/// Leftovers of editors and package tools, and files that are not executable, are passed over. A link is a fault, because
-/// whoever can write where it leads could exchange the program.
+/// Leftovers of editors and package tools, and files that are not executable, are passed over. A link is a
+/// fault, because whoever can write where it leads could exchange the program.
 #[must_use]
 pub fn select(
     directory: &Path,
@@ -170,7 +170,8 @@ fn judge(name: &OsString, facts: Result<FileFacts, String>, user: u32) -> Candid
     }
 }
 
-/// What editors, version control and package tools leave behind, as rc.subr(8) and dpkg know it, and hidden files.
+/// What editors, version control and package tools leave behind, as rc.subr(8) and dpkg know it, and hidden
+/// files.
 fn is_leftover(name: &str) -> bool {
     const ENDS: [&str; 10] =
         ["~", ".bak", ".orig", ".rej", ",v", ".sample", ".pkgsave", ".pkgnew", ".dist", ".swp"];

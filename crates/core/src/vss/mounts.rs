@@ -1,7 +1,7 @@
 //! What a backup does with each mount, and why.
 //!
-//! Only UFS can be frozen (ufs/ffs/ffs_suspend.c). ZFS needs no freeze: what its last transaction group holds is
-//! consistent. All the rest either has nothing on this guest's disks or stands in the way of a backup.
+//! Only UFS can be frozen (ufs/ffs/ffs_suspend.c). ZFS needs no freeze: what its last transaction group holds
+//! is consistent. All the rest either has nothing on this guest's disks or stands in the way of a backup.
 
 mod glob;
 #[cfg(test)]
@@ -27,8 +27,8 @@ impl fmt::Display for FsId {
     }
 }
 
-/// One mounted file system, as getfsstat(2) tells it. Texts that are not UTF-8 are lossy: they are shown and compared
-/// with patterns, but no path is ever opened by them.
+/// One mounted file system, as getfsstat(2) tells it. Texts that are not UTF-8 are lossy: they are shown and
+/// compared with patterns, but no path is ever opened by them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// `f_fstypename`: `ufs`, `zfs`, `fusefs.ntfs`.
@@ -70,8 +70,8 @@ impl fmt::Display for Treatment {
     }
 }
 
-/// What becomes of a mount that could be suspended, but that programs can store into through shared mappings: what they
-/// store while it is suspended is lost in the running guest when it is resumed.
+/// What becomes of a mount that could be suspended, but that programs can store into through shared mappings:
+/// what they store while it is suspended is lost in the running guest when it is resumed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MappedWriters {
@@ -117,9 +117,11 @@ pub enum Reason {
     CannotFreeze,
     /// It would be suspended, but these programs can store into it through memory.
     MappedWriters(Vec<Writer>),
-    /// It would be suspended, but who can store into it through memory could not be found out, for this reason.
+    /// It would be suspended, but who can store into it through memory could not be found out, for this
+    /// reason.
     NotScanned(String),
-    /// It would be suspended, but it holds the file that this mount, which is mounted on it or below, is stored in.
+    /// It would be suspended, but it holds the file that this mount, which is mounted on it or below, is
+    /// stored in.
     HoldsFileOf(String),
     /// It would be suspended, but it holds the file of this device, which something unknown is stored on.
     HoldsUnknown(String),
@@ -239,7 +241,8 @@ pub struct SyncPlan {
     pub pools: Vec<String>,
     /// Other file systems: what is left of them behind sync(2) goes to disk by fsync(2).
     pub mounts: Vec<Mount>,
-    /// Mount points of file systems that would be suspended if that were not harmful; sync(2) is all for them.
+    /// Mount points of file systems that would be suspended if that were not harmful; sync(2) is all for
+    /// them.
     pub flushed: Vec<String>,
 }
 
@@ -301,7 +304,8 @@ fn decide_by_type(mount: &Mount, older: &[Decision], stores: &Stores) -> (Treatm
         "msdosfs" if is_efi_partition(mount) || stores.efi.contains(&mount.id) => {
             (Treatment::Sync, Reason::EfiPartition)
         }
-        // fuse(4) never sets MNT_LOCAL, because the kernel cannot know where the data is; some programs' names tell.
+        // fuse(4) never sets MNT_LOCAL, because the kernel cannot know where the data is; some programs'
+        // names tell.
         fuse if is_network_fuse(fuse) => (Treatment::Ignore, Reason::OtherMachine),
         fuse if fuse == "fusefs" || fuse.starts_with("fusefs.") => (Treatment::Veto, Reason::CannotFreeze),
         _ if !mount.local => (Treatment::Ignore, Reason::OtherMachine),
@@ -309,8 +313,8 @@ fn decide_by_type(mount: &Mount, older: &[Decision], stores: &Stores) -> (Treatm
     }
 }
 
-/// Programs that show files of other machines, by the subtype that they give to mount_fusefs(8) and that stands behind
-/// `fusefs.` in f_fstypename.
+/// Programs that show files of other machines, by the subtype that they give to mount_fusefs(8) and that
+/// stands behind `fusefs.` in f_fstypename.
 const NETWORK_FUSE: [&str; 24] = [
     "sshfs",
     "rclone",
@@ -374,7 +378,8 @@ fn decide_stacked(older: &[Decision], paths: &[&str]) -> (Treatment, Reason) {
     (Treatment::Ignore, Reason::ShowsPartOf(on))
 }
 
-/// The mount that a path lies on: the one with the longest mount point above it, the youngest where several are equal.
+/// The mount that a path lies on: the one with the longest mount point above it, the youngest where several
+/// are equal.
 fn holder<'a>(decisions: &'a [Decision], path: &str) -> Option<&'a Decision> {
     decisions.iter().filter(|d| is_below(path, &d.mount.on)).max_by_key(|d| d.mount.on.len())
 }
@@ -404,8 +409,8 @@ impl Verdict {
         self.decisions.iter().filter(|d| d.treatment == Treatment::Veto)
     }
 
-    /// The mounts to suspend in the order of suspending: parents before their children, and what is in a file before what
-    /// holds the file. They are resumed in the reverse order.
+    /// The mounts to suspend in the order of suspending: parents before their children, and what is in a file
+    /// before what holds the file. They are resumed in the reverse order.
     pub fn to_suspend(&self) -> impl Iterator<Item = &Mount> {
         self.suspended_decisions().map(|decision| &decision.mount)
     }
@@ -415,8 +420,8 @@ impl Verdict {
         self.order.iter().filter_map(|index| self.decisions.get(*index))
     }
 
-    /// Whether a look at programs and devices can change anything: something would be suspended, or something vetoes that
-    /// may be an EFI partition.
+    /// Whether a look at programs and devices can change anything: something would be suspended, or something
+    /// vetoes that may be an EFI partition.
     #[must_use]
     pub fn wants_scan(&self) -> bool {
         !self.order.is_empty() || self.may_be_efi()
@@ -462,7 +467,8 @@ fn is_fallback(reason: &Reason) -> bool {
     )
 }
 
-/// The pool of a ZFS dataset or of another mount. Names begin with a letter (zpoolconcepts(7)), so none can be taken for an option.
+/// The pool of a ZFS dataset or of another mount. Names begin with a letter (zpoolconcepts(7)), so none can
+/// be taken for an option.
 fn pool_of(mount: &Mount) -> Option<&str> {
     let pool = mount.from.split(['/', '@']).next()?;
     (mount.fs_type == "zfs" && pool.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(pool)

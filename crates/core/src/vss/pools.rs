@@ -16,8 +16,8 @@ const STATES: [&str; 7] = ["ONLINE", "DEGRADED", "FAULTED", "OFFLINE", "REMOVED"
 const WORKING: [&str; 2] = ["ONLINE", "DEGRADED"];
 
 impl Pools {
-    /// Reads what `zpool list -HPv` printed: a line for each pool, behind it one for each of its vdevs, which begins with a
-    /// tab (`print_list_stats()` of zpool_main.c).
+    /// Reads what `zpool list -HPv` printed: a line for each pool, behind it one for each of its vdevs, which
+    /// begins with a tab (`print_list_stats()` of zpool_main.c).
     #[must_use]
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut pools = Self::default();

@@ -1,8 +1,8 @@
 //! Which programs can store into files of which mounts without the kernel's knowing: through shared mappings.
 //!
-//! A resume drops the cached pages of the file system, dirty ones too (`ffs_reload()` of ufs/ffs/ffs_vfsops.c calls
-//! `vinvalbuf()` without V_SAVE), and a store through mmap(2) does not sleep while the file system is suspended: what such
-//! a program stored meanwhile would be lost in the running guest.
+//! A resume drops the cached pages of the file system, dirty ones too (`ffs_reload()` of ufs/ffs/ffs_vfsops.c
+//! calls `vinvalbuf()` without V_SAVE), and a store through mmap(2) does not sleep while the file system is
+//! suspended: what such a program stored meanwhile would be lost in the running guest.
 
 use super::mounts::{FsId, Mount};
 use super::stores::Stores;
@@ -81,12 +81,12 @@ impl Scan {
     }
 }
 
-/// Sorts the mapped files of all processes by the mounts of `table`. `devices` has what stat(2) calls `st_dev` for each
-/// mount, in the table's order, where that can be told.
+/// Sorts the mapped files of all processes by the mounts of `table`. `devices` has what stat(2) calls
+/// `st_dev` for each mount, in the table's order, where that can be told.
 ///
-/// A file that is on none of the known devices may be on any mount whose device is not known: it is counted on each of
-/// them, or on the one whose id begins with the number, as `vn_stat()` of kern/vfs_vnops.c has it for file systems that give
-/// no number of their own.
+/// A file that is on none of the known devices may be on any mount whose device is not known: it is counted
+/// on each of them, or on the one whose id begins with the number, as `vn_stat()` of kern/vfs_vnops.c has it
+/// for file systems that give no number of their own.
 #[must_use]
 pub fn attribute(
     table: &[Mount],

@@ -1,7 +1,7 @@
 //! What lies below the mounts: which file systems are in files of others, and which partition is the EFI one.
 //!
-//! A file system in a file (md(4) of the type vnode, also below labels, partitions and geli; a ZFS pool on files) must be
-//! suspended before the one that holds the file, because its last writes go through it.
+//! A file system in a file (md(4) of the type vnode, also below labels, partitions and geli; a ZFS pool on
+//! files) must be suspended before the one that holds the file, because its last writes go through it.
 
 use std::collections::HashMap;
 
@@ -63,7 +63,8 @@ struct Provider {
 }
 
 impl Graph {
-    /// Reads the text of kern.geom.confxml (`g_conf_specific()` of geom/geom_dump.c). What is not understood is left out.
+    /// Reads the text of kern.geom.confxml (`g_conf_specific()` of geom/geom_dump.c). What is not understood
+    /// is left out.
     #[must_use]
     pub fn parse(xml: &str) -> Self {
         let mut reader = Reader::default();
@@ -115,8 +116,8 @@ impl Graph {
     }
 }
 
-/// What lies below the mounts of `table`. `pool_files` are the vdevs of ZFS pools, with the name of the pool; `locate`
-/// says which mounts a file may be on.
+/// What lies below the mounts of `table`. `pool_files` are the vdevs of ZFS pools, with the name of the pool;
+/// `locate` says which mounts a file may be on.
 #[must_use]
 pub fn find(
     graph: &Graph,

@@ -81,7 +81,8 @@ fn daemon(patient: &Patient<'_>, subject: &Subject, device: bool, known: Known) 
     }
 }
 
-/// devd(8) runs the matching rule with the highest number only, so a port's rules beside base's must have higher ones.
+/// devd(8) runs the matching rule with the highest number only, so a port's rules beside base's must have
+/// higher ones.
 fn rules(patient: &Patient<'_>) -> Finding {
     const CHECK: &str = "devd rules";
     const BASE: &str = "/etc/devd/hyperv.conf";

@@ -26,7 +26,8 @@ const AT_ONCE: usize = 50;
 /// Lines of an import.
 const MOST_LINES: usize = 100_000;
 
-/// The engine, where changing is allowed. Nothing is changed yet but the repairs that the daemon makes at its start.
+/// The engine, where changing is allowed. Nothing is changed yet but the repairs that the daemon makes at its
+/// start.
 fn open(config: &Config, target: &Target) -> Result<Pools<PoolFiles>, Failure> {
     let pool = target.pool;
     if pool.0 == PoolId::Auto {

@@ -11,8 +11,8 @@ const VALUE_UNITS: usize = 1022;
 const KEY_BYTES: usize = 511;
 const VALUE_BYTES: usize = 2047;
 
-/// A key and its value. Bytes that are no UTF-8 are written as hexadecimal digits instead, so that export and import
-/// lose nothing.
+/// A key and its value. Bytes that are no UTF-8 are written as hexadecimal digits instead, so that export and
+/// import lose nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Item {

@@ -164,7 +164,8 @@ impl Drop for Watch {
 fn watch_prints_a_line_for_each_change_whoever_makes_it() {
     let (_scratch, place) = without_daemons(HYPER_V);
     let watch = Watch::start(&place);
-    // The file comes when the watch may have begun already, and its first record changes until the watch has told of it.
+    // The file comes when the watch may have begun already, and its first record changes until the watch has
+    // told of it.
     let file = place.dir.join("pool/.kvp_pool_1");
     fs::write(&file, [record("old", "1"), record("begin", "0")].concat()).unwrap();
     let other = OpenOptions::new().write(true).open(&file).unwrap();

@@ -14,7 +14,8 @@ const PAGE: &str = include_str!("../../../../docs/man/hvctl.8");
 fn each_example_of_the_page_runs() {
     let Some(mut both) = both() else { return };
     let dir = both.place.dir.clone();
-    // The examples are the words of an administrator: the configuration and the places of files are the test's.
+    // The examples are the words of an administrator: the configuration and the places of files are the
+    // test's.
     fs::create_dir_all(dir.join("bin")).unwrap();
     let wrapper = dir.join("bin/hvctl");
     let line = format!("#!/bin/sh\nexec {:?} -f {:?} \"$@\"\n", program("hvctl"), both.place.config);

@@ -59,7 +59,8 @@ fn guest() -> Option<Session> {
     Session::start_on_device(&setup).map_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
 
-/// The program inside the machine, where the device is. Its output is in pipes, as a terminal would not hold a file open.
+/// The program inside the machine, where the device is. Its output is in pipes, as a terminal would not hold
+/// a file open.
 fn trial(session: &Session, arguments: &[&str]) -> std::process::Command {
     let mut command = session.machine().command(program("hvctl"));
     command.arg("-f").arg(session.path("hyperv.toml")).args(["vss", "test"]).args(arguments);

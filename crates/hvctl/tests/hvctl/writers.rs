@@ -1,4 +1,5 @@
-//! Many writers of one pool at once: tools, the host through the daemon, and a program that appends under flock(2).
+//! Many writers of one pool at once: tools, the host through the daemon, and a program that appends under
+//! flock(2).
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

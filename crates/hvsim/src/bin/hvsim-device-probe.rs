@@ -6,7 +6,8 @@
 //! pwrite SIZE OFFSET OPERATION            answer STATUS
 //! ```
 //!
-//! `answer` sends the message that was read last, with a status in place of its header; an error carries nothing back.
+//! `answer` sends the message that was read last, with a status in place of its header; an error carries
+//! nothing back.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};

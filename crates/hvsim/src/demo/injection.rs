@@ -1,4 +1,5 @@
-//! A failover: the host gives the guest the addresses of another site, and the guest keeps them over a reboot.
+//! A failover: the host gives the guest the addresses of another site, and the guest keeps them over a
+//! reboot.
 
 use std::fs;
 

@@ -36,8 +36,8 @@ pub(super) fn audit(request: &Message, answer: &Message) -> Vec<String> {
     found
 }
 
-/// An error has nothing to say but its code: what the request held may lack its NUL, and the kernel converts the answer
-/// all the same.
+/// An error has nothing to say but its code: what the request held may lack its NUL, and the kernel converts
+/// the answer all the same.
 fn echo_fault(request: &Message, answer: &Message) -> Option<String> {
     let from = match request.u8_at(layout::OPERATION) {
         layout::OP_GET_IP_INFO => IP_DAEMON.adapter().end,

@@ -114,7 +114,8 @@ pub(super) fn to_host(answer: &Message, host: &mut Message) -> Result<(), Errno>
             put_ip_text(answer, host, IP_DAEMON.masks(), IP_HOST.masks(), layout::LIST_UNITS);
             put_ip_text(answer, host, IP_DAEMON.gateways(), IP_HOST.gateways(), layout::GATEWAY_UNITS);
             put_ip_text(answer, host, IP_DAEMON.name_servers(), IP_HOST.name_servers(), layout::LIST_UNITS);
-            // The driver bounds the adapter by the size of an address list: a long one runs into what follows.
+            // The driver bounds the adapter by the size of an address list: a long one runs into what
+            // follows.
             put_ip_text(answer, host, IP_DAEMON.adapter(), IP_HOST.adapter(), layout::LIST_UNITS);
             host.put_u8(IP_HOST.dhcp(), answer.u8_at(IP_DAEMON.dhcp()));
             host.put_u8(IP_HOST.family(), answer.u8_at(IP_DAEMON.family()));

@@ -103,8 +103,8 @@ pub struct IpInfo {
 }
 
 impl IpInfo {
-    /// What a host sends to give `adapter` addresses, each `10.1.1.5/24` or `fd00::5/64`, with the lists as hosts write
-    /// them: dotted masks for IPv4, prefix lengths for IPv6.
+    /// What a host sends to give `adapter` addresses, each `10.1.1.5/24` or `fd00::5/64`, with the lists as
+    /// hosts write them: dotted masks for IPv4, prefix lengths for IPv6.
     ///
     /// # Errors
     /// An address without a prefix length, or what is none.

@@ -1,7 +1,9 @@
-//! What a hand-over costs: the processes that hyperv_vfup starts, subshells included, and the time that it takes.
+//! What a hand-over costs: the processes that hyperv_vfup starts, subshells included, and the time that it
+//! takes.
 //!
-//! A fresh process namespace gives its ids in a row, so the difference of two ids counts everything in between. The
-//! simulated programs take the place of the base system's; those of FreeBSD need more or less time, but are as many.
+//! A fresh process namespace gives its ids in a row, so the difference of two ids counts everything in
+//! between. The simulated programs take the place of the base system's; those of FreeBSD need more or less
+//! time, but are as many.
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
@@ -93,8 +95,8 @@ fn twice(mut state: State, rc_conf: &str, client: bool) -> Result<Vec<(u32, Dura
 
 /// Prints a line for each run: the number of processes and the nanoseconds.
 fn script(guest: &Guest, vfup: &Path, client: bool) -> String {
-    // The process that asks for the last id is one itself. Where a lease is waited for in the background, the lock file says
-    // that work goes on; looking at it starts nothing.
+    // The process that asks for the last id is one itself. Where a lease is waited for in the background, the
+    // lock file says that work goes on; looking at it starts nothing.
     let lock = guest.root().path("var/run/hyperv.hn0.lock");
     let mut text = format!(
         "set -e\nlast() {{ exec cat /proc/sys/kernel/ns_last_pid; }}\n\

@@ -153,8 +153,8 @@ fn variables(event: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `config::expand_one`: `$name` becomes the value as one word of the shell, `$$` a dollar, and `$(…)` and `$` before
-/// anything else stay. devd quotes in the form `$'…'`, which not every shell knows.
+/// `config::expand_one`: `$name` becomes the value as one word of the shell, `$$` a dollar, and `$(…)` and
+/// `$` before anything else stay. devd quotes in the form `$'…'`, which not every shell knows.
 fn expand(action: &str, variables: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     let mut rest = action;
@@ -213,14 +213,16 @@ enum Token {
     Sign(char),
 }
 
-/// sbin/devd/token.l: the longest match wins, and a character that no pattern matches is dropped (flex echoes it).
+/// sbin/devd/token.l: the longest match wins, and a character that no pattern matches is dropped (flex echoes
+/// it).
 fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
     let mut all = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let line_end = |from: &str| from.find('\n');
         let taken = match c {
-            // `#.*$` and `//.*$` need the end of a line behind them: at the end of the file they are no comments.
+            // `#.*$` and `//.*$` need the end of a line behind them: at the end of the file they are no
+            // comments.
             '#' => line_end(rest).unwrap_or(1),
             '/' if rest.starts_with("//") => line_end(rest).unwrap_or(1),
             '/' if rest.starts_with("/*") => rest[2..].find("*/").map_or(1, |end| end + 4),
@@ -315,15 +317,16 @@ fn read_rule(tokens: &[Token]) -> Result<(Option<Rule>, &[Token]), SyntaxError> 
     }
 }
 
-/// Whether an interface has media of this type (media::do_match asks SIOCGIFMEDIA): those of a simulated guest are Ethernet,
-/// but loopbacks and bridges have none.
+/// Whether an interface has media of this type (media::do_match asks SIOCGIFMEDIA): those of a simulated
+/// guest are Ethernet, but loopbacks and bridges have none.
 fn has_media(kind: &str, interface: &str) -> bool {
     kind.eq_ignore_ascii_case("ethernet")
         && !["lo", "bridge", "wlan"].iter().any(|other| interface.starts_with(other))
 }
 
-/// An extended regular expression against the whole value, in any case; a leading `!` turns it round. Of the syntax there
-/// are characters, `.`, `[…]`, groups of alternatives `(a|b)` and the repetitions `*`, `+` and `?` of one character.
+/// An extended regular expression against the whole value, in any case; a leading `!` turns it round. Of the
+/// syntax there are characters, `.`, `[…]`, groups of alternatives `(a|b)` and the repetitions `*`, `+` and
+/// `?` of one character.
 fn matches(expression: &str, value: &str) -> bool {
     let (expression, wanted) = expression.strip_prefix('!').map_or((expression, true), |rest| (rest, false));
     let pattern: Vec<char> = expression.to_ascii_lowercase().chars().collect();

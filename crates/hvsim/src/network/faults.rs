@@ -1,7 +1,8 @@
 //! Programs that fail, hang or dawdle at the k-th call, and the log of all calls.
 //!
-//! `GUEST/network/faults` holds one fault per line: `TOOL K ACTION`, where TOOL may be `*` and K counts the calls of that
-//! tool (of all for `*`) since [`plan_faults`] wrote the file. `GUEST/network/spawns` holds one line per call.
+//! `GUEST/network/faults` holds one fault per line: `TOOL K ACTION`, where TOOL may be `*` and K counts the
+//! calls of that tool (of all for `*`) since [`plan_faults`] wrote the file. `GUEST/network/spawns` holds one
+//! line per call.
 
 use std::collections::BTreeMap;
 use std::fmt;

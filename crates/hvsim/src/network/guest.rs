@@ -1,4 +1,5 @@
-//! A guest with a simulated network in a directory: files, programs, configuration, and what its host does to it.
+//! A guest with a simulated network in a directory: files, programs, configuration, and what its host does to
+//! it.
 
 use std::fs;
 use std::io;
@@ -14,7 +15,8 @@ use super::state::{Address, DhcpServer, Interface, Root, Route, State};
 use super::tools::{self, NAMES};
 use crate::testing::{self, freebsd_root};
 
-/// How long a VF may take from its arrival to the end of what follows from it: a delay of rc.conf and a lease.
+/// How long a VF may take from its arrival to the end of what follows from it: a delay of rc.conf and a
+/// lease.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -120,8 +122,8 @@ pub fn static_rc_conf(unit: u8) -> String {
 }
 
 impl Guest {
-    /// Makes the files of a guest in `directory`, which exists. `tools` is the executable `hvsim-tools`, `rules` the text of
-    /// devd rules, and the directory `programs` has hyperv_vfup and hyperv_vfattach.
+    /// Makes the files of a guest in `directory`, which exists. `tools` is the executable `hvsim-tools`,
+    /// `rules` the text of devd rules, and the directory `programs` has hyperv_vfup and hyperv_vfattach.
     ///
     /// # Errors
     /// A file cannot be made.
@@ -252,8 +254,8 @@ impl Guest {
         Ok(commands)
     }
 
-    /// Hands the next waiting event to devd's rules; returns the command that was run, if a rule matched. `None`: no event
-    /// waits.
+    /// Hands the next waiting event to devd's rules; returns the command that was run, if a rule matched.
+    /// `None`: no event waits.
     ///
     /// # Errors
     /// As [`Self::run_devd`].
@@ -284,8 +286,8 @@ impl Guest {
         fs::OpenOptions::new().write(true).open(lock).is_ok_and(|file| matches!(holder(&file), Ok(Some(_))))
     }
 
-    /// The guest starts anew: nothing is left but its files, from which rc.d/netif and rc.d/routing configure the
-    /// interfaces of hn(4).
+    /// The guest starts anew: nothing is left but its files, from which rc.d/netif and rc.d/routing configure
+    /// the interfaces of hn(4).
     ///
     /// # Errors
     /// The guest's files, or the script fails.

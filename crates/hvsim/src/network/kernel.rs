@@ -359,7 +359,8 @@ impl State {
         self.set_up(name, true)
     }
 
-    /// SIOCDIFADDR: IPv4 routes that were added over the address go with it; it is the first that reaches their gateway.
+    /// SIOCDIFADDR: IPv4 routes that were added over the address go with it; it is the first that reaches
+    /// their gateway.
     pub(super) fn remove_address(&mut self, name: &str, ip: IpAddr) -> Result<(), Errno> {
         let interface = self.interface(name)?;
         let place = interface.addresses.iter().position(|held| held.ip == ip).ok_or(Errno::EADDRNOTAVAIL)?;

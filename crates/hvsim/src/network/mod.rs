@@ -1,9 +1,10 @@
-//! A simulated guest network: its state, the part of the kernel that matters, and stand-ins for the programs of the
-//! base system that read and change it.
+//! A simulated guest network: its state, the part of the kernel that matters, and stand-ins for the programs
+//! of the base system that read and change it.
 //!
-//! The programs behave like those of FreeBSD in syntax, output, exit status and error texts as far as the suite and
-//! base's own scripts use them. One executable, `hvsim-tools`, is all of them, under the name it is called by. Where it
-//! is called from tells which guest it belongs to: `GUEST/sbin/ifconfig` works on the guest in `GUEST`.
+//! The programs behave like those of FreeBSD in syntax, output, exit status and error texts as far as the
+//! suite and base's own scripts use them. One executable, `hvsim-tools`, is all of them, under the name it is
+//! called by. Where it is called from tells which guest it belongs to: `GUEST/sbin/ifconfig` works on the
+//! guest in `GUEST`.
 
 pub(crate) mod cli;
 pub mod cost;

@@ -1,7 +1,7 @@
 //! The processes of a simulated guest that matter for its network: DHCP clients and the scripts of rc(8).
 //!
-//! Each is a real process, and `GUEST/network/procs/PID` says what it is for as long as it lives. The facts files `procs`
-//! and `sysctl` tell programs of the guest about them, as kern.proc does.
+//! Each is a real process, and `GUEST/network/procs/PID` says what it is for as long as it lives. The facts
+//! files `procs` and `sysctl` tell programs of the guest about them, as kern.proc does.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,7 +1,7 @@
 //! The state of the simulated network and the file that holds it.
 //!
-//! Each stand-in program locks the file, changes the state and writes it back, together with the facts files that
-//! programs read which ask the kernel directly.
+//! Each stand-in program locks the file, changes the state and writes it back, together with the facts files
+//! that programs read which ask the kernel directly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -1,8 +1,8 @@
 //! The devices as character devices of a FreeBSD kernel, by cuse(3).
 //!
-//! What the kernel does not tell is missing: the process that opens a device, so that a detached device kills nobody, and
-//! the offset of a read or write, which counts as 0. Of errors it knows a few; all others reach the client as ENXIO. A
-//! device that is detached keeps its node, and opening it fails with ENXIO.
+//! What the kernel does not tell is missing: the process that opens a device, so that a detached device kills
+//! nobody, and the offset of a read or write, which counts as 0. Of errors it knows a few; all others reach
+//! the client as ENXIO. A device that is detached keeps its node, and opening it fails with ENXIO.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -34,8 +34,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Mounts `DIR/dev`, which exists, in namespaces of this process's own. To be called while it has one thread; after
-    /// an error it may be half moved into a namespace.
+    /// Mounts `DIR/dev`, which exists, in namespaces of this process's own. To be called while it has one
+    /// thread; after an error it may be half moved into a namespace.
     pub(crate) fn prepare(options: &Options, dir: &Path) -> Result<Self, PlaceError> {
         let devices = device_dir(dir);
         namespace::isolate().map_err(PlaceError::Namespace)?;

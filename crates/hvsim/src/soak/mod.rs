@@ -1,9 +1,9 @@
 //! `hvsim soak`: the real daemons under everything at once, for as long as one likes.
 //!
-//! One guest serves mixed host traffic (every 100th request malformed), eight other writers and two loops of hvctl in pool 1, injections and
-//! a VF that comes and goes, with a syslogd that is away half of the time and file times that jump; another one is
-//! backed up every few seconds. What each answer must be is known from a model; at the end processes, memory, descriptors
-//! and the state are compared with those of the beginning.
+//! One guest serves mixed host traffic (every 100th request malformed), eight other writers and two loops of
+//! hvctl in pool 1, injections and a VF that comes and goes, with a syslogd that is away half of the time and
+//! file times that jump; another one is backed up every few seconds. What each answer must be is known from a
+//! model; at the end processes, memory, descriptors and the state are compared with those of the beginning.
 
 mod backups;
 mod network;
@@ -24,7 +24,8 @@ use crate::session::{NetworkSetup, Session, Setup};
 use crate::station::lock;
 use crate::testing::program;
 
-/// Memory that a daemon may grow by between the first tenth and the end: its allocator's and the kernel's to spend.
+/// Memory that a daemon may grow by between the first tenth and the end: its allocator's and the kernel's to
+/// spend.
 const GROWTH_KIB: u64 = 512;
 /// Other programs that write to pool 1.
 const WRITERS: usize = 8;

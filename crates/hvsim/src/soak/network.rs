@@ -29,7 +29,8 @@ pub(super) fn run(guest: &Guest, mut host: Client, shared: &Shared, counts: &Cou
     }
 }
 
-/// An injection, then the VF comes or goes, and the addresses that the host gave are where they belong each time.
+/// An injection, then the VF comes or goes, and the addresses that the host gave are where they belong each
+/// time.
 fn one_round(round: u32, guest: &Guest, host: &mut Client, counts: &Counts) -> Result<(), String> {
     let address = format!("10.9.{}.5", round % 200);
     let gateway = format!("10.9.{}.1", round % 200);

@@ -1,5 +1,5 @@
-//! Other programs of the guest that write to pool 1: as cloud-init and azure-init do, under a lock of the file, appending
-//! or changing in place. The last record of a key counts.
+//! Other programs of the guest that write to pool 1: as cloud-init and azure-init do, under a lock of the
+//! file, appending or changing in place. The last record of a key counts.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -81,8 +81,8 @@ pub fn run(number: u64, path: &Path) -> io::Result<()> {
     last.iter().try_for_each(|(key, value)| writeln!(out, "{key}={value}"))
 }
 
-/// One change under the file's lock. Every so often all further records of the key are made unnamed, as a program does that
-/// tidies up.
+/// One change under the file's lock. Every so often all further records of the key are made unnamed, as a
+/// program does that tidies up.
 fn change(file: &File, key: &str, value: &str, append: bool) -> io::Result<()> {
     while !file_lock::try_lock(file, true)? {
         thread::sleep(Duration::from_millis(1));

@@ -9,7 +9,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Looks until there is something to see. `None` where there is not within `limit`; the last look is after it.
+/// Looks until there is something to see. `None` where there is not within `limit`; the last look is after
+/// it.
 pub fn look_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {

@@ -17,7 +17,8 @@ fn milliseconds(duration: Duration) -> u64 {
 /// What came of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Backup {
-    /// The answers, in order; after the first failure only the thaw of a freeze that succeeded is still asked for.
+    /// The answers, in order; after the first failure only the thaw of a freeze that succeeded is still asked
+    /// for.
     pub answers: Vec<Answer>,
     /// What happened in the guest meanwhile.
     pub timeline: Vec<Entry>,
@@ -101,7 +102,8 @@ impl Client {
         self.vss(VssCommand::WaitOpen { side, open: true, limit: milliseconds(limit) })
     }
 
-    /// Waits until no program has a backup device open: the kernel closes those of a killed one a moment after its end.
+    /// Waits until no program has a backup device open: the kernel closes those of a killed one a moment
+    /// after its end.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -117,8 +119,8 @@ impl Client {
         self.vss(VssCommand::WaitThawed { limit: milliseconds(limit) })
     }
 
-    /// Somebody in the guest unmounts a file system: whether that came to its end at once. If not, it sleeps as on
-    /// FreeBSD, until what it waits for is resumed.
+    /// Somebody in the guest unmounts a file system: whether that came to its end at once. If not, it sleeps
+    /// as on FreeBSD, until what it waits for is resumed.
     ///
     /// # Errors
     /// As umount(8): nothing is mounted there, or it is busy. See [`Client::call`].
@@ -126,8 +128,8 @@ impl Client {
         self.vss(VssCommand::Unmount { on: on.to_owned() })
     }
 
-    /// From now on `vfs.runningbufspace` in the guest's facts falls as the writes of a sync(2) come to their end; how
-    /// long they take is in the file `cache`, see [`super::facts`].
+    /// From now on `vfs.runningbufspace` in the guest's facts falls as the writes of a sync(2) come to their
+    /// end; how long they take is in the file `cache`, see [`super::facts`].
     ///
     /// # Errors
     /// See [`Client::call`].

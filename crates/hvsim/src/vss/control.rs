@@ -119,8 +119,8 @@ pub struct Statistics {
     pub flushed_in_suspensions: u64,
     /// Files that lost at a resume what was stored through a mapping.
     pub lost_pages: u64,
-    /// How often a watch over the daemon while it was frozen came to an end; each found no write, or there is a
-    /// violation.
+    /// How often a watch over the daemon while it was frozen came to an end; each found no write, or there is
+    /// a violation.
     pub watches: u64,
     /// Descriptors of `/dev/ufssuspend` that are open now.
     pub open_suspenders: u64,
@@ -189,7 +189,8 @@ pub enum VssCommand {
         /// The mount point.
         on: String,
     },
-    /// From now on `vfs.runningbufspace` in the file `sysctl` of the facts directory falls as writes come to their end.
+    /// From now on `vfs.runningbufspace` in the file `sysctl` of the facts directory falls as writes come to
+    /// their end.
     PlayWrites,
     /// Waits until nothing is suspended: whether that came true.
     WaitThawed {
@@ -212,8 +213,8 @@ pub enum VssCommand {
     },
     /// Makes a call fail.
     Inject(Fault),
-    /// Whether callers are looked at: their threads, open files and writes. Benchmarks do without, for on a real kernel
-    /// that costs nothing; the mount table is then read once and kept, too.
+    /// Whether callers are looked at: their threads, open files and writes. Benchmarks do without, for on a
+    /// real kernel that costs nothing; the mount table is then read once and kept, too.
     Scrutinize {
         /// They are.
         on: bool,

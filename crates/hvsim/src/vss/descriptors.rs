@@ -52,8 +52,9 @@ impl Descriptor {
     }
 }
 
-/// All descriptors of a process in the order of their numbers: a simulated file system is the directory that its mount
-/// point names, the simulated devices are on none. `None` when the process is not there any more, or on its way out.
+/// All descriptors of a process in the order of their numbers: a simulated file system is the directory that
+/// its mount point names, the simulated devices are on none. `None` when the process is not there any more,
+/// or on its way out.
 pub(super) fn of(pid: u32, table: &[Mount]) -> Option<Vec<Descriptor>> {
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| PathBuf::from("/"));
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
@@ -86,8 +87,8 @@ fn simulators_mount(line: &str) -> Option<&str> {
     right.starts_with("fuse hvsim ").then(|| left.split(' ').next()).flatten()
 }
 
-/// A file of the simulator must not be looked at in any other way than this, for the thread that would have to answer is
-/// this one.
+/// A file of the simulator must not be looked at in any other way than this, for the thread that would have
+/// to answer is this one.
 fn target(pid: u32, number: i32, link: &Path, simulators: &[&str], root: &Path, table: &[Mount]) -> Target {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
     let field = |name: &str| info.lines().find_map(|line| Some(line.strip_prefix(name)?.trim()));

@@ -1,7 +1,8 @@
 //! The driver of the two backup devices: one request at a time, on its way over both of them.
 //!
-//! The real driver has a queue to notify and a queue to acknowledge for each device; because a request that comes while
-//! any of them holds one is dropped, there is at most one in all of them, and its [`Stage`] says where.
+//! The real driver has a queue to notify and a queue to acknowledge for each device; because a request that
+//! comes while any of them holds one is dropped, there is at most one in all of them, and its [`Stage`] says
+//! where.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -25,8 +26,8 @@ enum Stage {
     ToNotify(Side),
     /// Read, and not answered.
     ToAcknowledge(Side),
-    /// Taken off every queue without an answer, because the application answered when the file-system daemon was gone:
-    /// it only times out.
+    /// Taken off every queue without an answer, because the application answered when the file-system daemon
+    /// was gone: it only times out.
     Lost,
 }
 
@@ -164,8 +165,8 @@ impl Driver {
         }
     }
 
-    /// The host sends a request. `clock` is the real time in nanoseconds, of which the driver makes the id, and the
-    /// monotonic one.
+    /// The host sends a request. `clock` is the real time in nanoseconds, of which the driver makes the id,
+    /// and the monotonic one.
     pub(super) fn submit(&mut self, operation: Operation, clock: (u64, Instant)) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
@@ -189,7 +190,8 @@ impl Driver {
             self.answers.insert(ticket, Outcome::Dropped);
             return;
         }
-        // Two requests within one tick of the clock have one id in the real driver, too; no host is that fast.
+        // Two requests within one tick of the clock have one id in the real driver, too; no host is that
+        // fast.
         self.last_id = real.max(self.last_id + 1);
         let first = match operation {
             Operation::Check | Operation::Freeze if self.application.opened_by.is_some() => Side::Application,

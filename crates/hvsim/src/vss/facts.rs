@@ -2,11 +2,12 @@
 //!
 //! `mounts` and `procs` are those that the guest's programs read. The other two are the simulator's alone:
 //!
-//! * `md`: a line `DEVICE FILE` says that file systems on this device, its partitions and labels are stored in a file,
-//!   as with md(4) of type vnode; DEVICE is a whole name or one that a partition's name begins with.
-//! * `cache`: `dirty PATH on=MOUNT` is a file that was stored to through a mapping that is gone, and is still open;
-//!   `flush MOUNT MS` says how long the buffers of a mount take to write; `busy MOUNT` that growfs(8), a snapshot in the
-//!   making or an umount has it.
+//! * `md`: a line `DEVICE FILE` says that file systems on this device, its partitions and labels are stored
+//!   in a file, as with md(4) of type vnode; DEVICE is a whole name or one that a partition's name begins
+//!   with.
+//! * `cache`: `dirty PATH on=MOUNT` is a file that was stored to through a mapping that is gone, and is still
+//!   open; `flush MOUNT MS` says how long the buffers of a mount take to write; `busy MOUNT` that growfs(8),
+//!   a snapshot in the making or an umount has it.
 
 use std::fs;
 use std::path::Path;
@@ -59,8 +60,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads a directory. A file that cannot be read is one without lines: the guest itself says more about it.
-    /// `clock` makes a monotonic time of a file's time.
+    /// Reads a directory. A file that cannot be read is one without lines: the guest itself says more about
+    /// it. `clock` makes a monotonic time of a file's time.
     #[must_use]
     pub fn load(directory: &Path, clock: impl Fn(SystemTime) -> Duration) -> Self {
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();

@@ -1,5 +1,6 @@
-//! The kernel's side of a live backup in one thread, with a clock that stands still until it is told to go: for tests that
-//! run through very many orders of events. What the devices do is the same as on the device files.
+//! The kernel's side of a live backup in one thread, with a clock that stands still until it is told to go:
+//! for tests that run through very many orders of events. What the devices do is the same as on the device
+//! files.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -260,8 +261,8 @@ impl Kernel {
         self.machine.timeline.list()
     }
 
-    /// All that decides what happens from now on, as a text: two kernels with the same one behave alike. Numbers of
-    /// requests and handles, which only have to differ from each other, are left out.
+    /// All that decides what happens from now on, as a text: two kernels with the same one behave alike.
+    /// Numbers of requests and handles, which only have to differ from each other, are left out.
     #[must_use]
     pub fn state(&self) -> String {
         let Machine { driver, file_systems, faults, backup, .. } = &self.machine;

@@ -24,7 +24,8 @@ use crate::device::{Handle, Opener};
 pub struct Settings {
     /// How long the kernel waits for both daemons together: 15 seconds, less in tests.
     pub timeout: Duration,
-    /// The directory with what [`Facts::load`] reads. Without it the guest has what [`super::Node::set_facts`] gave it.
+    /// The directory with what [`Facts::load`] reads. Without it the guest has what
+    /// [`super::Node::set_facts`] gave it.
     pub facts: Option<PathBuf>,
 }
 
@@ -156,8 +157,8 @@ impl Machine {
         self.look_at_descriptors();
     }
 
-    /// What `vfs.runningbufspace` says: a made-up speed, in steps of a write of 64 KiB each 20 ms. It stands still at the
-    /// beginning, for nobody can tell when exactly a sync(2) returned.
+    /// What `vfs.runningbufspace` says: a made-up speed, in steps of a write of 64 KiB each 20 ms. It stands
+    /// still at the beginning, for nobody can tell when exactly a sync(2) returned.
     pub(super) fn bytes_being_written(&mut self, now: Instant) -> u64 {
         self.look(now);
         let left = self.file_systems.still_writing(self.monotonic(now)).as_millis().div_ceil(20);

@@ -1,8 +1,8 @@
-//! Live backup: `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` as `sys/dev/hyperv/utilities/hv_snapshot.c` makes them,
-//! and `/dev/ufssuspend` as `sys/ufs/ffs/ffs_suspend.c` does.
+//! Live backup: `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` as `sys/dev/hyperv/utilities/hv_snapshot.c`
+//! makes them, and `/dev/ufssuspend` as `sys/ufs/ffs/ffs_suspend.c` does.
 //!
-//! As with the key-value device, the reading of the drivers is this crate's own; only the numbers of the calls and the
-//! text of the mount table are `hv_core`'s.
+//! As with the key-value device, the reading of the drivers is this crate's own; only the numbers of the
+//! calls and the text of the mount table are `hv_core`'s.
 
 pub mod backup;
 pub mod control;

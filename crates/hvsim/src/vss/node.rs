@@ -277,8 +277,8 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Makes the devices. A thread lives as long as they do: it lets those who wait for one device look again when a
-    /// call of another one changed it.
+    /// Makes the devices. A thread lives as long as they do: it lets those who wait for one device look again
+    /// when a call of another one changed it.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let (wake, woken) = channel();

@@ -1,5 +1,5 @@
-//! A guest whose backup daemon serves the simulated host: the real program on the device files, or, where FUSE cannot
-//! be used, the same loop inside this process.
+//! A guest whose backup daemon serves the simulated host: the real program on the device files, or, where
+//! FUSE cannot be used, the same loop inside this process.
 
 use std::fs;
 use std::io::{self, Read};
@@ -24,8 +24,8 @@ use crate::scratch::{Scratch, quoted};
 use crate::station::lock;
 use crate::testing::{Machine, PATIENCE, freebsd_root, look_for, program};
 
-/// The mounts of a guest that base's daemon would veto many times over: ZFS, two UFS, the EFI partition, tmpfs and a
-/// jail with nullfs and devfs.
+/// The mounts of a guest that base's daemon would veto many times over: ZFS, two UFS, the EFI partition,
+/// tmpfs and a jail with nullfs and devfs.
 pub const USUAL_MOUNTS: &str = "\
 ufs / /dev/gpt/rootfs local,rootfs,soft-updates 1598032081 101
 devfs /dev devfs local 67174656 102
@@ -47,7 +47,8 @@ pub struct Setup {
     pub settings: String,
     /// Further sections.
     pub sections: String,
-    /// Hooks: names and scripts without their first line; `$CALLS` in them is a file that [`Session::calls`] reads.
+    /// Hooks: names and scripts without their first line; `$CALLS` in them is a file that [`Session::calls`]
+    /// reads.
     pub hooks: Vec<(&'static str, String)>,
     /// How long the kernel waits for an answer.
     pub timeout: Duration,
@@ -256,8 +257,8 @@ impl Drop for Session {
     }
 }
 
-/// The daemon as a process; its output comes through a pipe, for a file may be in the way of a freeze. It is killed when
-/// this goes.
+/// The daemon as a process; its output comes through a pipe, for a file may be in the way of a freeze. It is
+/// killed when this goes.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -304,7 +305,8 @@ impl Daemon {
         self.child.try_wait().expect("cannot wait for a child").is_some()
     }
 
-    /// Its exit code, after waiting for its end and for all its output; a negative number of a signal that ended it.
+    /// Its exit code, after waiting for its end and for all its output; a negative number of a signal that
+    /// ended it.
     ///
     /// # Panics
     /// It runs after [`PATIENCE`].

@@ -149,8 +149,8 @@ impl Happening {
     }
 }
 
-/// The entries as a table for people: milliseconds since the first one, what happened, and for each file system how
-/// long it was suspended.
+/// The entries as a table for people: milliseconds since the first one, what happened, and for each file
+/// system how long it was suspended.
 #[must_use]
 pub fn table(entries: &[Entry]) -> String {
     let start = entries.first().map_or(0, |entry| entry.at);

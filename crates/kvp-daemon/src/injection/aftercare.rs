@@ -1,4 +1,5 @@
-//! What the injector does between requests: it holds interfaces to what was said, and watches over their DHCP clients.
+//! What the injector does between requests: it holds interfaces to what was said, and watches over their DHCP
+//! clients.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use super::lease::{LeaseWatch, Look};
 use super::watch::Watch;
 use super::{FACTS, Injector};
 
-/// How long one repair may hold up the daemon: an injection that comes meanwhile takes 3.6 seconds at most, and the kernel
-/// waits for five.
+/// How long one repair may hold up the daemon: an injection that comes meanwhile takes 3.6 seconds at most,
+/// and the kernel waits for five.
 const REPAIR: Duration = Duration::from_millis(900);
 
 impl Injector {
@@ -37,8 +38,9 @@ impl Injector {
         self.watches.push(Watch::new(hn.clone(), method, gone, clock::monotonic()));
     }
 
-    /// Holds the interface to what rc.conf(5) says, after an injection that failed beside others at work: what they would
-    /// have done they may have left out because of an rc.conf(5) that is taken back by now. `before` is what was there.
+    /// Holds the interface to what rc.conf(5) says, after an injection that failed beside others at work:
+    /// what they would have done they may have left out because of an rc.conf(5) that is taken back by now.
+    /// `before` is what was there.
     pub(super) fn watch_rc_conf(&mut self, hn: &Adapter, before: Method) {
         self.watch(hn, before, Vec::new());
         for watch in self.watches.iter_mut().filter(|watch| watch.hn.device() == hn.device()) {
@@ -183,7 +185,8 @@ impl Injector {
         }
     }
 
-    /// Without a link dhclient(8) gives up after 11 seconds, and nobody starts it again but devd(8), when the link comes.
+    /// Without a link dhclient(8) gives up after 11 seconds, and nobody starts it again but devd(8), when the
+    /// link comes.
     fn restart_client(&self, lease: &LeaseWatch) {
         let Ok(_lock) = Lock::take(&self.lock_dir, lease.hn(), Duration::ZERO) else { return };
         let until = clock::monotonic() + REPAIR;

@@ -1,5 +1,5 @@
-//! Steps that are done behind the answer: what could not be taken back before it was due, and what makes good an injection in
-//! whose middle an earlier daemon was killed.
+//! Steps that are done behind the answer: what could not be taken back before it was due, and what makes good
+//! an injection in whose middle an earlier daemon was killed.
 //!
 //! One step at a time, so that requests are answered in between.
 
@@ -17,8 +17,8 @@ use hv_core::sys::clock;
 /// How often all steps are tried, and the time from one round to the next.
 const ROUNDS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long one step may hold up the daemon: an injection that comes meanwhile takes 3.6 seconds at most, and the kernel
-/// waits for five.
+/// How long one step may hold up the daemon: an injection that comes meanwhile takes 3.6 seconds at most, and
+/// the kernel waits for five.
 const LIMIT: Duration = Duration::from_millis(900);
 
 /// The steps for one interface.

@@ -22,7 +22,8 @@ use super::pending_undo::{PendingUndo, Progress};
 use super::{FACTS, Injector, LAST, LOCK, UNDO_SHARE, finish, restore};
 
 impl Injector {
-    /// Steps of a failed injection that are still to be taken back, if there are any here or from an earlier one.
+    /// Steps of a failed injection that are still to be taken back, if there are any here or from an earlier
+    /// one.
     pub(super) fn leave_behind(&mut self, hn: &Adapter, steps: Vec<Step>, lock: &mut Lock) {
         match self.pending.iter_mut().find(|pending| &pending.hn == hn) {
             Some(pending) => pending.put_in_front(steps),
@@ -73,8 +74,8 @@ impl Injector {
         }
     }
 
-    /// Looks at one interface on which an earlier daemon was killed: rc.conf(5) decides, which is what it was before or
-    /// already what the host wants. One at a time, so that requests are answered in between.
+    /// Looks at one interface on which an earlier daemon was killed: rc.conf(5) decides, which is what it was
+    /// before or already what the host wants. One at a time, so that requests are answered in between.
     pub(super) fn recover_interrupted(&mut self) {
         let Some(hn) = self.unfinished.pop() else { return };
         match self.completion(&hn) {
@@ -100,8 +101,8 @@ impl Injector {
         }
     }
 
-    /// The steps that make an interface, or its lagg, what rc.conf(5) says, and what that is. A lagg without its VF is taken
-    /// apart; the next VF joins it again.
+    /// The steps that make an interface, or its lagg, what rc.conf(5) says, and what that is. A lagg without
+    /// its VF is taken apart; the next VF joins it again.
     fn completion(&self, hn: &Adapter) -> Result<(Vec<Step>, Option<Method>), String> {
         let mut network = self.network.clone();
         network.set_command_limit(FACTS);

@@ -50,7 +50,8 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
     let mut left_alone = Vec::new();
     if let Some(mut content) = held {
         if let Some(kept) = untouched(directory, hn, &record, &content.bytes)? {
-            // Nobody but injections has written it: what was before comes back as it was, and nothing is to be asked.
+            // Nobody but injections has written it: what was before comes back as it was, and nothing is to
+            // be asked.
             content.bytes = kept;
             file::store(&record.rc_conf, Some(&content)).map_err(InjectionError::File)?;
             return finish(config, hn, &path, &record, &[]);
@@ -110,8 +111,8 @@ fn finish(
     Ok(text)
 }
 
-/// Somebody can have edited rc.conf since, and an old line that came into the middle of something would take the guest off
-/// the network at the next boot. So a copy beside the undo file is read as rc(8) would.
+/// Somebody can have edited rc.conf since, and an old line that came into the middle of something would take
+/// the guest off the network at the next boot. So a copy beside the undo file is read as rc(8) would.
 fn read_with_shell(
     config: &Config,
     undo: &Path,
@@ -147,8 +148,8 @@ fn read_with_shell(
     }
 }
 
-/// The default routers belong to all interfaces: what an injection into another one found there can be what the one that
-/// is taken back wrote, and must not come back with that.
+/// The default routers belong to all interfaces: what an injection into another one found there can be what
+/// the one that is taken back wrote, and must not come back with that.
 fn bequeath(directory: &Path, hn: &Adapter, record: &Record) -> Result<(), InjectionError> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     let own = Record::path(directory, hn.name());

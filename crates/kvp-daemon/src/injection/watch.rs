@@ -1,7 +1,8 @@
 //! After an answer: the network is held to what was said for a minute, and then left to the administrator.
 //!
-//! A script of rc(8) that had read the old values, or devd(8) with an event that had waited, can come after the last look of
-//! a transaction. A [`Watch`] is told that something has changed, never asks by itself, and says what to put right.
+//! A script of rc(8) that had read the old values, or devd(8) with an event that had waited, can come after
+//! the last look of a transaction. A [`Watch`] is told that something has changed, never asks by itself, and
+//! says what to put right.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

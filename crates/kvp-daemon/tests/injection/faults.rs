@@ -51,8 +51,8 @@ fn static_routes_stay_where_an_address_reaches_their_gateway_and_come_back_after
     assert!(calls >= 9 && forgiven == 0, "{calls} {forgiven}");
 }
 
-/// Makes each call go wrong in turn, until an injection needs fewer calls than that. Returns how many calls there are,
-/// and how many of them may go wrong all the same.
+/// Makes each call go wrong in turn, until an injection needs fewer calls than that. Returns how many calls
+/// there are, and how many of them may go wrong all the same.
 fn spoil_each_call(new: impl Fn() -> Scene, request: &IpInfo, action: Action) -> (usize, usize) {
     let mut scene = new();
     let mut before = scene.world();
@@ -79,7 +79,8 @@ fn spoil_each_call(new: impl Fn() -> Scene, request: &IpInfo, action: Action) ->
 
 #[test]
 fn a_program_that_fails_at_any_step_ends_in_the_starting_state() {
-    // ifconfig and resolvconf for the facts, three removals, three additions, two routes, the name servers, and the facts again.
+    // ifconfig and resolvconf for the facts, three removals, three additions, two routes, the name servers,
+    // and the facts again.
     assert_eq!(spoil_each_call(static_scene, &request(), Action::Fail), (13, 0));
 }
 
@@ -184,7 +185,8 @@ fn scene_with_process() -> Option<Scene> {
     }
 }
 
-/// Ends the daemon by a signal while an injection hangs behind its removals, and starts it again when all works.
+/// Ends the daemon by a signal while an injection hangs behind its removals, and starts it again when all
+/// works.
 fn interrupt(scene: &mut Scene, signal: Signal) {
     scene.plan_faults(&hang_from(4));
     let mut host = scene.session.another_host();

@@ -43,7 +43,8 @@ fn only_interfaces_of_the_list_are_configured() {
     scene.succeed(info("hn1", &["10.1.1.5/24"], "", ""));
 }
 
-/// A scene with a program that keeps its input and ends as it is told. It lies where the daemon's machine has it too.
+/// A scene with a program that keeps its input and ends as it is told. It lies where the daemon's machine has
+/// it too.
 fn appliance(rc_conf: &str, end: &str) -> Scene {
     let scene = Scene::with_settings(static_state(), rc_conf, "ip-injection-apply = \"{dir}/apply\"\n");
     let (program, log) = (scene.path("apply"), scene.path("applied"));

@@ -1,7 +1,9 @@
-//! Injections beside rc(8), devd(8) and dhclient(8) at work on the same interface, with the stand-ins' real processes.
+//! Injections beside rc(8), devd(8) and dhclient(8) at work on the same interface, with the stand-ins' real
+//! processes.
 //!
-//! A rival begins at the k-th program that the daemon starts, before that program does its work: an interleaving that no
-//! clock decides. What comes after an answer is put right within the minute in which the daemon holds the network to it.
+//! A rival begins at the k-th program that the daemon starts, before that program does its work: an
+//! interleaving that no clock decides. What comes after an answer is put right within the minute in which the
+//! daemon holds the network to it.
 
 use std::process::{Child, Command, Stdio};
 
@@ -100,8 +102,8 @@ fn a_dhcp_injection_beside_rivals_with_the_old_addresses() {
     }
 }
 
-/// `service netif restart hn0` that has stopped the client already and goes on until its standard input ends. The client
-/// that it would start is refused by rc.d/dhclient, because rc.conf was the host's at that moment.
+/// `service netif restart hn0` that has stopped the client already and goes on until its standard input ends.
+/// The client that it would start is refused by rc.d/dhclient, because rc.conf was the host's at that moment.
 fn restart_that_starts_no_client(scene: &Scene) -> Child {
     let script = r#""$0/sbin/hvsim-process" begin $$ "$0/etc/rc.d/netif" restart hn0; read -r _
         "$0/sbin/hvsim-process" end $$"#;

@@ -7,7 +7,8 @@ use crate::guests::{
 use crate::support::{Scratch, eventually, text};
 use hvsim::network::faults::{Action, Fault};
 
-/// Lets the k-th program fail, for every k, in a guest that `make` makes anew each time, and compares the whole state.
+/// Lets the k-th program fail, for every k, in a guest that `make` makes anew each time, and compares the
+/// whole state.
 fn fail_at_every_step(make: impl Fn() -> Scratch, arguments: &[&str]) {
     let name = *arguments.last().unwrap();
     let joins = arguments.len() == 1;

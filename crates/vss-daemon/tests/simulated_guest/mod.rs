@@ -424,7 +424,8 @@ impl World {
         self.pass(LONG);
     }
 
-    /// The next UFSSUSPEND but one sleeps for longer than the kernel waits; where hooks are slow, one of them ends.
+    /// The next UFSSUSPEND but one sleeps for longer than the kernel waits; where hooks are slow, one of them
+    /// ends.
     pub(crate) fn delay(&mut self) {
         if self.hooks == Hooks::Slow {
             return self.pass(MOMENT);

@@ -213,7 +213,8 @@ fn router_advertisements_are_the_hosts_only_when_it_gives_ipv6_addresses() {
     ];
     assert_eq!(lines(&method, &held), wanted);
     assert_eq!(undo_of(&method, &held, 0), ["enable IPv6 and autoconfiguration on hn0"]);
-    // Without a gateway the route to the router that advertised stays, and is set again so that it does not expire.
+    // Without a gateway the route to the router that advertised stays, and is set again so that it does not
+    // expire.
     held.network.default_routes.push(route("fe80::1", "hn0"));
     for gateways in [&["fe80::1"][..], &[]] {
         assert_eq!(lines(&given(&["10.0.0.5/24", "fd00::5/64"], gateways, &[]), &held), wanted);

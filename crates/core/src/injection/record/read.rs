@@ -1,7 +1,7 @@
 //! From TOML to a [`Record`].
 //!
-//! By hand, over the parser that the configuration uses: derived deserializers of these tables would make the daemon some
-//! 60 KiB larger.
+//! By hand, over the parser that the configuration uses: derived deserializers of these tables would make the
+//! daemon some 60 KiB larger.
 
 use std::fmt::Display;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! A modelled guest in which a rival makes one move after each thing that the transaction does. Nothing depends on time.
+//! A modelled guest in which a rival makes one move after each thing that the transaction does. Nothing
+//! depends on time.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

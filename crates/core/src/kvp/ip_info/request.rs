@@ -1,7 +1,8 @@
 //! SET_IP_INFO: what the host wants an adapter to become.
 //!
-//! Everything that the host sent as text ends here. Whatever is not exactly a list of addresses is refused, with the
-//! item that is wrong, before anything is touched; what comes out is typed and goes into files and command lines.
+//! Everything that the host sent as text ends here. Whatever is not exactly a list of addresses is refused,
+//! with the item that is wrong, before anything is touched; what comes out is typed and goes into files and
+//! command lines.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -81,8 +82,8 @@ impl fmt::Display for List {
 /// Why a request is refused. Nothing has been touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The adapter is not the name of an interface that can be configured. The kernel leaves the GUID where it knows
-    /// no interface for it.
+    /// The adapter is not the name of an interface that can be configured. The kernel leaves the GUID where
+    /// it knows no interface for it.
     #[error("{0:?} is no interface of hn(4) or its lagg(4)")]
     Adapter(String),
     /// An item of a list.
@@ -126,8 +127,8 @@ impl RequestError {
 
 /// Reads a request.
 ///
-/// A list is joined with `;` and may have one more at its end; an item may have blanks and tabs around it. With DHCP the
-/// lists are not looked at.
+/// A list is joined with `;` and may have one more at its end; an item may have blanks and tabs around it.
+/// With DHCP the lists are not looked at.
 ///
 /// # Errors
 /// [`RequestError`], with the first item that is wrong.
@@ -288,8 +289,8 @@ fn ipv6_prefix(text: &str) -> Option<u8> {
     digits.parse().ok().filter(|prefix| *prefix <= 128)
 }
 
-/// The network itself or its broadcast address. Networks of one or two IPv4 addresses (RFC 3021) and those of IPv6 have
-/// no such addresses.
+/// The network itself or its broadcast address. Networks of one or two IPv4 addresses (RFC 3021) and those of
+/// IPv6 have no such addresses.
 fn is_end_of_network(address: InterfaceAddress) -> bool {
     let IpAddr::V4(v4) = address.address else { return false };
     let host = u32::from(v4) & !u32::from(ipv4_mask(address.prefix));

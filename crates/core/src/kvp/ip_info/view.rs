@@ -1,13 +1,15 @@
-//! Which interface answers for an adapter, where more than hn(4), its VF and their lagg(4) have to do with it.
+//! Which interface answers for an adapter, where more than hn(4), its VF and their lagg(4) have to do with
+//! it.
 
 use std::collections::BTreeMap;
 
 use crate::net::{Interface, InterfaceName, NetworkSnapshot};
 use crate::plan::network::Link;
 
-/// `network` as it is answered from: a vlan(4), which has the Ethernet address of its parent, is no adapter of the host's; an
-/// address of carp(4) is not the host's, the other node may be using it; and a bridge(4) answers for a member that has no
-/// addresses of its own. `links` is what ifconfig(8) tells; without it nothing of this is known.
+/// `network` as it is answered from: a vlan(4), which has the Ethernet address of its parent, is no adapter
+/// of the host's; an address of carp(4) is not the host's, the other node may be using it; and a bridge(4)
+/// answers for a member that has no addresses of its own. `links` is what ifconfig(8) tells; without it
+/// nothing of this is known.
 #[must_use]
 pub fn as_the_host_sees(network: &NetworkSnapshot, links: &BTreeMap<InterfaceName, Link>) -> NetworkSnapshot {
     let mut seen = network.clone();

@@ -6,8 +6,8 @@ use super::storage::{FileId, Moment, Storage};
 use super::{PoolError, Pools, failed, position};
 use crate::kvp::PoolId;
 
-/// How long after the time in its entry a change is in the file at the latest, in nanoseconds, unless it is synchronised
-/// before it is acknowledged. A file that was changed later was changed by another program.
+/// How long after the time in its entry a change is in the file at the latest, in nanoseconds, unless it is
+/// synchronised before it is acknowledged. A file that was changed later was changed by another program.
 pub(super) const GRACE: Moment = 250_000_000;
 
 impl<S: Storage> Pools<S> {
@@ -41,7 +41,8 @@ impl<S: Storage> Pools<S> {
         self.state_mut(pool).index.size = new_len;
         self.note_own_change(pool);
         if self.storage.now().saturating_sub(scene.time) > GRACE {
-            // The file's time of change can be later than a recovery takes for ours. The change is made all the same.
+            // The file's time of change can be later than a recovery takes for ours. The change is made all
+            // the same.
             let settled = self.settle();
             settled.unwrap_or_else(|error| log::warn!("pool files are not up to date yet: {error}"));
         }

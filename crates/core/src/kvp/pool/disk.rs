@@ -1,6 +1,7 @@
 //! A disk in memory: a page cache in front of sectors that reach the disk whole but in any order.
 //!
-//! For tests, and with the feature `testing` for the fuzz targets: it fails, dies and loses power where it is told to.
+//! For tests, and with the feature `testing` for the fuzz targets: it fails, dies and loses power where it is
+//! told to.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -35,7 +36,8 @@ struct Model {
     exists: bool,
     data: Vec<u8>,
     modified: Moment,
-    /// Every size with its time of change since the last synchronisation, that one first: they lie in one sector.
+    /// Every size with its time of change since the last synchronisation, that one first: they lie in one
+    /// sector.
     inodes: Vec<(usize, Moment)>,
     /// Every state of the sectors that were written since the last synchronisation, that one first.
     sectors: BTreeMap<usize, Vec<Sector>>,
@@ -117,7 +119,8 @@ impl Model {
         self.become_other(from, to, |data| data.resize(len, 0));
     }
 
-    /// Each sector and each size since the last synchronisation has reached the disk, or has not, as `choose` says.
+    /// Each sector and each size since the last synchronisation has reached the disk, or has not, as `choose`
+    /// says.
     fn lose_power(&mut self, mut choose: impl FnMut(usize) -> usize) {
         if self.inodes.is_empty() {
             self.synchronise();
@@ -272,7 +275,8 @@ impl Disk {
         state.files[number(file)] = Model::new(inode, bytes, now);
     }
 
-    /// Everything that is in memory reaches the disk, as before a proper shutdown, and the system starts again.
+    /// Everything that is in memory reaches the disk, as before a proper shutdown, and the system starts
+    /// again.
     pub fn reboot(&self) {
         self.restart();
         let mut state = self.0.borrow_mut();
@@ -319,7 +323,8 @@ impl Disk {
         state.fault = None;
     }
 
-    /// Each sector and each size since the last synchronisation may have reached the disk, or not, as `seed` says.
+    /// Each sector and each size since the last synchronisation may have reached the disk, or not, as `seed`
+    /// says.
     pub fn lose_power(&self, seed: u64) {
         self.restart();
         let mut seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

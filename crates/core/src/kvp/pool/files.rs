@@ -20,8 +20,8 @@ const DIR_MODE: u32 = 0o700;
 const PREFIX: &str = ".kvp_";
 const STICKY: u32 = 0o1000;
 
-/// How often is looked whether a path still leads to the open file, where the system does not tell: of a file system that
-/// was mounted over it, for example.
+/// How often is looked whether a path still leads to the open file, where the system does not tell: of a file
+/// system that was mounted over it, for example.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The files of one pool directory.
@@ -53,8 +53,8 @@ impl PoolFiles {
         Self::with_journals(dir, [".kvp_journal", ".kvp_journal_tools"])
     }
 
-    /// The files in `dir` for a tool beside the daemon, running or not: it has a journal that no daemon uses, and waits for
-    /// other tools.
+    /// The files in `dir` for a tool beside the daemon, running or not: it has a journal that no daemon uses,
+    /// and waits for other tools.
     #[must_use]
     pub fn for_tool(dir: &Path) -> Self {
         Self::with_journals(dir, [".kvp_journal_tools", ".kvp_journal"])
@@ -154,7 +154,8 @@ impl PoolFiles {
     fn open_journal(&self, path: &Path, create: bool) -> io::Result<File> {
         let file = self.open_file(path, create)?;
         if create && file.metadata()?.len() < RING_BYTES {
-            // Written out once, so that an entry never has to be allocated and fdatasync never has a size to record.
+            // Written out once, so that an entry never has to be allocated and fdatasync never has a size to
+            // record.
             let page = [0; SLOT_SIZE];
             for slot in 0..u64::from(SLOTS) {
                 if file.read_at(&mut [0], slot * SLOT_BYTES)? == 0 {
@@ -202,8 +203,8 @@ fn not_watched(error: &io::Error) {
     log::warn!("pool files are not watched, so each request reads them anew: {error}");
 }
 
-/// Asks for a lock again and again, instead of waiting in the kernel, where only a signal would end the wait in time.
-/// Gives the time that is left.
+/// Asks for a lock again and again, instead of waiting in the kernel, where only a signal would end the wait
+/// in time. Gives the time that is left.
 fn lock_in_time(file: &File, exclusive: bool, wait: Duration) -> io::Result<Option<Duration>> {
     if file_lock::try_lock(file, exclusive)? {
         return Ok(Some(wait));

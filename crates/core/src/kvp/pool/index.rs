@@ -1,7 +1,8 @@
-//! What is remembered of a pool file: where the last record of each key is, and whether the file is still as it was.
+//! What is remembered of a pool file: where the last record of each key is, and whether the file is still as
+//! it was.
 //!
-//! Values are not kept: a record is read when it is asked for, so memory stays small and a lookup costs one read
-//! whatever the size of the pool.
+//! Values are not kept: a record is read when it is asked for, so memory stays small and a lookup costs one
+//! read whatever the size of the pool.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,8 +13,8 @@ use super::record::{Image, key_of};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     hash: u32,
-    /// The position of its first record, which is its place in the enumeration: an agent that appends a report under a
-    /// key that is there already changes an item and moves none under a host that walks.
+    /// The position of its first record, which is its place in the enumeration: an agent that appends a
+    /// report under a key that is there already changes an item and moves none under a host that walks.
     first: u32,
     /// The position of its last record, which is the one that counts.
     last: u32,
@@ -52,7 +53,8 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Takes the next record. `same_key` tells whether an earlier record with this checksum really has this key.
+    /// Takes the next record. `same_key` tells whether an earlier record with this checksum really has this
+    /// key.
     ///
     /// # Errors
     /// What `same_key` says.
@@ -118,8 +120,8 @@ impl Index {
         self.records += 1;
     }
 
-    /// Notes that the last record was moved into the place of `record`, which is gone, and the file cut by one. Neither
-    /// of the two keys had an outdated record.
+    /// Notes that the last record was moved into the place of `record`, which is gone, and the file cut by
+    /// one. Neither of the two keys had an outdated record.
     pub(super) fn removed(&mut self, record: u32) {
         self.records = self.records.saturating_sub(1);
         let last = self.records;

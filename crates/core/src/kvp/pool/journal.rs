@@ -1,12 +1,13 @@
 //! The journal: what makes a change of a pool file all or nothing.
 //!
-//! A pool file is changed in place, because other programs hold locks on its inode. A record crosses sectors, so a power
-//! cut could leave half of a new one. Each change is therefore first written and synchronised here, in one write of one
-//! page, and only then made in the pool file, which need not be synchronised before the change is acknowledged. After a
-//! crash the changes are made again, but only in a file that nobody else has changed since.
+//! A pool file is changed in place, because other programs hold locks on its inode. A record crosses sectors,
+//! so a power cut could leave half of a new one. Each change is therefore first written and synchronised
+//! here, in one write of one page, and only then made in the pool file, which need not be synchronised before
+//! the change is acknowledged. After a crash the changes are made again, but only in a file that nobody else
+//! has changed since.
 //!
-//! The file is a ring of [`SLOTS`] pages. An entry is live while its sequence number is not below the newest `base`
-//! found in the ring. Behind the ring, and only while one is under way, lies what a [`Rewrite`] needs.
+//! The file is a ring of [`SLOTS`] pages. An entry is live while its sequence number is not below the newest
+//! `base` found in the ring. Behind the ring, and only while one is under way, lies what a [`Rewrite`] needs.
 
 use super::record::{Image, RECORD_BYTES, RECORD_SIZE};
 use super::storage::Moment;
@@ -109,8 +110,8 @@ pub(super) struct Entry {
     pub(super) sequence: u64,
     /// All entries below this number are done with.
     pub(super) base: u64,
-    /// A bit for each pool whose live entries a recovery has begun to make good, after it had found that nobody else had
-    /// changed the file: its own writes must not make the next one think otherwise.
+    /// A bit for each pool whose live entries a recovery has begun to make good, after it had found that
+    /// nobody else had changed the file: its own writes must not make the next one think otherwise.
     pub(super) resumed: u8,
     /// `None` for an entry that only says the rest.
     pub(super) change: Option<Change>,
@@ -171,8 +172,8 @@ impl Entry {
         bytes
     }
 
-    /// The entry that lies in these bytes; `None` for a page that was never written or not to its end, or that says what
-    /// no process of ours writes.
+    /// The entry that lies in these bytes; `None` for a page that was never written or not to its end, or
+    /// that says what no process of ours writes.
     pub(super) fn decode(bytes: &[u8; ENTRY_SIZE]) -> Option<Self> {
         if bytes[..8] != MAGIC || crc32fast::hash(&bytes[12..]) != number32(bytes, 8) {
             return None;
@@ -197,7 +198,8 @@ impl Entry {
 }
 
 impl Change {
-    /// Whether it can have been made: its lengths are those of whole records, not too many of them, and fit what is done.
+    /// Whether it can have been made: its lengths are those of whole records, not too many of them, and fit
+    /// what is done.
     fn is_plausible(&self) -> bool {
         let (old, new) = (self.old_len, self.new_len);
         if [old, new].iter().any(|len| !len.is_multiple_of(RECORD_BYTES) || *len > MAX_BYTES) {
@@ -266,7 +268,8 @@ fn number64(bytes: &[u8; ENTRY_SIZE], at: usize) -> u64 {
 pub(super) struct Recovery {
     /// The newest change.
     pub(super) last: Change,
-    /// Whether no other pool has a newer one: only that one can be unfinished in the run of the system that made it.
+    /// Whether no other pool has a newer one: only that one can be unfinished in the run of the system that
+    /// made it.
     pub(super) is_newest: bool,
     /// An earlier recovery has found that nobody else had changed the file.
     pub(super) resumed: bool,
@@ -336,8 +339,8 @@ impl Recovery {
         self.records.push(RecordRecovery { record: write.record, image: write.new, states });
     }
 
-    /// What was in the last record before the file got shorter by it: a disk that lost only the new size still has it when
-    /// a later change appends there.
+    /// What was in the last record before the file got shorter by it: a disk that lost only the new size
+    /// still has it when a later change appends there.
     fn add_cut(&mut self, change: &Change) {
         let (Step::Cut { last: cut } | Step::Write(_, Some(cut))) = &change.step else { return };
         let known = self.records.iter_mut().filter(|known| position(known.record) == change.new_len);

@@ -1,20 +1,21 @@
-//! The pool files `.kvp_pool_0` to `.kvp_pool_4`: arrays of 2560-byte records that other programs in the guest read,
-//! append to and rewrite.
+//! The pool files `.kvp_pool_0` to `.kvp_pool_4`: arrays of 2560-byte records that other programs in the
+//! guest read, append to and rewrite.
 //!
-//! * The inode of a file never changes, because others hold `fcntl` locks on it; changes are made in place under an
-//!   exclusive lock, through the one descriptor that this process has of the file.
-//! * A change is acknowledged when the `journal` holds it on disk. A kill or a power cut at any instant leaves each
-//!   record old or new and all others intact, once [`Pools::open`] has run again.
-//! * An unchanged file is not read again: an index tells where a key is, and the system tells whether the file has been
-//!   changed. What counts is the file at the path.
+//! * The inode of a file never changes, because others hold `fcntl` locks on it; changes are made in place
+//!   under an exclusive lock, through the one descriptor that this process has of the file.
+//! * A change is acknowledged when the `journal` holds it on disk. A kill or a power cut at any instant
+//!   leaves each record old or new and all others intact, once [`Pools::open`] has run again.
+//! * An unchanged file is not read again: an index tells where a key is, and the system tells whether the
+//!   file has been changed. What counts is the file at the path.
 //! * A failed change leaves the file as it was.
 //!
-//! Records are matched by their whole key. Of several records with one key the last counts, as other programs append a
-//! report each time and mean the newest; a change of that key removes the others. Records without a key are skipped. A
-//! partial record at the end, which a dead writer left, is cut off at the start and before a change.
+//! Records are matched by their whole key. Of several records with one key the last counts, as other programs
+//! append a report each time and mean the newest; a change of that key removes the others. Records without a
+//! key are skipped. A partial record at the end, which a dead writer left, is cut off at the start and before
+//! a change.
 //!
-//! One daemon and any number of tools may have the pools of a directory open: each kind has a journal of its own, which
-//! only one process at a time can have.
+//! One daemon and any number of tools may have the pools of a directory open: each kind has a journal of its
+//! own, which only one process at a time can have.
 
 mod apply;
 #[cfg(any(test, feature = "testing"))]
@@ -155,11 +156,11 @@ pub struct Pools<S> {
 }
 
 impl<S: Storage> Pools<S> {
-    /// Opens or creates all files, makes good what an earlier process left unfinished, and cuts off what a dead writer left
-    /// of a record.
+    /// Opens or creates all files, makes good what an earlier process left unfinished, and cuts off what a
+    /// dead writer left of a record.
     ///
-    /// Problems are returned beside the pools, not instead of them: what failed is tried again with each request, so a
-    /// disk that is full or locked at the start costs answers, never the daemon.
+    /// Problems are returned beside the pools, not instead of them: what failed is tried again with each
+    /// request, so a disk that is full or locked at the start costs answers, never the daemon.
     pub fn open(storage: S, limits: Limits) -> (Self, Vec<PoolError>) {
         let pools = Default::default();
         let journal = Journal::default();
@@ -192,8 +193,8 @@ impl<S: Storage> Pools<S> {
         })
     }
 
-    /// The item at a position of the enumeration: the keys in the order of their first records, each with the value of its
-    /// last one.
+    /// The item at a position of the enumeration: the keys in the order of their first records, each with the
+    /// value of its last one.
     ///
     /// # Errors
     /// See [`PoolError`].
@@ -204,8 +205,8 @@ impl<S: Storage> Pools<S> {
         })
     }
 
-    /// Gives a key a value, in the place of its last record or at the end, and removes all other records of it. It will
-    /// outlast a power cut.
+    /// Gives a key a value, in the place of its last record or at the end, and removes all other records of
+    /// it. It will outlast a power cut.
     ///
     /// # Errors
     /// See [`PoolError`].
@@ -251,15 +252,17 @@ impl<S: Storage> Pools<S> {
         !self.journal.recovered || (self.journal.open && self.journal.base != self.journal.sequence)
     }
 
-    /// Whether what an earlier daemon left in the journal has been made good. Until then a read can find a torn record.
+    /// Whether what an earlier daemon left in the journal has been made good. Until then a read can find a
+    /// torn record.
     #[must_use]
     pub fn is_recovered(&self) -> bool {
         self.journal.recovered
     }
 
-    /// Brings all changes home into the pool files and retires their journal entries. A daemon does this when it has
-    /// been idle for a moment and at its end, so that a later crash finds nothing to make good. What an earlier daemon
-    /// left is made good first, without waiting for another program's lock; its entries stay until then.
+    /// Brings all changes home into the pool files and retires their journal entries. A daemon does this when
+    /// it has been idle for a moment and at its end, so that a later crash finds nothing to make good. What
+    /// an earlier daemon left is made good first, without waiting for another program's lock; its entries
+    /// stay until then.
     ///
     /// # Errors
     /// See [`PoolError`]; the journal then still holds the changes.
@@ -324,7 +327,8 @@ impl<S: Storage> Pools<S> {
         result
     }
 
-    /// Locks a file when nothing is left to make good in its directory, which can become another one meanwhile.
+    /// Locks a file when nothing is left to make good in its directory, which can become another one
+    /// meanwhile.
     fn lock_for_change(&mut self, pool: PoolId) -> Result<Place, PoolError> {
         for _ in 0..3 {
             self.recover(true)?;
@@ -396,8 +400,8 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// Cuts off what a dead writer left of a record, if the file has it. Without waiting for a lock, under which a writer
-    /// may be at work: the next change comes by here, too.
+    /// Cuts off what a dead writer left of a record, if the file has it. Without waiting for a lock, under
+    /// which a writer may be at work: the next change comes by here, too.
     fn repair(&mut self, pool: PoolId) -> Result<(), PoolError> {
         if self.state(pool).inode.is_none() || self.size(pool)?.is_multiple_of(RECORD_BYTES) {
             return Ok(());

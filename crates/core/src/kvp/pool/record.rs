@@ -11,8 +11,8 @@ pub(super) const RECORD_BYTES: u64 = RECORD_SIZE as u64;
 /// The bytes of a record.
 pub(super) type Image = [u8; RECORD_SIZE];
 
-/// The record of a key and its value. Unused bytes are zero, because readers of other projects split the whole file at
-/// NULs.
+/// The record of a key and its value. Unused bytes are zero, because readers of other projects split the
+/// whole file at NULs.
 pub(super) fn image(key: &KvpKey, value: &KvpValue) -> Image {
     compose(key.as_bytes(), value.as_bytes())
 }

@@ -1,10 +1,10 @@
 //! After a crash: making good what the journals hold and the pool files may not.
 //!
-//! What the same run of the system wrote is in the files, on disk or not. So after a mere kill only the newest change can
-//! be unfinished, and nobody was told of that one: it is completed where it left a mixture, and nothing else is touched.
-//! After a power cut every live change is made again, in a file that nobody has changed since the last of them; in
-//! another one only mixtures are completed. So another program's later change stays, even one that put back what was
-//! there before.
+//! What the same run of the system wrote is in the files, on disk or not. So after a mere kill only the
+//! newest change can be unfinished, and nobody was told of that one: it is completed where it left a mixture,
+//! and nothing else is touched. After a power cut every live change is made again, in a file that nobody has
+//! changed since the last of them; in another one only mixtures are completed. So another program's later
+//! change stays, even one that put back what was there before.
 
 use std::io;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use super::{Journal, MAX_BYTES, PoolError, Pools, failed, position};
 use crate::kvp::PoolId;
 
 impl<S: Storage> Pools<S> {
-    /// Has the journal, which is made if it is wanted, with all of its changes finished, and those of the other journal.
-    /// Tried again before each change until it has worked.
+    /// Has the journal, which is made if it is wanted, with all of its changes finished, and those of the
+    /// other journal. Tried again before each change until it has worked.
     pub(super) fn recover(&mut self, create: bool) -> Result<(), PoolError> {
         if self.journal.recovered && (self.journal.open || !create) {
             return Ok(());
@@ -35,7 +35,7 @@ impl<S: Storage> Pools<S> {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !create => Vec::new(),
             Err(error) => return Err(failed(PoolId::External, "open the journal")(error)),
         };
-        self.make_good(FileId::Journal, entries)
+        self.replay(FileId::Journal, entries)
     }
 
     /// Makes the open journal ours for as long as we have it.
@@ -64,7 +64,7 @@ impl<S: Storage> Pools<S> {
         let result = match claimed.map_err(failed(PoolId::External, "lock the journal")) {
             Ok(true) => self
                 .read_journal(FileId::OtherJournal)
-                .and_then(|entries| self.make_good(FileId::OtherJournal, entries)),
+                .and_then(|entries| self.replay(FileId::OtherJournal, entries)),
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
@@ -92,7 +92,7 @@ impl<S: Storage> Pools<S> {
     }
 
     /// Finishes the changes of a journal, and retires its entries.
-    fn make_good(&mut self, journal: FileId, mut entries: Vec<Entry>) -> Result<(), PoolError> {
+    fn replay(&mut self, journal: FileId, mut entries: Vec<Entry>) -> Result<(), PoolError> {
         let base = entries.iter().map(|entry| entry.base).max().unwrap_or(1);
         let next = |entries: &[Entry]| {
             entries.iter().map(|entry| entry.sequence.saturating_add(1)).max().unwrap_or(1).max(base)
@@ -171,7 +171,8 @@ impl<S: Storage> Pools<S> {
         recovery: &Recovery,
     ) -> Result<(), PoolError> {
         let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
-        // What was moved away since the lock was taken is let go by the next lock, as an error is tried again.
+        // What was moved away since the lock was taken is let go by the next lock, as an error is tried
+        // again.
         let Some(stamp) = stamp.filter(|stamp| self.state(pool).inode == Some(stamp.inode)) else {
             return Err(PoolError::Locked { pool });
         };

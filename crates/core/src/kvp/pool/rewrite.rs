@@ -1,8 +1,9 @@
 //! A change of many records at once: all outdated ones of a key go, and the rest keep their order.
 //!
-//! The records from the first one that changes on are copied behind the ring of the journal, old ones and new ones, and
-//! synchronised with the entry. Then the new ones are copied into the file, which is cut and synchronised before the
-//! change is acknowledged. So a recovery finds nothing that anybody was told of, and completes a mixture of old and new.
+//! The records from the first one that changes on are copied behind the ring of the journal, old ones and new
+//! ones, and synchronised with the entry. Then the new ones are copied into the file, which is cut and
+//! synchronised before the change is acknowledged. So a recovery finds nothing that anybody was told of, and
+//! completes a mixture of old and new.
 
 use super::journal::{Change, RING_BYTES, Rewrite, SECTOR, Step};
 use super::record::{Image, RECORD_BYTES, RECORD_SIZE};
@@ -14,7 +15,8 @@ use crate::kvp::PoolId;
 const CHUNK: usize = 24 * RECORD_SIZE;
 
 impl<S: Storage> Pools<S> {
-    /// Removes the records at these positions, in their order, and gives one that stays new contents; all or nothing.
+    /// Removes the records at these positions, in their order, and gives one that stays new contents; all or
+    /// nothing.
     pub(super) fn rewrite(
         &mut self,
         pool: PoolId,

@@ -1,5 +1,5 @@
-//! What a pool needs of the place where its files lie: a port with one implementation for real files and one for tests
-//! that models a page cache which loses power.
+//! What a pool needs of the place where its files lie: a port with one implementation for real files and one
+//! for tests that models a page cache which loses power.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,8 @@ pub enum FileId {
     Pool(PoolId),
     /// The journal of this process.
     Journal,
-    /// The journal of the other kind of process: the daemon's where this one is a tool, the tools' where it is the daemon.
+    /// The journal of the other kind of process: the daemon's where this one is a tool, the tools' where it
+    /// is the daemon.
     OtherJournal,
 }
 
@@ -51,8 +52,8 @@ pub enum LockKind {
 
 /// The directory of the pool files.
 ///
-/// Every file has at most one open descriptor, because closing any descriptor of a file drops all POSIX locks that the
-/// process holds on it.
+/// Every file has at most one open descriptor, because closing any descriptor of a file drops all POSIX locks
+/// that the process holds on it.
 pub trait Storage {
     /// Makes the directory, or sees that the one that is there can hold pools.
     ///
@@ -66,8 +67,8 @@ pub trait Storage {
     /// What stat(2) says.
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>>;
 
-    /// The same without the time, for each request: Linux gives a file whose time was asked for a finer one at its next
-    /// write, and the next fdatasync(2) then takes half as long again.
+    /// The same without the time, for each request: Linux gives a file whose time was asked for a finer one
+    /// at its next write, and the next fdatasync(2) then takes half as long again.
     ///
     /// # Errors
     /// What stat(2) says.
@@ -81,13 +82,13 @@ pub trait Storage {
     /// What fstat(2) says, or `NotConnected` for a file that is not open.
     fn size(&self, file: FileId) -> io::Result<u64>;
 
-    /// Whether anybody, this process included, changed the open file, or what its path leads to, since this was last
-    /// asked. `None` where the system cannot tell; an answer holds for changes whose calls have returned. What happens to
-    /// the path alone may be told a second late.
+    /// Whether anybody, this process included, changed the open file, or what its path leads to, since this
+    /// was last asked. `None` where the system cannot tell; an answer holds for changes whose calls have
+    /// returned. What happens to the path alone may be told a second late.
     fn take_changed(&mut self, pool: PoolId) -> Option<bool>;
 
-    /// Opens what lies at the path, repairs its mode, and forgets an earlier descriptor. What is missing is created with
-    /// `create`: a pool file empty, the journal full of zeros. Gives device and inode.
+    /// Opens what lies at the path, repairs its mode, and forgets an earlier descriptor. What is missing is
+    /// created with `create`: a pool file empty, the journal full of zeros. Gives device and inode.
     ///
     /// # Errors
     /// What the system says; `NotFound` for a file that is not to be created.
@@ -96,8 +97,8 @@ pub trait Storage {
     /// Closes a file, and drops its lock.
     fn close(&mut self, file: FileId);
 
-    /// Makes an open journal this process's until it is closed, waiting at most `wait` for another process to let it go;
-    /// `false` when that did not.
+    /// Makes an open journal this process's until it is closed, waiting at most `wait` for another process to
+    /// let it go; `false` when that did not.
     ///
     /// # Errors
     /// What fcntl(2) says.
@@ -127,8 +128,8 @@ pub trait Storage {
     /// What fdatasync(2) says.
     fn sync(&mut self, file: FileId) -> io::Result<()>;
 
-    /// Locks an open pool file against programs that lock it too, waiting at most `wait`, and gives the time that is
-    /// left of it. `None` when the lock was not to be had.
+    /// Locks an open pool file against programs that lock it too, waiting at most `wait`, and gives the time
+    /// that is left of it. `None` when the lock was not to be had.
     ///
     /// # Errors
     /// What fcntl(2) says.
@@ -140,7 +141,7 @@ pub trait Storage {
     /// The present on the clock that stamps are taken from.
     fn now(&self) -> Moment;
 
-    /// What tells this run of the system from all others: what was written in the same run is in the files, on disk or
-    /// not. `None` where the system has no such thing.
+    /// What tells this run of the system from all others: what was written in the same run is in the files,
+    /// on disk or not. `None` where the system has no such thing.
     fn boot(&self) -> Option<u64>;
 }

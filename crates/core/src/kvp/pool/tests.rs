@@ -1,4 +1,5 @@
-//! Pools against a simulated disk that can fail, be killed and lose power at every step, and against real files.
+//! Pools against a simulated disk that can fail, be killed and lose power at every step, and against real
+//! files.
 
 mod faults;
 mod real_files;
@@ -333,7 +334,7 @@ fn more_changes_than_the_journal_has_pages_all_last() {
 }
 
 #[test]
-fn settling_leaves_nothing_to_make_good() {
+fn settling_leaves_nothing_to_recover() {
     let disk = Disk::with_pool(b"");
     let mut pools = open(disk.clone());
     assert!(!pools.unsettled());

@@ -1,7 +1,8 @@
 //! Performs network steps with the programs of the base system.
 //!
-//! A program's exit status alone does not decide: ifconfig(8) fails for what is already so, and its messages differ by
-//! release. So after a failure the network is read again, and a step whose outcome is there has succeeded.
+//! A program's exit status alone does not decide: ifconfig(8) fails for what is already so, and its messages
+//! differ by release. So after a failure the network is read again, and a step whose outcome is there has
+//! succeeded.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -107,8 +108,8 @@ impl NetworkPort {
         }
     }
 
-    /// From here on all programs, and a dhclient(8) that is to end, have until `deadline` of the monotonic clock, if that
-    /// comes before their own limits.
+    /// From here on all programs, and a dhclient(8) that is to end, have until `deadline` of the monotonic
+    /// clock, if that comes before their own limits.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = Some(deadline);
     }
@@ -130,8 +131,8 @@ impl NetworkPort {
     /// takes its address with it.
     fn is_there_already(&self, step: &NetworkStep) -> Result<bool, ApplyError> {
         match step {
-            // One that came by advertisement would expire. Said again it is the administrator's: the kernel's list of
-            // routers follows the changes of the routing table (nd6_subscription_cb of sys/netinet6).
+            // One that came by advertisement would expire. Said again it is the administrator's: the kernel's
+            // list of routers follows the changes of the routing table (nd6_subscription_cb of sys/netinet6).
             NetworkStep::SetDefaultRoute { gateway: IpAddr::V6(v6), .. } if v6.is_unicast_link_local() => {
                 Ok(false)
             }
@@ -167,8 +168,8 @@ impl NetworkPort {
         Ok(())
     }
 
-    /// A default route of the family that leads elsewhere is turned: there must be no moment with two. It can come and
-    /// go meanwhile, because a dhclient(8) of another interface sets one where it finds none.
+    /// A default route of the family that leads elsewhere is turned: there must be no moment with two. It can
+    /// come and go meanwhile, because a dhclient(8) of another interface sets one where it finds none.
     fn set_route(&self, gateway: IpAddr, interface: &InterfaceName) -> Result<(), ApplyError> {
         let step = NetworkStep::SetDefaultRoute { gateway, interface: interface.clone() };
         let mut attempts = 0..ROUTE_ATTEMPTS;
@@ -188,7 +189,8 @@ impl NetworkPort {
         }
     }
 
-    /// The link-local address that the kernel has given the interface meanwhile goes too, whatever the plan knew.
+    /// The link-local address that the kernel has given the interface meanwhile goes too, whatever the plan
+    /// knew.
     fn disable_ipv6(&self, interface: &InterfaceName) -> Result<(), ApplyError> {
         let network = self.snapshot()?;
         let held =
@@ -234,8 +236,8 @@ impl NetworkPort {
         links.remove(lagg).and_then(|link| link.lagg).map(|lagg| lagg.ports).unwrap_or_default()
     }
 
-    /// One that nobody waits for is only seen to serve: without a link dhclient(8) goes to the background after 11 seconds
-    /// at the earliest, with `-b` too (`main` of sbin/dhclient/dhclient.c).
+    /// One that nobody waits for is only seen to serve: without a link dhclient(8) goes to the background
+    /// after 11 seconds at the earliest, with `-b` too (`main` of sbin/dhclient/dhclient.c).
     fn start_client(
         &self,
         interface: &InterfaceName,
@@ -322,8 +324,8 @@ fn is_reached(step: &NetworkStep, network: &NetworkSnapshot) -> bool {
     }
 }
 
-/// Whether route(8) met a route, or none, where a look just before had seen otherwise (EEXIST, ESRCH): somebody else
-/// changed it in between, perhaps back again since.
+/// Whether route(8) met a route, or none, where a look just before had seen otherwise (EEXIST, ESRCH):
+/// somebody else changed it in between, perhaps back again since.
 fn contradicts_facts(message: &str) -> bool {
     message.contains("File exists") || message.contains("not in table")
 }

@@ -1,8 +1,9 @@
 //! Ends the DHCP clients of an interface.
 //!
-//! dhclient(8) is several processes and handles no signal (sbin/dhclient/dhclient.c): after SIGTERM its addresses, routes
-//! and name servers stay, and its process with privileges ends only after the script that it runs. Until then an address
-//! can still come. So only the worker gets a signal, and all of its processes are waited for.
+//! dhclient(8) is several processes and handles no signal (sbin/dhclient/dhclient.c): after SIGTERM its
+//! addresses, routes and name servers stay, and its process with privileges ends only after the script that
+//! it runs. Until then an address can still come. So only the worker gets a signal, and all of its processes
+//! are waited for.
 
 use std::fs;
 use std::io;

@@ -19,7 +19,8 @@ pub enum Tool {
     Rtsol,
 }
 
-/// The program and the arguments that perform `step`; `None` for [`NetworkStep::StopDhcp`], which is a signal.
+/// The program and the arguments that perform `step`; `None` for [`NetworkStep::StopDhcp`], which is a
+/// signal.
 #[must_use]
 pub fn command(step: &NetworkStep) -> Option<(Tool, Vec<String>)> {
     use NetworkStep as Step;

@@ -1,5 +1,6 @@
-//! What only ifconfig(8) tells: MTU, description, groups, ports of a lagg, members of a bridge, vhids, IPv6 flags. The forms of FreeBSD 12 to 15 are read: flags as
-//! `flags=8843<…>` or `flags=1008843<LOWER_UP,…>`, fields in any order, unknown fields skipped.
+//! What only ifconfig(8) tells: MTU, description, groups, ports of a lagg, members of a bridge, vhids, IPv6
+//! flags. The forms of FreeBSD 12 to 15 are read: flags as `flags=8843<…>` or `flags=1008843<LOWER_UP,…>`,
+//! fields in any order, unknown fields skipped.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,15 +41,15 @@ pub struct Link {
 pub struct Carp {
     /// Its number.
     pub vhid: u8,
-    /// What ifconfig(8) takes behind `vhid NUMBER` to make it again: `advbase`, `advskew` and, where the kernel tells it
-    /// (`-k`), `pass`.
+    /// What ifconfig(8) takes behind `vhid NUMBER` to make it again: `advbase`, `advskew` and, where the
+    /// kernel tells it (`-k`), `pass`.
     pub words: Vec<String>,
 }
 
 impl Link {
-    /// Its protocol and ports, if it is the lagg of `hn` and its VF: one that hyperv_vfup has made, known by its group, or
-    /// one that base's script has made (failover, `hn` a port, and no port but `hn` and its VF). Everything else is the
-    /// administrator's.
+    /// Its protocol and ports, if it is the lagg of `hn` and its VF: one that hyperv_vfup has made, known by
+    /// its group, or one that base's script has made (failover, `hn` a port, and no port but `hn` and its
+    /// VF). Everything else is the administrator's.
     #[must_use]
     pub fn lagg_of(&self, hn: &Adapter, vf: Option<&InterfaceName>) -> Option<&Lagg> {
         let lagg = self.lagg.as_ref().filter(|lagg| lagg.protocol == "failover")?;

@@ -29,8 +29,8 @@ pub struct Kvp {
     pub ip_injection: IpInjection,
     /// The interfaces that the host may configure; none named: all of hn(4).
     pub ip_injection_interfaces: Vec<String>,
-    /// The program that configures interfaces in place of the daemon, by its absolute path. It gets the addresses as
-    /// JSON on standard input.
+    /// The program that configures interfaces in place of the daemon, by its absolute path. It gets the
+    /// addresses as JSON on standard input.
     pub ip_injection_apply: Option<PathBuf>,
     /// The directory of the undo files.
     pub ip_injection_dir: PathBuf,
@@ -38,8 +38,8 @@ pub struct Kvp {
     pub rc_conf: PathBuf,
     /// The socket on which the daemon reports to hvctl(8).
     pub control_socket: PathBuf,
-    /// The symbolic link to [`Self::pool_dir`] for programs that know the path of Linux only; `false` in the file for
-    /// none, `true` for [`LINUX_PATH`].
+    /// The symbolic link to [`Self::pool_dir`] for programs that know the path of Linux only; `false` in the
+    /// file for none, `true` for [`LINUX_PATH`].
     #[serde(deserialize_with = "linux_path")]
     pub linux_path: Option<PathBuf>,
 }

@@ -1,4 +1,5 @@
-//! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can write it.
+//! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can
+//! write it.
 
 mod injection;
 mod kvp;
@@ -21,7 +22,8 @@ pub use uses::Uses;
 pub use vf::Vf;
 pub use vss::{MountRule, Vss};
 
-/// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build environment.
+/// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build
+/// environment.
 pub const DEFAULT_PATH: &str = match option_env!("HV_CONFIG_FILE") {
     Some(path) => path,
     None => "/etc/hyperv.toml",
@@ -147,7 +149,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads `path`, or the default path where none is named. A missing file is an error only when it was named.
+    /// Reads `path`, or the default path where none is named. A missing file is an error only when it was
+    /// named.
     ///
     /// # Errors
     /// See [`ConfigError`]; nothing is changed by a failed load.
@@ -214,7 +217,8 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Every path but `facts.dir`, which only tests have. A daemon is at home in `/`, and runs programs by their path only.
+    /// Every path but `facts.dir`, which only tests have. A daemon is at home in `/`, and runs programs by
+    /// their path only.
     fn validate_paths(&self) -> Result<(), ConfigError> {
         let (kvp, network, vf, vss) = (&self.kvp, &self.network, &self.vf, &self.vss);
         let single = [

@@ -13,7 +13,8 @@ use super::{Config, ConfigError};
 pub struct Uses {
     /// The tables whose errors are the program's own.
     pub tables: &'static [&'static str],
-    /// A key that is not known there is passed over, too: the program must work whatever the version of the file.
+    /// A key that is not known there is passed over, too: the program must work whatever the version of the
+    /// file.
     pub newer: bool,
 }
 

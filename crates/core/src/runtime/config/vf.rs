@@ -15,7 +15,8 @@ pub struct Vf {
     pub override_dir: PathBuf,
     /// Where the lock files lie, one for each interface.
     pub lock_dir: PathBuf,
-    /// How long hyperv_vfup waits for another one that works on the same interface, in milliseconds: 0 to 600000.
+    /// How long hyperv_vfup waits for another one that works on the same interface, in milliseconds: 0 to
+    /// 600000.
     pub lock_wait_ms: u64,
 }
 

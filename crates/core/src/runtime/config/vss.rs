@@ -17,14 +17,16 @@ pub struct Vss {
     pub device: PathBuf,
     /// The device that suspends UFS.
     pub suspend_device: PathBuf,
-    /// From the delivery of a freeze to its answer, in milliseconds: 100 to 13,000. The kernel gives up after 15 seconds.
+    /// From the delivery of a freeze to its answer, in milliseconds: 100 to 13,000. The kernel gives up after
+    /// 15 seconds.
     pub answer_limit_ms: u64,
-    /// From the freeze to a thaw that the host did not ask for, in milliseconds: up to an hour; 0 means never.
+    /// From the freeze to a thaw that the host did not ask for, in milliseconds: up to an hour; 0 means
+    /// never.
     pub watchdog_ms: u64,
     /// The directory of the hooks.
     pub hook_dir: PathBuf,
-    /// How long one hook may take before the freeze, in milliseconds: 100 to 13,000, and never more than is left of
-    /// [`Self::answer_limit_ms`].
+    /// How long one hook may take before the freeze, in milliseconds: 100 to 13,000, and never more than is
+    /// left of [`Self::answer_limit_ms`].
     pub freeze_hook_limit_ms: u64,
     /// How long one hook may take after the thaw, in milliseconds: 100 to 600,000.
     pub thaw_hook_limit_ms: u64,
@@ -40,8 +42,8 @@ pub struct Vss {
     pub mapped_writers: MappedWriters,
     /// How long the look for such programs may take, in milliseconds: 50 to 5,000.
     pub scan_limit_ms: u64,
-    /// How long sync(2) and the writes that it starts may take, in milliseconds: 100 to 12,000, and never more than is left of
-    /// [`Self::answer_limit_ms`].
+    /// How long sync(2) and the writes that it starts may take, in milliseconds: 100 to 12,000, and never
+    /// more than is left of [`Self::answer_limit_ms`].
     pub sync_limit_ms: u64,
     /// Patterns of mount points that a backup ignores.
     pub exclude: Vec<Glob>,
@@ -60,8 +62,8 @@ pub struct MountRule {
     pub mount_point: Option<Glob>,
     /// What is done; as without this rule where it is missing.
     pub action: Option<Treatment>,
-    /// What becomes of it when programs can store into it through shared mappings. Where it is missing, the action
-    /// "suspend" is consent to suspend it all the same.
+    /// What becomes of it when programs can store into it through shared mappings. Where it is missing, the
+    /// action "suspend" is consent to suspend it all the same.
     pub mapped_writers: Option<MappedWriters>,
 }
 

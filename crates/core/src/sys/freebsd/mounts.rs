@@ -50,8 +50,8 @@ fn mount(entry: &libc::statfs) -> Mount {
 }
 
 pub(super) fn id(entry: &libc::statfs) -> FsId {
-    // SAFETY: fsid_t is a structure of exactly two i32 (sys/_fsid.h), which libc keeps private; the sizes are the same
-    // or this does not compile.
+    // SAFETY: fsid_t is a structure of exactly two i32 (sys/_fsid.h), which libc keeps private; the sizes are
+    // the same or this does not compile.
     FsId(unsafe { std::mem::transmute::<libc::fsid_t, [i32; 2]>(entry.f_fsid) })
 }
 
@@ -92,8 +92,8 @@ fn file_system_of(descriptor: c_int) -> Option<FsId> {
     Some(id(unsafe { entry.assume_init_ref() }))
 }
 
-/// Those whose close calls `vn_start_write()` (`vn_closefile()` of kern/vfs_vnops.c); devices are on devfs, which is never
-/// suspended, and a pipe of pipe(2) is none, though fstat(2) calls it a FIFO.
+/// Those whose close calls `vn_start_write()` (`vn_closefile()` of kern/vfs_vnops.c); devices are on devfs,
+/// which is never suspended, and a pipe of pipe(2) is none, though fstat(2) calls it a FIFO.
 fn is_vnode_that_sleeps(descriptor: c_int) -> bool {
     let mut status = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the pointer is to room for one stat; a number that is no descriptor is an error.
@@ -116,7 +116,8 @@ fn path_of(descriptor: c_int) -> String {
 fn kind_and_path(descriptor: c_int) -> Option<(c_int, String)> {
     let mut info = MaybeUninit::<libc::kinfo_file>::zeroed();
     let size = c_int::try_from(abi::KINFO_FILE_SIZE).ok()?;
-    // SAFETY: the structure begins with its size, which the kernel wants to find there, and all its bytes are zero.
+    // SAFETY: the structure begins with its size, which the kernel wants to find there, and all its bytes are
+    // zero.
     unsafe { info.as_mut_ptr().cast::<c_int>().write(size) };
     // SAFETY: the pointer is to room for one kinfo_file.
     if unsafe { libc::fcntl(descriptor, libc::F_KINFO, info.as_mut_ptr()) } == -1 {

@@ -6,8 +6,8 @@ use std::io;
 use super::sysctl;
 use crate::sys::process_list::Entry;
 
-/// Every process but the kernel's own and those that have ended: until its parent collects it, the kernel keeps one in
-/// the list, and its arguments, too (`proc_reap()` of sys/kern/kern_exit.c drops them).
+/// Every process but the kernel's own and those that have ended: until its parent collects it, the kernel
+/// keeps one in the list, and its arguments, too (`proc_reap()` of sys/kern/kern_exit.c drops them).
 pub(in crate::sys) fn all() -> io::Result<Vec<Entry>> {
     let size = size_of::<libc::kinfo_proc>();
     let bytes = sysctl::read(&[libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PROC], 128 * size)?;
@@ -19,8 +19,8 @@ pub(in crate::sys) fn all() -> io::Result<Vec<Entry>> {
 
 /// A process, and whether it has ended.
 fn entry(bytes: &[u8]) -> Option<(Entry, bool)> {
-    // SAFETY: `bytes` has the size of one record, every bit pattern is a valid `kinfo_proc` of integers and raw
-    // pointers, and the read needs no alignment.
+    // SAFETY: `bytes` has the size of one record, every bit pattern is a valid `kinfo_proc` of integers and
+    // raw pointers, and the read needs no alignment.
     let record: libc::kinfo_proc = unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) };
     if usize::try_from(record.ki_structsize).ok() != Some(size_of::<libc::kinfo_proc>()) {
         return None;

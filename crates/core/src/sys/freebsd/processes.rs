@@ -13,8 +13,8 @@ use crate::sys::process_records as records;
 use crate::vss::mounts::{FsId, Mount};
 use crate::vss::scan::{MappedFile, Process};
 
-/// How often a process in the middle of exec(2) is asked again (`p_candebug()` of kern/kern_prot.c says EBUSY), and how
-/// long to wait in between.
+/// How often a process in the middle of exec(2) is asked again (`p_candebug()` of kern/kern_prot.c says
+/// EBUSY), and how long to wait in between.
 const EXEC_ATTEMPTS: u32 = 100;
 const EXEC_PAUSE: Duration = Duration::from_millis(1);
 
@@ -63,8 +63,8 @@ pub(in crate::sys) fn device_numbers(table: &[Mount]) -> Vec<Option<u64>> {
     table.iter().map(device_number).collect()
 }
 
-/// `st_dev` of the mount point, where the mount can be reached by it; else the device that it was mounted from:
-/// `ufs_getattr()` gives the number of that device.
+/// `st_dev` of the mount point, where the mount can be reached by it; else the device that it was mounted
+/// from: `ufs_getattr()` gives the number of that device.
 fn device_number(mount: &Mount) -> Option<u64> {
     let there = file_system_at(&mount.on) == Some(mount.id);
     let reached = there.then(|| fs::metadata(&mount.on).ok()).flatten().map(|metadata| metadata.dev());
@@ -94,7 +94,8 @@ pub(in crate::sys) fn device_number_of(path: &str) -> Option<u64> {
 pub(in crate::sys) fn set_sysctl(name: &str, value: i32) -> io::Result<()> {
     let name = CString::new(name)?;
     let value: *const i32 = &raw const value;
-    // SAFETY: `name` ends in NUL, no old value is wanted, and the new one is an int that lives until the call returns.
+    // SAFETY: `name` ends in NUL, no old value is wanted, and the new one is an int that lives until the call
+    // returns.
     let result = unsafe {
         libc::sysctlbyname(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), value.cast(), size_of::<i32>())
     };

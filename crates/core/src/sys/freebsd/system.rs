@@ -60,8 +60,8 @@ pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {
     sysctl::read(&[abi::CTL_KERN, abi::KERN_PROC, abi::KERN_PROC_ARGS, pid], 1024)
 }
 
-/// The first half of kern.boot_id, a random number, or kern.boottime where there is none (sys/kern/kern_mib.c); that one
-/// changes when the clock is set.
+/// The first half of kern.boot_id, a random number, or kern.boottime where there is none
+/// (sys/kern/kern_mib.c); that one changes when the clock is set.
 pub(in crate::sys) fn boot_id() -> Option<u64> {
     let read = |name| sysctl::read_by_name(name).ok().flatten();
     let id = read("kern.boot_id").or_else(|| read("kern.boottime"))?;

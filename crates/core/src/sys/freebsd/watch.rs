@@ -11,7 +11,8 @@ use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 
 const AT_ONCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// VQ_MOUNT and VQ_UNMOUNT (sys/mount.h), which `vfs_domount_first` and `dounmount` signal (sys/kern/vfs_mount.c).
+/// VQ_MOUNT and VQ_UNMOUNT (sys/mount.h), which `vfs_domount_first` and `dounmount` signal
+/// (sys/kern/vfs_mount.c).
 const MOUNTS: u32 = 0x8 | 0x10;
 
 /// One queue for all files. It is not inherited by a child, so it is made after the last fork.

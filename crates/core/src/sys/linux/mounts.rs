@@ -1,4 +1,5 @@
-//! The mount table of Linux, for display, and which of this process's descriptors a simulated kernel would mind.
+//! The mount table of Linux, for display, and which of this process's descriptors a simulated kernel would
+//! mind.
 
 use std::ffi::c_int;
 use std::os::unix::fs::FileTypeExt;
@@ -55,8 +56,8 @@ pub(in crate::sys) fn held_open(table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
     Ok(held)
 }
 
-/// A character device is on devfs in a FreeBSD guest, whatever the simulated table says of its path, and a file of a FUSE
-/// file system stands for one.
+/// A character device is on devfs in a FreeBSD guest, whatever the simulated table says of its path, and a
+/// file of a FUSE file system stands for one.
 fn is_on_disk(descriptor: &str) -> bool {
     let metadata = fs::metadata(format!("/proc/self/fd/{descriptor}"));
     metadata.is_ok_and(|metadata| {
@@ -74,7 +75,8 @@ fn is_open_for_writing(descriptor: &str) -> bool {
 
 /// Closes all descriptors from this one on.
 pub(in crate::sys) fn close_from(first: c_int) {
-    // SAFETY: the numbers are plain integers; the caller owns no descriptor yet, so none is closed under anybody's hands.
+    // SAFETY: the numbers are plain integers; the caller owns no descriptor yet, so none is closed under
+    // anybody's hands.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 

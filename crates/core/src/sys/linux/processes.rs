@@ -1,4 +1,5 @@
-//! Processes of Linux: none of them stores into a FreeBSD file system. The simulated ones are in a facts directory.
+//! Processes of Linux: none of them stores into a FreeBSD file system. The simulated ones are in a facts
+//! directory.
 
 use std::io;
 

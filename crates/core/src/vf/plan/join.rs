@@ -45,8 +45,8 @@ impl Up<'_> {
     }
 
     fn prepare_ports(&self, plan: &mut Plan<Step>) {
-        // The first port gives the lagg its MTU and the kernel forces it on the others without giving the old one
-        // back later, so a difference is a step of its own.
+        // The first port gives the lagg its MTU and the kernel forces it on the others without giving the old
+        // one back later, so a difference is a step of its own.
         let leader = if self.existing.is_some() { self.hn.lagg() } else { self.hn.name() };
         let mtu = self.facts.link(leader).mtu;
         for member in [self.hn.name(), self.vf].into_iter().filter(|member| !self.is_port(member)) {
@@ -76,8 +76,8 @@ impl Up<'_> {
     }
 
     fn create(&self) -> Step {
-        // hn comes first and so is the master: traffic moves to the VF because the kernel reports hn's link down
-        // while the VF carries the data.
+        // hn comes first and so is the master: traffic moves to the VF because the kernel reports hn's link
+        // down while the VF carries the data.
         let ports = vec![self.hn.name().clone(), self.vf.clone()];
         let ipv6 = Ipv6Options {
             disabled: !self.target.wanted.ipv6,
@@ -88,7 +88,8 @@ impl Up<'_> {
         Step::CreateLagg { lagg: self.lagg(), ports, description: String::new(), ipv6 }
     }
 
-    /// A VF can come back under another name; then its old name may still be a port, if something else has it now.
+    /// A VF can come back under another name; then its old name may still be a port, if something else has it
+    /// now.
     fn repair_ports(&self, lagg: &Lagg, plan: &mut Plan<Step>) {
         if !self.facts.link(self.hn.lagg()).is_marked() {
             plan.push(Step::MarkLagg { lagg: self.lagg() }, vec![Step::UnmarkLagg { lagg: self.lagg() }]);

@@ -9,9 +9,9 @@ use crate::plan::Plan;
 use crate::plan::network::NetworkStep as Step;
 use crate::vf::facts::Facts;
 
-/// What is not as it was, each in one clause; empty if everything is. Of hnN, its VF and the lagg: whether they exist and are up,
-/// MTU, ports, IPv6 flags, addresses with their vhids, routes, clients. What comes by itself is left out: link-local
-/// addresses, those that routers advertise, and a lease whose client runs.
+/// What is not as it was, each in one clause; empty if everything is. Of hnN, its VF and the lagg: whether
+/// they exist and are up, MTU, ports, IPv6 flags, addresses with their vhids, routes, clients. What comes by
+/// itself is left out: link-local addresses, those that routers advertise, and a lease whose client runs.
 #[must_use]
 pub fn differences(hn: &Adapter, before: &Facts, now: &Facts) -> Vec<String> {
     let mut found = Vec::new();
@@ -41,8 +41,8 @@ pub fn differences(hn: &Adapter, before: &Facts, now: &Facts) -> Vec<String> {
     found
 }
 
-/// The steps that bring back what is missing and take away what is too much, after the undo of each step. Without undo of
-/// their own: each is tried whatever becomes of the others.
+/// The steps that bring back what is missing and take away what is too much, after the undo of each step.
+/// Without undo of their own: each is tried whatever becomes of the others.
 #[must_use]
 pub fn plan_restore(hn: &Adapter, before: &Facts, now: &Facts) -> Plan<Step> {
     let mut plan = Plan::default();

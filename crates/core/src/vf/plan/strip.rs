@@ -22,9 +22,9 @@ pub(super) fn strip_ipv4(facts: &Facts, member: &InterfaceName, plan: &mut Plan<
     remove_addresses(facts, member, true, routes, plan);
 }
 
-/// Takes IPv6. To be done before `member` joins a lagg: the kernel would take the addresses of one that has a link-local
-/// address as it joins (sys/net/if_lagg.c, `lagg_ioctl`, SIOCSLAGGPORT), also where joining then fails, and leave the
-/// routes.
+/// Takes IPv6. To be done before `member` joins a lagg: the kernel would take the addresses of one that has a
+/// link-local address as it joins (sys/net/if_lagg.c, `lagg_ioctl`, SIOCSLAGGPORT), also where joining then
+/// fails, and leave the routes.
 ///
 /// A default route whose gateway `moves` is turned to another interface later, so that there is none without.
 pub(super) fn strip_ipv6(
@@ -33,8 +33,9 @@ pub(super) fn strip_ipv6(
     moves: impl Fn(&IpAddr) -> bool,
     plan: &mut Plan<Step>,
 ) {
-    // Routes outlive the addresses that reach their gateways (sys/netinet6/in6.c, `in6_purgeaddr`), and with ROUTE_MPATH a
-    // second way to the same network is added beside the first. Taken back when the addresses are there again.
+    // Routes outlive the addresses that reach their gateways (sys/netinet6/in6.c, `in6_purgeaddr`), and with
+    // ROUTE_MPATH a second way to the same network is added beside the first. Taken back when the addresses
+    // are there again.
     for route in facts.static_routes(member, |gateway| gateway.is_ipv6()) {
         plan.push(Step::RemoveRoute(route.clone()), vec![Step::AddRoute(route)]);
     }
@@ -43,7 +44,8 @@ pub(super) fn strip_ipv6(
     let (moved, others): (Vec<IpAddr>, Vec<IpAddr>) = gateways.partition(&moves);
     for gateway in others {
         let interface = member.clone();
-        // One that a router has advertised comes by itself: said again it would be the administrator's for ever.
+        // One that a router has advertised comes by itself: said again it would be the administrator's for
+        // ever.
         let undo = match advertised && is_link_local_gateway(&gateway) {
             true => Step::SolicitRouters { interface: interface.clone() },
             false => Step::SetDefaultRoute { gateway, interface: interface.clone() },
@@ -58,8 +60,8 @@ pub(super) fn strip_ipv6(
     disable_ipv6(facts, member, default_routes(by_link, member), plan);
 }
 
-/// The kernel drops an IPv4 route with the address that it was added over. The `routes` come back behind the address that
-/// is taken back last, when all are there again.
+/// The kernel drops an IPv4 route with the address that it was added over. The `routes` come back behind the
+/// address that is taken back last, when all are there again.
 fn remove_addresses(
     facts: &Facts,
     member: &InterfaceName,

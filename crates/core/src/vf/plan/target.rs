@@ -30,8 +30,9 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Adds to `wanted` what is in force on the interface `from` and in no file: addresses that a host, a cloud agent or an
-    /// administrator has set, and a client of DHCP. Where the lagg has a configuration of its own, nothing is added.
+    /// Adds to `wanted` what is in force on the interface `from` and in no file: addresses that a host, a
+    /// cloud agent or an administrator has set, and a client of DHCP. Where the lagg has a configuration of
+    /// its own, nothing is added.
     pub(super) fn with_live(
         mut wanted: Wanted,
         facts: &Facts,
@@ -53,7 +54,8 @@ impl Target {
         let is_plain = |held: &&InterfaceAddress| held.address.is_ipv4() && !has_vhid(&held.address);
         let is_static = !was_lease && held.iter().any(|held| is_plain(&held));
         if !decided.ipv4 {
-            // An address in the place of a lease goes along, too: nobody knows whether there still is a server.
+            // An address in the place of a lease goes along, too: nobody knows whether there still is a
+            // server.
             let is_replaced = wanted.dhcp.is_some() && is_static;
             if is_replaced || (leased && !wanted.decides_ipv4()) {
                 wanted.dhcp = Some(Lease::InBackground);

@@ -509,7 +509,8 @@ fn static_routes_lead_through_the_lagg_and_back() {
         ]
     };
     let is_static = |step: &String| step.contains("the route to");
-    // IPv6 routes outlive the addresses, so they go first: a second way to the network would be added beside them.
+    // IPv6 routes outlive the addresses, so they go first: a second way to the network would be added beside
+    // them.
     let mut wanted = vec![
         "remove the route to fd20::/32 by fd00::fe through hn0".to_owned(),
         "remove the route to fd21::/32 by fe80::fe through hn0".to_owned(),

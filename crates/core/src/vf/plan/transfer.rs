@@ -98,7 +98,8 @@ impl Transfer<'_> {
         !self.facts.has_dhclient(self.to) && self.is_unfinished(true)
     }
 
-    /// The default routes through `from` now lead through `to`, except those that dhclient or a router will supply.
+    /// The default routes through `from` now lead through `to`, except those that dhclient or a router will
+    /// supply.
     fn default_routes(&self, plan: &mut Plan<Step>) {
         let mut gateways = self.facts.gateways(self.from);
         if self.stage != Stage::Complete {
@@ -113,8 +114,8 @@ impl Transfer<'_> {
         }
     }
 
-    /// Whether the route is to be set here: dhclient(8) or a router's advertisement will not, and an address that is held
-    /// or wanted reaches the gateway.
+    /// Whether the route is to be set here: dhclient(8) or a router's advertisement will not, and an address
+    /// that is held or wanted reaches the gateway.
     pub(super) fn is_wanted_route(&self, gateway: &IpAddr) -> bool {
         let wanted = &self.target.wanted;
         let reached = || self.target.reaches(self.facts.addresses(self.to), gateway);
@@ -149,7 +150,8 @@ impl Transfer<'_> {
     }
 }
 
-/// What a run that was killed half-way may have lost: the routers of rc.conf, where the family has no default route.
+/// What a run that was killed half-way may have lost: the routers of rc.conf, where the family has no default
+/// route.
 fn configured_routers(facts: &Facts) -> Vec<IpAddr> {
     let missing = |router: &IpAddr| {
         facts.network.default_routes.iter().all(|route| route.gateway.is_ipv4() != router.is_ipv4())

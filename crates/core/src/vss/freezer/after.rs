@@ -1,5 +1,5 @@
-//! What comes after a freeze, when the file systems are back and the host has its answer: a look for programs that lost
-//! what they stored, and the hooks.
+//! What comes after a freeze, when the file systems are back and the host has its answer: a look for programs
+//! that lost what they stored, and the hooks.
 
 use std::time::Duration;
 
@@ -98,8 +98,8 @@ fn damaged(mount: &Mount, writer: &Writer, accepts_loss: bool) -> Action {
 }
 
 impl Freezer {
-    /// Behind `actions`, looks for programs that lost something, and runs the hooks that had run before the freeze, the last
-    /// one first.
+    /// Behind `actions`, looks for programs that lost something, and runs the hooks that had run before the
+    /// freeze, the last one first.
     pub(super) fn run_after(
         &mut self,
         phase: Phase,

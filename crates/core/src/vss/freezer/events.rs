@@ -10,7 +10,8 @@ use crate::vss::hooks::{Hook, Phase, Selection};
 use crate::vss::mounts::Mount;
 use crate::vss::scan::Scan;
 
-/// What something is done for. The two can go on side by side: a check does not wait for the hooks of the last backup.
+/// What something is done for. The two can go on side by side: a check does not wait for the hooks of the
+/// last backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// A CHECK.
@@ -139,8 +140,8 @@ pub enum Event {
     DeviceGone(String),
 }
 
-/// What to do, in the order given. Each of [`Action::Survey`], [`Action::ListHooks`], [`Action::Run`], [`Action::Open`],
-/// [`Action::Suspend`] and [`Action::Answer`] is followed by its event.
+/// What to do, in the order given. Each of [`Action::Survey`], [`Action::ListHooks`], [`Action::Run`],
+/// [`Action::Open`], [`Action::Suspend`] and [`Action::Answer`] is followed by its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Read the mount table, and look which files this process has open.
@@ -161,9 +162,9 @@ pub enum Action {
         /// Mount points that are brought to disk instead of being suspended, with the reasons.
         flushed: Vec<(String, String)>,
     },
-    /// Open as many descriptors of /dev/ufssuspend, and close them all should one fail. That of slot 0 has the highest
-    /// number: the kernel closes those of a dead process in ascending order, and what was suspended last must be resumed
-    /// first.
+    /// Open as many descriptors of /dev/ufssuspend, and close them all should one fail. That of slot 0 has
+    /// the highest number: the kernel closes those of a dead process in ascending order, and what was
+    /// suspended last must be resumed first.
     Open(usize),
     /// From now on no log line may leave the process.
     HoldLog,
@@ -178,7 +179,8 @@ pub enum Action {
     },
     /// Resume what the descriptor with this index suspended.
     Resume(usize),
-    /// Close all descriptors of [`Action::Open`], the last suspended first, which resumes whatever they still suspend.
+    /// Close all descriptors of [`Action::Open`], the last suspended first, which resumes whatever they still
+    /// suspend.
     Close,
     /// Write this answer to the device.
     Answer(Answer),

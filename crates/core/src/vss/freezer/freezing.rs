@@ -193,8 +193,8 @@ impl Freezing {
         Ok(())
     }
 
-    /// sync(2) first, because pages of ZFS files that are mapped go through it. It takes time, so that the rest is prepared
-    /// again behind it.
+    /// sync(2) first, because pages of ZFS files that are mapped go through it. It takes time, so that the
+    /// rest is prepared again behind it.
     fn sync_pools(
         &mut self,
         pools: Vec<String>,
@@ -221,7 +221,8 @@ impl Freezing {
         Flush { limit: limits.sync.min(most), mounts }
     }
 
-    /// A sync that did not come to its end matters only for what is not suspended: a suspension writes what is left.
+    /// A sync that did not come to its end matters only for what is not suspended: a suspension writes what
+    /// is left.
     fn check_flush(&self, plan: &SyncPlan, out: &mut Vec<Action>) -> Result<(), String> {
         let Some(Err(reason)) = &self.flush else { return Ok(()) };
         let mounts = plan.mounts.iter().map(|mount| &mount.on);

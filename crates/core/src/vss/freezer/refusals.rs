@@ -22,8 +22,8 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// The lines about one refusal, a line for each reason: all when the reasons are new together, else all or none. They
-    /// are the guest's own words.
+    /// The lines about one refusal, a line for each reason: all when the reasons are new together, else all
+    /// or none. They are the guest's own words.
     pub(super) fn report(&mut self, lines: Vec<String>, now: Duration) -> Vec<Action> {
         self.repeat(&lines.join("; "), lines, now)
     }

@@ -40,9 +40,9 @@ impl Default for Limits {
     }
 }
 
-/// A file, directory or FIFO that this process has open. One that is open for writing keeps the kernel from suspending its
-/// file system (EDEADLK); any of them can keep the exit of this process from resuming it, because closing it sleeps
-/// (`vn_close1()` of kern/vfs_vnops.c calls `vn_start_write()`).
+/// A file, directory or FIFO that this process has open. One that is open for writing keeps the kernel from
+/// suspending its file system (EDEADLK); any of them can keep the exit of this process from resuming it,
+/// because closing it sleeps (`vn_close1()` of kern/vfs_vnops.c calls `vn_start_write()`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldOpen {
     /// The number of the descriptor.
@@ -107,7 +107,8 @@ pub(super) fn mount_refusals(verdict: &Verdict, held_open: &[HeldOpen]) -> Vec<S
     vetoes.chain(held).collect()
 }
 
-/// Whether a close of a file there can sleep while the guest is frozen: through a nullfs the lower file is closed.
+/// Whether a close of a file there can sleep while the guest is frozen: through a nullfs the lower file is
+/// closed.
 fn closing_sleeps(treatment: Treatment, reason: &Reason) -> bool {
     treatment == Treatment::Suspend || matches!(reason, Reason::ShowsPartOf(_))
 }

@@ -47,7 +47,8 @@ struct Guest {
     answer: Result<(), String>,
     answer_takes: Duration,
     held_open: Vec<HeldOpen>,
-    /// What the next looks and flushes come to; `scan` and a flush that is done where nothing is said. `None`: it runs on.
+    /// What the next looks and flushes come to; `scan` and a flush that is done where nothing is said.
+    /// `None`: it runs on.
     preparations: VecDeque<Option<Prepared>>,
     scan: Scan,
     /// What `zpool list` prints.

@@ -5,8 +5,8 @@ use serde::Deserialize;
 /// The longest pattern, in bytes: MNAMELEN of sys/mount.h, the longest mount point.
 const MAX_LENGTH: usize = 1024;
 
-/// A pattern that a whole mount point must match: `?` is one character and `*` any number of them, but no `/`;
-/// `**` is any number of characters, `/` among them. All else stands for itself.
+/// A pattern that a whole mount point must match: `?` is one character and `*` any number of them, but no
+/// `/`; `**` is any number of characters, `/` among them. All else stands for itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Glob(String);
@@ -34,8 +34,8 @@ impl Glob {
     /// Whether the whole of `path` matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        // reached[i]: the pattern read so far matches the first i bytes. Bytes are enough: `?` alone could tell them from
-        // characters, and it steps over continuation bytes.
+        // reached[i]: the pattern read so far matches the first i bytes. Bytes are enough: `?` alone could
+        // tell them from characters, and it steps over continuation bytes.
         let path = path.as_bytes();
         let mut reached = vec![false; path.len() + 1];
         reached[0] = true;

@@ -1,7 +1,7 @@
 use super::*;
 
-/// A disk with an EFI partition and a labelled UFS, and md(4) devices in files: md0 with a label and geli, md1 with a
-/// partition table, md2 of swap space, md3 that nobody has open, md4 with something unknown.
+/// A disk with an EFI partition and a labelled UFS, and md(4) devices in files: md0 with a label and geli,
+/// md1 with a partition table, md2 of swap space, md3 that nobody has open, md4 with something unknown.
 const XML: &str = r#"<mesh>
   <class id="0x1">
     <name>PART</name>

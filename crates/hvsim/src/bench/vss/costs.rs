@@ -1,4 +1,5 @@
-//! What mapped writers and buffers cost: the scan by the number of processes, the pause of writers by their flush.
+//! What mapped writers and buffers cost: the scan by the number of processes, the pause of writers by their
+//! flush.
 
 use std::fs;
 use std::time::Instant;

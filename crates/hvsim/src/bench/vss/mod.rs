@@ -1,8 +1,9 @@
-//! `hvsim bench vss`: what the backup daemon costs beyond one bare open and one bare call for each file system.
+//! `hvsim bench vss`: what the backup daemon costs beyond one bare open and one bare call for each file
+//! system.
 //!
-//! As with the key-value daemon, a null daemon is the limit, both are asked in turns on one processor, and the ratios
-//! are medians over neighbours in time. The simulator does not look at its callers meanwhile, for that costs more than
-//! what is measured.
+//! As with the key-value daemon, a null daemon is the limit, both are asked in turns on one processor, and
+//! the ratios are medians over neighbours in time. The simulator does not look at its callers meanwhile, for
+//! that costs more than what is measured.
 
 mod costs;
 mod null;
@@ -26,7 +27,8 @@ pub use report::{Holdings, MountsRow, Pause, Report, Row, Scan};
 
 /// Backups in one burst.
 const BURST: usize = 10;
-/// Numbers of UFS file systems, processes, and milliseconds that buffers take to write, each measured for itself.
+/// Numbers of UFS file systems, processes, and milliseconds that buffers take to write, each measured for
+/// itself.
 const MOUNTS: [usize; 4] = [1, 4, 16, 64];
 const PROCESSES: [usize; 4] = [0, 10, 100, 1_000];
 const FLUSHES: [u64; 3] = [20, 100, 400];

@@ -58,7 +58,8 @@ pub struct Scan {
     pub check: f64,
     /// Milliseconds of a FREEZE, which looks twice.
     pub freeze: f64,
-    /// Milliseconds of reading the bare text of all mappings once, which is what the simulator has in place of a kernel.
+    /// Milliseconds of reading the bare text of all mappings once, which is what the simulator has in place
+    /// of a kernel.
     pub read: f64,
 }
 

@@ -1,4 +1,5 @@
-//! dhclient(8). Its processes are real ones, so they can be found by their titles, sent signals and left behind.
+//! dhclient(8). Its processes are real ones, so they can be found by their titles, sent signals and left
+//! behind.
 //!
 //! | behaviour | FreeBSD 14 |
 //! |---|---|
@@ -96,8 +97,8 @@ fn duration(root: &Root, name: &str, default: u64) -> Duration {
     Duration::from_millis(text.trim().parse().unwrap_or(default))
 }
 
-/// Starts the program and waits until it has a lease, or only until it serves. The program is a child, so that somebody
-/// notices when a signal ends it.
+/// Starts the program and waits until it has a lease, or only until it serves. The program is a child, so
+/// that somebody notices when a signal ends it.
 fn start(root: &Root, arguments: &[String], interface: &str, background: bool) -> io::Result<Outcome> {
     let program = root.path("sbin/dhclient").display().to_string();
     let words: Vec<&str> =
@@ -187,8 +188,8 @@ pub(super) fn serve(title: &str, arguments: &[String]) -> u8 {
     u8::from(result.is_err())
 }
 
-/// From here on this is casper's process. It has started the others, and the kernel's list loses each of them when it ends,
-/// as it does by itself on FreeBSD.
+/// From here on this is casper's process. It has started the others, and the kernel's list loses each of them
+/// when it ends, as it does by itself on FreeBSD.
 fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     let _ = nix::unistd::setsid();
     let (scripts, worker) = UnixStream::pair()?;
@@ -284,7 +285,8 @@ impl Script<'_> {
             }
             ("TIMEOUT", Some(address)) => {
                 self.root.change(|state| set_address(state, self.interface, address))?;
-                // It sleeps for a second; the router does not answer ping(8), or the server would have been there.
+                // It sleeps for a second; the router does not answer ping(8), or the server would have been
+                // there.
                 std::thread::sleep(duration(self.root, "dhclient-second", 1000));
                 self.root.change(|state| {
                     let _ = state.remove_address(self.interface, address.ip);
@@ -430,7 +432,8 @@ fn tell(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Asks until there is a lease; `None` when the interface is lost. The caller hears of it when it has waited enough.
+/// Asks until there is a lease; `None` when the interface is lost. The caller hears of it when it has waited
+/// enough.
 fn obtain(
     root: &Root,
     interface: &str,

@@ -301,7 +301,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// A port that is refused is only told about: the other words are still applied, and the status is 1 at the end.
+    /// A port that is refused is only told about: the other words are still applied, and the status is 1 at
+    /// the end.
     fn add_port(&mut self, port: &str) {
         match self.state.add_port(&self.name, port) {
             Ok(()) | Err(Errno::EEXIST) => {}

@@ -64,7 +64,8 @@ fn value(text: &str, name: &str) -> Option<String> {
     Some(value.trim().trim_matches(['"', '\'']).to_owned())
 }
 
-/// The last assignment is replaced; a new one goes to the end. The value is not escaped, as with the real program.
+/// The last assignment is replaced; a new one goes to the end. The value is not escaped, as with the real
+/// program.
 fn replaced(text: &str, name: &str, new: Option<&str>) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let line = new.map(|value| format!("{name}=\"{value}\""));

@@ -13,7 +13,8 @@ impl FileSystems {
         self.mount(id).map_or("?", |mount| mount.on.as_str())
     }
 
-    /// The file system that holds the covered vnode of a mount point: the youngest older one that the path is on.
+    /// The file system that holds the covered vnode of a mount point: the youngest older one that the path is
+    /// on.
     pub(super) fn parent(&self, mount: &Mount) -> Option<FsId> {
         let place = self.facts.mounts.iter().position(|known| known.id == mount.id)?;
         mount_of(&self.facts.mounts[..place], &mount.on).map(|parent| parent.id)
@@ -39,7 +40,8 @@ impl FileSystems {
         None
     }
 
-    /// The umounts that sleep with a vnode of `parent` locked: what they unmount, and whose resume they sleep for.
+    /// The umounts that sleep with a vnode of `parent` locked: what they unmount, and whose resume they sleep
+    /// for.
     fn sleepers_on(&self, parent: FsId) -> impl Iterator<Item = (FsId, FsId)> {
         self.unmounts.iter().filter_map(move |id| {
             let mount = self.mount(*id)?;

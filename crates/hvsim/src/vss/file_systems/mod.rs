@@ -1,9 +1,9 @@
-//! The mounted file systems, as harsh as FreeBSD's kernel: `/dev/ufssuspend`, who sleeps for whom, and what a resume
-//! takes away.
+//! The mounted file systems, as harsh as FreeBSD's kernel: `/dev/ufssuspend`, who sleeps for whom, and what a
+//! resume takes away.
 //!
-//! Nothing here is read or waited for: mount table, processes and time are handed in. Where a call of the kernel would
-//! never return, it fails here, the file systems stay suspended for good, and a violation says why: a test that never
-//! ends tells nobody anything.
+//! Nothing here is read or waited for: mount table, processes and time are handed in. Where a call of the
+//! kernel would never return, it fails here, the file systems stay suspended for good, and a violation says
+//! why: a test that never ends tells nobody anything.
 //!
 //! | contract | what a program sees | FreeBSD 14, below `sys` | test |
 //! |---|---|---|---|
@@ -26,8 +26,9 @@
 //! | B23 | descriptors of devices, sockets and pipes, and files above, do no harm | the same | `an_exit_thaws_before_it_closes_higher_files` |
 //! | B22 | close(2) of such a file sleeps in a living process, too | `vn_close1` | `a_close_on_a_suspended_file_system_sleeps` |
 //!
-//! Played elsewhere: fsync(2) of the root of an msdosfs (contract B27), by `hv_core::sys::flush`; the drivers of the
-//! backup devices, by `vss::driver`; and a void backup that is answered as a good one (B25), by `vss::machine`.
+//! Played elsewhere: fsync(2) of the root of an msdosfs (contract B27), by `hv_core::sys::flush`; the drivers
+//! of the backup devices, by `vss::driver`; and a void backup that is answered as a good one (B25), by
+//! `vss::machine`.
 
 mod locks;
 mod pages;
@@ -244,7 +245,8 @@ impl FileSystems {
         }
     }
 
-    /// Descriptors that a living process had and has no more: close(2) of one on a suspended file system would sleep.
+    /// Descriptors that a living process had and has no more: close(2) of one on a suspended file system
+    /// would sleep.
     pub(super) fn audit_closed(&mut self, before: &[Descriptor], after: &[Descriptor]) {
         let gone = before.iter().filter(|held| self.blocks(held) && !after.contains(held));
         let text = gone.map(|held| {
@@ -266,7 +268,8 @@ impl FileSystems {
         self.pages.file_synced(path, now);
     }
 
-    /// How long the writes that sync(2) started will still take, or would: `vfs.runningbufspace` is above 0 as long.
+    /// How long the writes that sync(2) started will still take, or would: `vfs.runningbufspace` is above 0
+    /// as long.
     pub(super) fn still_writing(&self, now: Duration) -> Duration {
         self.pages.still_writing(&self.facts, now)
     }

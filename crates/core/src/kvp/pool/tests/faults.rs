@@ -1,5 +1,5 @@
-//! A fault at step k, for every k, in every kind: each record is old or new, all others are intact, and what was
-//! acknowledged is there.
+//! A fault at step k, for every k, in every kind: each record is old or new, all others are intact, and what
+//! was acknowledged is there.
 
 use std::collections::BTreeMap;
 
