@@ -11,6 +11,7 @@ use hv_core::runtime::daemon::Starting;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
 use hv_core::runtime::start::{Identity, give_up};
+use hv_core::sys::mount_table::close_inherited_descriptors;
 use hv_core::sys::signals::Signals;
 
 use crate::injection;
@@ -45,7 +46,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Help) => DAEMON.help(),
         Ok(Command::Version) => DAEMON.version(),
         Ok(Command::CheckConfig(options)) => check(&options),
-        Ok(Command::Serve(options)) => DAEMON.start(&options, serve_device),
+        Ok(Command::Serve(options)) => {
+            // Before anything is opened: what a careless parent left open would reach every program that is started.
+            close_inherited_descriptors();
+            DAEMON.start(&options, serve_device)
+        }
         Ok(Command::Extra(_, argument, options)) => restore(&options, argument.as_deref()),
         Err(error) => DAEMON.usage_error(&error.to_string()),
     }

@@ -15,7 +15,7 @@ const LOOK: &str =
     "#!/bin/sh\n{ ls -l /proc/self/fd; echo; env | sort; } >'{out}.new'\nmv '{out}.new' '{out}'\nexit 2\n";
 
 #[test]
-fn a_child_gets_none_of_the_daemons_descriptors_and_a_clean_environment() {
+fn a_child_gets_no_descriptor_and_a_clean_environment() {
     if freebsd_root().is_some() {
         return;
     }
@@ -24,10 +24,20 @@ fn a_child_gets_none_of_the_daemons_descriptors_and_a_clean_environment() {
     let getent = Some(LOOK.replace("{out}", path.to_str().unwrap()));
     let host = "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE\nkern.hostname=guest\n".to_owned();
     let mut session = Session::start(&Setup { getent, facts: vec![("sysctl", host)], ..Setup::default() });
+    if session.without_device().is_some() {
+        // The daemon is this process, and others' descriptors are in it.
+        return;
+    }
     session.host().get(2, "FullyQualifiedDomainName").unwrap();
     eventually("the child", || path.exists());
     let seen = fs::read_to_string(&path).unwrap();
     let (descriptors, environment) = seen.split_once("\n\n").unwrap();
+    let numbers = descriptors
+        .lines()
+        .filter_map(|line| line.split(" -> ").next()?.rsplit(' ').next()?.parse::<u32>().ok());
+    // Standard input, output and error; the shell's copy of one of them, and the directory that ls(1) reads.
+    let strange: Vec<u32> = numbers.filter(|number| ![0, 1, 2, 3, 10].contains(number)).collect();
+    assert!(strange.is_empty(), "{strange:?} in {seen}");
     for own in ["hv_kvp_dev", "kvp_pool", "kvp_journal", "inotify", "socket:", "eventfd"] {
         assert!(!descriptors.contains(own), "{seen}");
     }
