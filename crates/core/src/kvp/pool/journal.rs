@@ -275,6 +275,8 @@ pub(super) struct Recovery {
     pub(super) resumed: bool,
     /// The records that were written, each with the states of its sectors that our writes can have left.
     pub(super) records: Vec<RecordRecovery>,
+    /// What our changes have cut off, and where.
+    cuts: Vec<(u64, Digest)>,
     /// The shortest and the longest file that our writes can have left.
     lengths: Option<(u64, u64)>,
 }
@@ -314,7 +316,7 @@ impl Recovery {
         let lengths = || changes.iter().flat_map(|change| [change.old_len, change.new_len]);
         let lengths = is_chain.then_some((lengths().min()?, lengths().max()?));
         let is_newest = newest.pool == pool;
-        let mut recovery = Self { last, is_newest, resumed, records: Vec::new(), lengths };
+        let mut recovery = Self { last, is_newest, resumed, records: Vec::new(), cuts: Vec::new(), lengths };
         for change in &changes {
             if let Step::Write(write, _) = &change.step {
                 recovery.add(write);
@@ -343,6 +345,7 @@ impl Recovery {
     /// still has it when a later change appends there.
     fn add_cut(&mut self, change: &Change) {
         let (Step::Cut { last: cut } | Step::Write(_, Some(cut))) = &change.step else { return };
+        self.cuts.push((change.new_len, *cut));
         let known = self.records.iter_mut().filter(|known| position(known.record) == change.new_len);
         known.for_each(|known| known.states.push(*cut));
     }
@@ -350,6 +353,20 @@ impl Recovery {
     /// Whether a file of this size can be what our writes left.
     pub(super) fn expects_len(&self, len: u64) -> bool {
         self.lengths.is_some_and(|(shortest, longest)| (shortest..=longest).contains(&len))
+    }
+}
+
+impl Recovery {
+    /// Whether a record behind the end that the file is to have is one that we have cut off or written there ourselves.
+    /// Anything else was appended by another program.
+    pub(super) fn expects_tail(&self, record: u32, found: &Image) -> bool {
+        let cuts = self.cuts.iter().filter(|(place, _)| *place == position(record)).map(|(_, sum)| sum);
+        let written =
+            self.records.iter().filter(|known| known.record == record).flat_map(|known| &known.states);
+        // Only the size may have reached the disk.
+        let zero = digest(&[0; RECORD_SIZE]);
+        let states: Vec<&Digest> = cuts.chain(written).chain([&zero]).collect();
+        digest(found).iter().enumerate().all(|(piece, sum)| states.iter().any(|state| state[piece] == *sum))
     }
 }
 

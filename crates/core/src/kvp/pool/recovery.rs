@@ -211,7 +211,14 @@ impl<S: Storage> Pools<S> {
         for record in behind.into_iter().filter(|record| position(record.record) < final_len) {
             self.put(pool, record)?;
         }
-        if self.size(pool)? != final_len { self.cut(pool, final_len) } else { Ok(()) }
+        let size = self.size(pool)?;
+        let end = |len: u64| u32::try_from(len / RECORD_BYTES).unwrap_or(u32::MAX);
+        for record in end(final_len)..end(size) {
+            if !recovery.expects_tail(record, &self.load_padded(pool, record)?) {
+                return Ok(());
+            }
+        }
+        if size != final_len { self.cut(pool, final_len) } else { Ok(()) }
     }
 
     /// Cuts the last record of a file where a change has moved it already, and died.

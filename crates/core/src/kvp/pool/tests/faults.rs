@@ -336,3 +336,23 @@ fn an_append_that_the_host_saw_costs_no_later_change() {
         }
     }
 }
+
+/// Within the time in which a recovery takes changes for the daemon's own. Found by the fuzz target `kvp`.
+#[test]
+fn an_append_right_after_a_delete_is_not_cut_off_by_a_recovery() {
+    for seed in 1..40 {
+        for mut disk in [Disk::with_pool(&raw(&[("a", "1"), ("b", "2")])), Disk::with_pool(b"").watched()] {
+            disk.write_by_another(&raw(&[("a", "1"), ("b", "2")]));
+            let mut pools = open(disk.clone());
+            assert!(pools.delete(POOL, &key("b")).unwrap());
+            let mut bytes = disk.pool();
+            bytes.extend(raw(&[("theirs", "3")]));
+            disk.write_by_another(&bytes);
+            disk.sync(FileId::Pool(POOL)).unwrap();
+            disk.lose_power(seed);
+            let found = items_now(&mut open(disk.clone()));
+            let wanted = [("a", "1"), ("theirs", "3")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+            assert_eq!(found, wanted.into(), "seed {seed}");
+        }
+    }
+}
