@@ -6,7 +6,7 @@ use super::rc_file::{RcFile, Value, Variable};
 use super::record::Record;
 use crate::kvp::ip_info::request::{Method, StaticAddresses};
 use crate::net::{InterfaceAddress, InterfaceName, ParseError};
-use crate::rc::{RcConf, RcConfError, variable_stem};
+use crate::rc::{RcConf, RcConfError, Wanted, variable_stem};
 
 /// A new rc.conf and the record that goes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,12 +215,15 @@ impl Editor<'_> {
         Ok(())
     }
 
-    /// The aliases from 0 on without a gap, because rc(8) may stop at one; none of the others stays.
+    /// The aliases from 0 on without a gap, because rc(8) may stop at one. Those of carp(4) follow the host's;
+    /// none of the others stays.
     fn replace_aliases(&mut self, aliases: &[String]) -> Result<(), ParseError> {
-        for (number, alias) in aliases.iter().enumerate() {
+        let shared = self.carp_aliases();
+        let all = aliases.iter().chain(&shared);
+        for (number, alias) in all.clone().enumerate() {
             self.set(&format!("_alias{number}"), alias)?;
         }
-        let keep: Vec<Variable> = (0..aliases.len())
+        let keep: Vec<Variable> = (0..all.count())
             .map(|number| self.variable(&format!("_alias{number}")))
             .collect::<Result<_, _>>()?;
         let prefix = format!("ifconfig_{}_alias", variable_stem(self.hn));
@@ -235,6 +238,24 @@ impl Editor<'_> {
             self.remove(Variable::new(&format!("{list}_{}", variable_stem(self.hn)))?);
         }
         Ok(())
+    }
+
+    /// The values of aliases with a vhid, in the order of their numbers: the address is that of a group of
+    /// nodes and not the host's.
+    fn carp_aliases(&self) -> Vec<String> {
+        let prefix = format!("ifconfig_{}_alias", variable_stem(self.hn));
+        let mut found: Vec<(u32, String)> = Vec::new();
+        for name in self.before.variables() {
+            let number = name.as_str().strip_prefix(&prefix).and_then(|rest| rest.parse().ok());
+            if let (Some(number), Some(value)) = (number, self.before.value(&name))
+                && value.split_whitespace().any(|word| word == "vhid")
+                && found.iter().all(|(known, _)| *known != number)
+            {
+                found.push((number, value));
+            }
+        }
+        found.sort();
+        found.into_iter().map(|(_, value)| value).collect()
     }
 
     /// A router is only replaced by another one, but one that an earlier injection wrote does not outlive it.
@@ -355,6 +376,12 @@ fn list(addresses: &[InterfaceAddress]) -> String {
     addresses.iter().map(|address| format!(" {address}")).collect()
 }
 
+/// The addresses that rc(8) would set, without those of carp(4).
+fn own_addresses(wanted: &Wanted) -> Vec<InterfaceAddress> {
+    let own = wanted.configure.iter().filter(|arguments| arguments.words.iter().all(|word| word != "vhid"));
+    own.filter_map(|arguments| arguments.address).collect()
+}
+
 /// What rc(8) would make of an interface, as a method; `None` where a value cannot be read, or nothing is
 /// said.
 #[must_use]
@@ -363,8 +390,7 @@ pub fn method_of(hn: &InterfaceName, rc_conf: &RcConf) -> Option<Method> {
     if wanted.dhcp.is_some() {
         return Some(Method::Dhcp);
     }
-    let addresses: Vec<InterfaceAddress> =
-        wanted.configure.iter().filter_map(|arguments| arguments.address).collect();
+    let addresses = own_addresses(&wanted);
     let router = |ipv4| rc_conf.default_router(ipv4)?.split('%').next()?.parse::<IpAddr>().ok();
     let reached = |router: &IpAddr| {
         let link_local = matches!(router, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -398,8 +424,7 @@ pub fn check(
     if wanted.dhcp.is_some() != dhcp {
         return Err(Difference::Dhcp(!dhcp).into());
     }
-    let found: Vec<InterfaceAddress> =
-        wanted.configure.iter().filter_map(|arguments| arguments.address).collect();
+    let found = own_addresses(&wanted);
     let given = match method {
         Method::Dhcp => &[][..],
         Method::Static(given) => &given.addresses,

@@ -55,6 +55,27 @@ fn words_stay_only_where_they_mean_the_same_beside_any_address() {
 }
 
 #[test]
+fn aliases_of_carp_stay_behind_those_of_the_host() {
+    let carp = "inet vhid 1 pass secret99 alias 10.0.2.200/32";
+    let before = format!(
+        "ifconfig_hn1=\"DHCP\"\nifconfig_hn1_alias0=\"inet 10.0.2.9/32\"\nifconfig_hn1_alias1=\"{carp}\"\n"
+    );
+    let after = first(&before, &given(&["10.1.1.5/24", "10.1.1.6/24"], &[]));
+    let wanted = format!(
+        "ifconfig_hn1=\"inet 10.1.1.5/24\"\nifconfig_hn1_alias0=\"inet 10.1.1.6/24\"\n\
+         ifconfig_hn1_alias1=\"{carp}\"\n"
+    );
+    assert_eq!(text(&after), wanted);
+    let read = evaluated::text(&wanted, &["hn1"]).unwrap();
+    assert!(check(&hn(1), None, &given(&["10.1.1.5/24", "10.1.1.6/24"], &[]), &read).is_ok());
+    // The host takes an address back, and then everything.
+    let fewer = next(&after, &given(&["10.1.1.5/24"], &[]));
+    let line = format!("ifconfig_hn1=\"inet 10.1.1.5/24\"\nifconfig_hn1_alias0=\"{carp}\"\n");
+    assert_eq!(text(&fewer), line);
+    assert!(text(&next(&fewer, &Method::Dhcp)).ends_with(&format!("ifconfig_hn1_alias0=\"{carp}\"\n")));
+}
+
+#[test]
 fn addresses_and_routers_are_written_as_rc_reads_them() {
     let after = first(
         "",
