@@ -229,6 +229,17 @@ pub fn name_server_lines(servers: &[IpAddr], interface: &InterfaceName) -> Strin
     servers.iter().map(line).collect()
 }
 
+/// What becomes of the addresses of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Addresses {
+    /// All stay.
+    Same,
+    /// All stay, and others come.
+    Added,
+    /// Some go.
+    Replaced,
+}
+
 struct Builder<'a> {
     target: &'a Target,
     live: &'a InterfaceName,
@@ -265,8 +276,8 @@ impl<'a> Builder<'a> {
             self.enable_ipv6();
         }
         for ipv4 in [true, false] {
-            let changed = self.set_addresses(ipv4, given);
-            self.set_default_route(ipv4, given, changed);
+            let outcome = self.set_addresses(ipv4, given);
+            self.set_default_route(ipv4, given, outcome);
         }
         self.set_name_servers(given);
     }
@@ -361,7 +372,7 @@ impl<'a> Builder<'a> {
     /// Makes the addresses of a family exactly those given, in their order, and says whether any changes. A
     /// link-local one of IPv6 belongs to the interface and stays. Addresses from router advertisements stay
     /// where none are given.
-    fn set_addresses(&mut self, ipv4: bool, given: &StaticAddresses) -> bool {
+    fn set_addresses(&mut self, ipv4: bool, given: &StaticAddresses) -> Addresses {
         let of_family = |address: &&InterfaceAddress| address.address.is_ipv4() == ipv4;
         let is_the_hosts = |held: &&InterfaceAddress| self.facts.is_the_hosts(self.live, held);
         let held: Vec<InterfaceAddress> =
@@ -369,7 +380,7 @@ impl<'a> Builder<'a> {
         let wanted: Vec<InterfaceAddress> =
             given.addresses.iter().filter(of_family).filter(|a| !self.holds_as_foreign(a)).copied().collect();
         if !ipv4 && wanted.is_empty() && self.ipv6.accept_rtadv && !self.ipv6.disabled {
-            return false;
+            return Addresses::Same;
         }
         let stay = held.iter().zip(&wanted).take_while(|(held, wanted)| held == wanted).count();
         if !ipv4 && held.len() > stay {
@@ -396,7 +407,11 @@ impl<'a> Builder<'a> {
                 self.push(NetworkStep::AddRoute(route.clone()), vec![NetworkStep::RemoveRoute(route)]);
             }
         }
-        held.len() > stay || wanted.len() > stay
+        match (held.len() > stay, wanted.len() > stay) {
+            (true, _) => Addresses::Replaced,
+            (false, true) => Addresses::Added,
+            (false, false) => Addresses::Same,
+        }
     }
 
     /// IPv6 routes outlive the addresses that reach their gateways (sys/netinet6/in6.c, `in6_purgeaddr`).
@@ -421,7 +436,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Only a gateway replaces the default route; without one it stays where an address still reaches it.
-    fn set_default_route(&mut self, ipv4: bool, given: &StaticAddresses, changed: bool) {
+    fn set_default_route(&mut self, ipv4: bool, given: &StaticAddresses, addresses: Addresses) {
         let old = self.facts.default_route(ipv4).cloned();
         let own = old.as_ref().is_some_and(|route| &route.interface == self.live);
         // A route that came by advertisement would expire when none is heard any more, so it becomes one of
@@ -435,14 +450,15 @@ impl<'a> Builder<'a> {
         });
         let Some(gateway) = wanted else { return };
         let interface = self.live.clone();
-        if !changed && !advertised && old == Some(DefaultRoute { gateway, interface: interface.clone() }) {
+        let same = addresses == Addresses::Same;
+        if same && !advertised && old == Some(DefaultRoute { gateway, interface: interface.clone() }) {
             return;
         }
         let mut undo = vec![NetworkStep::RemoveDefaultRoute { gateway, interface: interface.clone() }];
         if let Some(old) = old {
             let back = NetworkStep::SetDefaultRoute { gateway: old.gateway, interface: old.interface };
             // Through addresses that come back later, it comes back with them.
-            let reached = !own || !changed || is_link_local(old.gateway);
+            let reached = !own || addresses != Addresses::Replaced || is_link_local(old.gateway);
             undo.extend(reached.then_some(back));
         }
         self.push(NetworkStep::SetDefaultRoute { gateway, interface }, undo);

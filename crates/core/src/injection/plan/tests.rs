@@ -277,3 +277,18 @@ fn an_interface_that_is_down_is_brought_up() {
     assert_eq!(lines(&method, &held), ["bring hn0 up", "add 10.1.1.5/24 to hn0"]);
     assert_eq!(undo_of(&method, &held, 0), ["bring hn0 down"]);
 }
+
+/// Found by the fuzz target `plans`.
+#[test]
+fn a_default_route_that_stays_comes_back_after_a_failure() {
+    let method = given(&["10.0.0.5/24", "10.0.1.5/24"], &["10.0.0.1"], &[]);
+    let facts = facts(&["10.0.0.5/24"]);
+    let steps = lines(&method, &facts);
+    let step = steps.iter().position(|step| step.starts_with("set the default route")).unwrap();
+    let undo = undo_of(&method, &facts, step);
+    assert_eq!(
+        undo.last().map(String::as_str),
+        Some("set the default route to 10.0.0.1 through hn0"),
+        "{undo:?}"
+    );
+}
