@@ -18,7 +18,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
         }
         Some("vf") => {
             parser.next()?;
-            return crate::network::cli::bench(parser);
+            return super::network::bench(parser);
         }
         _ => {}
     }

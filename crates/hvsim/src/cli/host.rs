@@ -60,7 +60,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
 #[cfg(target_os = "linux")]
 fn change_vf(dir: &Path, verb: &str, rest: &[String]) -> Result<(), Failure> {
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    crate::network::cli::host(dir, verb, &rest)
+    super::network::host(dir, verb, &rest)
 }
 
 #[cfg(not(target_os = "linux"))]

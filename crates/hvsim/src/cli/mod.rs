@@ -5,6 +5,7 @@ mod bench;
 #[cfg(target_os = "linux")]
 mod demo;
 mod host;
+mod network;
 #[cfg(target_os = "linux")]
 mod run;
 mod serve;
@@ -155,7 +156,7 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         #[cfg(target_os = "linux")]
         "bench" => bench::run(parser),
         #[cfg(target_os = "linux")]
-        "network" => crate::network::cli::run(parser),
+        "network" => network::run(parser),
         #[cfg(target_os = "linux")]
         "soak" => soak::run(parser),
         // One of the programs that a soak starts.

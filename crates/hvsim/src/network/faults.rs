@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::state::Root;
+use super::root::Root;
 
 /// What goes wrong at one call.
 #[derive(Debug, Clone, PartialEq, Eq)]

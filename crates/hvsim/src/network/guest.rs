@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use hv_core::sys::file_lock::holder;
 
 use super::devd::{Devd, STOCK_RULES};
-use super::state::{Address, DhcpServer, Interface, Root, Route, State};
+use super::root::Root;
+use super::state::{Address, DhcpServer, Interface, Route, State};
 use super::tools::{self, NAMES};
 use crate::testing::{self, freebsd_root};
 

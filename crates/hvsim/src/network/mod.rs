@@ -6,16 +6,18 @@
 //! called by. Where it is called from tells which guest it belongs to: `GUEST/sbin/ifconfig` works on the
 //! guest in `GUEST`.
 
-pub(crate) mod cli;
 pub mod cost;
 pub mod devd;
 mod facts;
 pub mod faults;
 pub mod guest;
 pub mod kernel;
-pub mod processes;
+pub mod process_list;
+mod processes;
+pub mod root;
 pub mod state;
 pub mod tools;
 
 pub use guest::Guest;
-pub use state::{Root, State};
+pub use root::Root;
+pub use state::State;

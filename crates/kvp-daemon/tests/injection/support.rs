@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hvsim::kvp::{HostAnswer, IpInfo};
 use hvsim::network::faults::{self, Fault};
 use hvsim::network::guest::mac_of;
-use hvsim::network::processes;
+use hvsim::network::process_list;
 use hvsim::network::state::{Address, State};
 use hvsim::session::{NetworkSetup, Session, Setup};
 use hvsim::testing::look_for;
@@ -192,9 +192,9 @@ impl Scene {
 
     /// The processes of DHCP clients, by their titles.
     pub(crate) fn clients(&self) -> Vec<String> {
-        let known = processes::all(self.session.guest().root()).into_iter();
+        let known = process_list::all(self.session.guest().root().directory()).into_iter();
         let titles = known.filter(|known| known.program == "dhclient");
-        let text = |known: processes::Known| String::from_utf8_lossy(&known.arguments).replace('\0', " ");
+        let text = |known: process_list::Known| String::from_utf8_lossy(&known.arguments).replace('\0', " ");
         let mut titles: Vec<String> = titles.map(|known| text(known).trim().to_owned()).collect();
         titles.sort();
         titles

@@ -30,8 +30,10 @@ use hv_core::sys::system_facts::FactsSource;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::{Outcome, resolvconf};
+use crate::network::process_list;
 use crate::network::processes::{self, Registered};
-use crate::network::state::{Address, Root, State};
+use crate::network::root::Root;
+use crate::network::state::{Address, State};
 
 /// How often is looked whether there is a link.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -145,7 +147,7 @@ pub(super) fn main_part() -> Option<u8> {
 
 fn run_main(root: &Root, interface: &str) -> io::Result<()> {
     // Whoever started it has made it known by then, and it is not forgotten before.
-    let known = || processes::all(root).iter().any(|known| known.pid == std::process::id());
+    let known = || process_list::all(root.directory()).iter().any(|known| known.pid == std::process::id());
     let begin = Instant::now();
     while !known() {
         if begin.elapsed() >= DEAF {
@@ -501,7 +503,7 @@ fn watch(
 
 /// Ends all processes of all clients, as the end of the system does.
 pub(in crate::network) fn end_all(root: &Root) {
-    for known in processes::all(root) {
+    for known in process_list::all(root.directory()) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(known.pid).unwrap_or(i32::MAX));
         let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
     }

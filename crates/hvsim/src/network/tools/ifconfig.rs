@@ -7,7 +7,8 @@ use hv_core::net::ipv4_prefix;
 use nix::errno::Errno;
 
 use super::{Outcome, print, strerror};
-use crate::network::state::{Address, Carp, Nd6, Root, State};
+use crate::network::root::Root;
+use crate::network::state::{Address, Carp, Nd6, State};
 
 /// The driver capabilities that are switched by name; they change nothing here.
 const CAPABILITIES: [&str; 12] = [

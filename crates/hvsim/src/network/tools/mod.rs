@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::faults::{self, Action};
 use super::processes;
-use super::state::Root;
+use super::root::Root;
 
 /// The names under which the executable is installed in a guest's `sbin`.
 pub const NAMES: [&str; 9] =

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Outcome;
-use crate::network::state::Root;
+use crate::network::root::Root;
 
 pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();

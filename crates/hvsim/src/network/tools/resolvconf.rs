@@ -3,7 +3,8 @@
 use std::io::{self, Read};
 
 use super::Outcome;
-use crate::network::state::{Root, State};
+use crate::network::root::Root;
+use crate::network::state::State;
 
 pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use super::{Outcome, strerror};
-use crate::network::state::{Root, State};
+use crate::network::root::Root;
+use crate::network::state::State;
 
 /// EX_USAGE.
 const USAGE: u8 = 64;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Outcome;
-use crate::network::state::Root;
+use crate::network::root::Root;
 
 pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let Some(name) = arguments.iter().find(|word| !word.starts_with('-')) else {

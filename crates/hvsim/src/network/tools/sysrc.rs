@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Outcome;
-use crate::network::state::Root;
+use crate::network::root::Root;
 
 pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     let (mut bare, mut delete, mut quiet) = (false, false, false);

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use lexopt::prelude::*;
 
-use super::guest::{Guest, SHIPPED_RULES, static_rc_conf};
-use super::state::State;
-use crate::cli::Failure;
+use super::Failure;
+use crate::network::guest::{Guest, SHIPPED_RULES, static_rc_conf};
+use crate::network::state::State;
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::Unavailable(crate::cli::chain(&error))
+        Self::Unavailable(super::chain(&error))
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn bench(mut parser: lexopt::Parser) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let costs = super::cost::measure().map_err(Failure::Unavailable)?;
+    let costs = crate::network::cost::measure().map_err(Failure::Unavailable)?;
     if json {
         println!("{}", serde_json::to_string(&costs).unwrap_or_default());
     } else {
