@@ -11,6 +11,7 @@ use hv_core::runtime::daemon::Starting;
 use hv_core::runtime::exit::Exit;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
 use hv_core::runtime::start::{Identity, give_up};
+use hv_core::runtime::terminal;
 use hv_core::sys::mount_table::close_inherited_descriptors;
 use hv_core::sys::signals::Signals;
 
@@ -61,7 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn check(options: &Options) -> ExitCode {
     if let Ok(config) = Config::load(options.config.as_deref()) {
         for (path, loss) in config.network.missing_programs() {
-            println!("{} is missing: {loss}", path.display());
+            terminal::complain(&format!("{} is missing: {loss}", path.display()));
         }
     }
     DAEMON.check_config(options, |config| &config.kvp.device)

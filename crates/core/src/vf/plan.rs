@@ -1,8 +1,8 @@
 //! From facts to steps: joining hnN and its VF in laggN, and taking the lagg apart.
 //!
-//! Both are one thing: the network of an adapter moves from one interface to another. [`transfer`] says what
-//! it is and gives it to the interface that is to have it; [`strip`] takes it from the others; [`join`] and
-//! [`apart`] add what makes the lagg or unmakes it. A plan is the difference between what is and what should
+//! Both are one thing: the network of an adapter moves from one interface to another. `transfer` says what
+//! it is and gives it to the interface that is to have it; `strip` takes it from the others; `join` and
+//! `apart` add what makes the lagg or unmakes it. A plan is the difference between what is and what should
 //! be. So it is empty when everything is right, and what a killed run left half-done is completed by the next
 //! one.
 

@@ -25,7 +25,7 @@ pub struct Settings {
     /// How long the kernel waits for both daemons together: 15 seconds, less in tests.
     pub timeout: Duration,
     /// The directory with what [`Facts::load`] reads. Without it the guest has what
-    /// [`super::Node::set_facts`] gave it.
+    /// `Kernel::set_facts` gave it.
     pub facts: Option<PathBuf>,
 }
 
