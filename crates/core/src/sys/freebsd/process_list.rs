@@ -25,7 +25,7 @@ fn entry(bytes: &[u8]) -> Option<(Entry, bool)> {
     if usize::try_from(record.ki_structsize).ok() != Some(size_of::<libc::kinfo_proc>()) {
         return None;
     }
-    let name: Vec<u8> = record.ki_comm.iter().map(|byte| byte.cast_unsigned()).chain([0]).collect();
+    let name: Vec<u8> = record.ki_comm.iter().flat_map(|byte| byte.to_ne_bytes()).chain([0]).collect();
     let program = CStr::from_bytes_until_nul(&name).ok()?.to_string_lossy().into_owned();
     let number = |pid: i32| u32::try_from(pid).unwrap_or(0);
     let entry = Entry { pid: number(record.ki_pid), parent: number(record.ki_ppid), program };
