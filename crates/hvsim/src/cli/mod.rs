@@ -5,6 +5,7 @@ mod bench;
 #[cfg(target_os = "linux")]
 mod demo;
 mod host;
+#[cfg(target_os = "linux")]
 mod network;
 #[cfg(target_os = "linux")]
 mod run;
