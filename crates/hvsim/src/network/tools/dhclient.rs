@@ -116,17 +116,17 @@ fn start(root: &Root, arguments: &[String], interface: &str, background: bool) -
     fs::write(pid_file(root, interface), main.id().to_string())?;
     processes::register(root, main.id(), std::process::id(), "dhclient", &words)?;
     let mut lines = BufReader::new(main.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
-    let mut line = String::new();
-    lines.read_line(&mut line)?;
-    if line.trim() != "serving" {
+    let mut said = String::new();
+    if lines.read_line(&mut said)? == 0 {
         main.wait()?;
         processes::forget(root, main.id());
         return Ok(Outcome::failed(format!("{interface}: no link ........... giving up")));
     }
-    if !background {
-        lines.read_line(&mut line)?;
+    // The worker can be quicker than casper's process, which says "serving".
+    if !background || said.trim() != "serving" {
+        lines.read_line(&mut said)?;
     }
-    let told = line.lines().nth(1).unwrap_or_default();
+    let told = said.lines().find(|line| *line != "serving").unwrap_or_default();
     let err = match told.strip_prefix("bound to ") {
         Some(address) => format!(
             "DHCPREQUEST on {interface} to 255.255.255.255 port 67\nbound to {address} -- renewal in 1800 seconds.\n"
