@@ -3,12 +3,13 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use hv_core::kvp::PoolId;
+use hv_core::kvp::pool::files;
 use hv_core::kvp::pool::storage::{FileId, LockKind, Moment, Stamp, Storage};
 use hv_core::kvp::pool::{Limits, PoolError, Pools, Record};
 use hv_core::runtime::config::Kvp;
@@ -153,17 +154,7 @@ impl Storage for Reading {
     }
 
     fn read_at(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let file = self.file(file)?;
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        files::read_up_to(self.file(file)?, offset, buffer)
     }
 
     fn write_at(&mut self, _file: FileId, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
