@@ -27,7 +27,7 @@ fn arrival(scratch: &Scratch) {
     assert!(attach.contains("pccard_ether"), "{attach}");
     assert!(!scratch.state().interfaces["mce0"].up, "hyperv_vf_delay is honoured");
     scratch.guest.settle("mce0").unwrap();
-    eventually("the lease of the lagg", || scratch.addresses("lagg0") == ["10.9.0.50/16"]);
+    scratch.await_lease("lagg0");
     scratch.guest.run_devd().unwrap();
 }
 

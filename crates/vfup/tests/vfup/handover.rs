@@ -96,7 +96,7 @@ fn dhcp_client_moves_to_the_lagg() {
     let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
     assert_eq!(scratch.clients(), ["hn0"]);
     assert_eq!(scratch.succeed(&["hn0"]), "hn0: the lease is waited for in the background\n");
-    eventually("the lease", || scratch.addresses("lagg0") == ["10.9.0.50/16"]);
+    scratch.await_lease("lagg0");
     assert_eq!(scratch.clients(), ["lagg0"]);
     assert_eq!(scratch.addresses("hn0"), [""; 0]);
     assert_eq!(scratch.routes(), ["10.9.0.1 lagg0"]);
@@ -108,7 +108,7 @@ fn lease_of_plain_dhcp_is_not_waited_for() {
         let scratch = dhcp_guest(&format!("ifconfig_hn0=\"{value}\"\nsynchronous_dhclient=NO\n"));
         scratch.succeed(&["hn0"]);
         assert!(scratch.spawns().contains(&"dhclient -b lagg0".to_owned()));
-        eventually("the lease", || scratch.addresses("lagg0") == ["10.9.0.50/16"]);
+        scratch.await_lease("lagg0");
     }
 }
 
@@ -281,10 +281,10 @@ fn addresses_that_are_in_no_file_go_to_the_lagg_and_come_back() {
 fn client_that_is_in_no_file_goes_to_the_lagg_and_comes_back() {
     let scratch = dhcp_guest("");
     scratch.succeed(&["hn0"]);
-    eventually("a lease for the lagg", || !scratch.addresses("lagg0").is_empty());
+    scratch.await_lease("lagg0");
     assert_eq!(scratch.clients(), ["lagg0"]);
     scratch.succeed(&["-d", "hn0"]);
-    eventually("a lease for hn0", || !scratch.addresses("hn0").is_empty());
+    scratch.await_lease("hn0");
     assert_eq!(scratch.clients(), ["hn0"]);
 }
 
@@ -309,9 +309,9 @@ fn down_gives_hn_back_what_it_had() {
 fn down_gives_the_dhcp_client_back() {
     let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
     scratch.succeed(&["hn0"]);
-    eventually("the lease of lagg0", || scratch.addresses("lagg0") == ["10.9.0.50/16"]);
+    scratch.await_lease("lagg0");
     scratch.succeed(&["-d", "hn0"]);
-    eventually("the lease of hn0", || scratch.addresses("hn0") == ["10.9.0.50/16"]);
+    scratch.await_lease("hn0");
     assert_eq!(scratch.clients(), ["hn0"]);
     assert_eq!(scratch.routes(), ["10.9.0.1 hn0"]);
     assert!(!scratch.state().interfaces.contains_key("lagg0"));

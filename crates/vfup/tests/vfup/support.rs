@@ -94,6 +94,19 @@ impl Scratch {
         all
     }
 
+    /// Waits until the DHCP client of this interface has set up all of its lease: its script sets the address
+    /// first, then the route, then the name servers.
+    pub(crate) fn await_lease(&self, interface: &str) {
+        eventually("the lease", || {
+            self.addresses(interface) == ["10.9.0.50/16"] && !self.runs_dhclient_script()
+        });
+    }
+
+    fn runs_dhclient_script(&self) -> bool {
+        let known = hvsim::network::process_list::all(self.directory.path());
+        known.iter().any(|process| text(&process.arguments).contains("dhclient-script"))
+    }
+
     /// The processes that belong to this guest: their arguments name its directory.
     pub(crate) fn processes(&self) -> Vec<String> {
         let mark = self.directory.path().display().to_string();
