@@ -1,4 +1,5 @@
-//! `-c`: what the host would hear if it asked for a backup now, and why; for people and for other programs.
+//! `-c`: performs a CHECK as the host would ask for it, and prints the answer with its reasons, as a table or
+//! as JSON. It uses the daemon's own loop without the device, suspends nothing and runs no hook.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -21,18 +22,19 @@ use crate::serve::Driver;
 pub struct Checked {
     /// All that was looked at.
     pub findings: Findings,
-    /// Why no backup can be made, a sentence each; empty where one can.
+    /// Why no backup can be made: one sentence for each reason. Empty if one can.
     pub refusals: Vec<String>,
     hook_dir: PathBuf,
 }
 
-/// The check could not be made.
+/// Why the check could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CheckError(String);
 
-/// Does what the daemon does for a CHECK of the host, with its limits, without the device. Changes nothing.
-/// Needs a program without threads, for the look at all programs is made by a process of its own.
+/// Does what the daemon does for a CHECK of the host, with the same limits but without the device. Changes
+/// nothing. The calling program must have no threads, because the scan of all programs is made by a child
+/// process.
 ///
 /// # Errors
 /// The mount table cannot be read.
@@ -52,12 +54,12 @@ pub fn check(config: &Config) -> Result<Checked, CheckError> {
     Ok(Checked { findings, refusals, hook_dir: config.vss.hook_dir.clone() })
 }
 
-/// Asks for a check, once.
+/// A port that delivers one CHECK.
 #[derive(Debug)]
 struct Once {
     /// Always readable.
     readable: PipeReader,
-    /// At its end, not hung up.
+    /// Open until the end, so that the reader does not hang up.
     _writer: PipeWriter,
     asked: bool,
 }
@@ -77,7 +79,7 @@ impl VssPort for Once {
 
     fn read(&mut self) -> io::Result<Option<Request>> {
         if std::mem::replace(&mut self.asked, true) {
-            // Not again, for it would be another request.
+            // The next poll must not deliver a second request.
             let mut byte = [0];
             io::Read::read(&mut self.readable, &mut byte).ok();
             return Ok(None);
@@ -90,7 +92,7 @@ impl VssPort for Once {
     }
 }
 
-/// A check suspends nothing.
+/// A check suspends nothing, so it needs no device.
 #[derive(Debug)]
 struct NoDevice;
 
@@ -101,7 +103,7 @@ impl SuspendPort for NoDevice {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// What matters is what the daemon has open, not what this program has.
+    /// The report is about the daemon's open files, not about this program's.
     fn held_open(&self, _: &FactsSource, _: &[Mount]) -> io::Result<Vec<HeldOpen>> {
         Ok(Vec::new())
     }
@@ -124,7 +126,7 @@ impl Checked {
         self.refusals.is_empty()
     }
 
-    /// The table, what a reader should know besides, and in the last line whether a backup could be made.
+    /// The table, remarks for the reader, and in the last line whether a backup can be made.
     #[must_use]
     pub fn report(&self) -> String {
         let mut text = self.table();
@@ -199,7 +201,7 @@ fn printable_lines(text: &str) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// Mount points may hold any byte; a terminal must not see control characters.
+/// Replaces control characters: a mount point may hold any byte, and a terminal must not get them.
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_what_and_why() {
+    fn the_table_has_treatments_and_reasons() {
         let table = [mount("ufs", "/", 1), mount("ext2fs", "/linux\x1b[2J", 2), mount("ufs", "/db", 3)];
         let process = |pid, program: &str| Process { pid, jail: 0, program: program.into() };
         let scan = Scan {

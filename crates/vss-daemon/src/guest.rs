@@ -1,6 +1,5 @@
-//! What is around the daemon besides its devices: time, mounts, hooks, and what runs beside the loop.
-//!
-//! It is asked by the loop and decides nothing.
+//! What the daemon uses besides its devices: time, mounts, hooks and helper processes. It does what the loop
+//! asks for, and decides nothing.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -22,7 +21,7 @@ use hv_core::vss::{Ended, Event, Lane, Outcome, Task};
 use crate::helper::{LeftBehind, Preparing, prepare_inline};
 use crate::{hook_dir, programs};
 
-/// All that the loop asks of the system, but for its devices. A test has another one, with a clock of its
+/// Everything that the loop asks of the system, except the devices. Tests implement it with a clock of their
 /// own.
 pub trait Guest {
     /// Time since some fixed moment; never goes back.
@@ -43,28 +42,28 @@ pub trait Guest {
     /// The administrator's hooks.
     fn hooks(&self) -> Selection;
 
-    /// Begins a task, one at a time for each lane; its end where that comes at once.
+    /// Begins a task. Each lane has one at a time. Returns the end of the task if it comes at once.
     fn start(&mut self, lane: Lane, task: Task, limit: Duration) -> Option<Event>;
 
-    /// The end of what runs in a lane, once it is there.
+    /// The end of the task in a lane, if it has ended.
     fn advance(&mut self, lane: Lane) -> Option<Event>;
 
-    /// Ends what runs in a lane, whose end is then no event any more.
+    /// Ends the task in a lane. No event reports its end.
     fn stop(&mut self, lane: Lane);
 
-    /// The hooks of a backup are through; what they left running is killed or left alone.
+    /// All hooks of a backup have ended. Processes that they left are killed or left alone.
     fn end_hooks(&mut self, kill: bool);
 
     /// When [`Self::advance`] is due at the latest.
     fn deadline(&self) -> Option<Duration>;
 
-    /// What is readable when [`Self::advance`] has something to do.
+    /// The descriptors that become readable when [`Self::advance`] has something to do.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
 
     /// A child of this process ended.
     fn child_ended(&mut self);
 
-    /// Writes down how a backup went that is over.
+    /// Writes the record of a finished backup.
     fn keep(&mut self, backup: &Backup);
 
     /// Puts a new configuration into force.
@@ -79,15 +78,16 @@ pub struct SystemGuest {
     zpool: PathBuf,
     history: PathBuf,
     may_fork: bool,
-    /// What runs for a check and for a backup.
+    /// The task of each lane.
     works: [Option<Work>; 2],
-    /// What hooks of this backup may have left running.
+    /// Process groups in which hooks of this backup may have left processes.
     groups: Vec<Group>,
     left: LeftBehind<Helper>,
 }
 
 impl SystemGuest {
-    /// Nothing runs yet. A process with threads may not fork, and does itself what helpers would do.
+    /// A guest in which nothing runs. Without `may_fork` no helper process is started, and this process does
+    /// the work of helpers itself, because a process with threads must not fork.
     pub(crate) fn new(config: &Config, may_fork: bool) -> Self {
         Self {
             facts: facts_source(config),
@@ -102,7 +102,7 @@ impl SystemGuest {
     }
 }
 
-/// What runs beside the loop.
+/// A task that runs beside the loop.
 #[derive(Debug)]
 enum Work {
     Program(Task, Running),
@@ -154,11 +154,11 @@ impl Guest for SystemGuest {
             }
             let preparing = Preparing::start(&self.facts, preparation, limit, &mut self.left);
             self.works[lane as usize] = Some(Work::Preparing(preparing));
-            // It may have failed at once.
+            // It may have failed already.
             return self.advance(lane);
         }
         let program = programs::program(&self.zpool, &task, limit)?;
-        // A hook is another matter: one that hangs in a freeze must still be told of the abort.
+        // A hook is always started: one that hung in the freeze must still be told of the abort.
         let hanging = if matches!(task, Task::Hook(..)) { None } else { exec::hanging(&program.path) };
         if let Some(pid) = hanging {
             let text = format!("{} hangs since an earlier attempt (process {pid})", program.path.display());
@@ -188,7 +188,7 @@ impl Guest for SystemGuest {
     }
 
     fn stop(&mut self, lane: Lane) {
-        // A program is killed by being dropped.
+        // Dropping a program kills it.
         if let Some(Work::Preparing(preparing)) = self.works[lane as usize].take() {
             preparing.stop(&mut self.left);
         }

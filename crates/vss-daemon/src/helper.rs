@@ -1,9 +1,9 @@
-//! Looking at all programs and bringing all to disk, in a process that can be left behind.
+//! Scans all programs and brings all data to disk in a helper process. It is given a preparation and returns
+//! its result within the limits. The daemon itself never makes a call that can hang.
 //!
-//! A file on a dead file server holds up both for ever, uninterruptibly: the look takes locks of the files
-//! that programs have mapped, and sync(2) walks all mounts. So neither is done by the daemon itself. A
-//! process that hangs is left, waited for when it ends at last, and no other one is started for the same
-//! purpose before.
+//! A file on a dead file server can block both for ever and uninterruptibly: the scan takes locks of mapped
+//! files, and sync(2) walks all mounts. A helper that hangs is left behind and reaped when it ends. No other
+//! helper is started for the same step before that.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -20,19 +20,19 @@ use hv_core::vss::{Flush, Preparation, Prepared};
 
 use crate::wire::{self, Line};
 
-/// One thing that a helper does.
+/// One step of a helper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Scan,
     Flush,
 }
 
-/// A process that does the steps, as the daemon sees it.
+/// A helper process, as the daemon sees it.
 pub(crate) trait Hand: Sized {
-    /// Lets one begin.
+    /// Starts a helper for these steps.
     fn start(facts: &FactsSource, preparation: &Preparation, steps: &VecDeque<Step>) -> io::Result<Self>;
     fn id(&self) -> i32;
-    /// Adds what it said to the text; true when there will be no more.
+    /// Appends the helper's output to `text`. Returns true at its end.
     fn read(&mut self, text: &mut Vec<u8>) -> io::Result<bool>;
     fn kill(&self);
     fn has_ended(&mut self) -> bool;
@@ -61,7 +61,7 @@ impl Hand for Helper {
     }
 }
 
-/// Helpers that have not ended yet: those that were given up in some step, and those that were about to end.
+/// Helpers that were given up and have not ended yet, each with the step in which it was given up.
 #[derive(Debug)]
 pub(crate) struct LeftBehind<H>(Vec<(Option<Step>, H)>);
 
@@ -72,7 +72,7 @@ impl<H> Default for LeftBehind<H> {
 }
 
 impl<H: Hand> LeftBehind<H> {
-    /// Waits for those that have ended meanwhile.
+    /// Reaps the helpers that have ended.
     pub(crate) fn reap(&mut self) {
         self.0.retain_mut(|(_, helper)| !helper.has_ended());
     }
@@ -94,22 +94,22 @@ impl<H: Hand> LeftBehind<H> {
 pub(crate) struct Preparing<H> {
     facts: FactsSource,
     preparation: Preparation,
-    /// What is still to be done; the first one goes on.
+    /// The steps that are left. The first one is under way.
     steps: VecDeque<Step>,
     helper: Option<H>,
-    /// When the step that goes on began.
+    /// When the step under way began.
     since: Duration,
-    /// When all must be done.
+    /// When all steps must be done.
     until: Duration,
     text: Vec<u8>,
     part: Scan,
     prepared: Prepared,
-    /// While a helper looks at the programs.
+    /// Held while a helper scans the programs.
     _counts: WithoutResidentCounts,
 }
 
 impl<H: Hand> Preparing<H> {
-    /// Begins; may be done at once.
+    /// Begins. The preparation may already be done on return.
     pub(crate) fn start(
         facts: &FactsSource,
         preparation: &Preparation,
@@ -137,7 +137,7 @@ impl<H: Hand> Preparing<H> {
         preparing
     }
 
-    /// The descriptor that is readable when [`Self::advance`] has something to do.
+    /// The descriptor that becomes readable when [`Self::advance`] has something to do.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>>
     where
         H: AsFd,
@@ -145,7 +145,7 @@ impl<H: Hand> Preparing<H> {
         self.helper.as_ref().map(AsFd::as_fd)
     }
 
-    /// When [`Self::advance`] has something to do at the latest.
+    /// The time at which [`Self::advance`] must be called.
     pub(crate) fn deadline(&self) -> Duration {
         let limit = match self.steps.front() {
             Some(Step::Scan) => self.preparation.scan,
@@ -155,7 +155,8 @@ impl<H: Hand> Preparing<H> {
         self.until.min(self.since + limit.unwrap_or(Duration::ZERO))
     }
 
-    /// Takes what the helper said, or gives it up; the result when all is done.
+    /// Takes the helper's output, or gives the helper up after its limit. Returns the result when all steps
+    /// are done.
     pub(crate) fn advance(&mut self, left: &mut LeftBehind<H>) -> Option<Prepared> {
         let ended = match self.helper.as_mut().map(|helper| helper.read(&mut self.text)) {
             Some(Ok(ended)) => ended,
@@ -175,12 +176,12 @@ impl<H: Hand> Preparing<H> {
         } else if self.helper.is_some() {
             return None;
         }
-        // What can still be done is done by another process.
+        // Another helper does the steps that are left.
         self.start_helper(left);
         self.steps.is_empty().then(|| std::mem::take(&mut self.prepared))
     }
 
-    /// Nobody wants to know any more.
+    /// Gives the preparation up without a result.
     pub(crate) fn stop(mut self, left: &mut LeftBehind<H>) {
         let step = self.steps.front().copied();
         if let Some(helper) = &self.helper {
@@ -242,7 +243,7 @@ impl<H: Hand> Preparing<H> {
         self.next();
     }
 
-    /// The step that goes on is done.
+    /// Goes to the next step.
     fn next(&mut self) {
         let now = clock::monotonic();
         let took = now.saturating_sub(self.since);
@@ -254,7 +255,7 @@ impl<H: Hand> Preparing<H> {
         self.since = now;
     }
 
-    /// The step that goes on failed. Of two looks one is not enough.
+    /// The step under way failed. If it was a scan, the second scan would not be enough and is dropped, too.
     fn fail(&mut self, reason: String) {
         match self.steps.front() {
             Some(Step::Scan) => self.prepared.scan = Some(Err(reason)),
@@ -275,7 +276,7 @@ impl<H: Hand> Preparing<H> {
         self.fail_for_good(reason);
     }
 
-    /// The same, and what failed is not tried a second time.
+    /// The same, and the failed step is not tried again.
     fn fail_for_good(&mut self, reason: String) {
         let step = self.steps.front().copied();
         self.fail(reason);
@@ -290,7 +291,7 @@ fn steps(preparation: &Preparation) -> VecDeque<Step> {
     [scan, flush, again].into_iter().flatten().collect()
 }
 
-/// What the helper does. Its parent may be gone or not listen any more, which is no matter.
+/// What the helper does. Its parent may have ended or no longer read; the helper ignores that.
 fn work(facts: &FactsSource, preparation: &Preparation, steps: &VecDeque<Step>, pipe: &mut File) {
     for step in steps {
         let text = match step {
@@ -316,7 +317,7 @@ fn flush(facts: &FactsSource, flush: Option<&Flush>) -> Result<(), String> {
     Ok(())
 }
 
-/// The same without another process, for a daemon's loop inside a program that has threads.
+/// The same in this process, for a loop inside a program that has threads.
 pub(crate) fn prepare_inline(facts: &FactsSource, preparation: &Preparation) -> Prepared {
     let mut prepared = Prepared::default();
     for step in steps(preparation) {
@@ -341,8 +342,8 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    /// What the next helpers say when they are asked, in order; what they say behind that; which ones die
-    /// when killed.
+    /// What each helper prints when it is asked, in order; what it prints after that; whether it dies when it
+    /// is killed.
     #[derive(Debug, Clone, Copy)]
     struct Script {
         says: &'static str,
@@ -397,7 +398,7 @@ mod tests {
         Script { says, ends, dies }
     }
 
-    /// Prepares with helpers that do as the scripts say; limits pass at once.
+    /// Prepares with helpers that follow the scripts. Limits pass at once.
     fn prepare(scripts: &[Script], left: &mut LeftBehind<Puppet>) -> (Prepared, Vec<Vec<Step>>) {
         SCRIPTS.with_borrow_mut(|all| *all = scripts.iter().copied().collect());
         STARTED.with_borrow_mut(Vec::clear);
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_that_hangs_leaves_the_flush_to_another_helper() {
+    fn another_helper_flushes_after_a_scan_that_hangs() {
         let mut left = LeftBehind::default();
         let scripts = [script("", false, false), script("flushed\n", true, true)];
         let (prepared, started) = prepare(&scripts, &mut left);
@@ -436,7 +437,7 @@ mod tests {
         assert!(prepared.scan.unwrap().unwrap_err().contains("took longer"));
         assert_eq!(prepared.flush, Some(Ok(())));
         assert_eq!(left.0.len(), 1);
-        // As long as it hangs there is no other look.
+        // While it hangs, no other scan is started.
         let (prepared, started) = prepare(&[script("flushed\n", true, true)], &mut left);
         assert_eq!(started, [[Step::Flush]]);
         let reason = prepared.scan.unwrap().unwrap_err();
@@ -448,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_hangs_leaves_the_second_look_to_another() {
+    fn another_helper_scans_after_a_sync_that_hangs() {
         let mut left = LeftBehind::default();
         let scripts = [script("scanned\n", false, false), script("scanned\n", true, true)];
         let (prepared, started) = prepare(&scripts, &mut left);
@@ -457,13 +458,13 @@ mod tests {
         assert!(prepared.flush.unwrap().unwrap_err().contains("took longer"));
         let (prepared, started) =
             prepare(&[script("scanned\n", false, true), script("scanned\n", true, true)], &mut left);
-        // The sync is not tried while the first one hangs; the looks are.
+        // The sync is not tried while the first one hangs. The scans are.
         assert_eq!(started.len(), 2);
         assert!(prepared.scan.unwrap().is_ok() && prepared.flush.unwrap().is_err());
     }
 
     #[test]
-    fn helpers_that_end_early_or_cannot_be_had_are_failures() {
+    fn a_helper_that_ends_early_or_cannot_start_fails() {
         let mut left = LeftBehind::default();
         let (prepared, _) =
             prepare(&[script("scanned\nflus", true, true), script("", true, true)], &mut left);
@@ -472,7 +473,7 @@ mod tests {
         let (prepared, _) = prepare(&[], &mut left);
         assert!(prepared.scan.unwrap().unwrap_err().starts_with("no process can be had for it"));
         assert!(prepared.flush.unwrap().is_err() && left.0.is_empty());
-        // A look that failed by itself is not mended by the second one.
+        // A scan that failed by itself is not replaced by the second one.
         let says = "scan-failed\tsqlite3 (pid 9): EPERM\nflushed\nscanned\n";
         let (prepared, _) = prepare(&[script(says, true, true)], &mut left);
         assert_eq!(prepared.scan, Some(Err("sqlite3 (pid 9): EPERM".into())));

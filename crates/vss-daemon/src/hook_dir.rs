@@ -1,4 +1,5 @@
-//! Reading the hook directory.
+//! Reads the hook directory. It hands the entries with their owners and permissions to `hv_core`, which
+//! decides what is run. It never opens or runs a file.
 
 use std::ffi::OsString;
 use std::fs::{self, FileType, Metadata};
@@ -8,7 +9,7 @@ use std::path::Path;
 
 use hv_core::vss::hooks::{FileFacts, FileKind, Selection, select};
 
-/// The hooks of a directory. One that does not exist has none; one that cannot be read is a fault as a whole.
+/// The hooks of a directory. A directory that does not exist has none. One that cannot be read is a fault.
 pub(crate) fn list(directory: &Path) -> Selection {
     match read(directory) {
         Ok((facts, entries)) => select(directory, facts, entries, nix::unistd::geteuid().as_raw()),
@@ -27,7 +28,7 @@ fn read(directory: &Path) -> io::Result<(FileFacts, Vec<Entry>)> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        // Of a link this tells about the link itself. What vanished meanwhile is no hook.
+        // For a link this describes the link itself. A file that vanished meanwhile is no hook.
         let facts = match entry.metadata() {
             Ok(metadata) => Ok(self::facts(&metadata)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -60,7 +61,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn what_lies_in_a_directory() {
+    fn entries_become_hooks_faults_or_are_passed_over() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let put = |name: &str, mode: u32| {
@@ -85,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn no_directory_means_no_hooks_and_a_file_in_its_place_is_told() {
+    fn no_directory_means_no_hooks_and_a_file_is_a_fault() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(list(&directory.path().join("none")), Selection::default());
         fs::write(directory.path().join("file"), "").unwrap();
         assert_eq!(list(&directory.path().join("file")).faults[0].reason, "it is not a directory");
-        // A link to a directory is no directory of the administrator's.
+        // A link to a directory is refused, too.
         symlink(directory.path(), directory.path().join("link")).unwrap();
         assert_eq!(list(&directory.path().join("link")).faults[0].reason, "it is a symbolic link");
     }

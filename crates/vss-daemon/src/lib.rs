@@ -1,4 +1,5 @@
-//! The live backup daemon: a thin driver around the freezer of `hv_core`.
+//! The live backup daemon: a thin driver around the freezer of `hv_core`. It owns the descriptors and helper
+//! processes. The rules of a backup are not here.
 
 pub mod check;
 pub mod guest;

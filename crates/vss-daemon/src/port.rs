@@ -1,4 +1,5 @@
-//! The devices as the daemon sees them.
+//! The daemon's devices as traits: requests and answers of a backup, and suspensions of file systems. The
+//! implementations pass calls to `sys`; they decide nothing.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,25 +12,26 @@ use hv_core::sys::vss_device::{SuspendDevice, VssDevice};
 use hv_core::vss::HeldOpen;
 use hv_core::vss::mounts::{FsId, Mount};
 
-/// The kernel's end of a live backup.
+/// Where requests are read and answers are written.
 pub trait VssPort {
-    /// The descriptor that is readable while a request waits to be read.
+    /// The descriptor that becomes readable when a request waits.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Takes the request that waits; `None` where none does any more.
+    /// Reads the request that waits. `None` if it timed out meanwhile.
     ///
     /// # Errors
     /// The device is gone.
     fn read(&mut self) -> io::Result<Option<Request>>;
 
-    /// Answers a request; one that timed out meanwhile is not there to be answered, which is no error.
+    /// Answers a request. A request that timed out meanwhile is no longer there to be answered, which is no
+    /// error.
     ///
     /// # Errors
     /// The device is gone.
     fn write(&mut self, answer: Answer) -> io::Result<()>;
 }
 
-/// Where suspenders come from.
+/// Opens suspenders.
 pub trait SuspendPort {
     /// One suspender.
     type Suspender: Suspender;
@@ -40,31 +42,31 @@ pub trait SuspendPort {
     /// The device cannot be opened.
     fn open(&mut self) -> io::Result<Self::Suspender>;
 
-    /// Files that this process has open on these mounts: see [`HeldOpen`].
+    /// Files that this process has open on these mounts. See [`HeldOpen`].
     ///
     /// # Errors
-    /// They cannot be found out.
+    /// The descriptors of this process cannot be listed.
     fn held_open(&self, facts: &FactsSource, mounts: &[Mount]) -> io::Result<Vec<HeldOpen>>;
 
-    /// Whether the loop may have helper processes. Where it runs inside a program with threads it may not,
-    /// and does itself what they would do.
+    /// Whether the loop may start helper processes. Inside a program with threads it must not, and does their
+    /// work itself.
     fn may_fork(&self) -> bool {
         true
     }
 }
 
-/// What suspends at most one file system. Dropping it resumes that.
+/// A descriptor that suspends at most one file system. Dropping it resumes the file system.
 pub trait Suspender {
     /// Suspends writes to a file system.
     ///
     /// # Errors
-    /// It is not suspended: see [`SuspendDevice::suspend`].
+    /// The file system is not suspended. See [`SuspendDevice::suspend`].
     fn suspend(&self, id: FsId) -> io::Result<()>;
 
-    /// Resumes them.
+    /// Resumes the file system.
     ///
     /// # Errors
-    /// Nothing is suspended.
+    /// Nothing was suspended.
     fn resume(&self) -> io::Result<()>;
 }
 
@@ -92,7 +94,7 @@ impl Suspender for SuspendDevice {
     }
 }
 
-/// `/dev/ufssuspend` under this path.
+/// The path of `/dev/ufssuspend`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuspendPath(pub PathBuf);
 
@@ -108,7 +110,7 @@ impl SuspendPort for SuspendPath {
     }
 }
 
-/// Opens the device, which lets one opener in at a time.
+/// Opens the device, which only one process can have open.
 ///
 /// # Errors
 /// See [`OpenError`].

@@ -1,4 +1,5 @@
-//! The programs that a task means, and what their ends mean.
+//! Translates tasks into programs, and ends of programs into results. It builds argument vectors and reads
+//! output; the process itself is started elsewhere.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -10,20 +11,20 @@ use hv_core::runtime::exec::{Finished, Program, ProgramError};
 use hv_core::vss::hooks::Phase;
 use hv_core::vss::{Ended, Outcome, Task};
 
-/// Where applications of ports live is not in the path that rc(8) gives.
+/// rc(8)'s path lacks the directories of ports.
 const HOOK_PATH: &str = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin";
 
-/// A hook that says more than this is not quoted in full.
+/// How many lines of a hook's output are quoted.
 const OUTPUT_LINES: usize = 20;
 const OUTPUT_CHARACTERS: usize = 400;
 
-/// The program that does a task; none does a preparation.
+/// The program for a task. A preparation has none.
 pub(crate) fn program(zpool: &Path, task: &Task, limit: Duration) -> Option<Program> {
     let with = |path: &Path, arguments: Vec<OsString>| Program { arguments, ..Program::new(path, limit) };
     Some(match task {
         Task::Hook(hook, phase) => Program {
             environment: vec![("PATH".into(), HOOK_PATH.into())],
-            // What it leaves running is ended when there is no backup.
+            // When the backup fails, processes that the hook left are killed.
             keep_group: *phase == Phase::Freeze,
             ..with(&hook.path, vec![phase.as_str().into()])
         },
@@ -36,7 +37,7 @@ pub(crate) fn program(zpool: &Path, task: &Task, limit: Duration) -> Option<Prog
     })
 }
 
-/// What the end of a task's program means.
+/// The meaning of the end of a task's program.
 pub(crate) fn ended(task: &Task, result: Result<Finished, ProgramError>) -> Ended {
     match result {
         Ok(finished) => Ended { outcome: outcome(task, &finished), output: output(task, &finished) },
@@ -70,7 +71,7 @@ fn describe(task: &Task) -> String {
     }
 }
 
-/// Of a hook what is fit for the log, of zpool(8) every line of its standard output.
+/// The output to keep: of a hook the lines for the log, of zpool(8) every line of its standard output.
 fn output(task: &Task, finished: &Finished) -> Vec<String> {
     match task {
         Task::ListPools => String::from_utf8_lossy(&finished.stdout).lines().map(str::to_owned).collect(),
@@ -101,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_gets_its_phase_and_a_path_with_ports_and_no_more() {
+    fn a_hook_gets_its_phase_and_a_clean_environment() {
         let (_, ended) = hook("echo \"$# $1 $PATH\"; echo oops >&2");
         assert_eq!(ended.outcome, Outcome::Succeeded);
         assert_eq!(ended.output, [format!("1 abort {HOOK_PATH}"), "oops".to_owned()]);
     }
 
     #[test]
-    fn failures_say_how() {
+    fn failures_name_the_cause() {
         let failed = |script| hook(script).1.outcome;
         assert_eq!(failed("exit 3"), Outcome::Failed("hook 10-app abort ended with status 3".into()));
         let text = "hook 10-app abort ended with status 1: no server".to_owned();

@@ -1,4 +1,5 @@
-//! The loop: performs what the freezer says, and sleeps in between.
+//! The loop of the daemon: performs the freezer's actions, reports their results as events, and sleeps in
+//! between. It decides nothing about a backup.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,26 +23,26 @@ use crate::port::{SuspendPort, Suspender, VssPort};
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// SIGTERM or SIGINT came.
+    /// SIGTERM or SIGINT arrived.
     Terminated,
     /// The device is gone.
     DeviceGone,
-    /// SIGHUP came, and no backup is going on: the caller reads the configuration and comes back.
+    /// SIGHUP arrived and no backup is under way. The caller reads the configuration and calls again.
     Reload,
 }
 
-/// Waiting failed.
+/// The wait for events failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot wait for the device")]
 pub struct WaitError(io::Error);
 
-/// The daemon at work. Dropping it thaws the guest and then lets go the log.
+/// The daemon at work. Dropping it thaws the guest and then releases the log.
 #[derive(Debug)]
 pub struct Driver<P, S: SuspendPort, G = SystemGuest> {
     port: P,
     suspend_port: S,
-    /// In the order of their numbers, which is the reverse of the slots'. Dropped with the driver, the first
-    /// one first, and each one resumes what it suspends.
+    /// The suspenders, in the order of their descriptors, which is the reverse of the slots'. When the driver
+    /// is dropped, they are dropped from the first to the last, and each resumes its file system.
     suspenders: Vec<Option<S::Suspender>>,
     freezer: Freezer,
     guest: G,
@@ -50,13 +51,13 @@ pub struct Driver<P, S: SuspendPort, G = SystemGuest> {
     device_gone: bool,
     reload: bool,
     end: Option<End>,
-    /// The last one to be dropped, when everything is resumed.
+    /// Must be the last field, so that it is dropped after everything is resumed.
     _held_lines: ReleaseLog,
 }
 
 const LANES: [Lane; 2] = [Lane::Check, Lane::Backup];
 
-/// However the driver comes to its end, the lines that a freeze held back are written.
+/// Releases the held log lines when the driver is dropped for any reason.
 #[derive(Debug)]
 struct ReleaseLog;
 
@@ -66,18 +67,18 @@ impl Drop for ReleaseLog {
     }
 }
 
-/// What the loop wakes up for.
+/// Why the loop woke up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wakeup {
     /// A request waits to be read.
     pub readable: bool,
     /// The device is gone.
     pub gone: bool,
-    /// SIGTERM or SIGINT came.
+    /// SIGTERM or SIGINT arrived.
     pub terminate: bool,
-    /// SIGHUP came.
+    /// SIGHUP arrived.
     pub reload: bool,
-    /// SIGCHLD came.
+    /// SIGCHLD arrived.
     pub child: bool,
 }
 
@@ -90,7 +91,7 @@ impl<P: VssPort, S: SuspendPort> Driver<P, S> {
 }
 
 impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
-    /// The same, with something else in the place of the system.
+    /// The same with another implementation of the system.
     pub fn in_guest(config: &Config, port: P, suspend_port: S, guest: G) -> Self {
         let mut driver = Self {
             port,
@@ -121,17 +122,18 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         self.freezer.set_rules(Rules { policy, limits });
     }
 
-    /// What the engine knows: the last check and the last backup.
+    /// The engine, for its last check and last backup.
     pub fn freezer(&self) -> &Freezer {
         &self.freezer
     }
 
-    /// Why no backup can be made by the mount table and by what this process has open, a sentence each.
+    /// Why no backup can be made, by the mount table and the files that this process has open: one sentence
+    /// each.
     pub fn check_own_files(&self) -> Vec<String> {
         match self.survey() {
             Ok(survey) => {
                 let verdict = self.freezer.rules().policy.judge(&survey.mounts);
-                // A veto that a look at the devices may lift is left to the host's check.
+                // A veto that a scan of the devices may lift is left to the host's check.
                 let held_open = survey.held_open;
                 let mut findings = Findings { verdict, held_open, ..Findings::default() };
                 findings.hooks = self.guest.hooks();
@@ -141,7 +143,7 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         }
     }
 
-    /// Serves requests until a signal or the end of the device.
+    /// Serves requests until a signal arrives or the device is gone.
     ///
     /// # Errors
     /// [`WaitError`]; the guest is thawed when the driver is dropped.
@@ -185,24 +187,24 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
 
     fn report(&self) -> report::VssReport {
         let mut report = self.ledger.report(Moment::now());
-        // In a backup it is not the time to look at mounts and hooks.
+        // During a backup the mounts and hooks are left alone.
         if self.freezer.is_idle() {
             report.refusals = self.check_own_files();
         }
         report
     }
 
-    /// When [`Self::wake`] is due at the latest; `None` while nothing depends on time.
+    /// When [`Self::wake`] must be called. `None` while no deadline runs.
     pub fn deadline(&self) -> Option<Duration> {
         self.guest.deadline().into_iter().chain(self.freezer.deadline()).min()
     }
 
-    /// Why the loop is to end, once.
+    /// Why the loop shall end. The call clears the reason.
     pub fn take_end(&mut self) -> Option<End> {
         self.end.take()
     }
 
-    /// One round of the loop, behind its sleep.
+    /// One round of the loop, after its sleep.
     pub fn wake(&mut self, wakeup: Wakeup) {
         self.reload |= wakeup.reload;
         if wakeup.child {
@@ -241,7 +243,7 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         }
     }
 
-    /// Lets the freezer handle an event, and does what it says.
+    /// Hands an event to the freezer and performs its actions.
     fn feed(&mut self, event: Event) {
         let mut actions = VecDeque::from(self.handle(event));
         while let Some(action) = actions.pop_front() {
@@ -261,24 +263,25 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         self.freezer.handle(event, self.guest.now())
     }
 
-    /// Writes down the backups that are over. Nothing is frozen now, and no freeze is being prepared.
+    /// Writes the records of finished backups. It is called only while nothing is frozen and no freeze is
+    /// being prepared.
     fn write_history(&mut self) {
         while let Some(backup) = self.ledger.take_finished() {
             self.guest.keep(&backup);
         }
     }
 
-    /// The last backup that was concluded, with all that is known of it by now.
+    /// The last finished backup, with everything known about it.
     pub fn last_backup(&self) -> Option<Backup> {
         self.ledger.report(Moment::now()).last_backup
     }
 
-    /// Whether anything is suspended now.
+    /// Whether a file system is suspended.
     pub fn is_frozen(&self) -> bool {
         !self.ledger.report(Moment::now()).frozen.is_empty()
     }
 
-    /// Makes the socket on which the daemon reports. Without it everything else works.
+    /// Creates the socket on which the daemon reports. Without it the daemon works nevertheless.
     pub fn open_control(&mut self, path: &Path, config_file: Option<&Path>) {
         self.ledger.named(config_file.map(|path| path.display().to_string()));
         match ControlSocket::bind(path) {
@@ -287,8 +290,8 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         }
     }
 
-    /// Ends the work: thaws the guest, and then removes the socket, which would sleep on a frozen file
-    /// system.
+    /// Ends the daemon: thaws the guest, and then removes the socket. Removing it would sleep on a frozen
+    /// file system.
     pub fn end(mut self) {
         let control = self.control.take();
         drop(self);
@@ -310,7 +313,7 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
             Action::ReleaseLog => logging::release(),
             Action::Suspend { slot, mount } => return Some(Event::Suspended(self.suspend(slot, &mount))),
             Action::Resume(slot) => self.resume(slot),
-            // From the first on: see the field.
+            // In the order of the field, so that the last suspended is resumed first.
             Action::Close => self.suspenders.clear(),
             Action::Answer(answer) => {
                 let Answer { request, status } = &answer;
@@ -339,7 +342,7 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
 
     fn open(&mut self, count: usize) -> Result<(), String> {
         self.suspenders.clear();
-        // Each one gets the lowest number that is free, so they come in ascending order.
+        // Each open gets the lowest free number, so the numbers ascend.
         for _ in 0..count {
             match self.suspend_port.open() {
                 Ok(suspender) => self.suspenders.push(Some(suspender)),
@@ -352,8 +355,9 @@ impl<P: VssPort, S: SuspendPort, G: Guest> Driver<P, S, G> {
         Ok(())
     }
 
-    /// What was suspended last is resumed first when the kernel closes the descriptors of a dead process,
-    /// which it does in ascending order (`fdescfree()` of kern/kern_descrip.c).
+    /// The index of a slot's suspender. The kernel closes the descriptors of a dead process in ascending
+    /// order (`fdescfree()` of kern/kern_descrip.c), so the file system that was suspended last has the
+    /// lowest one.
     fn place(&self, slot: usize) -> Option<usize> {
         self.suspenders.len().checked_sub(slot + 1)
     }
@@ -386,7 +390,7 @@ fn mount_table_error(error: &io::Error) -> String {
     format!("cannot read the mount table: {error}")
 }
 
-/// The kernel's words in words for administrators.
+/// An error of the kernel in words for administrators.
 fn suspend_error(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EBUSY) => {

@@ -1,4 +1,5 @@
-//! From the command line to the loop, and out again.
+//! The life of the program: command line, configuration, start of the daemon, loop, end. It opens the devices
+//! in the order that the kernel demands, and decides nothing about a backup.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -39,21 +40,20 @@ Exit status: 0 at the end of its work, 1 when -c finds that no backup can be mad
 69 when the device is missing, in use or gone, 71 when the system refuses what it always grants, 78 for a wrong
 configuration.";
 
-/// How long the end of the daemon waits for syslogd(8).
+/// How long the daemon waits at its end for syslogd(8).
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// `-c`.
 const DRY_CHECK: ExtraOption = ExtraOption { letter: 'c', takes_argument: false };
 
-/// Runs the daemon with these arguments, its name not among them.
+/// Runs the daemon with these arguments, without the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments, &[DRY_CHECK]) {
         Ok(Command::Help) => DAEMON.help(),
         Ok(Command::Version) => DAEMON.version(),
         Ok(Command::CheckConfig(options)) => DAEMON.check_config(&options, |config| &config.vss.device),
         Ok(Command::Serve(options)) => {
-            // Before anything is opened: a descriptor that a careless parent left open may stand in the way
-            // of a freeze.
+            // Before anything is opened: a descriptor that the parent left open could prevent a freeze.
             close_inherited_descriptors();
             DAEMON.start(&options, serve_device)
         }
@@ -78,15 +78,14 @@ fn dry_check(config: &Config) -> ExitCode {
     }
 }
 
-/// The life of the daemon. The device is opened after the last fork, because the driver kills the process
-/// that opened it; which descriptors are in the way is looked at when standard error is no more what the
-/// caller gave.
+/// Runs the daemon. The device is opened after the last fork, because the driver kills the process that
+/// opened it. Open files are checked after standard error was replaced.
 fn serve_device(options: &Options, config: &Config, signals: &Signals, starting: Option<Starting>) -> Exit {
-    // Whoever stops the process stops its watchdog, and the guest stays frozen.
+    // A stopped process has a stopped watchdog, and the guest would stay frozen.
     if let Err(error) = ignore_job_control() {
         return DAEMON.fail_to_start(&error, Exit::OsError);
     }
-    // Before the device is opened, so that all that stays open is known.
+    // Before the device is opened, so that every descriptor that stays open is seen.
     let facts = facts_source(config);
     if let Err(error) = facts.mounts().and_then(|table| replace_standard_files(&table)) {
         log::warn!("cannot find out which files are open: {error}");
@@ -105,12 +104,12 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
     driver.check_own_files().iter().for_each(|reason| log::warn!("no backup can be made: {reason}"));
     let exit = serve_until_end(options, config, &mut driver, signals);
     driver.end();
-    // What a freeze held back may wait for a syslogd that the freeze held up, too.
+    // Held lines may wait for a syslogd that the freeze blocked, too.
     logging::finish(LAST_LINES);
     exit
 }
 
-/// A frozen guest gives no page back that it took.
+/// Locks the memory: while the guest is frozen, a page that was taken from the process may not come back.
 pub(crate) fn prepare_memory() {
     if let Err(error) = memory::forbid_core_file() {
         log::warn!("cannot forbid core files: {error}");
@@ -132,7 +131,7 @@ fn serve_until_end(
                 log::info!("stopped by a signal");
                 return Exit::Ok;
             }
-            // The freezer has said how.
+            // The freezer has logged the reason.
             Ok(End::DeviceGone) => return Exit::Unavailable,
             Ok(End::Reload) => reload(options, config, driver),
             Err(error) => return give_up(&error, Exit::OsError),

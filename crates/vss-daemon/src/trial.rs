@@ -1,4 +1,5 @@
-//! A freeze and a thaw without a host: the daemon's own loop, with requests that this program makes up.
+//! Freezes and thaws the guest without a host, for `hvctl vss test`. It runs the daemon's own loop with
+//! requests that this program makes. It writes no history.
 
 use std::cell::RefCell;
 use std::io::{self, PipeReader, PipeWriter};
@@ -20,19 +21,19 @@ use crate::start::prepare_memory;
 /// How much later than the wanted thaw the watchdog thaws.
 const WATCHDOG_MARGIN: Duration = Duration::from_secs(10);
 
-/// The requests under way, and their answers.
+/// The request under way and its answer.
 #[derive(Debug, Default)]
 struct Desk {
     next: Option<Request>,
     answers: Vec<Answer>,
 }
 
-/// The host's side: nothing ever announces itself, the trial wakes the loop.
+/// The host's side. It never announces a request: the trial wakes the loop itself.
 #[derive(Debug)]
 struct Port {
     desk: Rc<RefCell<Desk>>,
     silent: PipeReader,
-    /// At its end, not hung up.
+    /// Open until the end, so that the reader does not hang up.
     _writer: PipeWriter,
 }
 
@@ -51,14 +52,13 @@ impl VssPort for Port {
     }
 }
 
-/// Freezes the guest, keeps it so for `hold`, thaws it, and waits for the hooks: the very steps of a backup,
-/// with its hooks, limits and watchdog, which is armed in any case. A signal thaws at once. The history is
-/// not written.
+/// Freezes the guest, keeps it frozen for `hold`, thaws it and waits for the hooks. Hooks, limits and
+/// watchdog are those of a backup; the watchdog is always armed. A signal thaws at once.
 ///
 /// To be called by a process without threads.
 ///
 /// # Errors
-/// The system refuses what the daemon needs, too. Nothing is frozen then.
+/// The system refuses something that the daemon would need, too. Nothing is frozen then.
 pub fn run(config: &Config, hold: Duration) -> io::Result<Backup> {
     let devices = SuspendPath(config.vss.suspend_device.clone());
     ignore_job_control()?;
@@ -78,7 +78,7 @@ fn freeze_and_thaw(
     if config.vss.watchdog_ms == 0 || config.vss.watchdog_ms > latest {
         config.vss.watchdog_ms = latest;
     }
-    // A trial is no backup.
+    // A trial is no backup, so it is not in the history.
     config.vss.history = "/dev/null".into();
     let (silent, writer) = io::pipe()?;
     let desk = Rc::new(RefCell::new(Desk::default()));
@@ -118,7 +118,7 @@ impl<S: SuspendPort> Trial<'_, S> {
         }
     }
 
-    /// Waits, until the time is over or something has thawed the guest.
+    /// Waits until the time is over or the guest is thawed.
     fn hold(&mut self, hold: Duration) -> io::Result<()> {
         let until = clock::monotonic().saturating_add(hold);
         while clock::monotonic() < until && self.driver.is_frozen() {
@@ -130,7 +130,7 @@ impl<S: SuspendPort> Trial<'_, S> {
         Ok(())
     }
 
-    /// Waits for the hooks.
+    /// Waits for the end of the hooks.
     fn finish(&mut self) -> io::Result<()> {
         while !self.driver.freezer().is_idle() && self.driver.take_end().is_none() {
             self.driver.serve_once(self.signals).map_err(io::Error::other)?;

@@ -1,4 +1,5 @@
-//! What a helper process tells the daemon, as lines of text with fields between tabs.
+//! The protocol between a helper process and the daemon: lines of text with fields between tabs. It encodes
+//! and parses lines; it neither reads nor writes.
 
 use hv_core::vss::mounts::FsId;
 use hv_core::vss::scan::{Process, Scan, Writer};
@@ -11,11 +12,11 @@ pub(crate) enum Line {
     Part(Box<Scan>),
     /// The scan is complete.
     Scanned,
-    /// It cannot be made.
+    /// The scan failed.
     ScanFailed(String),
-    /// All is on disk.
+    /// All data is on disk.
     Flushed,
-    /// It is not.
+    /// The flush failed.
     FlushFailed(String),
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn flush(result: &Result<(), String>) -> String {
     }
 }
 
-/// Reads one line; `None` if it is none of these.
+/// Parses one line. `None` if it is not a line of this protocol.
 pub(crate) fn parse(line: &str) -> Option<Line> {
     let fields: Vec<String> = line.split('\t').map(unescape).collect();
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
@@ -87,7 +88,7 @@ pub(crate) fn parse(line: &str) -> Option<Line> {
     Some(Line::Part(Box::new(part)))
 }
 
-/// Adds a part to the scan that it belongs to.
+/// Adds a part of a scan.
 pub(crate) fn append(scan: &mut Scan, part: Scan) {
     scan.writers.extend(part.writers);
     scan.at_work.extend(part.at_work);
@@ -133,7 +134,7 @@ mod tests {
     use hv_core::vss::stores::Stores;
 
     #[test]
-    fn a_scan_survives_the_way() {
+    fn a_scan_is_the_same_after_encoding_and_parsing() {
         let process = Process { pid: 812, jail: 3, program: "a\tb".into() };
         let whole = Scan {
             writers: vec![Writer { on: FsId([-7, 1]), process: process.clone(), file: "/a\\t\nb".into() }],
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_keep_their_reasons_and_nonsense_is_none() {
+    fn failures_keep_their_reasons_and_unknown_lines_are_rejected() {
         let line = |text: String| parse(text.trim_end()).unwrap();
         assert_eq!(line(scan_failed("a\nb")), Line::ScanFailed("a\nb".into()));
         assert_eq!(line(flush(&Err("x".into()))), Line::FlushFailed("x".into()));

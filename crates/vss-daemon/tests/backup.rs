@@ -1,5 +1,5 @@
-//! What the host sees of the daemon: on the device files with the real program, or in-process where FUSE
-//! cannot be used.
+//! Backups as the host sees them. They run on the device files with the real program, or in one process where
+//! FUSE cannot be used.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn a_mount_that_cannot_be_frozen_vetoes() {
 }
 
 #[test]
-fn rules_of_the_configuration_decide() {
+fn rules_of_the_configuration_are_applied() {
     let sections = "[[vss.mounts]]\ntype = \"ext2fs\"\naction = \"sync\"\n[[vss.mounts]]\nmount-point = \"/m1\"\naction = \"ignore\"\n";
     let mut session = Session::start(&Setup {
         mounts: format!("{}ext2fs /linux /dev/da9 local 9 9\nufs /scratch/a /dev/da8 local 8 8\n", ufs(2)),
@@ -105,7 +105,7 @@ fn rules_of_the_configuration_decide() {
 }
 
 #[test]
-fn failure_at_mount_k_of_n_thaws_all_and_the_next_backup_works() {
+fn a_failure_at_any_mount_thaws_all() {
     for count in 1..=5_u32 {
         let mounts = ufs(usize::try_from(count).unwrap());
         let mut session = Session::start(&Setup { mounts, ..Setup::default() });
@@ -127,7 +127,7 @@ fn failure_at_mount_k_of_n_thaws_all_and_the_next_backup_works() {
 }
 
 #[test]
-fn a_suspender_that_cannot_be_opened_is_a_failed_freeze() {
+fn a_freeze_fails_when_the_suspender_cannot_be_opened() {
     let mut session = start();
     inject(&mut session, Call::OpenSuspender, 1, 24);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
@@ -137,7 +137,7 @@ fn a_suspender_that_cannot_be_opened_is_a_failed_freeze() {
 }
 
 #[test]
-fn a_second_freeze_and_a_check_are_refused_without_harm() {
+fn a_freeze_or_check_while_frozen_is_refused() {
     let mut session = start();
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
@@ -154,7 +154,7 @@ fn a_thaw_without_a_freeze_fails() {
 }
 
 #[test]
-fn mounts_that_come_and_go_between_check_and_freeze() {
+fn mounts_that_change_between_check_and_freeze_are_judged_again() {
     let mut session = start();
     session.set_mounts(&ufs(1));
     assert_eq!(outcome(&mut session, Check), Outcome::Success);
@@ -169,7 +169,7 @@ fn mounts_that_come_and_go_between_check_and_freeze() {
 }
 
 #[test]
-fn a_mount_that_vanishes_while_it_is_suspended_is_no_failure() {
+fn a_mount_that_vanishes_while_suspended_fails_nothing() {
     let mut session = start();
     inject(&mut session, Call::Suspend, 1, 2);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
@@ -189,7 +189,7 @@ fn a_late_freeze_is_undone_and_answered_as_failed() {
 }
 
 #[test]
-fn the_watchdog_thaws_and_the_thaw_that_comes_later_fails() {
+fn the_hosts_thaw_fails_after_the_watchdogs() {
     let setup = Setup { settings: "watchdog-ms = 100".into(), ..hooks(&["10-db"]) };
     let mut session = Session::start(&setup);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
@@ -212,7 +212,7 @@ fn hooks_run_in_order_before_and_in_reverse_after() {
 }
 
 #[test]
-fn a_hook_that_fails_vetoes_and_those_that_ran_are_told() {
+fn a_failing_hook_vetoes_and_earlier_hooks_get_abort() {
     let mut setup = hooks(&["10-db", "20-web", "30-last"]);
     setup.hooks[1].1 = format!("{ONE_HOOK}\n[ $1 = freeze ] && exit 3\nexit 0");
     let mut session = Session::start(&setup);
@@ -223,8 +223,8 @@ fn a_hook_that_fails_vetoes_and_those_that_ran_are_told() {
 }
 
 #[test]
-fn a_hook_that_hangs_is_killed_with_its_children_whatever_it_ignores() {
-    // The marks are files that the hook's processes hold open: their end is the end of the processes.
+fn a_hook_that_hangs_is_killed_with_its_children() {
+    // The hook's processes hold the mark files open: when no process holds them, the processes have ended.
     let scripts = [
         "[ $1 = freeze ] && exec sleep 1000",
         "[ $1 = freeze ] && { trap '' TERM INT HUP; while :; do sleep 1000; done; }",
@@ -254,7 +254,7 @@ fn is_open_somewhere(path: &std::path::Path) -> bool {
 }
 
 #[test]
-fn a_child_that_a_hook_leaves_behind_holds_nobody_up() {
+fn a_child_that_a_hook_leaves_delays_nothing() {
     let mut session = Session::start(&Setup {
         mounts: ufs(1),
         hooks: vec![("10-db", format!("{ONE_HOOK}\n[ $1 = freeze ] && {{ sleep 5 & }}\nexit 0"))],
@@ -296,7 +296,7 @@ fn thaw_hooks_run_after_the_answer_and_a_freeze_waits_for_them() {
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
     assert_eq!(session.calls(), ["hook 10-db freeze"]);
-    // A check does not have to wait.
+    // A check does not wait.
     assert_eq!(outcome(&mut session, Check), Outcome::Success);
     std::fs::write(session.path("calls.go"), "").unwrap();
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
@@ -305,7 +305,7 @@ fn thaw_hooks_run_after_the_answer_and_a_freeze_waits_for_them() {
 }
 
 #[test]
-fn a_sync_that_fails_is_a_failed_freeze() {
+fn a_pool_sync_that_fails_fails_the_freeze() {
     let mut session = start();
     std::fs::write(session.path("bin/zpool"), "#!/bin/sh\necho pool is suspended >&2\nexit 1\n").unwrap();
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
@@ -313,7 +313,7 @@ fn a_sync_that_fails_is_a_failed_freeze() {
 }
 
 #[test]
-fn requests_that_overlap_are_dropped_by_the_kernel_and_do_no_harm() {
+fn overlapping_requests_are_dropped_by_the_kernel() {
     let mut session = Session::start(&Setup {
         mounts: ufs(1),
         hooks: vec![(
@@ -338,7 +338,7 @@ fn requests_that_overlap_are_dropped_by_the_kernel_and_do_no_harm() {
 }
 
 #[test]
-fn a_request_that_times_out_before_it_is_read_is_ignored() {
+fn a_request_that_timed_out_before_reading_is_ignored() {
     let mut session = Session::start(&Setup { timeout: Duration::from_nanos(1), ..Setup::default() });
     for _ in 0..20 {
         assert_eq!(outcome(&mut session, Freeze), Outcome::TimedOut);
@@ -362,7 +362,7 @@ fn many_backups_leave_no_descriptor_behind() {
         return cycles(&mut session, 1_500);
     }
     cycles(&mut session, 500);
-    // The look behind the last thaw is over when the daemon answers a check.
+    // A check is answered after the scan that follows the last thaw.
     let quiet = |session: &mut Session| {
         assert_eq!(outcome(session, Check), Outcome::Success);
         let few = |session: &mut Session| {
@@ -372,8 +372,8 @@ fn many_backups_leave_no_descriptor_behind() {
         look_for(PATIENCE, || few(session)).unwrap_or_else(|| panic!("{:?}", footprint(session)))
     };
     let before = quiet(&mut session);
-    // The rest without a look at the daemon's files and writes in each call, which takes longer than the
-    // backups.
+    // The remaining backups run without the simulator's look at the daemon's files in each call, which takes
+    // longer than the backup.
     session.host().vss::<()>(VssCommand::Scrutinize { on: false }).unwrap();
     cycles(&mut session, 1_000);
     let after = quiet(&mut session);
@@ -403,7 +403,7 @@ fn footprint(session: &mut Session) -> Footprint {
 }
 
 #[test]
-fn an_application_daemon_has_its_say_in_the_kernels_order() {
+fn an_application_daemon_is_asked_in_the_kernels_order() {
     let mut session = start();
     if session.without_device().is_some() {
         return;

@@ -28,7 +28,7 @@ fn start() -> Option<Session> {
 }
 
 fn report(session: &Session) -> VssReport {
-    // The daemon has its device a moment before it has its socket.
+    // The daemon opens its device a moment before it creates its socket.
     let path = session.path("hv_vss_daemon.sock");
     let mut stream = look_for(PATIENCE, || UnixStream::connect(&path).ok()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -42,14 +42,14 @@ fn history(session: &Session) -> Vec<Backup> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The report when the last hook has ended.
+/// The report after the end of the last hook.
 fn after_backup(session: &Session, count: usize) -> VssReport {
     look_for(PATIENCE, || (history(session).len() == count).then_some(())).unwrap();
     report(session)
 }
 
 #[test]
-fn a_freeze_is_seen_while_it_lasts_and_written_down_after_the_thaw() {
+fn a_freeze_is_reported_while_frozen_and_recorded_after_the_thaw() {
     let Some(mut session) = start() else { return };
     assert_eq!(report(&session).frozen, [""; 0]);
     assert_eq!(session.host().vss_ask(Freeze).unwrap().outcome, Outcome::Success);
@@ -72,7 +72,7 @@ fn a_freeze_is_seen_while_it_lasts_and_written_down_after_the_thaw() {
 }
 
 #[test]
-fn a_backup_that_fails_or_is_void_is_written_down_with_its_reason() {
+fn a_failed_or_void_backup_is_recorded_with_its_reason() {
     let Some(mut session) = start() else { return };
     session.host().vss_inject(Fault { call: Call::Suspend, after: 1, errno: 16, delay: 0 }).unwrap();
     assert_eq!(session.host().vss_ask(Freeze).unwrap().outcome, Outcome::Failure);
@@ -82,7 +82,7 @@ fn a_backup_that_fails_or_is_void_is_written_down_with_its_reason() {
     assert_eq!(session.host().vss_ask(Freeze).unwrap().outcome, Outcome::Success);
     session.daemon().signal(Signal::SIGTERM);
     assert_eq!(session.daemon().exit_code(), 0);
-    // It was removed after the thaw.
+    // The socket was removed after the thaw.
     assert!(!session.path("hv_vss_daemon.sock").exists());
     let void = history(&session).pop().unwrap();
     assert_eq!(void.verdict, Verdict::Void);
@@ -90,14 +90,14 @@ fn a_backup_that_fails_or_is_void_is_written_down_with_its_reason() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_while_frozen_leaves_a_socket_that_the_next_one_replaces() {
+fn the_next_daemon_replaces_the_socket_of_a_killed_one() {
     let Some(mut session) = start() else { return };
     assert_eq!(session.host().vss_ask(Freeze).unwrap().outcome, Outcome::Success);
     session.daemon().signal(Signal::SIGKILL);
     assert!(session.host().vss_wait_thawed(PATIENCE).unwrap());
     session.daemon().exit_code();
     UnixStream::connect(session.path("hv_vss_daemon.sock")).unwrap_err();
-    // Until the kernel has seen its end it waits for an answer.
+    // Until the kernel has noticed the end of the daemon, it waits for an answer.
     assert!(session.host().vss_wait_closed(Side::FileSystem, PATIENCE).unwrap());
     session.host().vss_ask(Thaw).unwrap();
     session.start_daemon();

@@ -1,4 +1,5 @@
-//! The daemon's loop inside the test, with what no process shows: a panic, and a port that misbehaves.
+//! The daemon's loop inside the test, for cases that no process can show: a panic, and a port that breaks its
+//! contract.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::cell::Cell;
@@ -17,7 +18,7 @@ use hv_core::vss::mounts::{FsId, Mount};
 use vss_daemon::port::{SuspendPort, Suspender, VssPort};
 use vss_daemon::serve::{Driver, End};
 
-/// Always readable; hands out its requests, then panics or fails.
+/// Always readable. Hands out its requests, then panics or fails.
 struct Port {
     readable: io::PipeReader,
     requests: Vec<Request>,
@@ -61,7 +62,7 @@ impl SuspendPort for Suspenders {
         Ok(Counting { count: Rc::clone(&self.0), suspends: Cell::new(false) })
     }
 
-    /// The process is the test's: what it holds open is not the daemon's.
+    /// This process is the test's: its open files are not the daemon's.
     fn held_open(&self, _facts: &FactsSource, _mounts: &[Mount]) -> io::Result<Vec<HeldOpen>> {
         Ok(Vec::new())
     }
@@ -79,7 +80,7 @@ impl Suspender for Counting {
     }
 
     fn resume(&self) -> io::Result<()> {
-        // As the device would: the drop must do it.
+        // The device fails to resume, so the drop must do it.
         Err(io::Error::other("cannot resume"))
     }
 }
@@ -92,7 +93,7 @@ impl Drop for Counting {
     }
 }
 
-/// What is left suspended, the answers, and how the loop ended (`None`: by a panic).
+/// How many file systems stay suspended, the answers, and how the loop ended (`None`: by a panic).
 fn run(operations: &[Operation], panics: bool) -> (i32, Vec<Status>, Option<End>) {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("mounts"), "ufs / a local 1 7\nufs /b b local 2 7\n").unwrap();
@@ -119,7 +120,7 @@ fn a_panic_while_frozen_thaws() {
 }
 
 #[test]
-fn a_device_that_fails_while_frozen_thaws_even_when_resuming_fails() {
+fn a_failing_device_thaws_even_when_resuming_fails() {
     let (suspended, answers, end) = run(&[Operation::Freeze], false);
     assert_eq!((suspended, answers, end), (0, vec![Status::Success], Some(End::DeviceGone)));
 }

@@ -1,4 +1,4 @@
-//! What the harsher rules of the kernel make of a backup, with the real program: mappings, umounts, files in
+//! Backups under the harsher rules of the kernel, with the real program: mappings, umounts, file systems in
 //! files, exits.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -17,7 +17,7 @@ const TWO: &str = "ufs / /dev/da0 local 1 7\nufs /data /dev/da1 local 2 7\n";
 const SQLITE: &str =
     "proc 812 sqlite3 uid=770\nmap /data/x.db-shm on=/data\nmap /lib/libc.so.7 on=/ ro private max=rwx\n";
 
-/// A guest with device files, or the reason why this test is skipped.
+/// A guest with device files. `None` if the test is skipped; the reason is printed.
 fn start(setup: &Setup) -> Option<Session> {
     Session::start_on_device(setup).inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
@@ -47,7 +47,8 @@ fn a_mount_with_a_mapped_writer_is_flushed_and_loses_nothing() {
     assert_eq!(suspended(&mut session), ["/"]);
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
     assert_eq!(lost_pages(&mut session), 0);
-    // When the program is gone, its mount is suspended again, behind a sync that saves what it left.
+    // When the program has ended, its mount is suspended again, after a sync that saves what the program
+    // stored.
     session.set_fact("procs", "");
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert_eq!(suspended(&mut session), ["/", "/data"]);
@@ -57,7 +58,7 @@ fn a_mount_with_a_mapped_writer_is_flushed_and_loses_nothing() {
 
 /// contract B19
 #[test]
-fn who_consents_to_the_loss_is_told_of_it() {
+fn a_rule_that_accepts_loss_gets_the_loss_logged() {
     let setup =
         Setup { mounts: TWO.into(), settings: "mapped-writers = \"suspend\"".into(), ..Setup::default() };
     let Some(mut session) = start(&setup) else { return };
@@ -73,7 +74,7 @@ fn who_consents_to_the_loss_is_told_of_it() {
 
 /// contract B20
 #[test]
-fn a_file_left_open_after_its_mapping_is_saved_by_the_sync() {
+fn the_sync_saves_a_file_whose_mapping_is_gone() {
     let Some(mut session) = guest(TWO) else { return };
     session.set_fact("cache", "dirty /data/x on=/data\n");
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
@@ -85,7 +86,7 @@ fn a_file_left_open_after_its_mapping_is_saved_by_the_sync() {
 
 /// contract B20
 #[test]
-fn writers_do_not_sleep_for_buffers_that_a_sync_could_write() {
+fn the_sync_writes_buffers_before_writers_would_sleep() {
     let Some(mut session) = guest(TWO) else { return };
     session.set_fact("cache", "flush / 60\nflush /data 120\n");
     session.host().vss_play_writes().unwrap();
@@ -98,7 +99,7 @@ fn writers_do_not_sleep_for_buffers_that_a_sync_could_write() {
 
 /// contract B17
 #[test]
-fn an_umount_in_the_freeze_goes_on_with_the_thaw() {
+fn an_umount_during_the_freeze_continues_after_the_thaw() {
     let Some(mut session) = guest(TWO) else { return };
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert!(!session.host().vss_unmount("/data").unwrap());
@@ -111,7 +112,7 @@ fn an_umount_in_the_freeze_goes_on_with_the_thaw() {
 
 /// contract B17, B23
 #[test]
-fn every_end_of_the_daemon_thaws_while_an_umount_sleeps() {
+fn the_daemons_end_thaws_while_an_umount_sleeps() {
     for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGABRT] {
         let Some(mut session) = guest(TWO) else { return };
         assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
@@ -132,7 +133,7 @@ fn the_watchdog_thaws_while_an_umount_sleeps() {
     let setup = Setup { mounts: TWO.into(), settings: "watchdog-ms = 100".into(), ..Setup::default() };
     let Some(mut session) = start(&setup) else { return };
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
-    // It may come just behind the watchdog.
+    // It may arrive just after the watchdog.
     session.host().vss_unmount("/data").unwrap();
     assert!(session.host().vss_wait_thawed(PATIENCE).unwrap());
     assert_eq!(outcome(&mut session, Thaw), Outcome::Failure);
@@ -168,9 +169,9 @@ fn standard_input_from_a_file_or_directory_does_not_hinder_the_exit() {
     }
 }
 
-/// contract B23: what the simulator would make of a daemon that does not care.
+/// contract B23: what the simulator does with a daemon that ignores the rule.
 #[test]
-fn a_careless_daemon_that_is_killed_stays_frozen() {
+fn a_killed_daemon_with_an_open_file_stays_frozen() {
     let Some(mut session) = guest(TWO) else { return };
     session.daemon().signal(Signal::SIGTERM);
     session.daemon().exit_code();
@@ -200,7 +201,7 @@ fn a_careless_daemon_that_is_killed_stays_frozen() {
 
 /// contract B18
 #[test]
-fn the_holder_of_a_file_system_in_a_file_is_handled_by_where_it_is_mounted() {
+fn the_holder_of_a_file_system_in_a_file_is_suspended_or_flushed() {
     let xml = |file: &str| {
         format!(
             "kern.geom.confxml=<mesh><class id=\"0x1\"><name>MD</name><geom id=\"0x2\"><class ref=\"0x1\"/><name>md0</name><rank>1</rank><config></config>\
@@ -230,7 +231,7 @@ fn the_holder_of_a_file_system_in_a_file_is_handled_by_where_it_is_mounted() {
 
 /// contract B24
 #[test]
-fn a_mount_that_is_busy_fails_the_freeze_and_leaves_nothing() {
+fn a_busy_mount_fails_the_freeze_and_all_resumes() {
     let Some(mut session) = guest(TWO) else { return };
     session.set_fact("cache", "busy /data\n");
     assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
@@ -241,7 +242,7 @@ fn a_mount_that_is_busy_fails_the_freeze_and_leaves_nothing() {
 
 /// contract B25
 #[test]
-fn a_thaw_after_a_restart_fails_for_the_backup_is_void() {
+fn a_thaw_after_a_restart_fails() {
     let Some(mut session) = guest(TWO) else { return };
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     session.daemon().signal(Signal::SIGKILL);

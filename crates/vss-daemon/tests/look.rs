@@ -1,5 +1,4 @@
-//! What the daemon looks at before and after a freeze, and what it then does: programs, devices, pools,
-//! hooks.
+//! What the daemon examines before and after a freeze, and how it reacts: programs, devices, pools, hooks.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs;
@@ -16,7 +15,7 @@ use Operation::{Check, Freeze, Thaw};
 const TWO: &str = "ufs / /dev/da0 local 1 7\nufs /data /dev/da1 local 2 7\n";
 const SQLITE: &str = "proc 812 sqlite3 jid=3\nmap /data/x.db-shm on=/data\n";
 
-/// A guest with device files, or the reason why this test is skipped.
+/// A guest with device files. `None` if the test is skipped; the reason is printed.
 fn start(setup: &Setup) -> Option<Session> {
     Session::start_on_device(setup).inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
@@ -39,7 +38,7 @@ fn backup_is_good(session: &mut Session) -> bool {
 
 /// contract B19
 #[test]
-fn mapped_writers_refuse_when_the_policy_says_so() {
+fn mapped_writers_veto_under_the_policy_refuse() {
     let Some(mut session) = with_settings(TWO, "mapped-writers = \"refuse\"") else { return };
     session.set_fact("procs", SQLITE);
     assert_eq!(outcome(&mut session, Check), Outcome::Failure);
@@ -54,7 +53,7 @@ fn mapped_writers_refuse_when_the_policy_says_so() {
 
 /// contract B19
 #[test]
-fn a_rule_that_suspends_is_consent_for_its_mount_alone() {
+fn a_rule_that_suspends_applies_to_its_mount_only() {
     let setup = Setup {
         mounts: TWO.into(),
         sections: "[[vss.mounts]]\nmount-point = \"/data\"\naction = \"suspend\"\n".into(),
@@ -69,7 +68,7 @@ fn a_rule_that_suspends_is_consent_for_its_mount_alone() {
 
 /// contract B19
 #[test]
-fn a_mapping_made_during_the_freeze_is_told_as_damage() {
+fn a_mapping_made_during_the_freeze_is_logged_as_damage() {
     let Some(mut session) = with_settings(TWO, "") else { return };
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     session.set_fact("procs", SQLITE);
@@ -78,12 +77,12 @@ fn a_mapping_made_during_the_freeze_is_told_as_damage() {
         "error: damage possible: sqlite3 (pid 812, jail 3) maps /data/x.db-shm and may have lost what it stored there, \
          because /data was suspended",
     );
-    // What the simulated kernel counts it is told of, too.
+    // The simulated kernel counts the violations that it reports to the daemon, too.
     let _ = session.host().take_violations().unwrap();
 }
 
 #[test]
-fn a_slow_look_flushes_all_and_says_why() {
+fn a_slow_scan_flushes_all_mounts_and_logs_why() {
     let Some(mut session) = with_settings(TWO, "scan-limit-ms = 60") else { return };
     session.set_fact("procs", "proc 5 nfsclient slow=60000\n");
     assert_eq!(outcome(&mut session, Check), Outcome::Success);
@@ -102,9 +101,9 @@ fn a_slow_look_flushes_all_and_says_why() {
 
 /// contract B20
 #[test]
-fn a_sync_that_hangs_fails_only_what_must_be_flushed() {
+fn a_sync_that_hangs_fails_only_flushed_mounts() {
     if freebsd_root().is_some() {
-        // What stands for its kernel has no sync(2) that hangs.
+        // The simulated sync(2) cannot hang without device files.
         return;
     }
     let Some(mut session) = with_settings(TWO, "sync-limit-ms = 150") else { return };
@@ -121,7 +120,7 @@ fn a_sync_that_hangs_fails_only_what_must_be_flushed() {
 }
 
 #[test]
-fn an_efi_partition_is_known_by_its_type() {
+fn an_efi_partition_is_recognised_by_its_type() {
     let mounts = format!("{TWO}msdosfs /esp /dev/da0p1 local 3 7\n");
     let Some(mut session) = with_settings(&mounts, "") else { return };
     assert_eq!(outcome(&mut session, Check), Outcome::Failure);
@@ -133,7 +132,7 @@ fn an_efi_partition_is_known_by_its_type() {
 }
 
 #[test]
-fn a_broken_pool_is_told_before_it_hangs() {
+fn a_suspended_pool_is_refused_before_zpool_hangs() {
     let mounts = "zfs /tank tank local 1 7\n";
     let Some(mut session) = with_settings(mounts, "") else { return };
     fs::write(session.path("calls.pools"), "tank\t1G\tSUSPENDED\t-\n").unwrap();
@@ -157,7 +156,7 @@ fn a_zpool_that_hangs_is_refused_within_its_limit() {
     for _ in 0..8 {
         assert_eq!(outcome(&mut session, Check), Outcome::Failure);
     }
-    // Nobody is left: no process, and none that nobody waited for.
+    // No process is left, zombies included.
     let pid = session.host().vss_statistics().unwrap().opener;
     let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     eventually("the end of what was killed", || children().trim().is_empty());
@@ -178,14 +177,14 @@ fn a_hook_that_kills_the_daemon_leaves_nothing_frozen() {
 }
 
 #[test]
-fn what_a_hook_left_running_ends_with_an_aborted_backup() {
+fn processes_of_hooks_are_killed_after_an_aborted_backup() {
     let script = "[ $1 = freeze ] && { sleep 1000 9<\"$CALLS.mark\" >/dev/null 2>&1 & }\necho \"$1\" >>\"$CALLS\"\n\
                   [ -e \"$CALLS.fail\" ] && [ $1 = freeze ] && exit 3\nexit 0";
     let setup = Setup { mounts: TWO.into(), hooks: vec![("10-db", script.to_owned())], ..Setup::default() };
     let Some(mut session) = start(&setup) else { return };
     let mark = session.path("calls.mark");
     fs::write(&mark, "").unwrap();
-    // After a good backup it goes on: a database session, for example, that a hook keeps for the thaw.
+    // After a good backup it goes on: it may be a database session that a hook keeps for the thaw.
     assert!(backup_is_good(&mut session));
     assert_eq!(session.wait_calls(2), ["freeze", "thaw"]);
     assert_eq!(outcome(&mut session, Check), Outcome::Success);
@@ -203,7 +202,7 @@ fn holders(path: &std::path::Path) -> usize {
 
 fn processes_with(path: &std::path::Path) -> Vec<i32> {
     use std::os::unix::fs::MetadataExt;
-    // By number, for a process with another root has another path of it.
+    // Compared by number, because a process with another root has another path of the same file.
     let number = |path: &std::path::Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     let wanted = number(path);
     let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -269,7 +268,7 @@ fn lines_arrive_when_syslogd_was_full_at_the_end() {
     let pid = session.host().vss_statistics().unwrap().opener;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
-    // As other programs do while syslogd sits on a frozen disk.
+    // Other programs do the same while syslogd sleeps on a frozen disk.
     let flood = UnixDatagram::unbound().unwrap();
     flood.connect(session.path("log")).unwrap();
     flood.set_nonblocking(true).unwrap();

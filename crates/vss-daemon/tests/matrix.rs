@@ -1,10 +1,10 @@
-//! Every order of what can happen to a backup, up to six events, with the daemon's own loop on a simulated
-//! kernel whose clock stands still in between.
+//! Every order of up to six events that can happen to a backup. The daemon's own loop runs on a simulated
+//! kernel with a simulated clock.
 //!
-//! Orders that lead to the same state of daemon and kernel go on together, so that all of them are run
-//! through in seconds. After each event nothing may have been done against the kernel's rules: no page of a
-//! mapping lost, nothing that hangs, no thaw answered with success where writes were possible since the
-//! freeze. At the end of each order nothing stays frozen, and the next backup is good.
+//! Orders that lead to the same state of daemon and kernel are continued together, so all of them run in
+//! seconds. After each event no rule of the kernel may be broken: no mapped page is lost, nothing hangs, and
+//! no thaw succeeds if writes were possible since the freeze. At the end of each order nothing stays frozen,
+//! and the next backup is good.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod simulated_guest;
@@ -26,16 +26,16 @@ enum Step {
     Kill,
     /// SIGTERM.
     Signal,
-    /// The daemon is started where none runs, and the device attached where there is none.
+    /// Starts the daemon where none runs, and attaches the device where there is none.
     Restart,
     /// umount(8) of the youngest UFS.
     Unmount,
-    /// The kernel detaches the device and kills who has it.
+    /// The kernel detaches the device and kills the process that has it open.
     DeviceLoss,
-    /// So much time passes that every deadline is over.
+    /// All deadlines pass.
     TimeOut,
-    /// The next UFSSUSPEND but one sleeps for longer than the kernel waits for an answer; or, in a guest with
-    /// slow hooks, so much time passes that one of them ends.
+    /// The UFSSUSPEND after the next one sleeps for longer than the kernel waits for an answer. In a guest
+    /// with slow hooks, time passes until one of them ends.
     Delay,
 }
 
@@ -74,7 +74,7 @@ fn replay(layout: &Layout, order: &[Step]) -> World {
     world
 }
 
-/// What must hold however it came to this.
+/// What must hold after every order.
 fn assert_end(mut world: World) {
     world.time_out();
     world.assert_lawful();
@@ -89,14 +89,14 @@ fn assert_end(mut world: World) {
     assert_eq!(world.suspended(), [""; 0], "it stays frozen behind the next backup");
 }
 
-/// Where each step leads from a state, by the states' numbers.
+/// The state that each step leads to, by number.
 type Ways = [usize; STEPS.len()];
 
 #[derive(Default)]
 struct Walk {
-    /// The state's number, by its text.
+    /// The number of each state, by its text.
     known: HashMap<String, usize>,
-    /// For each state one order that leads to it.
+    /// For each state one order of steps that leads to it.
     orders: Vec<Vec<Step>>,
     ways: HashMap<usize, Ways>,
 }
@@ -110,7 +110,7 @@ impl Walk {
         })
     }
 
-    /// Where the steps lead from a state; each is taken once.
+    /// The states that the steps lead to from a state. Each step is performed once.
     fn ways(&mut self, layout: &Layout, from: usize) -> Ways {
         if let Some(ways) = self.ways.get(&from) {
             return *ways;
@@ -132,7 +132,7 @@ impl Walk {
     }
 }
 
-/// Says which order it was when an assertion fails.
+/// Prints the order of steps when an assertion fails.
 struct Told<'a>(&'a [Step], &'a Layout);
 
 impl Drop for Told<'_> {
@@ -143,11 +143,11 @@ impl Drop for Told<'_> {
     }
 }
 
-/// Runs through all orders; returns how many there were, and how many states they led to.
+/// Performs all orders. Returns their number and the number of states.
 fn walk(layout: &Layout) -> (u64, usize) {
     let mut walk = Walk::default();
     let start = walk.number(replay(layout, &[]).state(), Vec::new);
-    // How many orders lead to a state.
+    // How many orders lead to each state.
     let mut level = HashMap::from([(start, 1_u64)]);
     let mut orders = 0;
     for _ in 0..LENGTH {
@@ -172,23 +172,23 @@ fn assert_all_orders(layout: &Layout) {
 }
 
 #[test]
-fn no_order_of_events_leaves_mounts_on_mounts_frozen() {
+fn no_order_leaves_nested_mounts_frozen() {
     assert_all_orders(&Layout::nested(Hooks::None));
 }
 
 #[test]
-fn no_order_of_events_loses_what_programs_map() {
+fn no_order_loses_mapped_pages() {
     assert_all_orders(&Layout::with_mapped_writer());
 }
 
 #[test]
-fn no_order_of_events_hangs_file_systems_in_files() {
+fn no_order_hangs_file_systems_in_files() {
     assert_all_orders(&Layout::with_image());
     assert_all_orders(&Layout::with_image_below());
 }
 
 #[test]
-fn no_order_of_events_is_spoiled_by_hooks() {
+fn no_order_with_hooks_stays_frozen() {
     assert_all_orders(&Layout::nested(Hooks::Quick));
     assert_all_orders(&Layout::nested(Hooks::Slow));
     assert_all_orders(&Layout::nested(Hooks::Hanging));

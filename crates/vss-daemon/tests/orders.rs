@@ -1,4 +1,4 @@
-//! A sample of the orders of `matrix.rs`, with the real program on the device files.
+//! A sample of the orders of events from `matrix.rs`, with the real program on the device files.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ const ORDERS: u64 = 20;
 const LENGTH: u64 = 6;
 const STEPS: u64 = 10;
 
-/// The guest, and whether its daemon and its devices are there.
+/// The guest, and whether its daemon and its devices exist.
 struct Guest {
     session: Session,
     runs: bool,
@@ -37,13 +37,13 @@ impl Guest {
             6 => self.restart(),
             7 => self.unmount(),
             8 => self.lose_device(),
-            // The watchdog, or nothing.
+            // The watchdog thaws, if anything is suspended.
             _ => assert!(self.session.host().vss_wait_thawed(PATIENCE).unwrap()),
         }
     }
 
     fn ask(&mut self, operation: Operation) {
-        // Before the first daemon after an attach, a request waits for one.
+        // Before the first daemon after an attach, a request waits for a daemon.
         if self.runs {
             self.session.host().vss_ask(operation).unwrap();
         }
@@ -76,7 +76,7 @@ impl Guest {
     }
 
     fn unmount(&mut self) {
-        // The second one may be busy, or gone.
+        // A second umount may fail as busy or as gone.
         let _ = self.session.host().vss_unmount("/a/b");
         let _ = self.session.host().vss_unmount("/a");
     }
@@ -91,7 +91,7 @@ fn a_sample_of_orders_never_leaves_the_guest_frozen() {
     };
     session.set_fact("procs", PROCESSES);
     let mut guest = Guest { session, runs: true, attached: true };
-    // Knuth's multiplier: the same orders each time, spread over all.
+    // Knuth's multiplier: the same sample each time, spread over all orders.
     let mut seed: u64 = 1;
     for _ in 0..ORDERS {
         let mut order = Vec::new();

@@ -1,4 +1,4 @@
-//! The daemon as a process: options, instances, signals, logs, and every way to die.
+//! The daemon as a process: options, instances, signals, log lines, and all ways to end.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs;
@@ -17,7 +17,7 @@ use Operation::{Check, Freeze, Thaw};
 
 const ROOT: &str = "ufs / /dev/da0 local 1 7\n";
 
-/// A guest with device files, or the reason why this test is skipped.
+/// A guest with device files. `None` if the test is skipped; the reason is printed.
 fn start(setup: &Setup) -> Option<Session> {
     Session::start_on_device(setup).inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
@@ -30,7 +30,7 @@ fn suspended(session: &mut Session) -> Vec<String> {
     session.host().vss_suspended().unwrap()
 }
 
-/// Ends the session's own daemon, so that another one can have the device.
+/// Ends the session's own daemon, so that another one can open the device.
 fn end_daemon(session: &mut Session) {
     session.daemon().signal(Signal::SIGTERM);
     session.daemon().exit_code();
@@ -78,7 +78,7 @@ fn a_configuration_is_checked_and_a_wrong_one_refused() {
 }
 
 #[test]
-fn without_the_device_there_is_nothing_to_do() {
+fn a_missing_device_ends_the_daemon() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hyperv.toml");
     fs::write(&path, "[vss]\ndevice = \"/nonexistent/hv_fsvss_dev\"\n").unwrap();
@@ -144,7 +144,7 @@ fn a_second_instance_ends_with_69_and_leaves_the_first_alone() {
 
 // contract B13, S2
 #[test]
-fn it_becomes_a_daemon_with_its_own_name_one_thread_and_no_terminal() {
+fn it_becomes_a_daemon_with_one_thread_and_no_terminal() {
     let Some(mut session) = start(&Setup { options: Vec::new(), ..Setup::default() }) else { return };
     assert_eq!(session.daemon().exit_code(), 0);
     let pid = session.host().vss_statistics().unwrap().opener;
@@ -165,8 +165,8 @@ fn it_becomes_a_daemon_with_its_own_name_one_thread_and_no_terminal() {
 
 // contract B16
 #[test]
-fn log_lines_of_a_freeze_leave_the_process_only_after_the_thaw_and_with_their_own_times() {
-    // With the file system that /dev/null is on.
+fn log_lines_of_a_freeze_are_sent_after_the_thaw() {
+    // With the file system that has /dev/null.
     let mounts = format!("{ROOT}devfs /dev devfs local 3 7\n");
     let Some(mut session) = start(&Setup { options: vec!["-d"], mounts, ..Setup::default() }) else {
         return;
@@ -180,7 +180,7 @@ fn log_lines_of_a_freeze_leave_the_process_only_after_the_thaw_and_with_their_ow
         };
         std::iter::from_fn(&mut next).collect()
     };
-    // The daemon was there before syslogd and tries again now and then, or with its next line.
+    // The daemon started before syslogd. It tries to connect again from time to time, and with its next line.
     kill_opener(&mut session, Signal::SIGHUP);
     let until = Instant::now() + PATIENCE;
     let mut started = Vec::new();
@@ -207,7 +207,7 @@ fn log_lines_of_a_freeze_leave_the_process_only_after_the_thaw_and_with_their_ow
         assert!(Instant::now() < until, "{after:?}");
         after.extend(lines());
     }
-    // Notice, not below: the stock syslog.conf keeps nothing else.
+    // At least priority notice: the stock syslog.conf keeps nothing below it.
     let line = |text: &str| after.iter().find(|line| line.contains(text)).unwrap().clone();
     let (frozen, thawed) = (line("frozen took="), line("thawed after="));
     assert!(frozen.starts_with("<13>1 ") && frozen.contains("mounts=1 order=/"), "{frozen}");
@@ -226,7 +226,7 @@ fn kill_opener(session: &mut Session, signal: Signal) {
 }
 
 #[test]
-fn a_signal_thaws_tells_the_hooks_and_ends_the_daemon() {
+fn a_signal_thaws_runs_the_hooks_and_ends_the_daemon() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let script = "echo \"$1\" >>\"$CALLS\"".to_owned();
         let setup = Setup { mounts: ROOT.into(), hooks: vec![("10-db", script)], ..Setup::default() };
@@ -261,14 +261,14 @@ fn a_signal_during_a_hook_fails_the_freeze_at_once() {
 
 #[test]
 fn a_stop_from_the_terminal_does_not_keep_the_guest_frozen() {
-    // A shell cannot trap what it was told to ignore.
+    // A shell cannot trap a signal that it was started with ignored.
     let script =
         "trap 'echo \"$1\" stopped >>\"$CALLS\"' TSTP TTIN TTOU\nkill -TSTP $$\nkill -TTIN $$\nkill -TTOU $$";
     let setup = Setup { mounts: ROOT.into(), hooks: vec![("10-db", script.to_owned())], ..Setup::default() };
     let Some(mut session) = start(&setup) else { return };
     end_daemon(&mut session);
     let mut command = session.machine().command(program("hv_vss_daemon"));
-    // A process group of its own with a parent outside is not orphaned, so a stop is not passed over.
+    // A process group with a parent outside is not orphaned, so a stop signal has its effect.
     command.arg("-n").arg("-f").arg(session.path("hyperv.toml")).process_group(0);
     let daemon = Daemon::spawn(command);
     assert!(session.host().vss_wait_open(Side::FileSystem, PATIENCE).unwrap());
@@ -277,7 +277,7 @@ fn a_stop_from_the_terminal_does_not_keep_the_guest_frozen() {
         daemon.signal(signal);
     }
     assert_eq!(outcome(&mut session, Thaw), Outcome::Success);
-    // The programs that it starts can be stopped as ever.
+    // The programs that it starts can be stopped as usual.
     assert_eq!(
         session.wait_calls(6),
         ["freeze stopped"; 3].into_iter().chain(["thaw stopped"; 3]).collect::<Vec<_>>()
@@ -285,13 +285,13 @@ fn a_stop_from_the_terminal_does_not_keep_the_guest_frozen() {
 }
 
 #[test]
-fn lines_that_a_freeze_held_back_come_whatever_ends_the_daemon() {
+fn held_log_lines_are_written_after_an_unexpected_end() {
     if freebsd_root().is_some() {
         return;
     }
     let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
-    // poll(2) refuses more descriptors than a process may have.
+    // poll(2) refuses more descriptors than a process may have open, so the wait fails.
     let pid = session.daemon().pid().to_string();
     assert!(Command::new("prlimit").args(["--pid", &pid, "--nofile=0"]).status().unwrap().success());
     session.daemon().signal(Signal::SIGHUP);
@@ -302,7 +302,7 @@ fn lines_that_a_freeze_held_back_come_whatever_ends_the_daemon() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_leaves_nothing_frozen_and_a_new_one_serves() {
+fn a_killed_daemon_leaves_nothing_frozen() {
     let Some(mut session) = start(&Setup::default()) else { return };
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     assert_eq!(suspended(&mut session).len(), 2);
@@ -328,9 +328,9 @@ fn a_device_that_goes_away_kills_the_daemon_and_thaws() {
 }
 
 #[test]
-fn output_into_a_file_that_would_be_frozen_is_told_and_vetoes() {
+fn output_into_a_file_that_would_be_frozen_vetoes() {
     let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
-    // The machine's own way to start a program gives it a file for its output.
+    // Standard output is a file, as when the administrator redirects it.
     end_daemon(&mut session);
     let config = session.path("hyperv.toml");
     let arguments = ["-n".as_ref(), "-f".as_ref(), config.as_os_str()];
@@ -343,14 +343,14 @@ fn output_into_a_file_that_would_be_frozen_is_told_and_vetoes() {
         let said = || daemon.output().contains(&format!("{prefix}{sentence}")).then_some(());
         assert!(look_for(PATIENCE, said).is_some(), "{}", daemon.output());
     }
-    // The kernel was never asked.
+    // The kernel was not asked to suspend.
     let timeline = session.host().vss_timeline(true).unwrap();
     assert!(!timeline.iter().any(|entry| entry.happening.describe().contains("could not suspend")));
     assert!(daemon.is_running());
 }
 
 #[test]
-fn descriptors_that_a_careless_parent_left_open_are_closed() {
+fn descriptors_left_open_by_the_parent_are_closed() {
     let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
     end_daemon(&mut session);
     let daemon = session.machine().command(program("hv_vss_daemon"));
@@ -415,7 +415,7 @@ fn hooks_that_others_could_have_written_veto() {
 }
 
 #[test]
-fn what_hooks_print_is_in_the_log() {
+fn output_of_hooks_is_logged() {
     let setup = Setup {
         mounts: ROOT.into(),
         hooks: vec![("10-db", "echo \"$1 is done\"; echo careful >&2".into())],

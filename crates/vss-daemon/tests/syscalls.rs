@@ -1,8 +1,8 @@
-//! The daemon is killed at every system call of a backup, and every system call fails in every way in which
-//! the system lets it fail. Nothing stays frozen, a good backup was frozen all the time, and the next backup
-//! is a good one.
+//! Kills the daemon at every system call of a backup, and makes every system call fail in each way that the
+//! system allows. Nothing stays frozen, a backup that succeeded was frozen all the time, and the next backup
+//! is good.
 //!
-//! `make faults` tries all cases, the test suite some of them.
+//! `make faults` tries all cases; the test suite tries a sample.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -18,20 +18,20 @@ use hvsim::vss::{Operation, Outcome, Side};
 
 use Operation::{Freeze, Thaw};
 
-/// Every so many cases one is tried where not all are.
+/// The test suite tries one case of this many.
 const STRIDE: usize = 37;
 
-/// What the host heard of a freeze and a thaw.
+/// The host's results of a freeze and a thaw.
 type Heard = (Outcome, Outcome);
 
-/// A guest with device files, or the reason why this test is skipped.
+/// A guest with device files. `None` if the test is skipped; the reason is printed.
 fn start(setup: &Setup) -> Option<Session> {
     Session::start_on_device(setup).inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
 
-/// A freeze and a thaw by a daemon under watch.
+/// A freeze and a thaw by a daemon under observation.
 fn backup(session: &mut Session, case: Option<Case>) -> (Heard, Report) {
-    // A daemon that dies in the middle is waited for as long as this.
+    // How long the host waits for a daemon that dies in the middle.
     let timeout = if case.is_some() { Duration::from_secs(1) } else { KERNEL_LIMIT };
     session.host().vss_set_timeout(timeout).unwrap();
     let watch = Watch::begin(session.daemon().pid(), Begin::Now, case).unwrap();
@@ -44,7 +44,7 @@ fn backup(session: &mut Session, case: Option<Case>) -> (Heard, Report) {
     ((freeze, thaw), report)
 }
 
-/// Whether the daemon has ended, or is about to because its device failed.
+/// Whether the daemon has ended, or will end because its device failed.
 fn has_ended(session: &mut Session, case: &Case, report: &Report) -> bool {
     let device = case.call.is_on(Side::FileSystem.node()) || case.call.number == 7 || case.call.number == 271;
     report.ended || (device && ends_soon(session))
@@ -61,7 +61,7 @@ fn ends_soon(session: &mut Session) -> bool {
 }
 
 #[test]
-fn every_system_call_of_a_backup_may_fail_or_be_the_last() {
+fn a_failing_or_last_system_call_leaves_nothing_frozen() {
     let Some(mut session) = start(&Setup::default()) else { return };
     let (heard, dry) = backup(&mut session, None);
     assert_eq!(heard, (Outcome::Success, Outcome::Success));
@@ -80,10 +80,9 @@ fn every_system_call_of_a_backup_may_fail_or_be_the_last() {
             assert!(!report.struck || case.strike != Strike::Kill, "{what}");
         }
         assert!(session.host().vss_wait_thawed(PATIENCE).unwrap(), "{what}: frozen for ever");
-        // Where the device itself failed, the kernel and the daemon may have seen different ends.
+        // Where the device itself failed, the kernel and the daemon may have seen different results.
         session.host().take_violations().unwrap();
-        // A freeze whose time is not up yet goes on for a while: nobody told the daemon that the kernel gave
-        // up.
+        // A freeze may go on until its deadline: the daemon does not learn that the kernel gave up.
         let next = || Some(session.host().vss_backup(Duration::ZERO).unwrap()).filter(Backup::is_ok);
         assert!(look_for(PATIENCE, next).is_some(), "{what}: no backup afterwards");
         tried += usize::from(report.struck);

@@ -1,24 +1,26 @@
-//! What the mounts' contents say about suspending them: programs that store through memory, and file systems
-//! in files.
+//! Adjusts the decisions about mounts to what was found on them: programs that store into files through
+//! memory, and file systems that are stored in files. Also puts the mounts to suspend in order.
+//!
+//! It is given the decisions of `mounts` and the findings of a scan. It never looks at the system itself.
 
 use super::mounts::{Decision, FsId, MappedWriters, Mount, Policy, Reason, Treatment, is_below};
 use super::scan::{Scan, Writer};
 use super::stores::Stores;
 
-/// What is known of programs and devices.
+/// What is known about programs and devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Scanned {
-    /// Nobody has looked yet.
+    /// No scan was made yet.
     #[default]
     NotYet,
-    /// All was looked at.
+    /// The scan is complete.
     Done(Scan),
-    /// The look did not come to its end, for this reason.
+    /// The scan failed, for this reason.
     Failed(String),
 }
 
 impl Scanned {
-    /// What lies below the mounts, as far as it is known.
+    /// What lies below the mounts, if a scan found it out.
     pub(super) fn stores(&self) -> Option<&Stores> {
         match self {
             Self::Done(scan) => Some(&scan.stores),
@@ -26,7 +28,7 @@ impl Scanned {
         }
     }
 
-    /// The programs that can store into this mount.
+    /// The programs that can store into this mount through shared mappings.
     #[must_use]
     pub fn writers_of(&self, id: FsId) -> Vec<Writer> {
         match self {
@@ -37,7 +39,7 @@ impl Scanned {
 }
 
 impl Policy {
-    /// What becomes of a mount that would be suspended and that programs can store into.
+    /// What is done with a mount that would be suspended if no program could store into it.
     pub(super) fn mapped_writers_of(&self, mount: &Mount) -> MappedWriters {
         let mut rules = self.rules.iter().filter(|rule| rule.applies_to(mount));
         let own = rules.clone().find_map(|rule| rule.mapped_writers);
@@ -45,7 +47,8 @@ impl Policy {
         own.unwrap_or(if consent { MappedWriters::Suspend } else { self.mapped_writers })
     }
 
-    /// Takes mounts that programs can store into, or that nobody could look at, from those to suspend.
+    /// Changes the fate of mounts that would be suspended, where programs can store into them or no scan was
+    /// possible.
     pub(super) fn apply_scan(&self, decisions: &mut [Decision], scanned: &Scanned) {
         for decision in decisions.iter_mut().filter(|d| d.treatment == Treatment::Suspend) {
             let mode = self.mapped_writers_of(&decision.mount);
@@ -65,10 +68,10 @@ impl Policy {
     }
 }
 
-/// Puts the mounts to suspend in order, as indices: a mount before those that are mounted on it (their
-/// unmounting holds the covered vnode, which a resume of the covered file system needs), and one in a file
-/// before the one that holds the file (its last writes go through it). A mount for which there is no such
-/// order is flushed instead.
+/// Puts the mounts to suspend in order, as indices. A mount comes before those that are mounted on it:
+/// unmounting one of those holds the covered vnode, which a resume of the covered file system needs. A mount
+/// that is stored in a file comes before the mount that holds the file, because its last writes go through
+/// it. A mount for which no such order exists is flushed instead.
 pub(super) fn arrange(decisions: &mut [Decision], stores: &Stores) -> Vec<usize> {
     let ancestors: Vec<Vec<usize>> = (0..decisions.len()).map(|index| ancestors(decisions, index)).collect();
     let index_of = |id: FsId| decisions.iter().position(|d| d.mount.id == id);
@@ -95,16 +98,16 @@ pub(super) fn arrange(decisions: &mut [Decision], stores: &Stores) -> Vec<usize>
         let free = left.iter().find(|b| !left.iter().any(|a| before(*a, **b)));
         match (free, left.first()) {
             (Some(index), _) => order.push(*index),
-            (None, Some(_)) => give_up_a_holder(decisions, &left, &held),
+            (None, Some(_)) => flush_one_holder(decisions, &left, &held),
             (None, None) => return order,
         }
     }
 }
 
-/// Of mounts that all wait for each other one that holds a file is flushed.
-fn give_up_a_holder(decisions: &mut [Decision], left: &[usize], held: &[(usize, usize)]) {
+/// Where mounts wait for each other, makes one that holds a file a flushed one.
+fn flush_one_holder(decisions: &mut [Decision], left: &[usize], held: &[(usize, usize)]) {
     let pair = held.iter().find(|(mount, holder)| left.contains(mount) && left.contains(holder));
-    // Without files in play the order of the mount tree always exists.
+    // Without files the order of the mount tree always exists.
     let (index, on) = pair
         .map_or((left[0], String::new()), |(mount, holder)| (*holder, decisions[*mount].mount.on.clone()));
     flush(&mut decisions[index], Reason::HoldsFileOf(on));
@@ -116,7 +119,7 @@ fn flush(decision: &mut Decision, reason: Reason) {
     }
 }
 
-/// Who is in a file of whom, also through a third one.
+/// Which mount is stored in a file of which other one, directly or through a third one.
 fn closure(mut held: Vec<(usize, usize)>, count: usize) -> Vec<(usize, usize)> {
     held.sort_unstable();
     held.dedup();
@@ -136,8 +139,8 @@ fn closure(mut held: Vec<(usize, usize)>, count: usize) -> Vec<(usize, usize)> {
     held
 }
 
-/// The mounts whose vnodes are locked while this one is being unmounted, or while those are: what it is
-/// mounted on, what that is mounted on, and where that is a nullfs or unionfs what it shows.
+/// The mounts whose vnodes are locked while this mount is being unmounted: the mount that it is mounted on,
+/// the one below that, and so on. For a nullfs or unionfs they include the mount that it shows.
 fn ancestors(decisions: &[Decision], index: usize) -> Vec<usize> {
     let mut found: Vec<usize> = covered(decisions, index).into_iter().collect();
     let mut next = 0;
@@ -153,7 +156,7 @@ fn ancestors(decisions: &[Decision], index: usize) -> Vec<usize> {
     found
 }
 
-/// The mount that the mount point of another one lies on.
+/// The mount on which the mount point of this one lies.
 fn covered(decisions: &[Decision], index: usize) -> Option<usize> {
     let on = &decisions[index].mount.on;
     let above = |candidate: &usize| {
@@ -165,7 +168,7 @@ fn covered(decisions: &[Decision], index: usize) -> Option<usize> {
         .max_by_key(|candidate| (decisions[*candidate].mount.on.len(), *candidate < index, *candidate))
 }
 
-/// The mount that a nullfs or unionfs shows a part of.
+/// The mount of which a nullfs or unionfs shows a part.
 fn shown(decisions: &[Decision], index: usize) -> Option<usize> {
     let mount = &decisions[index].mount;
     if !matches!(mount.fs_type.as_str(), "nullfs" | "unionfs") {

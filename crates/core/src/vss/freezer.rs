@@ -1,5 +1,5 @@
-//! The state machine of a backup: every request, every failure and every deadline, without a clock or a
-//! device.
+//! The state machine of a backup. It is given each event with its time, and returns the actions to perform.
+//! It never reads a clock, a file or the device.
 //!
 //! ```text
 //!         freeze                      answered              thaw, watchdog, leaving
@@ -8,13 +8,13 @@
 //!   └──────────────── └──────────────────────────────────────────────> After (hooks)
 //! ```
 //!
-//! A freeze is prepared by the hooks, by bringing all to disk between two looks at all programs, and by
-//! looking at the mounts again; then it is settled what becomes of each mount, and the suspensions follow at
-//! once. Behind a thaw comes one more look, for programs that lost what they stored. A check goes on beside
-//! that, because it does not wait for hooks.
+//! Before a freeze the hooks run, all data goes to disk between two scans of all programs, and the mounts are
+//! read again. Then the fate of each mount is decided, and the suspensions follow at once. After a thaw one
+//! more scan finds programs that lost what they stored. A check runs beside that, because it does not wait
+//! for hooks.
 //!
-//! Whatever ends a freeze resumes all that was suspended *before* anything else is done: the file systems
-//! come first, then the host's answer, then the log, then the hooks.
+//! Every end of a freeze resumes all that was suspended *before* anything else is done. The order is: file
+//! systems, the host's answer, the log, the hooks.
 
 mod after;
 mod checking;
@@ -43,26 +43,27 @@ use super::hooks::Phase;
 use super::mounts::Decision;
 use crate::abi::vss::{Answer, Operation, Request, Status};
 
-/// How long the kernel waits for an answer to a request, over both devices together (TIMEOUT_LIMIT of
-/// dev/hyperv/utilities/hv_snapshot.c); then it tells the host that the request failed.
+/// How long the kernel waits for the answer to a request, over both devices together (TIMEOUT_LIMIT of
+/// dev/hyperv/utilities/hv_snapshot.c). Then it tells the host that the request failed.
 pub const KERNEL_LIMIT: Duration = Duration::from_secs(15);
 
-/// An answer is given this long before [`KERNEL_LIMIT`] at the latest, even when an application's daemon used
-/// most of it.
+/// An answer is written at least this long before [`KERNEL_LIMIT`], even when an application's daemon used
+/// most of the time.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
-/// A success whose writing ended less than this before [`KERNEL_LIMIT`] may have reached nobody.
+/// A success that was written later than this before [`KERNEL_LIMIT`] may not have reached the kernel in
+/// time.
 const DOUBT_MARGIN: Duration = Duration::from_millis(500);
 
-/// A freeze to answer.
+/// A freeze that is not answered yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Job {
     request: Request,
-    /// When we got it.
+    /// When the daemon read it.
     read_at: Duration,
     /// When the kernel gives up on it.
     kernel_limit: Duration,
-    /// When it must be answered, whatever has been reached.
+    /// When it must be answered, finished or not.
     answer_by: Duration,
 }
 
@@ -80,16 +81,16 @@ enum State {
 pub struct Freezer {
     rules: Rules,
     state: State,
-    /// The check that goes on beside that.
+    /// The check under way, which is independent of `state`.
     check: Option<Checking>,
     /// What the last check found.
     last_check: Option<Findings>,
-    /// Why the last freeze of this process is no backup.
+    /// Why the last freeze of this process is no good backup.
     void: Option<String>,
     leaving: Option<Leaving>,
     refusals: Refusals,
-    /// What was said of mounts that are flushed instead of suspended.
-    told_flushes: Vec<String>,
+    /// The log lines of the last backup about mounts that were flushed instead of suspended.
+    logged_flushes: Vec<String>,
 }
 
 impl Freezer {
@@ -104,11 +105,11 @@ impl Freezer {
             void: None,
             leaving: None,
             refusals: Refusals::default(),
-            told_flushes: Vec::new(),
+            logged_flushes: Vec::new(),
         }
     }
 
-    /// Replaces the rules; deadlines that run already stay as they are.
+    /// Replaces the rules. Deadlines that run already stay as they are.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
     }
@@ -119,7 +120,7 @@ impl Freezer {
         &self.rules
     }
 
-    /// When [`Event::Tick`] is due; `None` while nothing depends on time.
+    /// When [`Event::Tick`] is due. `None` where no deadline runs.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let check = self.check.as_ref().map(|check| check.answer_by);
@@ -135,7 +136,7 @@ impl Freezer {
         }
     }
 
-    /// Whether no backup and no check is going on: the moment to change the rules.
+    /// Whether neither a backup nor a check is under way. Only then the rules may change.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle) && self.check.is_none()
@@ -157,7 +158,7 @@ impl Freezer {
         }
     }
 
-    /// Takes what happened at `now` and says what to do.
+    /// Takes an event that happened at `now` and returns the actions to perform.
     #[must_use]
     pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
@@ -195,7 +196,7 @@ impl Freezer {
     }
 
     fn request(&mut self, request: Request, age: Duration, now: Duration) -> Vec<Action> {
-        // The kernel hands over one request at a time, so it has given up a check that is not answered yet.
+        // The kernel hands over one request at a time, so a check without an answer was given up by it.
         let mut actions = self.drop_check("another request came");
         actions.extend(match request.operation {
             Operation::Check => self.request_check(request, age, now),
@@ -203,7 +204,7 @@ impl Freezer {
             Operation::Thaw => self.request_thaw(request, now),
             Operation::Other(_) => {
                 let text = format!("request refused: {} is unknown", request.operation);
-                refused(request, self.refusals.repeat("unknown operation", vec![text], now))
+                refused(request, self.refusals.log_limited("unknown operation", vec![text], now))
             }
         });
         actions
@@ -213,7 +214,7 @@ impl Freezer {
         match &self.state {
             State::Freezing(_) | State::Frozen(_) => {
                 let text = "check refused: a backup is going on".to_owned();
-                refused(request, self.refusals.report(vec![text], now))
+                refused(request, self.refusals.log_on_change(vec![text], now))
             }
             State::Idle | State::After(_) => {
                 let (_, answer_by) = self.deadlines(age, now);
@@ -229,7 +230,7 @@ impl Freezer {
         (kernel_limit, (now + self.rules.limits.answer).min(kernel_limit.saturating_sub(ANSWER_MARGIN)))
     }
 
-    /// Lets the check take its next step; where there is none, answers it.
+    /// Lets the check take its next step, or answers it after the last one.
     fn advance_check(
         &mut self,
         now: Duration,
@@ -254,17 +255,17 @@ impl Freezer {
         let at_work: Vec<Action> = at_work.collect();
         self.last_check = Some(check.findings);
         if refusals.is_empty() {
-            self.refusals.end("check refused");
+            self.refusals.reset("check refused");
             let text = "check passed: a backup can be made".to_owned();
             let mut actions = vec![answer(request, Status::Success), Action::Log(Level::Debug, text)];
             actions.extend(at_work);
             return actions;
         }
         let lines = refusals.into_iter().map(|reason| format!("check refused: {reason}")).collect();
-        refused(request, self.refusals.report(lines, now))
+        refused(request, self.refusals.log_on_change(lines, now))
     }
 
-    /// Answers a check that cannot come to its end with failure, if one goes on.
+    /// Answers a check under way with failure.
     fn drop_check(&mut self, reason: &str) -> Vec<Action> {
         let Some(check) = self.check.take() else { return Vec::new() };
         let mut actions = Vec::new();
@@ -281,19 +282,19 @@ impl Freezer {
         let job = Job { request, read_at: now, kernel_limit, answer_by };
         match &mut self.state {
             State::Idle => self.begin(job),
-            // The hooks of the last backup are not through: the freeze waits for them as long as it can.
+            // The hooks of the last backup still run: the freeze waits for them as long as it can.
             State::After(after) if after.waiting.is_none() && self.leaving.is_none() => {
                 after.waiting = Some(job);
                 Vec::new()
             }
             State::Freezing(_) | State::Frozen(_) | State::After(_) => {
                 let text = "freeze refused: another one is in force".to_owned();
-                refused(request, self.refusals.report(vec![text], now))
+                refused(request, self.refusals.log_on_change(vec![text], now))
             }
         }
     }
 
-    /// Begins a freeze: a new backup, so whatever became of the one before does not matter any more.
+    /// Begins a freeze, which is a new backup: the result of the one before no longer matters.
     fn begin(&mut self, job: Job) -> Vec<Action> {
         self.void = None;
         self.state = State::Freezing(Box::new(Freezing::new(job)));
@@ -311,7 +312,7 @@ impl Freezer {
                 self.run_after(Phase::Thaw, resumed, hooks, actions)
             }
             State::Freezing(freezing) => {
-                // Only possible when the kernel gave the freeze up.
+                // Only possible after the kernel gave the freeze up.
                 let mut actions = self.fail(freezing, "the host thaws already", true, now);
                 let answered = actions.iter().position(|a| matches!(a, Action::Answer(_)));
                 let failure = answer(request, Status::Failure);
@@ -327,12 +328,12 @@ impl Freezer {
         }
     }
 
-    /// A thaw while nothing is frozen: its answer says whether the backup is good, and it is not. Also where
-    /// a daemon before this one froze the guest.
+    /// Refuses a thaw while nothing is frozen. The answer to a thaw tells the host whether the backup is
+    /// good, and it is not, even if an earlier process of the daemon had frozen the guest.
     fn thaw_nothing(&mut self, request: Request, now: Duration) -> Vec<Action> {
         let reason = self.void.as_deref().unwrap_or("this daemon has frozen nothing");
         let text = format!("thaw refused, the backup is void: {reason}");
-        refused(request, self.refusals.report(vec![text], now))
+        refused(request, self.refusals.log_on_change(vec![text], now))
     }
 
     fn ended(&mut self, ended: Ended, now: Duration) -> Vec<Action> {
@@ -361,8 +362,7 @@ impl Freezer {
         }
     }
 
-    /// Lets the freeze that is being prepared take its next step, which adds its actions to a list; an error
-    /// ends it.
+    /// Lets the freeze take its next step. An error of the step ends the freeze.
     fn advance(
         &mut self,
         now: Duration,
@@ -372,7 +372,7 @@ impl Freezer {
         match std::mem::take(&mut self.state) {
             State::Freezing(mut freezing) => match step(&mut freezing, &self.rules, &mut actions) {
                 Ok(()) => {
-                    self.tell_decisions(&freezing, &mut actions);
+                    self.log_decisions(&freezing, &mut actions);
                     self.state = State::Freezing(freezing);
                 }
                 Err(reason) => actions.extend(self.fail(freezing, &reason, true, now)),
@@ -382,9 +382,9 @@ impl Freezer {
         actions
     }
 
-    /// When it is settled what becomes of each mount: those that are not suspended as they should be are
-    /// named, once for each set of reasons.
-    fn tell_decisions(&mut self, freezing: &Freezing, actions: &mut Vec<Action>) {
+    /// Once the fate of each mount is decided, logs the mounts that are flushed instead of suspended. The
+    /// same lines as in the backup before are not repeated.
+    fn log_decisions(&mut self, freezing: &Freezing, actions: &mut Vec<Action>) {
         let Some(open) = actions.iter().position(|action| matches!(action, Action::Open(_))) else { return };
         let verdict = freezing.verdict();
         let flushed = verdict.sync_plan().flushed;
@@ -396,14 +396,14 @@ impl Freezer {
             .collect();
         let named = flushed.iter().map(|d| (d.mount.on.clone(), d.reason.to_string())).collect();
         actions.insert(open, Action::Decided { flushed: named });
-        if lines != self.told_flushes {
-            self.told_flushes.clone_from(&lines);
+        if lines != self.logged_flushes {
+            self.logged_flushes.clone_from(&lines);
             let lines = lines.into_iter().map(|line| Action::Log(Level::Warn, line));
             actions.splice(open..open, lines);
         }
     }
 
-    /// Undoes a freeze that was not answered yet; answers it, unless the device is gone.
+    /// Undoes a freeze that was not answered yet. Answers it too, unless the device is gone.
     fn fail(
         &mut self,
         freezing: Box<Freezing>,
@@ -422,7 +422,7 @@ impl Freezer {
             actions.push(Action::ReleaseLog);
         }
         let text = format!("freeze failed, nothing is frozen: {reason}");
-        actions.extend(self.refusals.report(vec![text], now));
+        actions.extend(self.refusals.log_on_change(vec![text], now));
         self.run_after(Phase::Abort, resumed, hooks, actions)
     }
 
@@ -434,8 +434,8 @@ impl Freezer {
                 if doubt {
                     return self.give_up(frozen, "the answer to the freeze came too late");
                 }
-                self.refusals.end("freeze failed");
-                self.refusals.end("thaw ");
+                self.refusals.reset("freeze failed");
+                self.refusals.reset("thaw ");
                 let text = frozen.report();
                 self.state = State::Frozen(frozen);
                 vec![Action::Log(Level::Info, text)]
@@ -447,7 +447,7 @@ impl Freezer {
         }
     }
 
-    /// Thaws what the host believes to be frozen: the thaw that it will send must fail.
+    /// Thaws a guest that the host believes to be frozen. The host's thaw must fail afterwards.
     fn give_up(&mut self, frozen: Frozen, reason: &str) -> Vec<Action> {
         self.void = Some(format!("it was thawed before: {reason}"));
         let (mut actions, resumed, hooks) = frozen.resume();
@@ -508,7 +508,7 @@ impl Freezer {
                 Vec::new()
             }
         });
-        // Before the end, and behind what thaws.
+        // Before the action that ends the program, and after those that thaw.
         let end = actions.iter().position(|a| matches!(a, Action::Leave(_))).unwrap_or(actions.len());
         actions.insert(end, log);
         actions

@@ -1,4 +1,5 @@
-//! Which files of the hook directory are run, and in what order.
+//! Decides which files of the hook directory are run, and in what order. It is given the entries with their
+//! owners and permissions; it reads no directory and runs nothing.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -6,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 /// Write permission for group or others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// Execute permission for anybody.
+/// Execute permission for owner, group or others.
 const EXECUTABLE: u32 = 0o111;
 
-/// What a program is run for; the word is its only argument.
+/// Why a hook is run. The word is its only argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Bring the application's data to rest.
+    /// Before a freeze: the application shall bring its data to rest.
     Freeze,
-    /// The file systems are back after a backup.
+    /// After a good backup: the file systems are writable again.
     Thaw,
-    /// The file systems are back, or never were frozen, and there is no backup.
+    /// After a failed backup: the file systems are writable again, or were never frozen.
     Abort,
 }
 
@@ -41,7 +42,7 @@ impl fmt::Display for Phase {
 /// A program to run around a freeze.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// Its file name: decides the order and stands in log lines.
+    /// Its file name, which decides the order and is shown in log lines.
     pub name: String,
     /// Its path.
     pub path: PathBuf,
@@ -71,7 +72,7 @@ pub enum FileKind {
     Other,
 }
 
-/// Something in the directory that is not run.
+/// A file in the directory that is not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Its path.
@@ -91,15 +92,15 @@ impl fmt::Display for Skipped {
 pub struct Selection {
     /// What is run, by name: this order before the freeze, the reverse one after it.
     pub hooks: Vec<Hook>,
-    /// What should perhaps be run and cannot be trusted: without it an application may not be at rest, so
-    /// there is no backup.
+    /// Files that should perhaps be run but cannot be trusted. Without them an application may not be at
+    /// rest, so they prevent a backup.
     pub faults: Vec<Skipped>,
-    /// What is not meant to be run.
+    /// Files that are not meant to be run.
     pub passed_over: Vec<Skipped>,
 }
 
 impl Selection {
-    /// Nothing but a directory that cannot be used.
+    /// The selection for a directory that cannot be used: no hooks and one fault.
     #[must_use]
     pub fn unusable(directory: &Path, reason: String) -> Self {
         let fault = Skipped { path: directory.to_owned(), reason };
@@ -107,11 +108,11 @@ impl Selection {
     }
 }
 
-/// Chooses the hooks of `directory` from its entries. `user` is whom the daemon runs as: its files are as
-/// good as root's, for it can change what it runs anyway.
+/// Chooses the hooks of `directory` from its entries. `user` is the user that the daemon runs as. Files of
+/// that user are trusted like root's, because the user can change what the daemon runs anyway.
 ///
 /// Leftovers of editors and package tools, and files that are not executable, are passed over. A link is a
-/// fault, because whoever can write where it leads could exchange the program.
+/// fault, because a user who can write its target could exchange the program.
 #[must_use]
 pub fn select(
     directory: &Path,
@@ -170,8 +171,8 @@ fn judge(name: &OsString, facts: Result<FileFacts, String>, user: u32) -> Candid
     }
 }
 
-/// What editors, version control and package tools leave behind, as rc.subr(8) and dpkg know it, and hidden
-/// files.
+/// Whether a name is a hidden file or one that editors, version control or package tools leave behind. The
+/// list follows rc.subr(8) and dpkg.
 fn is_leftover(name: &str) -> bool {
     const ENDS: [&str; 10] =
         ["~", ".bak", ".orig", ".rej", ",v", ".sample", ".pkgsave", ".pkgnew", ".dist", ".swp"];
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn hooks_come_in_the_order_of_their_names() {
+    fn hooks_are_ordered_by_name() {
         let good = file(0, 0o755);
         let (hooks, faults) =
             selected(DIRECTORY, &[("50-b", good), ("10-z", good), ("A", good), ("9", good)]);
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_than_root_can_change_is_a_fault() {
+    fn a_file_that_others_can_change_is_a_fault() {
         let link = FileFacts { kind: FileKind::Link, owner: 0, mode: 0o777 };
         let fifo = FileFacts { kind: FileKind::Other, owner: 0, mode: 0o755 };
         let (hooks, faults) = selected(
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_directory_that_others_can_write_is_run() {
+    fn a_directory_that_others_can_write_runs_nothing() {
         for directory in [
             FileFacts { mode: 0o777, ..DIRECTORY },
             FileFacts { mode: 0o1777, ..DIRECTORY },

@@ -1,22 +1,21 @@
 //! Live backup: which mounts are frozen, in what order, and how every way out of a freeze ends thawed.
 //!
-//! It is given what the mount table, the processes, the devices and the pools say, and decides; it does no
-//! I/O and reads no clock.
+//! It is given what the mount table, the processes, the devices and the pools say, and decides. It does no
+//! I/O, reads no clock and starts no program.
 //!
 //! # Glossary
 //! * *freeze*: the host's request, and the state from our answer to it until the thaw.
 //! * *thaw*: the host's request that ends a freeze; its answer says whether the backup is good.
-//! * *suspend*: UFSSUSPEND of one file system; who writes to it sleeps.
-//! * *resume*: UFSRESUME, or the close of its descriptor: the file system takes writes again, and drops
-//!   cached pages.
-//! * *flush*: bringing a file system to disk without suspending it; in the copy it is as after a power cut.
-//! * *mapped writer*: a program that can store into a file through a shared mapping, which no suspension
-//!   stops.
-//! * *holder*: the file system that the file lies on which another one is stored in.
-//! * *held open*: a file that the daemon itself has open; it can keep the kernel from suspending, or an exit
-//!   from resuming.
-//! * *void*: a backup that ended before the host's thaw, or that never was; its thaw fails.
-//! * *veto*: a reason for which no backup is made.
+//! * *suspend*: UFSSUSPEND of one file system; a program that writes to it sleeps.
+//! * *resume*: UFSRESUME, or closing the descriptor of the suspension. The file system takes writes again and
+//!   drops its cached pages.
+//! * *flush*: bringing a file system to disk without suspending it. In the backup it is as after a power cut.
+//! * *mapped writer*: a program that can store into a file through a shared mapping. No suspension stops it.
+//! * *holder*: the mount that has the file in which another file system is stored.
+//! * *held open*: a file that the daemon itself has open. It can keep the kernel from suspending its file
+//!   system, or an exit of the daemon from resuming it.
+//! * *void*: a backup that ended before the host's thaw, or that never began. The host's thaw fails.
+//! * *veto*: a reason against making a backup.
 
 pub mod fates;
 mod freezer;

@@ -1,7 +1,8 @@
-//! What a backup does with each mount, and why.
+//! Decides what a backup does with each mount, and why. It is given the mount table, the administrator's
+//! policy and the findings of a scan; it never calls the system.
 //!
-//! Only UFS can be frozen (ufs/ffs/ffs_suspend.c). ZFS needs no freeze: what its last transaction group holds
-//! is consistent. All the rest either has nothing on this guest's disks or stands in the way of a backup.
+//! Only UFS can be frozen (ufs/ffs/ffs_suspend.c). ZFS needs no freeze, because its last transaction group is
+//! always consistent. Every other file system either has nothing on this guest's disks or prevents a backup.
 
 mod glob;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use super::scan::Writer;
 use super::stores::Stores;
 pub use glob::{BadGlob, Glob};
 
-/// `f_fsid` of statfs(2): names a mounted file system while it is mounted.
+/// `f_fsid` of statfs(2). It identifies a file system while it is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FsId(pub [i32; 2]);
 
@@ -27,8 +28,8 @@ impl fmt::Display for FsId {
     }
 }
 
-/// One mounted file system, as getfsstat(2) tells it. Texts that are not UTF-8 are lossy: they are shown and
-/// compared with patterns, but no path is ever opened by them.
+/// One mounted file system as getfsstat(2) describes it. Texts that are not UTF-8 are converted with loss:
+/// they are shown and compared with patterns, but never used to open a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// `f_fstypename`: `ufs`, `zfs`, `fusefs.ntfs`.
@@ -51,11 +52,11 @@ pub struct Mount {
 pub enum Treatment {
     /// Writes to it stop from the freeze to the thaw.
     Suspend,
-    /// What it holds is committed to disk before the freeze is answered.
+    /// Its data is committed to disk before the freeze is answered.
     Sync,
-    /// Nothing: it does not matter for the backup.
+    /// Nothing is done: it does not matter for the backup.
     Ignore,
-    /// It stands in the way: no backup while it is mounted.
+    /// It prevents a backup while it is mounted.
     Veto,
 }
 
@@ -70,21 +71,21 @@ impl fmt::Display for Treatment {
     }
 }
 
-/// What becomes of a mount that could be suspended, but that programs can store into through shared mappings:
-/// what they store while it is suspended is lost in the running guest when it is resumed.
+/// What is done with a mount that could be suspended, but that programs can store into through shared
+/// mappings. What they store while it is suspended is lost in the running guest when it is resumed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MappedWriters {
-    /// It is brought to disk and not suspended.
+    /// It is flushed and not suspended.
     #[default]
     Flush,
-    /// It stands in the way.
+    /// It prevents a backup.
     Refuse,
-    /// It is suspended all the same.
+    /// It is suspended nevertheless.
     Suspend,
 }
 
-/// Why a mount is treated as it is.
+/// Why a mount gets its treatment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// MNT_RDONLY.
@@ -97,7 +98,8 @@ pub enum Reason {
     NotSuspendable(usize),
     /// A writable, local UFS.
     Ufs,
-    /// The same on a volume of ZFS, whose pool is synced before the suspension writes the last of it.
+    /// The same on a volume of ZFS. Its pool is synced before the suspension, so the last writes of the
+    /// suspension are not committed.
     UfsOnZvol,
     /// ZFS.
     Zfs,
@@ -107,23 +109,22 @@ pub enum Reason {
     NothingOnDisk,
     /// Not MNT_LOCAL.
     OtherMachine,
-    /// nullfs or unionfs over a mount that is itself dealt with.
+    /// nullfs or unionfs over a mount that is treated itself.
     ShowsPartOf(String),
     /// nullfs or unionfs over a mount that vetoes.
     ShowsPartOfVeto(String),
-    /// nullfs or unionfs over something that is in no mount of the table.
+    /// nullfs or unionfs over a path that is on no mount of the table.
     ShowsUnknown(String),
     /// Everything else.
     CannotFreeze,
     /// It would be suspended, but these programs can store into it through memory.
     MappedWriters(Vec<Writer>),
-    /// It would be suspended, but who can store into it through memory could not be found out, for this
-    /// reason.
+    /// It would be suspended, but the scan for programs that store into it failed, for this reason.
     NotScanned(String),
-    /// It would be suspended, but it holds the file that this mount, which is mounted on it or below, is
-    /// stored in.
+    /// It would be suspended, but it holds the file in which this mount is stored, and this mount is mounted
+    /// on it or below.
     HoldsFileOf(String),
-    /// It would be suspended, but it holds the file of this device, which something unknown is stored on.
+    /// It would be suspended, but it holds the file of this device, whose use is unknown.
     HoldsUnknown(String),
 }
 
@@ -158,7 +159,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// More programs than this are counted only.
+/// How many programs are named. The rest is counted.
 const NAMED_WRITERS: usize = 3;
 
 fn write_writers(f: &mut fmt::Formatter<'_>, writers: &[Writer]) -> fmt::Result {
@@ -172,7 +173,7 @@ fn write_writers(f: &mut fmt::Formatter<'_>, writers: &[Writer]) -> fmt::Result 
     }
 }
 
-/// One mount with what is done about it.
+/// One mount with its treatment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The mount.
@@ -181,9 +182,9 @@ pub struct Decision {
     pub treatment: Treatment,
     /// Why.
     pub reason: Reason,
-    /// The programs that can store into it through memory, if it would be suspended but for them.
+    /// The programs that can store into it through memory, if it would otherwise be suspended.
     pub writers: Vec<Writer>,
-    /// It is to be suspended even when programs can store into it.
+    /// It is to be suspended although programs can store into it.
     pub accepts_loss: bool,
 }
 
@@ -194,16 +195,16 @@ impl fmt::Display for Decision {
     }
 }
 
-/// One `[[vss.mounts]]`: what it names is treated as it says.
+/// One `[[vss.mounts]]`: mounts that match get its treatment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The exact name of a file system type; any where `None`.
+    /// The exact name of a file system type. `None`: any.
     pub fs_type: Option<String>,
-    /// A pattern of the mount point; any where `None`.
+    /// A pattern of the mount point. `None`: any.
     pub mount_point: Option<Glob>,
-    /// What is done; as without this rule where `None`.
+    /// The treatment. `None`: as without this rule.
     pub treatment: Option<Treatment>,
-    /// What becomes of it when programs can store into it; as without this rule where `None`.
+    /// The treatment when programs can store into it. `None`: as without this rule.
     pub mapped_writers: Option<MappedWriters>,
 }
 
@@ -219,16 +220,16 @@ impl Rule {
 pub struct Policy {
     /// Mount points that a backup ignores.
     pub exclude: Vec<Glob>,
-    /// Rules, the first that applies wins.
+    /// Rules. The first that applies wins.
     pub rules: Vec<Rule>,
-    /// What becomes of mounts that programs can store into through memory, where no rule says it.
+    /// What is done with mounts that programs can store into through memory, where no rule applies.
     pub mapped_writers: MappedWriters,
 }
 
-/// What is done with every mount of a table, in the table's order: oldest mount first.
+/// The decisions about all mounts of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// One for each mount.
+    /// One for each mount, in the table's order: oldest mount first.
     pub decisions: Vec<Decision>,
     /// Indices of the mounts to suspend, in the order of suspending.
     order: Vec<usize>,
@@ -239,21 +240,21 @@ pub struct Verdict {
 pub struct SyncPlan {
     /// ZFS pools, each once.
     pub pools: Vec<String>,
-    /// Other file systems: what is left of them behind sync(2) goes to disk by fsync(2).
+    /// Other file systems, which need fsync(2) after sync(2).
     pub mounts: Vec<Mount>,
-    /// Mount points of file systems that would be suspended if that were not harmful; sync(2) is all for
-    /// them.
+    /// Mount points of file systems that are flushed because suspending them would do harm. sync(2) is enough
+    /// for them.
     pub flushed: Vec<String>,
 }
 
 impl Policy {
-    /// Decides about every mount of `table`, which must be in getfsstat(2)'s order, by nothing but the table.
+    /// Decides about every mount of `table` by the table alone. It must be in getfsstat(2)'s order.
     #[must_use]
     pub fn judge(&self, table: &[Mount]) -> Verdict {
         self.judge_with(table, &Scanned::NotYet)
     }
 
-    /// The same with what is known of programs and devices.
+    /// The same with what is known about programs and devices.
     #[must_use]
     pub fn judge_with(&self, table: &[Mount], scanned: &Scanned) -> Verdict {
         let nothing = Stores::default();
@@ -269,7 +270,7 @@ impl Policy {
         Verdict { decisions, order }
     }
 
-    /// `older` are the decisions about the mounts that were there before this one.
+    /// `older` are the decisions about the mounts that come earlier in the table.
     fn decide(&self, mount: &Mount, older: &[Decision], stores: &Stores) -> (Treatment, Reason) {
         if mount.read_only {
             return (Treatment::Ignore, Reason::ReadOnly);
@@ -304,8 +305,8 @@ fn decide_by_type(mount: &Mount, older: &[Decision], stores: &Stores) -> (Treatm
         "msdosfs" if is_efi_partition(mount) || stores.efi.contains(&mount.id) => {
             (Treatment::Sync, Reason::EfiPartition)
         }
-        // fuse(4) never sets MNT_LOCAL, because the kernel cannot know where the data is; some programs'
-        // names tell.
+        // fuse(4) never sets MNT_LOCAL, because the kernel cannot know where the data is. Some programs are
+        // known by name.
         fuse if is_network_fuse(fuse) => (Treatment::Ignore, Reason::OtherMachine),
         fuse if fuse == "fusefs" || fuse.starts_with("fusefs.") => (Treatment::Veto, Reason::CannotFreeze),
         _ if !mount.local => (Treatment::Ignore, Reason::OtherMachine),
@@ -313,8 +314,8 @@ fn decide_by_type(mount: &Mount, older: &[Decision], stores: &Stores) -> (Treatm
     }
 }
 
-/// Programs that show files of other machines, by the subtype that they give to mount_fusefs(8) and that
-/// stands behind `fusefs.` in f_fstypename.
+/// Programs that show files of other machines. The name is the subtype that they give to mount_fusefs(8);
+/// f_fstypename has it after `fusefs.`.
 const NETWORK_FUSE: [&str; 24] = [
     "sshfs",
     "rclone",
@@ -343,14 +344,15 @@ const NETWORK_FUSE: [&str; 24] = [
 ];
 
 fn is_network_fuse(fs_type: &str) -> bool {
-    // f_fstypename has 15 characters.
+    // f_fstypename holds 15 characters, so a longer name is cut.
     let subtype = fs_type.strip_prefix("fusefs.").filter(|subtype| !subtype.is_empty());
     subtype.is_some_and(|subtype| {
         NETWORK_FUSE.iter().any(|name| *name == subtype || (fs_type.len() == 15 && name.starts_with(subtype)))
     })
 }
 
-/// bsdinstall(8) mounts the partition on /boot/efi, by its GPT label or by the volume label that it gives it.
+/// bsdinstall(8) mounts the partition on /boot/efi, by its GPT label or by the volume label that bsdinstall
+/// gives it.
 fn is_efi_partition(mount: &Mount) -> bool {
     let numbered = |prefix: &str| {
         mount
@@ -361,8 +363,8 @@ fn is_efi_partition(mount: &Mount) -> bool {
     mount.on == "/boot/efi" || mount.from == "/dev/msdosfs/EFISYS" || numbered("/dev/gpt/efiboot")
 }
 
-/// A file system that shows others: as good as the worst of them. Nothing can be mounted over a mount that is
-/// younger than itself, so only the older ones are looked at.
+/// Decides about a file system that shows others: a veto of one of them counts. A mount can only show older
+/// mounts, so only `older` is searched.
 fn decide_stacked(older: &[Decision], paths: &[&str]) -> (Treatment, Reason) {
     let mut shown = None;
     for path in paths {
@@ -378,13 +380,13 @@ fn decide_stacked(older: &[Decision], paths: &[&str]) -> (Treatment, Reason) {
     (Treatment::Ignore, Reason::ShowsPartOf(on))
 }
 
-/// The mount that a path lies on: the one with the longest mount point above it, the youngest where several
-/// are equal.
+/// The mount that a path lies on: the one with the longest matching mount point. Of equal ones it is the
+/// youngest.
 fn holder<'a>(decisions: &'a [Decision], path: &str) -> Option<&'a Decision> {
     decisions.iter().filter(|d| is_below(path, &d.mount.on)).max_by_key(|d| d.mount.on.len())
 }
 
-/// Whether `path` is `directory` or lies in it, by whole components: `/devel` is not in `/dev`.
+/// Whether `path` is `directory` or lies in it. Whole components are compared: `/devel` is not in `/dev`.
 #[must_use]
 pub fn is_below(path: &str, directory: &str) -> bool {
     let rest = path.strip_prefix(directory.trim_end_matches('/'));
@@ -404,13 +406,13 @@ impl Verdict {
         self.vetoes().next().is_none()
     }
 
-    /// The mounts that stand in the way.
+    /// The mounts that prevent a backup.
     pub fn vetoes(&self) -> impl Iterator<Item = &Decision> {
         self.decisions.iter().filter(|d| d.treatment == Treatment::Veto)
     }
 
-    /// The mounts to suspend in the order of suspending: parents before their children, and what is in a file
-    /// before what holds the file. They are resumed in the reverse order.
+    /// The mounts to suspend, in the order of suspending: parents before their children, and a mount that is
+    /// stored in a file before the mount that holds the file. They are resumed in reverse order.
     pub fn to_suspend(&self) -> impl Iterator<Item = &Mount> {
         self.suspended_decisions().map(|decision| &decision.mount)
     }
@@ -420,14 +422,14 @@ impl Verdict {
         self.order.iter().filter_map(|index| self.decisions.get(*index))
     }
 
-    /// Whether a look at programs and devices can change anything: something would be suspended, or something
-    /// vetoes that may be an EFI partition.
+    /// Whether a scan of programs and devices can change a decision: a mount would be suspended, or a mount
+    /// that vetoes may be an EFI partition.
     #[must_use]
     pub fn wants_scan(&self) -> bool {
         !self.order.is_empty() || self.may_be_efi()
     }
 
-    /// Whether the veto of an msdosfs stands only while nothing is known of its partition.
+    /// Whether an msdosfs vetoes only because the type of its partition is not known yet.
     #[must_use]
     pub fn may_be_efi(&self) -> bool {
         self.vetoes().any(|d| d.mount.fs_type == "msdosfs" && d.reason == Reason::CannotFreeze)
@@ -440,7 +442,7 @@ impl Verdict {
         for Decision { mount, reason, .. } in self.decisions.iter().filter(|d| d.treatment == Treatment::Sync)
         {
             match pool_of(mount) {
-                // sync(2) brings all of a UFS to disk.
+                // sync(2) is enough for a UFS.
                 _ if is_fallback(reason) => plan.flushed.push(mount.on.clone()),
                 Some(pool) if plan.pools.iter().any(|known| known == pool) => {}
                 Some(pool) => plan.pools.push(pool.to_owned()),
@@ -459,7 +461,7 @@ impl SyncPlan {
     }
 }
 
-/// Whether the mount is synced because it cannot be suspended as it should.
+/// Whether the mount is flushed because suspending it would do harm.
 fn is_fallback(reason: &Reason) -> bool {
     matches!(
         reason,
@@ -467,8 +469,8 @@ fn is_fallback(reason: &Reason) -> bool {
     )
 }
 
-/// The pool of a ZFS dataset or of another mount. Names begin with a letter (zpoolconcepts(7)), so none can
-/// be taken for an option.
+/// The pool of a ZFS dataset. Names begin with a letter (zpoolconcepts(7)), so zpool(8) cannot take one for
+/// an option.
 fn pool_of(mount: &Mount) -> Option<&str> {
     let pool = mount.from.split(['/', '@']).next()?;
     (mount.fs_type == "zfs" && pool.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(pool)

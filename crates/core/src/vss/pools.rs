@@ -1,4 +1,5 @@
-//! What zpool(8) says of the pools.
+//! Reads the output of `zpool list -HPv` and decides which pools cannot take writes. It is given lines of
+//! text and runs no program. Lines that it does not understand refuse nothing.
 
 /// The pools of a system.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -9,15 +10,15 @@ pub struct Pools {
     pub vdevs: Vec<(String, String)>,
 }
 
-/// The states that zpoolconcepts(7) knows.
+/// The states of a pool by zpoolconcepts(7).
 const STATES: [&str; 7] = ["ONLINE", "DEGRADED", "FAULTED", "OFFLINE", "REMOVED", "UNAVAIL", "SUSPENDED"];
 
-/// Those in which a pool takes what is written.
+/// The states in which a pool takes writes.
 const WORKING: [&str; 2] = ["ONLINE", "DEGRADED"];
 
 impl Pools {
-    /// Reads what `zpool list -HPv` printed: a line for each pool, behind it one for each of its vdevs, which
-    /// begins with a tab (`print_list_stats()` of zpool_main.c).
+    /// Parses the output of `zpool list -HPv`: a line for each pool, followed by a line for each of its
+    /// vdevs, which begins with a tab (`print_list_stats()` of zpool_main.c).
     #[must_use]
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut pools = Self::default();
@@ -36,7 +37,7 @@ impl Pools {
         pools
     }
 
-    /// Why these pools cannot be brought to disk, a sentence for each that cannot.
+    /// Why pools of `wanted` cannot be brought to disk: one sentence for each that cannot.
     #[must_use]
     pub fn refusals(&self, wanted: &[String]) -> Vec<String> {
         let broken = |state: &str| STATES.contains(&state) && !WORKING.contains(&state);
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pools_their_states_and_their_devices() {
+    fn states_and_devices_of_pools_are_parsed() {
         let text = "tank\t9.5G\t1G\t8.5G\t-\t-\t0%\t1%\t1.00x\tONLINE\t-\n\tmirror-0\t9.5G\t1G\t8.5G\t-\t-\t0%\t1%\t-\tONLINE\n\
                     \t/dev/da1p1\t-\t-\t-\t-\t-\t-\t-\t-\tONLINE\n\t/vols/a b\t-\t-\t-\t-\t-\t-\t-\t-\tFAULTED\n\
                     dead\t-\t-\t-\t-\t-\t-\t-\t-\tSUSPENDED\t-\nlogs\t-\t-\t-\t-\t-\t-\t-\t-\tUNAVAIL\t-\n";
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_refuses_nothing() {
+    fn unknown_output_refuses_nothing() {
         assert_eq!(Pools::parse(["", "\t", "x", "\tx"]).refusals(&["x".to_owned()]), [""; 0]);
     }
 }

@@ -1,8 +1,9 @@
-//! Which programs can store into files of which mounts without the kernel's knowing: through shared mappings.
+//! Decides which programs can store into which mounts through shared mappings. It is given the mappings of
+//! all processes and the device numbers of all mounts; it reads neither itself.
 //!
-//! A resume drops the cached pages of the file system, dirty ones too (`ffs_reload()` of ufs/ffs/ffs_vfsops.c
-//! calls `vinvalbuf()` without V_SAVE), and a store through mmap(2) does not sleep while the file system is
-//! suspended: what such a program stored meanwhile would be lost in the running guest.
+//! Such stores matter because a resume drops the cached pages of the file system, dirty ones too
+//! (`ffs_reload()` of ufs/ffs/ffs_vfsops.c calls `vinvalbuf()` without V_SAVE). A store through mmap(2) does
+//! not sleep while the file system is suspended, so it would be lost in the running guest.
 
 use super::mounts::{FsId, Mount};
 use super::stores::Stores;
@@ -21,9 +22,9 @@ pub struct Process {
 /// A file that a process can store into through a shared mapping.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MappedFile {
-    /// `st_dev` of the file, through nullfs(4) that of the lower one.
+    /// `st_dev` of the file. For a file of a nullfs(4) it is that of the file below it.
     pub device: u64,
-    /// A path of it; empty where the kernel knows none any more.
+    /// A path of it. Empty if the kernel knows none.
     pub path: String,
 }
 
@@ -51,18 +52,18 @@ impl std::fmt::Display for Writer {
     }
 }
 
-/// What one look at all processes and devices found.
+/// The result of one scan of all processes and devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Who can store into which mount, each once.
+    /// Which program can store into which mount; each pair once.
     pub writers: Vec<Writer>,
     /// What lies below the mounts.
     pub stores: Stores,
-    /// Programs at work that make a suspension fail: their names and numbers.
+    /// Running programs that make a suspension fail.
     pub at_work: Vec<Process>,
 }
 
-/// Commands that suspend file systems themselves or unmount them: a suspension meets EBUSY while they work.
+/// Commands that suspend or unmount file systems. While one of them runs, a suspension can fail with EBUSY.
 const OBSTACLES: [&str; 4] = ["umount", "growfs", "mksnap_ffs", "dump"];
 
 impl Scan {
@@ -71,7 +72,7 @@ impl Scan {
         self.writers.iter().filter(move |writer| writer.on == id)
     }
 
-    /// Adds what another look found.
+    /// Adds the result of another scan.
     pub fn merge(&mut self, other: Self) {
         self.writers.extend(other.writers);
         self.writers.sort();
@@ -81,12 +82,12 @@ impl Scan {
     }
 }
 
-/// Sorts the mapped files of all processes by the mounts of `table`. `devices` has what stat(2) calls
-/// `st_dev` for each mount, in the table's order, where that can be told.
+/// Assigns the mapped files of all processes to the mounts of `table`. `devices` has the `st_dev` of each
+/// mount, in the table's order, where it is known.
 ///
-/// A file that is on none of the known devices may be on any mount whose device is not known: it is counted
-/// on each of them, or on the one whose id begins with the number, as `vn_stat()` of kern/vfs_vnops.c has it
-/// for file systems that give no number of their own.
+/// A file whose device is not in `devices` may be on any mount whose device is unknown, so it counts for each
+/// of them. Where the id of such a mount begins with the number of the device, it counts for that mount only:
+/// `vn_stat()` of kern/vfs_vnops.c takes the number from the id for file systems that give none of their own.
 #[must_use]
 pub fn attribute(
     table: &[Mount],
@@ -120,7 +121,7 @@ fn by_own_number(mounts: &[&Mount], device: u64) -> Vec<FsId> {
     }
 }
 
-/// The processes that make a suspension fail while they work.
+/// The processes that make a suspension fail while they run.
 #[must_use]
 pub fn obstacles<'a>(processes: impl IntoIterator<Item = &'a Process>) -> Vec<Process> {
     let at_work = |process: &&Process| OBSTACLES.contains(&process.program.as_str());
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn files_belong_to_the_mount_with_their_device() {
+    fn a_file_belongs_to_the_mount_with_its_device() {
         let table = [mount("/", 1), mount("/db", 2)];
         let mapped = vec![
             (process(9, "b"), vec![file(20, "/db/x"), file(20, "/db/x"), file(99, "/tmp/y")]),
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn two_looks_together_have_the_writers_of_both() {
+    fn merged_scans_have_the_writers_of_both() {
         let writer = |pid| Writer { on: FsId([1, 1]), process: process(pid, "p"), file: "/f".into() };
         let mut scan = Scan { writers: vec![writer(2)], ..Scan::default() };
         scan.merge(Scan { writers: vec![writer(1), writer(2)], ..Scan::default() });

@@ -1,7 +1,9 @@
-//! What lies below the mounts: which file systems are in files of others, and which partition is the EFI one.
+//! Finds out which file systems are stored in files of others, and which partition is the EFI one. It is
+//! given GEOM's configuration as text, the mount table and the vdevs of the pools; it opens no device.
 //!
-//! A file system in a file (md(4) of the type vnode, also below labels, partitions and geli; a ZFS pool on
-//! files) must be suspended before the one that holds the file, because its last writes go through it.
+//! A file system in a file must be suspended before the mount that holds the file, because its last writes go
+//! through that mount. Such file systems are on md(4) devices of type vnode, also below labels, partitions
+//! and geli, and in ZFS pools on files.
 
 use std::collections::HashMap;
 
@@ -14,11 +16,11 @@ pub struct Stores {
     pub efi: Vec<FsId>,
     /// Mounts in files of other mounts.
     pub held: Vec<Held>,
-    /// Mounts that hold the file of a device which is written, and nobody can tell what is on it.
+    /// Mounts that hold the file of a device that is open for writing and whose use is unknown.
     pub unknown: Vec<Unknown>,
 }
 
-/// A mount in a file of another one.
+/// A mount that is stored in a file of another mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The mount in the file.
@@ -27,16 +29,16 @@ pub struct Held {
     pub holder: FsId,
 }
 
-/// A file that something unknown is stored in.
+/// A file whose use as a device is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
     /// The mount that the file is on.
     pub holder: FsId,
-    /// The device that is made of the file.
+    /// The device that uses the file.
     pub device: String,
 }
 
-/// GEOM's graph of devices, as sysctl kern.geom.confxml tells it.
+/// GEOM's graph of devices, from sysctl kern.geom.confxml.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
     geoms: Vec<Geom>,
@@ -45,7 +47,7 @@ pub struct Graph {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Geom {
     class: String,
-    /// What it is made of: ids of providers.
+    /// The ids of the providers below it.
     consumes: Vec<String>,
     providers: Vec<Provider>,
 }
@@ -55,16 +57,16 @@ struct Provider {
     id: String,
     name: String,
     aliases: Vec<String>,
-    /// Somebody has it open for writing.
+    /// Whether it is open for writing.
     written: bool,
-    /// `type` of its configuration: `efi` of a partition, `vnode` of md(4).
+    /// `type` of its configuration, such as `efi` of a partition or `vnode` of an md(4).
     kind: String,
     file: String,
 }
 
 impl Graph {
-    /// Reads the text of kern.geom.confxml (`g_conf_specific()` of geom/geom_dump.c). What is not understood
-    /// is left out.
+    /// Parses the text of kern.geom.confxml (`g_conf_specific()` of geom/geom_dump.c). Parts that are not
+    /// understood are left out.
     #[must_use]
     pub fn parse(xml: &str) -> Self {
         let mut reader = Reader::default();
@@ -84,7 +86,7 @@ impl Graph {
         all.map(|(geom, provider)| (provider.id.as_str(), (geom, provider))).collect()
     }
 
-    /// All that lies below the device `/dev/NAME`, itself first.
+    /// All geoms below the device `/dev/NAME`, its own first.
     fn below(&self, from: &str) -> Vec<(&Geom, &Provider)> {
         let ids = self.by_id();
         let mut found: Vec<(&Geom, &Provider)> =
@@ -116,8 +118,8 @@ impl Graph {
     }
 }
 
-/// What lies below the mounts of `table`. `pool_files` are the vdevs of ZFS pools, with the name of the pool;
-/// `locate` says which mounts a file may be on.
+/// Finds what lies below the mounts of `table`. `pool_files` are the vdevs of ZFS pools with the name of the
+/// pool; `locate` says on which mounts a file may be.
 #[must_use]
 pub fn find(
     graph: &Graph,
@@ -154,7 +156,7 @@ pub fn find(
     stores
 }
 
-/// The devices that a mount is made of.
+/// The devices of a mount.
 fn sources<'a>(mount: &'a Mount, vdevs: &'a [(String, String)]) -> impl Iterator<Item = &'a str> {
     let of_pool = vdevs.iter().filter(|(pool, _)| is_of_pool(mount, pool)).map(|(_, vdev)| vdev.as_str());
     std::iter::once(mount.from.as_str()).chain(of_pool)
@@ -164,7 +166,7 @@ fn lies_on(graph: &Graph, from: &str, device: &Provider) -> bool {
     graph.below(from).iter().any(|(_, provider)| provider.id == device.id)
 }
 
-/// A dataset of the pool, or a UFS on one of its volumes.
+/// Whether a mount is a dataset of the pool, or a UFS on one of its volumes.
 fn is_of_pool(mount: &Mount, pool: &str) -> bool {
     let name = if mount.fs_type == "zfs" {
         Some(mount.from.as_str())
@@ -174,13 +176,13 @@ fn is_of_pool(mount: &Mount, pool: &str) -> bool {
     name.is_some_and(|name| name.split(['/', '@']).next() == Some(pool))
 }
 
-/// The mount that a path lies on by its name alone.
+/// The mount that a path lies on, by comparing names.
 #[must_use]
 pub fn locate_by_path(table: &[Mount], path: &str) -> Option<FsId> {
     mount_of(table, path).map(|mount| mount.id)
 }
 
-/// A tag with the text behind it.
+/// A tag with the text that follows it.
 struct Tag<'a> {
     name: &'a str,
     attribute: &'a str,
@@ -188,7 +190,7 @@ struct Tag<'a> {
     text: &'a str,
 }
 
-/// The tags of a text. Enough for what one function of the kernel prints: no comments, no CDATA.
+/// The tags of a text. It is enough for the output of one kernel function: no comments, no CDATA.
 struct Tags<'a>(&'a str);
 
 impl<'a> Iterator for Tags<'a> {
@@ -258,12 +260,12 @@ impl Reader {
     }
 }
 
-/// `r1w1e2`.
+/// Whether a mode like `r1w1e2` has a writer.
 fn is_written(mode: &str) -> bool {
     mode.split_once('w').and_then(|(_, rest)| rest.split('e').next()).is_some_and(|count| count != "0")
 }
 
-/// `g_conf_cat_escaped()` writes each byte that it escapes as `&#xHH;`.
+/// Decodes `&#xHH;`, which `g_conf_cat_escaped()` writes for each byte that it escapes.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

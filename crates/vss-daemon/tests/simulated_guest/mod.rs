@@ -1,4 +1,5 @@
-//! A guest in one thread: the daemon's own loop on a simulated kernel, and somebody who plays all the rest.
+//! A guest in one thread: the daemon's own loop on a simulated kernel with a simulated clock. The test plays
+//! host, administrator and other programs. No process and no file is involved.
 
 use std::cell::RefCell;
 use std::io;
@@ -28,15 +29,15 @@ use vss_daemon::serve::{Driver, End, Wakeup};
 
 /// Longer than any deadline of the daemon.
 const LONG: Duration = Duration::from_secs(200);
-/// What the daemon has open besides what a backup opens: the standard streams on /dev/null, and the device.
+/// Descriptors that the daemon has open before a backup: the standard streams on /dev/null, and the device.
 const FIRST_FREE: i32 = 4;
 
-/// What the guest's hook does.
+/// How the guest's hook behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hooks {
     None,
     Quick,
-    /// It succeeds after a while, in each phase.
+    /// It succeeds after a while in each phase.
     Slow,
     /// Before a freeze it runs until it is killed.
     Hanging,
@@ -52,7 +53,7 @@ pub(crate) struct Layout {
     pub(crate) name: &'static str,
     facts: Facts,
     hooks: Hooks,
-    /// What is not suspended, though it is UFS.
+    /// UFS mounts that are flushed instead of suspended.
     flushed: Vec<&'static str>,
 }
 
@@ -74,7 +75,7 @@ impl Layout {
         Self { name, facts: Facts { mounts, ..Facts::default() }, hooks, flushed: Vec::new() }
     }
 
-    /// A program stores into the middle one through a mapping.
+    /// A program stores into the middle mount through a mapping.
     pub(crate) fn with_mapped_writer() -> Self {
         let mut layout = Self::nested(Hooks::None);
         let mappings = vec![Mapping { path: "/a/x.db-shm".into(), on: "/a".into(), stores: true }];
@@ -83,7 +84,7 @@ impl Layout {
         Self { name: "mapped writer", flushed: vec!["/a"], ..layout }
     }
 
-    /// The last one is stored in a file on another one, beside it.
+    /// The last mount is stored in a file on a mount beside it.
     pub(crate) fn with_image() -> Self {
         let mut layout = Self::nested(Hooks::None);
         layout.facts.mounts[2] = ufs("/data", "/dev/md0", 3);
@@ -91,7 +92,7 @@ impl Layout {
         Self { name: "file system in a file", ..layout }
     }
 
-    /// The last one is stored in a file on the one that it is mounted on.
+    /// The last mount is stored in a file on the mount that it is mounted on.
     pub(crate) fn with_image_below() -> Self {
         let mut layout = Self::nested(Hooks::None);
         layout.facts.mounts[2].from = "/dev/md0p1".into();
@@ -102,7 +103,7 @@ impl Layout {
 
 type Shared = Rc<RefCell<Kernel>>;
 
-/// The device, as the daemon has it open.
+/// The device as the daemon has it open.
 struct Port {
     kernel: Shared,
 }
@@ -113,7 +114,7 @@ impl std::fmt::Debug for Port {
     }
 }
 
-/// Nobody waits for it, and a killed daemon never closes it.
+/// Never becomes readable, and never hangs up.
 static DESCRIPTOR: LazyLock<io::PipeReader> = LazyLock::new(|| io::pipe().unwrap().0);
 static CONFIG: LazyLock<Config> = LazyLock::new(|| Config::parse("", Path::new("hyperv.toml")).unwrap());
 
@@ -131,7 +132,7 @@ impl VssPort for Port {
     }
 }
 
-/// `/dev/ufssuspend`, and the numbers that the daemon's process gets for it.
+/// `/dev/ufssuspend`, and the descriptor numbers that the daemon gets for it.
 struct SuspendDevice {
     kernel: Shared,
     pid: u32,
@@ -189,11 +190,11 @@ impl Drop for Suspension {
     }
 }
 
-/// What the daemon finds around it.
+/// The system around the daemon.
 struct SimulatedGuest {
     kernel: Shared,
     hooks: Hooks,
-    /// How hooks will end, and when.
+    /// The hooks that run: how each will end, and when.
     running: [Option<(TaskOutcome, Duration)>; 2],
 }
 
@@ -286,7 +287,7 @@ impl SimulatedGuest {
     }
 }
 
-/// What a look at all programs and devices finds.
+/// The result of a scan of all programs and devices.
 fn scan(facts: &Facts) -> Scan {
     let id = |on: &str| facts.mounts.iter().find(|mount| mount.on == on).map(|mount| mount.id);
     let writers = facts.mapped_writers().filter_map(|(process, map)| {
@@ -314,7 +315,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With a daemon that has the device open.
+    /// A guest whose daemon has the device open.
     pub(crate) fn new(layout: &Layout) -> Self {
         let kernel = Rc::new(RefCell::new(Kernel::new(layout.facts.clone())));
         let (hooks, flushed) = (layout.hooks, layout.flushed.clone());
@@ -323,7 +324,7 @@ impl World {
         world
     }
 
-    /// Starts a daemon where none runs; the device is attached where there is none.
+    /// Starts a daemon where none runs, and attaches the device where there is none.
     pub(crate) fn restart(&mut self) {
         if self.daemon.is_some() {
             return;
@@ -341,7 +342,7 @@ impl World {
         self.wake(Wakeup::default());
     }
 
-    /// Lets the daemon's loop go round as often as it has something to do.
+    /// Runs the daemon's loop until it has nothing more to do.
     fn wake(&mut self, mut wakeup: Wakeup) {
         loop {
             let Some((daemon, _)) = &mut self.daemon else { return };
@@ -357,7 +358,7 @@ impl World {
         }
     }
 
-    /// The daemon ends by itself: its driver is dropped, and then its process goes.
+    /// The daemon ends by itself: its driver is dropped, and then its process ends.
     fn end(&mut self) {
         let Some((daemon, handle)) = self.daemon.take() else { return };
         drop(daemon);
@@ -366,10 +367,10 @@ impl World {
         kernel.close_device(handle);
     }
 
-    /// SIGKILL: nothing of the daemon runs any more, and the kernel closes what it had open.
+    /// SIGKILL: the daemon runs no more code, and the kernel closes its descriptors.
     pub(crate) fn kill(&mut self) {
         let Some((daemon, handle)) = self.daemon.take() else { return };
-        // A dead process drops nothing.
+        // A killed process drops nothing.
         std::mem::forget(daemon);
         let null = |number| Descriptor { number, target: Target::Other };
         let mut kernel = self.kernel.borrow_mut();
@@ -382,20 +383,20 @@ impl World {
         self.wake(Wakeup { terminate: true, ..Wakeup::default() });
     }
 
-    /// The device goes, and who had it open is killed.
+    /// The device is detached, and the process that has it open is killed.
     pub(crate) fn lose_device(&mut self) {
         self.kernel.borrow_mut().detach();
         self.kill();
     }
 
-    /// The host asks; `None` while there is no answer.
+    /// The host asks. `None` while there is no answer.
     pub(crate) fn ask(&mut self, operation: Operation) -> Option<Outcome> {
         let ticket = self.kernel.borrow_mut().submit(operation);
         self.wake(Wakeup::default());
         self.kernel.borrow_mut().take_answer(ticket)
     }
 
-    /// The same, and time passes until the host has heard something.
+    /// The same, and time passes until the host has an answer.
     pub(crate) fn ask_and_wait(&mut self, operation: Operation) -> Outcome {
         let ticket = self.kernel.borrow_mut().submit(operation);
         self.wake(Wakeup::default());
@@ -414,18 +415,18 @@ impl World {
         let mut kernel = self.kernel.borrow_mut();
         let on = kernel.mounts().iter().rev().map(|mount| mount.on.clone()).find(|on| on != "/");
         if let Some(on) = on {
-            // A second one of the same is busy.
+            // A second umount of the same mount is busy.
             let _ = kernel.unmount(&on);
         }
     }
 
-    /// Every deadline passes, in the order in which they are due.
+    /// All deadlines pass, in the order in which they are due.
     pub(crate) fn time_out(&mut self) {
         self.pass(LONG);
     }
 
-    /// The next UFSSUSPEND but one sleeps for longer than the kernel waits; where hooks are slow, one of them
-    /// ends.
+    /// The UFSSUSPEND after the next one sleeps for longer than the kernel waits. Where hooks are slow, one
+    /// of them ends.
     pub(crate) fn delay(&mut self) {
         if self.hooks == Hooks::Slow {
             return self.pass(MOMENT);
@@ -439,7 +440,7 @@ impl World {
         while self.pass_to_next_deadline(end) {}
     }
 
-    /// Lets time pass until the daemon has something to do, or until `end`, for which the answer is no.
+    /// Lets time pass until the daemon has something to do, or until `end`; returns false at `end`.
     fn pass_to_next_deadline(&mut self, end: Duration) -> bool {
         let now = self.kernel.borrow().now();
         let deadline = self.daemon.as_ref().and_then(|(daemon, _)| daemon.deadline());
@@ -449,12 +450,12 @@ impl World {
         next < end
     }
 
-    /// No UFSSUSPEND will.
+    /// No UFSSUSPEND sleeps.
     pub(crate) fn quick_disk(&mut self) {
         self.kernel.borrow_mut().forget_faults();
     }
 
-    /// Whether the guest will not be backed up.
+    /// Whether the guest refuses this request.
     pub(crate) fn refuses(&self, operation: Operation) -> bool {
         self.hooks == Hooks::Hanging && operation != Operation::Check
     }
@@ -463,7 +464,7 @@ impl World {
         self.kernel.borrow().suspended()
     }
 
-    /// Nothing was done against the kernel's rules.
+    /// No rule of the kernel was broken.
     pub(crate) fn assert_lawful(&self) {
         let kernel = self.kernel.borrow();
         let happened =
@@ -474,7 +475,7 @@ impl World {
         }
     }
 
-    /// What the host believes to be frozen is: all UFS but those that a check calls flushed.
+    /// All UFS mounts are suspended, except those that the daemon reported as flushed.
     fn assert_frozen_as_told(&self) {
         let mut suspended = self.suspended();
         suspended.sort();
@@ -485,7 +486,7 @@ impl World {
         assert_eq!(suspended, wanted);
     }
 
-    /// A holder whose image is not mounted any more is suspended as all others.
+    /// Whether a holder's image is no longer mounted, so that the holder is suspended like other mounts.
     fn holds_nothing(&self, on: &str) -> bool {
         let kernel = self.kernel.borrow();
         let image =
@@ -493,18 +494,18 @@ impl World {
         image && !kernel.mounts().iter().any(|mount| mount.from.contains("/md"))
     }
 
-    /// All that decides how it goes on, as a text.
+    /// Everything that decides about the future, as a text.
     pub(crate) fn state(&self) -> String {
         let daemon = self.daemon.as_ref().map(|(daemon, _)| format!("{daemon:?}")).unwrap_or_default();
-        // What the log and the reports are made of decides nothing.
-        let daemon = ["refusals: ", "ledger: ", "last_check: ", "told_flushes: "]
+        // Fields for the log and the reports have no influence.
+        let daemon = ["refusals: ", "ledger: ", "last_check: ", "logged_flushes: "]
             .into_iter()
             .fold(daemon, without_field);
         without_numbers(&format!("{daemon} {}", self.kernel.borrow().state()))
     }
 }
 
-/// A text of Debug without a field whose value is in braces or brackets.
+/// Removes a field with a value in braces or brackets from a text of Debug.
 fn without_field(text: String, name: &str) -> String {
     let Some(begin) = text.find(name) else { return text };
     let (mut depth, mut opened) = (0, false);
@@ -519,7 +520,7 @@ fn without_field(text: String, name: &str) -> String {
     }
 }
 
-/// Numbers of requests, handles and processes only have to differ from each other.
+/// Replaces numbers of requests, handles and processes, which only have to differ from each other.
 fn without_numbers(text: &str) -> String {
     let mut rest = text;
     let mut out = String::with_capacity(text.len());

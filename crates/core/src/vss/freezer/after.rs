@@ -1,5 +1,8 @@
-//! What comes after a freeze, when the file systems are back and the host has its answer: a look for programs
-//! that lost what they stored, and the hooks.
+//! The steps after a freeze, when the file systems are resumed and the host has its answer: a scan for
+//! programs that lost what they stored, and the hooks.
+//!
+//! It is given what was suspended, and how hooks and scan ended. It never delays or changes an answer to the
+//! host, except that a freeze which comes meanwhile waits for the hooks.
 
 use std::time::Duration;
 
@@ -16,29 +19,29 @@ use crate::vss::scan::Writer;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Resumed {
     pub(super) mount: Mount,
-    /// It was suspended though programs could store into it.
+    /// It was suspended by a rule, although programs could store into it.
     pub(super) accepts_loss: bool,
-    /// Those that could before the freeze.
+    /// The programs that could store into it before the freeze.
     pub(super) writers: Vec<Writer>,
 }
 
-/// What runs one after another.
+/// The tasks that run one after another.
 #[derive(Debug)]
 pub(super) struct After {
     phase: Phase,
-    /// What was suspended, until the look at the programs that it makes necessary.
+    /// What was suspended, until the scan of all programs is done.
     resumed: Vec<Resumed>,
-    /// Hooks still to run; the next one is the last.
+    /// Hooks still to run. They are taken from the end.
     left: Vec<Hook>,
     /// Whether any hook was started for this backup.
     had_hooks: bool,
     running: Option<Task>,
-    /// A freeze that came meanwhile.
+    /// A freeze request that came while hooks run.
     pub(super) waiting: Option<Job>,
 }
 
 impl After {
-    /// What the log should know of a hook that ended. Its failure changes nothing: the guest runs.
+    /// The log line for a hook that failed. The guest runs already, so the failure has no other consequence.
     pub(super) fn ended(&mut self, ended: Ended) -> Vec<Action> {
         let Some(Task::Hook(hook, phase)) = self.running.take() else {
             return Vec::new();
@@ -55,7 +58,7 @@ impl After {
         actions
     }
 
-    /// What the log should know of programs that can store into what was suspended: what they stored is lost.
+    /// The log lines for programs that can store into what was suspended: their stores are lost.
     pub(super) fn prepared(&mut self, prepared: Prepared) -> Vec<Action> {
         self.running = None;
         let resumed = std::mem::take(&mut self.resumed);
@@ -88,7 +91,7 @@ impl After {
     }
 }
 
-/// Whoever has such a mapping now may have stored into it while the file system was suspended.
+/// A program that has such a mapping now may have stored into it while the file system was suspended.
 fn damaged(mount: &Mount, writer: &Writer, accepts_loss: bool) -> Action {
     let text = format!(
         "damage possible: {writer} and may have lost what it stored there, because {} was suspended",
@@ -98,8 +101,7 @@ fn damaged(mount: &Mount, writer: &Writer, accepts_loss: bool) -> Action {
 }
 
 impl Freezer {
-    /// Behind `actions`, looks for programs that lost something, and runs the hooks that had run before the
-    /// freeze, the last one first.
+    /// After `actions`, scans for programs that lost data, and runs the hooks of the freeze in reverse order.
     pub(super) fn run_after(
         &mut self,
         phase: Phase,
@@ -112,7 +114,7 @@ impl Freezer {
         self.continue_after(after, actions, Duration::ZERO)
     }
 
-    /// Behind `actions`, does what is next, or what comes after the last hook.
+    /// After `actions`, begins the next task, or ends the backup after the last one.
     pub(super) fn continue_after(
         &mut self,
         mut after: After,
@@ -144,7 +146,7 @@ impl Freezer {
         actions
     }
 
-    /// Fails the freeze that waits for the hooks, if one does.
+    /// Answers a freeze that waits for the hooks with failure.
     pub(super) fn drop_waiting(&mut self, reason: &str) -> Vec<Action> {
         match &mut self.state {
             State::After(after) => after.waiting.take().map_or_else(Vec::new, |job| refuse(job, reason)),

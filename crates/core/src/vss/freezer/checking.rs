@@ -1,4 +1,6 @@
-//! From a check to its answer: what would stand in the way of a freeze.
+//! From a CHECK to its answer: looks for everything that would stand in the way of a freeze. It is given the
+//! mounts, hooks, pools and processes, one event after another, and collects the reasons. It suspends nothing
+//! and runs no hook.
 
 use std::time::Duration;
 
@@ -9,14 +11,14 @@ use crate::vss::hooks::Selection;
 use crate::vss::mounts::Mount;
 use crate::vss::pools::Pools;
 
-/// A check under way. Its steps say what to do next; nothing where it is done.
+/// A check under way. Each step returns the next action, or nothing when the check is complete.
 #[derive(Debug)]
 pub(super) struct Checking {
     pub(super) request: Request,
     pub(super) answer_by: Duration,
     table: Vec<Mount>,
     pub(super) findings: Findings,
-    /// A task runs.
+    /// Whether a task runs.
     pub(super) running: bool,
 }
 

@@ -1,4 +1,5 @@
-//! What the freezer is told, and what it says.
+//! The interface of the freezer: its events, its actions, and the tasks that run beside it. Only types; the
+//! rules are in the other modules.
 
 use std::time::Duration;
 
@@ -10,17 +11,17 @@ use crate::vss::hooks::{Hook, Phase, Selection};
 use crate::vss::mounts::Mount;
 use crate::vss::scan::Scan;
 
-/// What something is done for. The two can go on side by side: a check does not wait for the hooks of the
-/// last backup.
+/// What a task is done for. Both can be under way at the same time: a check does not wait for the hooks of
+/// the last backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// A CHECK.
     Check,
-    /// A freeze, and what comes after it.
+    /// A freeze, and what follows it.
     Backup,
 }
 
-/// What a look at the mounts and at this process found.
+/// The result of reading the mount table and this process's descriptors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// The mount table.
@@ -29,7 +30,7 @@ pub struct Survey {
     pub held_open: Vec<HeldOpen>,
 }
 
-/// Something that takes time, and is done beside the freezer.
+/// Work that takes time and is done beside the freezer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// One of the administrator's hooks.
@@ -38,20 +39,21 @@ pub enum Task {
     ListPools,
     /// Commit the open transaction groups of these ZFS pools.
     SyncPools(Vec<String>),
-    /// Look at all programs and bring to disk what is in memory.
+    /// Scan all programs and bring to disk what is in memory.
     Prepare(Preparation),
 }
 
-/// A look at all programs, bringing all to disk, or, with both, one look before it and one behind it.
+/// A scan of all programs, a flush of all data, or both. With both there is one scan before the flush and one
+/// after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preparation {
     /// The mount table.
     pub mounts: Vec<Mount>,
     /// The devices and files of ZFS pools, by pool.
     pub vdevs: Vec<(String, String)>,
-    /// How long one look may take; none is wanted where `None`.
+    /// How long one scan may take. `None`: no scan.
     pub scan: Option<Duration>,
-    /// Whether all is brought to disk, and how.
+    /// How data is brought to disk. `None`: it is not.
     pub flush: Option<Flush>,
 }
 
@@ -64,16 +66,16 @@ pub struct Flush {
     pub mounts: Vec<Mount>,
 }
 
-/// What became of a [`Preparation`].
+/// The result of a [`Preparation`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prepared {
-    /// What the looks found together, where they were wanted.
+    /// What the scans found together. `None`: none was wanted.
     pub scan: Option<Result<Scan, String>>,
-    /// Whether all is on disk, where that was wanted.
+    /// Whether all is on disk. `None`: that was not wanted.
     pub flush: Option<Result<(), String>>,
-    /// How long the looks took.
+    /// How long the scans took.
     pub scan_took: Duration,
-    /// How long bringing all to disk took.
+    /// How long the flush took.
     pub flush_took: Duration,
 }
 
@@ -82,7 +84,7 @@ pub struct Prepared {
 pub enum Outcome {
     /// With exit status 0, in time.
     Succeeded,
-    /// Otherwise, like this; it may have done a part of its work.
+    /// In another way, described here. It may have done a part of its work.
     Failed(String),
     /// It never ran.
     NotStarted(String),
@@ -93,32 +95,32 @@ pub enum Outcome {
 pub struct Ended {
     /// How it ended.
     pub outcome: Outcome,
-    /// Lines that it printed: of a hook what is fit for the log, else all.
+    /// Its output: for a hook the lines that may be logged, else all lines.
     pub output: Vec<String>,
 }
 
-/// How suspending one mount ended.
+/// The result of suspending one mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suspended {
-    /// No write reaches it any more.
+    /// Writes to it now sleep.
     Done,
-    /// It is not mounted any more: nothing to suspend.
+    /// It is no longer mounted, so there is nothing to suspend.
     Vanished,
     /// It is not suspended, for this reason.
     Failed(String),
 }
 
-/// What happened.
+/// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// READ gave a request that the kernel has had for `age`.
+    /// A request was read that the kernel has had for `age`.
     Request {
         /// The request.
         request: Request,
         /// See [`Request::age`].
         age: Duration,
     },
-    /// What [`Action::Survey`] asked for.
+    /// The result of [`Action::Survey`].
     Surveyed(Lane, Result<Survey, String>),
     /// The hooks that [`Action::ListHooks`] asked for.
     Hooks(Lane, Selection),
@@ -136,39 +138,40 @@ pub enum Event {
     Tick,
     /// SIGTERM or SIGINT.
     Terminate,
-    /// The device cannot be used any more.
+    /// The device can no longer be used.
     DeviceGone(String),
 }
 
-/// What to do, in the order given. Each of [`Action::Survey`], [`Action::ListHooks`], [`Action::Run`],
-/// [`Action::Open`], [`Action::Suspend`] and [`Action::Answer`] is followed by its event.
+/// Something to do, in the order given. The driver reports the result of [`Action::Survey`],
+/// [`Action::ListHooks`], [`Action::Run`], [`Action::Open`], [`Action::Suspend`] and [`Action::Answer`] by
+/// the event that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Read the mount table, and look which files this process has open.
+    /// Read the mount table, and find the files that this process has open.
     Survey(Lane),
     /// Read the hook directory.
     ListHooks(Lane),
-    /// Begin a task that may take this long.
+    /// Begin a task, with its time limit.
     Run(Lane, Task, Duration),
-    /// End the task of this lane, with its whole process group; its end is no event any more.
+    /// End the task of this lane, with its whole process group. No event reports its end.
     Stop(Lane),
-    /// The hooks are through: what they left running in their process groups is killed or left alone.
+    /// All hooks have ended. Processes that they left in their process groups are killed or left alone.
     EndHooks {
-        /// Kill it.
+        /// Kill them.
         kill: bool,
     },
-    /// It is settled what becomes of each mount. Nothing is to be done.
+    /// The fate of each mount is decided. There is nothing to do; the driver may report it.
     Decided {
-        /// Mount points that are brought to disk instead of being suspended, with the reasons.
+        /// Mount points that are flushed instead of suspended, with the reasons.
         flushed: Vec<(String, String)>,
     },
-    /// Open as many descriptors of /dev/ufssuspend, and close them all should one fail. That of slot 0 has
-    /// the highest number: the kernel closes those of a dead process in ascending order, and what was
-    /// suspended last must be resumed first.
+    /// Open this number of descriptors of /dev/ufssuspend, and close them all if one fails. Slot 0 gets the
+    /// highest number: the kernel closes the descriptors of a dead process in ascending order, and the file
+    /// system that was suspended last must be resumed first.
     Open(usize),
-    /// From now on no log line may leave the process.
+    /// No log line may leave the process from now on.
     HoldLog,
-    /// Write the lines that waited.
+    /// Write the lines that were held.
     ReleaseLog,
     /// Suspend writes to `mount` through the descriptor with this index.
     Suspend {
@@ -177,10 +180,10 @@ pub enum Action {
         /// What to suspend.
         mount: Mount,
     },
-    /// Resume what the descriptor with this index suspended.
+    /// Resume the file system that the descriptor with this index suspended.
     Resume(usize),
-    /// Close all descriptors of [`Action::Open`], the last suspended first, which resumes whatever they still
-    /// suspend.
+    /// Close all descriptors of [`Action::Open`], the last suspended first. Closing resumes a file system
+    /// that is still suspended.
     Close,
     /// Write this answer to the device.
     Answer(Answer),
@@ -193,7 +196,7 @@ pub enum Action {
 /// Why the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
-    /// It was asked to.
+    /// It was asked to end.
     Terminated,
     /// The device is gone.
     DeviceGone,

@@ -1,4 +1,6 @@
-//! From a freeze request to its answer: hooks, bringing all to disk, a look at all programs, suspending.
+//! From a FREEZE to its answer: hooks, flush, scan of all programs, suspensions. It is given the events of
+//! the backup's lane in turn, and adds the next actions. It never answers later than the job allows, and when
+//! it fails, the freezer undoes what it did.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,33 +21,33 @@ use crate::vss::mounts::{FsId, Mount, SyncPlan, Verdict};
 use crate::vss::pools::Pools;
 use crate::vss::scan::Scan;
 
-/// What bringing all to disk leaves for the last look and the suspensions.
+/// Time that the flush must leave for the last scan and the suspensions.
 const SUSPEND_RESERVE: Duration = Duration::from_secs(1);
 
-/// A freeze under way. Its steps add the next actions to `out`, or say why it cannot go on.
+/// A freeze under way. Each step adds the next actions to `out`, or returns why the freeze fails.
 #[derive(Debug)]
 pub(super) struct Freezing {
     pub(super) job: Job,
     step: Step,
     /// Programs still to run.
     tasks: VecDeque<Task>,
-    /// What runs.
+    /// The task that runs.
     running: Option<Task>,
-    /// Hooks that were started, in that order, whatever became of them.
+    /// Hooks that were started, in that order, failed ones included.
     started: Vec<Hook>,
-    /// The last look at the mount table.
+    /// The mount table as it was last read.
     table: Vec<Mount>,
-    /// The pools, once they were asked for.
+    /// The pools, after zpool(8) listed them.
     pools: Option<Pools>,
-    /// Pools that are on disk.
+    /// Pools whose transaction groups are committed.
     synced_pools: Vec<String>,
-    /// What is known of programs and devices.
+    /// What is known about programs and devices.
     scanned: Scanned,
-    /// The file systems that were mounted when that was found out and when the rest was brought to disk.
+    /// The file systems that were mounted when `scanned` and `flush` were made.
     prepared_for: Vec<FsId>,
-    /// Whether all that was in memory is on disk.
+    /// Whether all data that was in memory is on disk.
     flush: Option<Result<(), String>>,
-    /// What is done with each mount, once that is settled.
+    /// The fate of each mount, once it is decided.
     verdict: Verdict,
     mounts: Vec<Mount>,
     /// Slots of the mounts that are suspended, in the order of suspending.
@@ -54,13 +56,13 @@ pub(super) struct Freezing {
 
 #[derive(Debug)]
 enum Step {
-    /// The first look at the mounts: a veto comes before any hook runs.
+    /// The first reading of the mount table: a veto must come before any hook runs.
     Look,
-    /// The devices are being looked at, because a mount may be an EFI partition.
+    /// A scan of the devices, because a mount may be an EFI partition.
     LookAtDevices,
     /// The hooks are being listed.
     ListHooks,
-    /// Programs run, and mounts are looked at again after them.
+    /// Programs run, and the mount table is read again after them.
     Prepare,
     Open,
     Suspend {
@@ -89,7 +91,7 @@ impl Freezing {
         }
     }
 
-    /// Whether the log is held and mounts may be suspended.
+    /// Whether the log is held, so that mounts may be suspended.
     pub(super) fn is_suspending(&self) -> bool {
         matches!(self.step, Step::Suspend { .. } | Step::Answer)
     }
@@ -98,7 +100,7 @@ impl Freezing {
         matches!(self.step, Step::Answer)
     }
 
-    /// What is done with each mount.
+    /// The fate of each mount.
     pub(super) fn verdict(&self) -> &Verdict {
         &self.verdict
     }
@@ -146,14 +148,14 @@ impl Freezing {
         self.step = Step::Prepare;
         self.tasks.extend(selection.hooks.into_iter().map(|hook| Task::Hook(hook, Phase::Freeze)));
         if self.tasks.is_empty() {
-            // Without a hook nothing can have changed since the first look.
+            // Without a hook the mount table is still as it was read.
             let verdict = rules.policy.judge_with(&self.table, &self.scanned);
             return self.settle(verdict, rules, now, out);
         }
         self.run_next(&rules.limits, now, out)
     }
 
-    /// Does what is left to do before mounts can be suspended, then begins to suspend.
+    /// Does what is left to do before mounts can be suspended, then begins to suspend them.
     fn settle(
         &mut self,
         verdict: Verdict,
@@ -175,7 +177,7 @@ impl Freezing {
         if !pools.is_empty() {
             return self.sync_pools(pools, rules, now, out);
         }
-        // By the table alone, for what the scan decides must not decide whether there is a scan.
+        // By the table alone: the result of the scan must not decide whether a scan is made.
         let first = rules.policy.judge(&self.table);
         let wanted: Vec<FsId> = first.to_suspend().chain(&plan.mounts).map(|mount| mount.id).collect();
         if wanted.iter().any(|id| !self.prepared_for.contains(id)) {
@@ -193,8 +195,8 @@ impl Freezing {
         Ok(())
     }
 
-    /// sync(2) first, because pages of ZFS files that are mapped go through it. It takes time, so that the
-    /// rest is prepared again behind it.
+    /// sync(2) comes first, because mapped pages of ZFS files go to the pool through it. Committing the pools
+    /// takes time, so the preparation is repeated after it.
     fn sync_pools(
         &mut self,
         pools: Vec<String>,
@@ -221,8 +223,7 @@ impl Freezing {
         Flush { limit: limits.sync.min(most), mounts }
     }
 
-    /// A sync that did not come to its end matters only for what is not suspended: a suspension writes what
-    /// is left.
+    /// A flush that failed matters only for mounts that are not suspended: a suspension writes what is left.
     fn check_flush(&self, plan: &SyncPlan, out: &mut Vec<Action>) -> Result<(), String> {
         let Some(Err(reason)) = &self.flush else { return Ok(()) };
         let mounts = plan.mounts.iter().map(|mount| &mount.on);
@@ -252,7 +253,7 @@ impl Freezing {
     fn run_next(&mut self, limits: &Limits, now: Duration, out: &mut Vec<Action>) -> Result<(), String> {
         let left = self.time_left(now)?;
         let Some(task) = self.tasks.pop_front() else {
-            // Programs take time and may mount and unmount.
+            // Programs take time, and may have mounted or unmounted something.
             out.push(Action::Survey(Lane::Backup));
             return Ok(());
         };
@@ -306,7 +307,7 @@ impl Freezing {
             return Ok(());
         }
         if matches!(self.step, Step::LookAtDevices) {
-            // Only the devices count: hooks may bring programs to rest, or start them.
+            // Only the devices count. The programs may change while hooks run.
             let stores = prepared.scan.and_then(Result::ok).map(|scan| scan.stores).unwrap_or_default();
             self.scanned = Scanned::Done(Scan { stores, ..Scan::default() });
             out.push(Action::Survey(Lane::Backup));
@@ -359,7 +360,7 @@ impl Freezing {
     }
 
     fn suspend_next(&mut self, slot: usize, now: Duration, out: &mut Vec<Action>) -> Result<(), String> {
-        // Also behind the last mount: one that took long to suspend must not lead to a late answer.
+        // After the last mount, too: one that took long to suspend must not lead to a late answer.
         self.time_left(now)?;
         if let Some(mount) = self.mounts.get(slot) {
             self.step = Step::Suspend { slot };
@@ -378,7 +379,7 @@ impl Freezing {
         }
     }
 
-    /// The actions that leave nothing suspended and nothing running, what they resume, and the hooks to tell.
+    /// The actions that resume everything and stop what runs; the mounts that they resume; the hooks to run.
     pub(super) fn undo(self) -> (Vec<Action>, Vec<Resumed>, Vec<Hook>) {
         let mut actions = Vec::new();
         if self.running.is_some() {

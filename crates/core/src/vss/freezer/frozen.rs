@@ -1,4 +1,5 @@
-//! Between the answer to a freeze and the thaw.
+//! The state between the answer to a freeze and the thaw. It knows what is suspended and how to resume it. It
+//! runs no program and writes no log line while the guest is frozen.
 
 use std::time::Duration;
 
@@ -11,20 +12,20 @@ use crate::vss::hooks::Hook;
 pub(super) struct Frozen {
     /// What is suspended, in the order of suspending.
     pub(super) suspended: Vec<(usize, Resumed)>,
-    /// The hooks that ran before.
+    /// The hooks that ran before the freeze.
     pub(super) hooks: Vec<Hook>,
-    /// Mount points that are on disk but not suspended, though they would be if that were not harmful.
+    /// Mount points that were flushed, because suspending them would do harm.
     pub(super) flushed: Vec<String>,
     /// When the freeze was answered.
     pub(super) since: Duration,
-    /// How long it took.
+    /// How long the freeze took.
     pub(super) took: Duration,
     /// When the watchdog thaws.
     pub(super) thaw_by: Option<Duration>,
 }
 
 impl Frozen {
-    /// The line of the log, which is written after the thaw.
+    /// The log line about the freeze. It is written after the thaw.
     pub(super) fn report(&self) -> String {
         let mounts: Vec<&str> = self.suspended.iter().map(|(_, resumed)| resumed.mount.on.as_str()).collect();
         let mut text = format!(
@@ -40,7 +41,8 @@ impl Frozen {
         text
     }
 
-    /// The actions that end the suspensions, the last one first, what they end, and the hooks to tell.
+    /// The actions that resume everything, the last suspended first; the mounts that they resume; the hooks
+    /// to run.
     pub(super) fn resume(self) -> (Vec<Action>, Vec<Resumed>, Vec<Hook>) {
         let slots = self.suspended.iter().rev().map(|(slot, _)| Action::Resume(*slot));
         let actions = slots.chain([Action::Close]).collect();

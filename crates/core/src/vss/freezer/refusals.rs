@@ -1,4 +1,5 @@
-//! Lines that the host can have logged as often as it likes.
+//! Log lines about refused requests, which the host could cause in a loop. It decides which of them are
+//! written and which are only counted. It is given the time, and writes nothing itself.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::runtime::rate_limit::{Reasons, Verdict};
 const REPETITIONS: u32 = 5;
 const REPETITIONS_PER: Duration = Duration::from_secs(3600);
 
-/// What has been refused.
+/// The refusals that were logged, by their reasons.
 #[derive(Debug)]
 pub(super) struct Refusals(Reasons);
 
@@ -22,14 +23,15 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// The lines about one refusal, a line for each reason: all when the reasons are new together, else all
-    /// or none. They are the guest's own words.
-    pub(super) fn report(&mut self, lines: Vec<String>, now: Duration) -> Vec<Action> {
-        self.repeat(&lines.join("; "), lines, now)
+    /// Lines about a refusal whose reasons are the guest's: one line for each reason. They are logged when
+    /// the reasons have changed, and otherwise only as often as the limit allows.
+    pub(super) fn log_on_change(&mut self, lines: Vec<String>, now: Duration) -> Vec<Action> {
+        self.log_limited(&lines.join("; "), lines, now)
     }
 
-    /// The lines about one refusal of a `kind` whose reasons are the host's making.
-    pub(super) fn repeat(&mut self, kind: &str, mut lines: Vec<String>, now: Duration) -> Vec<Action> {
+    /// Lines about a refusal of a `kind` whose reasons the host makes, logged only as often as the limit
+    /// allows.
+    pub(super) fn log_limited(&mut self, kind: &str, mut lines: Vec<String>, now: Duration) -> Vec<Action> {
         let verdict = self.0.check(kind, now);
         if verdict == Verdict::Suppress {
             return Vec::new();
@@ -40,8 +42,8 @@ impl Refusals {
         lines.into_iter().map(|line| Action::Log(Level::Warn, line)).collect()
     }
 
-    /// Nothing that begins like this is refused any more: the next refusal is news.
-    pub(super) fn end(&mut self, beginning: &str) {
+    /// Forgets refusals whose line begins with `beginning`: the next one is logged at once.
+    pub(super) fn reset(&mut self, beginning: &str) {
         self.0.forget(beginning);
     }
 }

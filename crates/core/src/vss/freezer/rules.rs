@@ -1,4 +1,5 @@
-//! What an administrator can set about backups, and what stands in the way of one.
+//! The administrator's rules for backups, and the reasons against one that a check finds. It turns findings
+//! into sentences. It looks at nothing itself.
 
 use std::time::Duration;
 
@@ -7,22 +8,22 @@ use crate::vss::mounts::{FsId, Policy, Reason, Treatment, Verdict};
 use crate::vss::pools::Pools;
 use crate::vss::scan::Process;
 
-/// The deadlines of a backup.
+/// The time limits of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// From the delivery of a freeze to its answer.
     pub answer: Duration,
-    /// From the freeze to a thaw that the host did not ask for; never where `None`.
+    /// From the answer to a freeze to a thaw without the host. `None`: no watchdog.
     pub watchdog: Option<Duration>,
-    /// One hook before the freeze.
+    /// One hook before a freeze.
     pub freeze_hook: Duration,
-    /// One hook after it.
+    /// One hook after a freeze.
     pub thaw_hook: Duration,
-    /// One look at all programs.
+    /// One scan of all programs.
     pub scan: Duration,
     /// Bringing to disk what is in memory.
     pub sync: Duration,
-    /// The list of pools.
+    /// The listing of the pools.
     pub zpool: Duration,
 }
 
@@ -40,44 +41,44 @@ impl Default for Limits {
     }
 }
 
-/// A file, directory or FIFO that this process has open. One that is open for writing keeps the kernel from
-/// suspending its file system (EDEADLK); any of them can keep the exit of this process from resuming it,
-/// because closing it sleeps (`vn_close1()` of kern/vfs_vnops.c calls `vn_start_write()`).
+/// A file, directory or FIFO that this process has open. If it is open for writing, the kernel refuses to
+/// suspend its file system (EDEADLK). Any of them can keep the exit of this process from resuming the file
+/// system, because closing it sleeps (`vn_close1()` of kern/vfs_vnops.c calls `vn_start_write()`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldOpen {
     /// The number of the descriptor.
     pub descriptor: i32,
     /// The file system that it is on.
     pub id: FsId,
-    /// Its path, where that is known.
+    /// Its path, if it is known.
     pub path: String,
-    /// It is open for writing.
+    /// Whether it is open for writing.
     pub writable: bool,
 }
 
 /// What an administrator can set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// What is done with which mount.
+    /// The rules for mounts.
     pub policy: Policy,
     /// The deadlines.
     pub limits: Limits,
 }
 
-/// All that a check looks at.
+/// All findings of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What is done with each mount.
+    /// The fate of each mount.
     pub verdict: Verdict,
     /// Files that this process has open.
     pub held_open: Vec<HeldOpen>,
     /// The hooks.
     pub hooks: Selection,
-    /// The pools; none where none matters.
+    /// The pools. Empty where no mount needs them.
     pub pools: Pools,
-    /// Programs at work that make a freeze fail while they are.
+    /// Running programs that would make a freeze fail.
     pub at_work: Vec<Process>,
-    /// What kept the check from finding out more.
+    /// What the check could not find out.
     pub trouble: Vec<String>,
 }
 
@@ -107,8 +108,8 @@ pub(super) fn mount_refusals(verdict: &Verdict, held_open: &[HeldOpen]) -> Vec<S
     vetoes.chain(held).collect()
 }
 
-/// Whether a close of a file there can sleep while the guest is frozen: through a nullfs the lower file is
-/// closed.
+/// Whether closing a file on this mount can sleep while the guest is frozen. Closing a file of a nullfs
+/// closes the file below it.
 fn closing_sleeps(treatment: Treatment, reason: &Reason) -> bool {
     treatment == Treatment::Suspend || matches!(reason, Reason::ShowsPartOf(_))
 }

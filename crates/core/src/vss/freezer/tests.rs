@@ -33,13 +33,13 @@ fn ufs(count: usize) -> Vec<Mount> {
     (0..count).map(|n| mount("ufs", &format!("/dev/da{n}"), &on(n), i32::try_from(n).unwrap() + 1)).collect()
 }
 
-/// A guest that does what it is told at once, and watches that nothing forbidden is asked of it.
+/// A guest that performs each action at once, and fails the test when an action is forbidden at that moment.
 struct Guest {
     freezer: Freezer,
     now: Duration,
     table: Result<Vec<Mount>, String>,
     selection: Selection,
-    /// What suspending the n-th slot leads to; success where nothing is said.
+    /// The result of suspending the n-th slot. Success where the list ends.
     suspend: Vec<Suspended>,
     /// How long each call of suspend takes.
     suspend_takes: Duration,
@@ -47,13 +47,13 @@ struct Guest {
     answer: Result<(), String>,
     answer_takes: Duration,
     held_open: Vec<HeldOpen>,
-    /// What the next looks and flushes come to; `scan` and a flush that is done where nothing is said.
-    /// `None`: it runs on.
+    /// The results of the next scans and flushes; `None`: it does not end. Where the list ends, the result is
+    /// `scan` and a flush that succeeded.
     preparations: VecDeque<Option<Prepared>>,
     scan: Scan,
     /// What `zpool list` prints.
     pools: Vec<String>,
-    /// How the next programs end; success where nothing is said. `None`: it runs on.
+    /// How the next programs end; `None`: it does not end. Success where the list ends.
     programs: VecDeque<Option<Ended>>,
     program_takes: Duration,
     suspended: Vec<usize>,
@@ -61,7 +61,7 @@ struct Guest {
     held: bool,
     running: [bool; 2],
     left: Option<Leaving>,
-    /// What was done, in short words.
+    /// The actions that were performed, in short words.
     trace: Vec<String>,
 }
 
@@ -221,7 +221,7 @@ impl Guest {
         }
     }
 
-    /// The hook that runs on ends.
+    /// Ends the hook that runs.
     fn end_hook(&mut self) {
         self.running[Lane::Backup as usize] = false;
         self.send(Event::Ended(Lane::Backup, Ended { outcome: Outcome::Succeeded, output: Vec::new() }));
@@ -247,12 +247,12 @@ impl Guest {
         self.send(Event::Tick);
     }
 
-    /// What was done since the last call, without log lines.
+    /// The actions since the last call, without log lines.
     fn all_done(&mut self) -> Vec<String> {
         self.trace.drain(..).filter(|entry| !entry.starts_with("log ")).collect()
     }
 
-    /// The same without looks and what is the same in every backup.
+    /// The same without surveys and without what is the same in every backup.
     fn done(&mut self) -> Vec<String> {
         let routine = |entry: &String| {
             ["survey", "look", "flush", "pools", "end hooks"].iter().any(|word| entry.starts_with(word))
@@ -344,13 +344,13 @@ fn a_host_that_asks_in_a_loop_cannot_fill_the_log() {
         let lines = ask_often(&mut guest, operation);
         assert_eq!(lines.len(), 5, "{lines:?}");
     }
-    // Another reason is told at once, and what was not told is counted.
+    // Another reason is logged at once, with the count of the lines that were not logged.
     guest.table.as_mut().unwrap().push(mount("ext2fs", "/dev/da6", "/more", 6));
     let lines = ask_often(&mut guest, |_| Check);
     assert_eq!(lines.len(), 10);
     assert!(lines[0].starts_with("log check refused: /linux (ext2fs)") && !lines[0].contains("unlogged"));
     assert!(lines[1].starts_with("log check refused: /more (ext2fs)") && lines[1].ends_with(" unlogged=995"));
-    // So is the same one an hour later, and when all was well between.
+    // The same reason is logged again an hour later, and after a check that passed.
     guest.now += seconds(3600);
     assert_eq!(ask_often(&mut guest, |_| Check).len(), 10);
     for operation in [|_| Check, |_| Freeze] as [fn(u32) -> Operation; 2] {
@@ -360,7 +360,7 @@ fn a_host_that_asks_in_a_loop_cannot_fill_the_log() {
         guest.table = bad;
         assert_ne!(ask_often(&mut guest, operation), [""; 0]);
     }
-    // And while a backup is going on.
+    // Also while a backup is under way.
     guest.table = Ok(ufs(1));
     guest.ask(Freeze, 1);
     assert_eq!(ask_often(&mut guest, |_| Check).len(), 5);
@@ -368,7 +368,7 @@ fn a_host_that_asks_in_a_loop_cannot_fill_the_log() {
 }
 
 #[test]
-fn a_mount_table_that_cannot_be_read_is_a_failed_request() {
+fn an_unreadable_mount_table_fails_the_request() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.table = Err("getfsstat: EIO".into());
     guest.ask(Check, 1);
@@ -379,7 +379,7 @@ fn a_mount_table_that_cannot_be_read_is_a_failed_request() {
 }
 
 #[test]
-fn a_descriptor_of_our_own_vetoes_in_one_clear_sentence() {
+fn a_file_that_the_daemon_holds_open_vetoes() {
     let mut guest = Guest::new(ufs(2));
     guest.held_open =
         vec![HeldOpen { descriptor: 2, id: FsId([2, 0]), path: "/m1/log".into(), writable: true }];
@@ -388,7 +388,7 @@ fn a_descriptor_of_our_own_vetoes_in_one_clear_sentence() {
     guest.ask(Freeze, 2);
     assert_eq!(guest.done(), ["check 1 no", "freeze 2 no"]);
 
-    // It matters only where the mount would be suspended.
+    // The open file matters only where the mount would be suspended.
     let policy = Policy {
         rules: vec![Rule {
             fs_type: None,
@@ -404,7 +404,7 @@ fn a_descriptor_of_our_own_vetoes_in_one_clear_sentence() {
 }
 
 #[test]
-fn failure_at_mount_k_of_n_resumes_all_at_once_and_in_reverse() {
+fn a_failure_at_any_mount_resumes_all_in_reverse() {
     for count in 1..=6 {
         for k in 0..count {
             let mut guest = Guest::new(ufs(count)).with_hooks(&["a"]);
@@ -420,7 +420,7 @@ fn failure_at_mount_k_of_n_resumes_all_at_once_and_in_reverse() {
             assert_eq!(guest.done(), wanted, "{k} of {count}");
             guest.assert_at_rest();
 
-            // The guest takes the next backup.
+            // The guest can be backed up afterwards.
             guest.suspend.clear();
             guest.ask(Freeze, 2);
             assert!(guest.done().contains(&"freeze 2 yes".to_owned()));
@@ -429,7 +429,7 @@ fn failure_at_mount_k_of_n_resumes_all_at_once_and_in_reverse() {
 }
 
 #[test]
-fn descriptors_that_cannot_be_opened_are_a_failed_freeze() {
+fn a_freeze_fails_when_descriptors_cannot_be_opened() {
     let mut guest = Guest::new(ufs(2));
     guest.open = Err("cannot open /dev/ufssuspend: EMFILE".into());
     guest.ask(Freeze, 1);
@@ -479,7 +479,7 @@ fn an_unknown_operation_is_answered_with_its_own_number() {
 }
 
 #[test]
-fn a_mount_that_vanished_is_no_failure() {
+fn a_mount_that_vanished_does_not_fail_the_freeze() {
     let mut guest = Guest::new(ufs(3));
     guest.suspend = vec![Suspended::Done, Suspended::Vanished];
     guest.ask(Freeze, 1);
@@ -506,7 +506,7 @@ fn mounts_that_appear_after_the_check_are_judged_and_suspended() {
 }
 
 #[test]
-fn what_a_hook_mounts_is_synced_or_vetoes_before_anything_is_suspended() {
+fn mounts_that_a_hook_makes_are_judged_before_suspending() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.programs.push_back(None);
     guest.ask(Freeze, 1);
@@ -535,7 +535,7 @@ fn hooks_run_in_order_before_and_in_reverse_after_the_answer() {
 }
 
 #[test]
-fn a_failing_hook_vetoes_and_those_that_ran_are_told() {
+fn a_failing_hook_vetoes_and_earlier_hooks_get_abort() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20", "30"]);
     let fine = Some(Ended { outcome: Outcome::Succeeded, output: vec!["checkpoint done".into()] });
     guest.programs = VecDeque::from([fine, failed("20 ended with status 3")]);
@@ -548,7 +548,7 @@ fn a_failing_hook_vetoes_and_those_that_ran_are_told() {
 }
 
 #[test]
-fn a_hook_that_cannot_be_started_vetoes_and_needs_no_abort() {
+fn a_hook_that_cannot_start_vetoes_without_abort() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20"]);
     let fine = Some(Ended { outcome: Outcome::Succeeded, output: Vec::new() });
     let absent = Some(Ended { outcome: Outcome::NotStarted("cannot run /d/20".into()), output: Vec::new() });
@@ -558,7 +558,7 @@ fn a_hook_that_cannot_be_started_vetoes_and_needs_no_abort() {
 }
 
 #[test]
-fn a_hook_that_fails_afterwards_is_only_a_warning() {
+fn a_hook_that_fails_after_the_thaw_is_only_logged() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20"]);
     guest.ask(Freeze, 1);
     guest.programs = VecDeque::from([failed("20 ended with status 1")]);
@@ -569,7 +569,7 @@ fn a_hook_that_fails_afterwards_is_only_a_warning() {
 }
 
 #[test]
-fn each_hook_gets_its_own_limit_and_never_more_than_is_left() {
+fn a_hook_gets_its_limit_or_the_time_left() {
     let mut freezer = Freezer::new(Rules {
         limits: Limits { answer: seconds(10), freeze_hook: seconds(6), ..Limits::default() },
         ..Rules::default()
@@ -594,7 +594,7 @@ fn each_hook_gets_its_own_limit_and_never_more_than_is_left() {
 }
 
 #[test]
-fn a_hook_that_runs_when_time_is_up_is_stopped_and_the_freeze_answered() {
+fn a_hook_past_the_deadline_is_stopped_and_the_freeze_answered() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a", "b"]);
     guest.programs.push_back(None);
     guest.ask(Freeze, 1);
@@ -608,7 +608,7 @@ fn a_hook_that_runs_when_time_is_up_is_stopped_and_the_freeze_answered() {
 }
 
 #[test]
-fn a_sync_that_fails_or_hangs_is_a_failed_freeze() {
+fn a_pool_sync_that_fails_or_hangs_fails_the_freeze() {
     let table = vec![mount("zfs", "zroot", "/", 1)];
     let mut guest = Guest::new(table.clone());
     guest.programs.push_back(failed("zpool ended with status 1"));
@@ -623,10 +623,10 @@ fn a_sync_that_fails_or_hangs_is_a_failed_freeze() {
 }
 
 #[test]
-fn suspending_that_takes_too_long_is_undone_and_answered_as_failed() {
+fn suspending_past_the_deadline_is_undone_and_answered_with_failure() {
     for count in 1..=4 {
         let mut guest = Guest::new(ufs(count));
-        // The last one ends behind the limit.
+        // The last suspension ends after the limit.
         guest.suspend_takes = seconds(10) / u32::try_from(count).unwrap() + Duration::from_nanos(1);
         guest.ask(Freeze, 1);
         let done = guest.done();
@@ -638,11 +638,11 @@ fn suspending_that_takes_too_long_is_undone_and_answered_as_failed() {
 }
 
 #[test]
-fn time_that_an_application_daemon_used_is_missing() {
+fn time_that_an_application_daemon_used_is_subtracted() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.programs.push_back(None);
     guest.send(Event::Request { request: request(Freeze, 1), age: seconds(9) });
-    // 15 s of the kernel, less 2 s of margin, less the 9 s that are gone.
+    // The kernel's 15 s, less 2 s of margin, less the 9 s that are gone.
     assert_eq!(guest.freezer.deadline(), Some(guest.now + seconds(4)));
     let mut late = Guest::new(ufs(1));
     late.send(Event::Request { request: request(Freeze, 1), age: seconds(14) });
@@ -651,7 +651,7 @@ fn time_that_an_application_daemon_used_is_missing() {
 }
 
 #[test]
-fn a_success_that_came_too_late_for_the_kernel_is_undone_and_the_thaw_fails() {
+fn a_success_too_late_for_the_kernel_is_undone() {
     let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
     guest.answer_takes = seconds(15);
     guest.ask(Freeze, 1);
@@ -664,7 +664,7 @@ fn a_success_that_came_too_late_for_the_kernel_is_undone_and_the_thaw_fails() {
 }
 
 #[test]
-fn the_watchdog_thaws_and_the_later_thaw_fails() {
+fn the_hosts_thaw_fails_after_the_watchdogs() {
     let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
     guest.ask(Freeze, 1);
     guest.done();
@@ -703,7 +703,7 @@ fn a_watchdog_can_be_switched_off() {
 }
 
 #[test]
-fn every_stage_ends_thawed_when_asked_to_stop() {
+fn a_stop_in_any_stage_ends_thawed() {
     let mut idle = Guest::new(ufs(2));
     idle.send(Event::Terminate);
     assert_eq!(idle.done(), ["leave"]);
@@ -740,7 +740,7 @@ fn a_second_signal_does_not_wait_for_hooks() {
 }
 
 #[test]
-fn every_stage_ends_thawed_when_the_device_is_gone() {
+fn a_lost_device_in_any_stage_ends_thawed() {
     let gone = || Event::DeviceGone("ENXIO".into());
     let mut idle = Guest::new(ufs(2));
     idle.send(gone());
@@ -751,7 +751,7 @@ fn every_stage_ends_thawed_when_the_device_is_gone() {
     hooks.ask(Freeze, 1);
     hooks.done();
     hooks.send(gone());
-    // There is nobody to answer to.
+    // Without a device there is no answer.
     assert_eq!(hooks.done(), ["stop", "abort a", "leave"]);
 
     let mut frozen = Guest::new(ufs(2));
@@ -775,7 +775,7 @@ fn every_stage_ends_thawed_when_the_device_is_gone() {
 }
 
 #[test]
-fn a_failure_that_cannot_be_answered_ends_the_program_behind_the_hooks() {
+fn a_failed_answer_ends_the_program_after_the_hooks() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.programs = VecDeque::from([failed("no"), None]);
     guest.answer = Err("ENXIO".into());
@@ -823,7 +823,7 @@ fn a_freeze_that_waited_too_long_for_hooks_is_refused() {
     let deadline = guest.freezer.deadline().unwrap();
     guest.tick_at(deadline);
     assert_eq!(guest.done(), ["freeze 3 no"]);
-    // Late itself: the end of the hook and the deadline come in one.
+    // The end of the hook and the deadline come in the same moment, which is too late.
     guest.ask(Freeze, 5);
     guest.now += seconds(10);
     guest.end_hook();
@@ -832,7 +832,7 @@ fn a_freeze_that_waited_too_long_for_hooks_is_refused() {
 }
 
 #[test]
-fn a_freeze_that_waits_is_answered_when_asked_to_stop() {
+fn a_stop_answers_a_freeze_that_waits() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.ask(Freeze, 1);
     guest.programs = VecDeque::from([None]);
@@ -858,7 +858,7 @@ fn a_thaw_during_preparations_ends_them() {
 }
 
 #[test]
-fn events_out_of_turn_change_nothing() {
+fn unexpected_events_change_nothing() {
     let mut guest = Guest::new(ufs(1));
     let ended = |lane| Event::Ended(lane, Ended { outcome: Outcome::Succeeded, output: vec!["x".into()] });
     let stray = || {
@@ -888,7 +888,7 @@ fn events_out_of_turn_change_nothing() {
 }
 
 #[test]
-fn a_long_life_of_backups_leaves_nothing_behind() {
+fn many_backups_leave_no_state_behind() {
     let mut guest = Guest::new(ufs(3)).with_hooks(&["a"]);
     for cycle in 0..10_000 {
         guest.suspend = if cycle % 3 == 0 { vec![Suspended::Failed("EBUSY".into())] } else { Vec::new() };
@@ -907,7 +907,7 @@ fn writer(on: i32, pid: u32) -> Writer {
 }
 
 #[test]
-fn looks_and_flush_come_before_suspensions_and_a_look_after() {
+fn scans_and_flush_precede_suspensions_and_a_scan_follows() {
     let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
     guest.ask(Check, 1);
     assert_eq!(guest.all_done(), ["survey", "look", "check 1 yes"]);
@@ -932,7 +932,7 @@ fn looks_and_flush_come_before_suspensions_and_a_look_after() {
 }
 
 #[test]
-fn a_mount_with_mapped_writers_is_flushed_and_told_once() {
+fn a_mount_with_mapped_writers_is_flushed_and_logged_once() {
     let mut guest = Guest::new(ufs(2));
     guest.scan.writers = vec![writer(2, 812)];
     guest.ask(Check, 1);
@@ -943,7 +943,7 @@ fn a_mount_with_mapped_writers_is_flushed_and_told_once() {
     assert!(guest.logged("mounts=1 order=/ flushed=/m1"));
     assert_eq!(guest.done(), ["open 1", "suspend /", "freeze 2 yes"]);
     guest.ask(Thaw, 3);
-    // It was not suspended, so nothing is lost there.
+    // It was not suspended, so no store is lost there.
     assert!(!guest.logged("damage"));
     guest.trace.clear();
     guest.ask(Freeze, 4);
@@ -955,7 +955,7 @@ fn a_mount_with_mapped_writers_is_flushed_and_told_once() {
 }
 
 #[test]
-fn mapped_writers_refuse_or_are_suspended_as_the_policy_says() {
+fn the_policy_refuses_or_suspends_mounts_with_mapped_writers() {
     let mut guest = Guest::new(ufs(2)).with_hooks(&["a"]);
     guest.scan.writers = vec![writer(2, 812)];
     let policy = |mapped_writers| Policy { mapped_writers, ..Policy::default() };
@@ -969,7 +969,7 @@ fn mapped_writers_refuse_or_are_suspended_as_the_policy_says() {
     guest.freezer.set_rules(Rules { policy: policy(MappedWriters::Suspend), ..Rules::default() });
     guest.ask(Freeze, 3);
     assert_eq!(guest.done(), ["freeze a", "open 2", "suspend /", "suspend /m1", "freeze 3 yes"]);
-    // Whoever is there only before, or only after it.
+    // A program that is there only before the freeze, or only after it.
     guest.scan.writers = vec![writer(2, 813)];
     let actions = guest.freezer.handle(Event::Request { request: request(Thaw, 4), age: SECOND }, guest.now);
     assert!(matches!(actions.last(), Some(Action::Run(Lane::Backup, Task::Prepare(_), _))), "{actions:?}");
@@ -980,7 +980,7 @@ fn mapped_writers_refuse_or_are_suspended_as_the_policy_says() {
 }
 
 #[test]
-fn damage_is_told_whatever_ended_the_freeze() {
+fn damage_is_logged_after_every_kind_of_end() {
     for end in [Event::Terminate, Event::DeviceGone("x".into()), Event::Tick] {
         let mut guest = Guest::new(ufs(2));
         guest.ask(Freeze, 1);
@@ -991,7 +991,7 @@ fn damage_is_told_whatever_ended_the_freeze() {
         assert_eq!(guest.trace.iter().filter(|entry| entry.contains("damage")).collect::<Vec<_>>(), [line]);
         guest.assert_at_rest();
     }
-    // Also when only a part was suspended.
+    // Also when only some mounts were suspended.
     let mut guest = Guest::new(ufs(2));
     guest.suspend = vec![Suspended::Done, Suspended::Failed("EBUSY".into())];
     guest.preparations = VecDeque::from([
@@ -1003,7 +1003,7 @@ fn damage_is_told_whatever_ended_the_freeze() {
 }
 
 #[test]
-fn a_look_that_fails_flushes_every_mount() {
+fn a_failed_scan_flushes_every_mount() {
     let failed =
         |flush| Prepared { scan: Some(Err("it hangs".into())), flush: Some(flush), ..Prepared::default() };
     let mut guest = Guest::new(ufs(2));
@@ -1023,7 +1023,7 @@ fn a_look_that_fails_flushes_every_mount() {
 }
 
 #[test]
-fn a_sync_that_hangs_does_not_matter_for_suspensions() {
+fn a_sync_that_hangs_does_not_prevent_suspensions() {
     let mut guest = Guest::new(ufs(2));
     let prepared = Prepared {
         scan: Some(Ok(Scan::default())),
@@ -1036,7 +1036,7 @@ fn a_sync_that_hangs_does_not_matter_for_suspensions() {
     assert_eq!(guest.done(), ["open 2", "suspend /", "suspend /m1", "freeze 1 yes"]);
     guest.ask(Thaw, 2);
     guest.done();
-    // But for the EFI partition beside it.
+    // It does matter for the EFI partition.
     guest.table.as_mut().unwrap().push(mount("msdosfs", "/dev/gpt/efiboot0", "/boot/efi", 9));
     guest.preparations.push_back(Some(prepared));
     guest.ask(Freeze, 3);
@@ -1061,7 +1061,7 @@ fn a_preparation_that_never_ends_is_stopped_in_time() {
 }
 
 #[test]
-fn a_check_under_way_ends_with_whatever_comes() {
+fn any_other_event_ends_a_check_under_way() {
     for (event, wanted) in [
         (Event::Terminate, vec!["stop", "check 1 no", "leave"]),
         (Event::DeviceGone("x".into()), vec!["stop", "leave"]),
@@ -1077,7 +1077,7 @@ fn a_check_under_way_ends_with_whatever_comes() {
 }
 
 #[test]
-fn a_holder_of_its_own_child_is_flushed() {
+fn a_mount_that_holds_its_childs_file_is_flushed() {
     let mut guest = Guest::new(ufs(2));
     guest.scan.stores.held = vec![Held { mount: FsId([2, 0]), holder: FsId([1, 0]) }];
     guest.ask(Freeze, 1);
@@ -1110,7 +1110,7 @@ fn a_pool_that_takes_no_writes_is_refused() {
 }
 
 #[test]
-fn a_hook_that_cannot_be_trusted_refuses_checks_and_freezes() {
+fn an_untrusted_hook_refuses_checks_and_freezes() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.selection.faults = vec![Skipped { path: "/d/x".into(), reason: "it is a symbolic link".into() }];
     guest.ask(Check, 1);
@@ -1120,7 +1120,7 @@ fn a_hook_that_cannot_be_trusted_refuses_checks_and_freezes() {
 }
 
 #[test]
-fn what_hooks_left_is_ended_only_without_a_backup() {
+fn processes_of_hooks_are_killed_only_after_a_failure() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.suspend = vec![Suspended::Failed("EBUSY".into())];
     guest.ask(Freeze, 1);

@@ -1,17 +1,18 @@
-//! Patterns of mount points.
+//! Patterns of mount points, as the configuration has them. Matching takes time proportional to pattern times
+//! path, whatever the pattern is; no pattern can make it slow.
 
 use serde::Deserialize;
 
 /// The longest pattern, in bytes: MNAMELEN of sys/mount.h, the longest mount point.
 const MAX_LENGTH: usize = 1024;
 
-/// A pattern that a whole mount point must match: `?` is one character and `*` any number of them, but no
-/// `/`; `**` is any number of characters, `/` among them. All else stands for itself.
+/// A pattern that must match a whole mount point. `?` is one character and `*` any number of them, both
+/// without `/`. `**` is any number of characters with `/`. Every other character stands for itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Glob(String);
 
-/// A text that is no pattern of a mount point.
+/// A text that cannot match any mount point.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a pattern of mount points must begin with / or * and have at most 1024 bytes")]
 pub struct BadGlob;
@@ -25,7 +26,7 @@ impl TryFrom<String> for Glob {
 }
 
 impl Glob {
-    /// The pattern as it was written.
+    /// The pattern as it is written in the configuration.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -34,8 +35,8 @@ impl Glob {
     /// Whether the whole of `path` matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        // reached[i]: the pattern read so far matches the first i bytes. Bytes are enough: `?` alone could
-        // tell them from characters, and it steps over continuation bytes.
+        // reached[i]: the part of the pattern read so far matches the first i bytes. Comparing bytes is
+        // enough: only `?` has to know characters, and it skips continuation bytes.
         let path = path.as_bytes();
         let mut reached = vec![false; path.len() + 1];
         reached[0] = true;
@@ -54,7 +55,7 @@ impl Glob {
     }
 }
 
-/// From every place reached, on over any number of bytes.
+/// Extends every position reached by any number of bytes.
 fn spread(reached: &mut [bool], path: &[u8], across_slashes: bool) {
     for (index, byte) in path.iter().enumerate() {
         if reached[index] && (across_slashes || *byte != b'/') {
@@ -63,7 +64,7 @@ fn spread(reached: &mut [bool], path: &[u8], across_slashes: bool) {
     }
 }
 
-/// From every place reached, on over one character.
+/// Extends every position reached by one character.
 fn advance(reached: &mut [bool], path: &[u8], wanted: u8) {
     let before = reached.to_vec();
     reached.fill(false);
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_and_paths() {
+    fn patterns_match_whole_paths() {
         for (pattern, path, wanted) in [
             ("/mnt", "/mnt", true),
             ("/mnt", "/mnt2", false),
@@ -112,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_pattern_of_stars_takes_no_time() {
+    fn a_long_pattern_of_stars_is_fast() {
         let glob = Glob::try_from("*a".repeat(512)).unwrap();
         assert!(!glob.matches(&"a".repeat(1023)[..511]));
     }
 
     #[test]
-    fn patterns_that_can_match_no_mount_point_are_refused() {
+    fn patterns_that_match_no_mount_point_are_refused() {
         assert!(Glob::try_from("mnt".to_owned()).is_err());
         assert!(Glob::try_from(String::new()).is_err());
         assert!(Glob::try_from("/".repeat(1025)).is_err());

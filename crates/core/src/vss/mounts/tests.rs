@@ -1,6 +1,6 @@
 use super::*;
 
-/// `type from on flags`: flags are letters, r read-only and l local.
+/// A mount from `type from on flags`. The flags are the letters r for read-only and l for local.
 fn mount(line: &str, number: i32) -> Mount {
     let words: Vec<&str> = line.split_whitespace().collect();
     let flags = words.get(3).copied().unwrap_or("");
@@ -32,7 +32,7 @@ fn single(line: &str) -> (Treatment, Reason) {
 }
 
 #[test]
-fn defaults_by_type_and_flags() {
+fn the_default_follows_type_and_flags() {
     use Reason as R;
     use Treatment as T;
     for (line, treatment, reason) in [
@@ -64,7 +64,7 @@ fn defaults_by_type_and_flags() {
         ("fusefs /dev/fuse /fuse -", T::Veto, R::CannotFreeze),
         ("fusefs.sshfs /dev/fuse /fuse -", T::Ignore, R::OtherMachine),
         ("fusefs.rclone /dev/fuse /fuse -", T::Ignore, R::OtherMachine),
-        // Cut to 15 characters by the kernel.
+        // The kernel cuts the name to 15 characters.
         ("fusefs.google-d /dev/fuse /fuse -", T::Ignore, R::OtherMachine),
         ("fusefs.sshf /dev/fuse /fuse -", T::Veto, R::CannotFreeze),
         ("fusefsx whatever /x -", T::Ignore, R::OtherMachine),
@@ -96,7 +96,7 @@ fn names_are_compared_whole() {
 }
 
 #[test]
-fn a_jails_nullfs_is_as_good_as_what_it_shows() {
+fn a_nullfs_follows_the_mount_that_it_shows() {
     let stacked = |from: &str| {
         let last = format!("nullfs {from} /jails/www/x l");
         let mut verdict = judge(&[
@@ -119,8 +119,8 @@ fn a_jails_nullfs_is_as_good_as_what_it_shows() {
 }
 
 #[test]
-fn a_nullfs_does_not_count_as_what_it_shows_itself() {
-    // Mounted over its own source, and younger than everything that it can show.
+fn a_nullfs_over_its_own_source_shows_the_mount_below() {
+    // It is mounted over its own source, and is younger than every mount that it can show.
     let verdict = judge(&["ufs a / l", "nullfs /data /data l", "ext2fs b /data l"]);
     assert_eq!(verdict.decisions[1].reason, Reason::ShowsPartOf("/".into()));
 }
@@ -149,7 +149,7 @@ fn the_youngest_of_two_mounts_on_one_directory_holds_its_paths() {
 }
 
 #[test]
-fn root_is_suspended_first_and_what_is_ignored_not_at_all() {
+fn root_is_suspended_first_and_ignored_mounts_never() {
     let verdict =
         judge(&["ufs a / l", "devfs d /dev l", "ufs b /usr l", "ufs c /usr/ro lr", "ufs md0 /img l"]);
     let order: Vec<&str> = verdict.to_suspend().map(|mount| mount.on.as_str()).collect();
@@ -158,7 +158,7 @@ fn root_is_suspended_first_and_what_is_ignored_not_at_all() {
 }
 
 #[test]
-fn each_pool_is_synced_once_and_other_file_systems_by_directory() {
+fn each_pool_is_synced_once() {
     let verdict = judge(&[
         "zfs zroot/ROOT/default / l",
         "zfs zroot /zroot l",
@@ -227,7 +227,7 @@ fn the_first_rule_that_applies_wins_over_the_defaults() {
 }
 
 #[test]
-fn ufs_on_a_zvol_is_suspended_and_said_to_be_no_better_than_after_a_power_cut() {
+fn ufs_on_a_zvol_is_suspended_with_a_caveat() {
     let verdict =
         judge(&["ufs /dev/zvol/tank/db /db l", "ufs /dev/zvolume /x l", "ufs /dev/zvol/tank/ro /ro lr"]);
     let found: Vec<(Treatment, Reason)> =
@@ -241,7 +241,7 @@ fn ufs_on_a_zvol_is_suspended_and_said_to_be_no_better_than_after_a_power_cut() 
 }
 
 #[test]
-fn a_default_install_of_either_kind_can_be_backed_up() {
+fn default_installs_of_ufs_and_zfs_can_be_backed_up() {
     let efi = "msdosfs /dev/gpt/efiboot0 /boot/efi l";
     assert!(judge(&["ufs /dev/da0p2 / l", "devfs devfs /dev l", efi]).allows_backup());
     let zfs = ["zfs zroot/ROOT/default / l", "devfs devfs /dev l", efi, "zfs zroot/tmp /tmp l"];

@@ -1,7 +1,7 @@
 use super::*;
 
 /// A disk with an EFI partition and a labelled UFS, and md(4) devices in files: md0 with a label and geli,
-/// md1 with a partition table, md2 of swap space, md3 that nobody has open, md4 with something unknown.
+/// md1 with a partition table, md2 of swap space, md3 that is not open, md4 with unknown contents.
 const XML: &str = r#"<mesh>
   <class id="0x1">
     <name>PART</name>
@@ -121,12 +121,12 @@ fn held(mount: i32, holder: i32) -> Held {
 }
 
 #[test]
-fn file_systems_in_files_are_found_below_other_devices() {
+fn file_systems_in_files_are_found_below_labels_and_geli() {
     let table = table();
     let stores =
         find(&Graph::parse(XML), &table, &[], |file| locate_by_path(&table, file).into_iter().collect());
     assert_eq!(stores.held, [held(4, 3), held(5, 1)]);
-    // A device that is written, and no mount is on it: here a swap file.
+    // A device that is open for writing, with no mount on it: here a swap file.
     assert_eq!(stores.unknown, [Unknown { holder: id(3), device: "md4".into() }]);
 }
 
@@ -142,7 +142,7 @@ fn an_efi_partition_is_known_below_a_label() {
 }
 
 #[test]
-fn pools_on_files_and_on_devices_in_files() {
+fn pools_on_files_and_on_md_devices_are_found() {
     let mut table = table();
     table.push(mount("zfs", "tank/a", "/tank/a", 10));
     table.push(mount("ufs", "/dev/zvol/tank/v", "/v", 11));
@@ -162,7 +162,7 @@ fn pools_on_files_and_on_devices_in_files() {
 }
 
 #[test]
-fn what_is_no_graph_is_an_empty_one() {
+fn a_text_without_a_graph_parses_to_an_empty_one() {
     for text in ["", "<", "<mesh>", "<geom id=\"1\"", "</provider><name>x</name>", "<provider id=\"x\">"] {
         assert_eq!(Graph::parse(text).provider("x"), None, "{text}");
     }
