@@ -124,7 +124,7 @@ fn the_configuration_is_checked_before_anything_else() {
 }
 
 #[test]
-fn without_the_device_there_is_nothing_to_do() {
+fn a_missing_device_ends_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("x.toml");
     let (device, pools) = (dir.path().join("hv_kvp_dev"), dir.path().join("pool"));

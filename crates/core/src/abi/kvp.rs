@@ -1,8 +1,8 @@
 //! Messages of `/dev/hv_kvp_dev` (`struct hv_kvp_msg`, sys/dev/hyperv/utilities/hv_kvp.h): packed, little
-//! endian.
+//! endian. Decodes requests and encodes answers in one buffer. Does no I/O and judges no content.
 //!
-//! Texts arrive as bytes up to a NUL. The sizes beside them are wrong, because the kernel counts UTF-16 units
-//! where it should count bytes, so they are never read.
+//! A text ends at its NUL. The size fields beside the texts are never read: the kernel counts UTF-16 units in
+//! them where it should count bytes.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ pub const MESSAGE_SIZE: usize = 7430;
 pub const KEY_SIZE: usize = 512;
 /// Size of a value with its NUL, in bytes.
 pub const VALUE_SIZE: usize = 2048;
-/// The most UTF-16 units of a key that the kernel converts for the host. It reports the full length all the
-/// same, which makes some hosts drop the channel: so nothing longer is ever sent.
+/// The most UTF-16 units of a key that the kernel converts for the host. For a longer key the kernel still
+/// reports the full length, which makes some hosts drop the channel, so nothing longer is ever sent.
 pub const KEY_UNITS: usize = 254;
 /// The most UTF-16 units of a value that the kernel converts for the host.
 pub const VALUE_UNITS: usize = 1022;
@@ -39,7 +39,7 @@ const MASKS: (usize, usize) = (ADDRESSES.0 + ADDRESSES.1, 2048);
 const GATEWAYS: (usize, usize) = (MASKS.0 + MASKS.1, 1024);
 const NAME_SERVERS: (usize, usize) = (GATEWAYS.0 + GATEWAYS.1, 2048);
 
-/// What this module takes for granted, and the C expressions over sys/dev/hyperv/utilities/hv_kvp.h that must
+/// The layout that this module relies on, with C expressions over sys/dev/hyperv/utilities/hv_kvp.h that must
 /// have the same values. That header is not installed.
 pub const LAYOUT: &[Row] = &[
     row("MESSAGE_SIZE", MESSAGE_SIZE, "sizeof(struct hv_kvp_msg)"),
@@ -80,7 +80,7 @@ const _: () = assert!(BODY + 4 + DATA_SIZES + KEY_SIZE + VALUE_SIZE <= MESSAGE_S
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message(Box<[u8; MESSAGE_SIZE]>);
 
-/// What the kernel asks, with every number that it can hold: an unknown operation is a value, not an error.
+/// A request of the kernel. Every number is allowed: an unknown operation is a value, not an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'m> {
     /// Operation 0: the value of a key.
@@ -127,7 +127,7 @@ pub enum Request<'m> {
     },
 }
 
-/// The texts of SET_IP_INFO up to their NULs, not yet examined.
+/// The texts of SET_IP_INFO up to their NULs, unchecked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpRequest<'m> {
     /// The interface's name, or a GUID in braces where the kernel found none for it.
@@ -154,7 +154,7 @@ pub enum Code {
     Ok = 0,
     /// It failed.
     Fail = 0x8000_4005,
-    /// No such item: ends the host's enumeration. Also the answer of base's daemon for an unknown key and a
+    /// No such item: ends the host's enumeration. Base's daemon also answers an unknown key with it, and a
     /// pool that the host may not write.
     NoMoreItems = 0x8007_0103,
     /// Not supported.
@@ -179,7 +179,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// What is sent back. Texts are cut to what the kernel converts and made valid UTF-8.
+/// The content of an answer. Texts are cut to what the kernel converts, and are made valid UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {
     /// A code without data.
@@ -227,7 +227,7 @@ impl fmt::Debug for Message {
 }
 
 impl Message {
-    /// The message that registers a daemon of this version, which must be the first that is written.
+    /// The message that registers a daemon of this version. It must be the first message that is written.
     #[must_use]
     pub fn registration(version: &str) -> Self {
         let mut message = Self::default();
@@ -236,7 +236,7 @@ impl Message {
         message
     }
 
-    /// All its bytes.
+    /// The bytes of the whole message.
     #[must_use]
     pub fn bytes(&self) -> &[u8; MESSAGE_SIZE] {
         &self.0
@@ -247,7 +247,7 @@ impl Message {
         &mut self.0
     }
 
-    /// What it asks. Every content is a request: nothing can fail.
+    /// The request in the buffer. Decoding cannot fail.
     #[must_use]
     pub fn decode(&self) -> Request<'_> {
         let [operation, pool, ..] = *self.0;
@@ -277,14 +277,13 @@ impl Message {
         }
     }
 
-    /// Turns the request into its answer: the code overwrites operation and pool, and the data goes to its
-    /// place.
+    /// Turns the request into its answer: the code overwrites operation and pool, and the data is written to
+    /// its fields.
     ///
-    /// The rest of a request that was fulfilled stays as it came. An error takes nothing back to the kernel,
-    /// which converts the answer of a GET, an ENUMERATE and a GET_IP_INFO whatever its code and looks for
-    /// NULs without a bound (`hv_kvp_convert_usermsg_to_hostmsg`, sys/dev/hyperv/utilities/hv_kvp.c). Only
-    /// the adapter of a GET_IP_INFO stays, as far as it is text with a NUL: the kernel sends it back to the
-    /// host.
+    /// A fulfilled request keeps its other fields. An error clears the request. The kernel converts the
+    /// answer of a GET, an ENUMERATE and a GET_IP_INFO even if its code is an error, and looks for NULs
+    /// without a bound (`hv_kvp_convert_usermsg_to_hostmsg`, sys/dev/hyperv/utilities/hv_kvp.c). Only the
+    /// adapter of a GET_IP_INFO stays, if it is text with a NUL: the kernel sends it back to the host.
     pub fn answer(&mut self, answer: &Answer<'_>) {
         let code = match answer {
             Answer::Code(code) => {
@@ -309,7 +308,7 @@ impl Message {
         self.0[..4].copy_from_slice(&(code as u32).to_le_bytes());
     }
 
-    /// Leaves nothing of the request but the adapter of a GET_IP_INFO.
+    /// Clears everything of the request, except the adapter of a GET_IP_INFO.
     fn clear(&mut self) {
         let adapter = match self.decode() {
             Request::GetIpInfo { adapter_id } if std::str::from_utf8(adapter_id).is_ok() => adapter_id.len(),
@@ -331,7 +330,7 @@ impl Message {
     }
 
     fn put_ip_info(&mut self, info: &IpAnswer) {
-        // adapter_id stays as it came: the kernel converts it back with the bound of another field.
+        // adapter_id stays unchanged: the kernel converts it back with the bound of another field.
         self.0[ADDRESS_FAMILY] = info.families;
         self.0[DHCP_ENABLED] = u8::from(info.dhcp);
         self.put_text(ADDRESSES, info.addresses.as_bytes(), LIST_UNITS);
@@ -353,7 +352,7 @@ impl Message {
         terminated(bytes).unwrap_or(bytes)
     }
 
-    /// Writes a text with its NUL and clears the rest of its array; gives the size with the NUL.
+    /// Writes a text with its NUL and clears the rest of its array. Returns the size with the NUL.
     fn put_text(&mut self, (at, size): (usize, usize), text: &[u8], units: usize) -> u32 {
         let field = &mut self.0[at..at + size];
         let mut used = 0;

@@ -1,4 +1,5 @@
-//! Byte layouts of the kernel interfaces: pure codecs, no I/O.
+//! Byte layouts of the kernel's interfaces. Pure codecs: they are given bytes and return types, or the
+//! reverse. They do no I/O and know no operating system.
 
 pub mod kvp;
 pub mod vss;

@@ -1,5 +1,5 @@
-//! Messages of `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev`, `struct hv_vss_opt_msg` of
-//! dev/hyperv/hv_snapshot.h.
+//! Messages of `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` (`struct hv_vss_opt_msg` of
+//! dev/hyperv/hv_snapshot.h). Encodes and decodes them from both sides, without I/O.
 //!
 //! The numbers are the kernel's own integers in a structure without padding: operation u32, status u32, id
 //! u64 and 48 reserved bytes.
@@ -14,17 +14,17 @@ const RESERVED: usize = 48;
 
 const _: () = assert!(4 + 4 + 8 + RESERVED == MESSAGE_SIZE);
 
-/// What the host wants. The kernel passes on only the first three; an unknown number is kept, because the
-/// answer must carry the very number that was read.
+/// The host's request. The kernel passes on only the first three. An unknown number is kept, because the
+/// answer must carry the number that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// HV_VSS_CHECK: can this guest be backed up live?
     Check,
     /// HV_VSS_FREEZE: bring the disks to rest.
     Freeze,
-    /// HV_VSS_THAW: go on.
+    /// HV_VSS_THAW: the backup is done, writes may go on.
     Thaw,
-    /// Anything else, HV_VSS_NONE (0) among them.
+    /// Any other number, such as HV_VSS_NONE (0).
     Other(u32),
 }
 
@@ -61,22 +61,22 @@ impl fmt::Display for Operation {
     }
 }
 
-/// One request, as READ delivers it.
+/// One request as read(2) delivers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Request {
     /// What to do.
     pub operation: Operation,
-    /// What the answer names. The kernel makes it from the real-time clock at the moment the request came
-    /// from the host, in nanoseconds; see [`Request::age`].
+    /// Identifies the request in the answer. The kernel takes it from the real-time clock when the request
+    /// arrives from the host, in nanoseconds. See [`Request::age`].
     pub id: u64,
 }
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// HV_VSS success.
     Success,
-    /// HV_VSS failure: the host gives the backup up.
+    /// HV_VSS failure: the host gives up the backup.
     Failure,
 }
 
@@ -90,16 +90,15 @@ impl From<Status> for u32 {
 }
 
 impl Request {
-    /// What READ put into `message`; `None` where its status says that nothing waited (the request timed out
-    /// between poll and READ).
+    /// The request in a message that was read. `None` if its status says that no request waited, because it
+    /// timed out between poll(2) and read(2).
     #[must_use]
     pub fn decode(message: &[u8; MESSAGE_SIZE]) -> Option<Self> {
         let (operation, status, id) = split(message);
         (status == u32::from(Status::Success)).then(|| Self { operation: operation.into(), id })
     }
 
-    /// The message with which READ delivers this request, or says with `None` that there is none: the
-    /// kernel's side.
+    /// The kernel's side: the message with which read(2) delivers this request. `None`: no request waits.
     #[must_use]
     pub fn encode(request: Option<Self>) -> [u8; MESSAGE_SIZE] {
         request.map_or_else(
@@ -108,33 +107,33 @@ impl Request {
         )
     }
 
-    /// How long the kernel has had this request, in nanoseconds, when the real-time clock shows `now_ns`
-    /// since 1970: an application's daemon may have spent some of the time that both share. 0 where the id
-    /// cannot be such a time (the clock was set meanwhile, or another kernel counts differently): in the
-    /// future or over 15 s ago.
+    /// How long the kernel has had this request, in nanoseconds, if the real-time clock shows `now_ns` since
+    /// 1970. An application's daemon may have used a part of the time that both share. 0 if the id cannot be
+    /// such a time, which means in the future or over 15 s ago: the clock was set, or another kernel makes
+    /// other ids.
     #[must_use]
     pub fn age(self, now_ns: u64) -> u64 {
         now_ns.checked_sub(self.id).filter(|age| *age <= 15_000_000_000).unwrap_or(0)
     }
 }
 
-/// One answer, as WRITE takes it.
+/// One answer as write(2) takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Answer {
-    /// The request that it answers; a debugging kernel panics on another operation than the one read.
+    /// The request that it answers. A debugging kernel panics on an operation that was not the one read.
     pub request: Request,
-    /// How it ended.
+    /// The result.
     pub status: Status,
 }
 
 impl Answer {
-    /// The message for WRITE, reserved bytes zero.
+    /// The message for write(2), with zeros in the reserved bytes.
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_SIZE] {
         join(self.request.operation.into(), self.status.into(), self.request.id)
     }
 
-    /// What a daemon put into WRITE: the kernel's side. Every status but 0 is a failure there.
+    /// The kernel's side: the answer in a message that was written. Every status but 0 is a failure.
     #[must_use]
     pub fn decode(message: &[u8; MESSAGE_SIZE]) -> Self {
         let (operation, status, id) = split(message);
@@ -191,7 +190,7 @@ mod tests {
 
     // contract B3
     #[test]
-    fn a_status_other_than_zero_means_that_nothing_waited() {
+    fn a_status_other_than_zero_means_no_request() {
         assert_eq!(Request::decode(&Request::encode(None)), None);
         let mut message = Request::encode(Some(Request { operation: Operation::Check, id: 1 }));
         message[7] = 1;
@@ -200,7 +199,7 @@ mod tests {
 
     // contract B4, B5
     #[test]
-    fn an_answer_carries_operation_and_id_of_its_request_and_zeroes() {
+    fn an_answer_has_operation_and_id_of_its_request() {
         let request = Request { operation: Operation::Other(9), id: u64::MAX };
         let answer = Answer { request, status: Status::Failure };
         let message = answer.encode();
@@ -210,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn junk_behind_the_id_is_noticed() {
+    fn non_zero_reserved_bytes_are_detected() {
         let mut message = [0; MESSAGE_SIZE];
         message[63] = 1;
         assert!(!reserved_is_zero(&message));
     }
 
     #[test]
-    fn age_of_a_request_is_told_by_its_id_only_where_that_can_be_true() {
+    fn an_implausible_id_gives_age_zero() {
         let request = |id| Request { operation: Operation::Freeze, id };
         let now = 1_700_000_000_000_000_000;
         assert_eq!(request(now - 4_000_000_000).age(now), 4_000_000_000);

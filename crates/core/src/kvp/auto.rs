@@ -1,7 +1,8 @@
-//! The items of the AUTO pool: what the guest says of itself.
+//! The items of the AUTO pool: what the guest reports about itself. They are made from facts that are handed
+//! in; nothing is read here.
 //!
-//! Keys and their order are the protocol's (`enum key_index` of the daemons of FreeBSD and Linux). Every
-//! index must have an answer, because the host's walk ends at the first that has none; only the two address
+//! Keys and their order are those of the protocol (`enum key_index` of the daemons of FreeBSD and Linux).
+//! Every index must have an answer, because the host stops its walk at the first error. Only the two address
 //! lists may be empty.
 
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use crate::abi::kvp::VALUE_UNITS;
 use crate::net::{Interface, InterfaceAddress, NetworkSnapshot};
 use crate::sys::system_facts::SystemFacts;
 
-/// What the items are made from.
+/// The facts that the items are made from.
 #[derive(Debug, Clone, Copy)]
 pub struct AutoFacts<'a> {
     /// The host name as [`FqdnCache::value`](super::host_name::FqdnCache::value) gives it.
@@ -26,7 +27,7 @@ pub struct AutoFacts<'a> {
 
 type Value = fn(&AutoFacts<'_>) -> String;
 
-/// Keys by index, each with its value. OSVersion and OSBuildNumber are the same here, as with base's daemon.
+/// Keys by index, each with its value. OSVersion and OSBuildNumber are equal, as in base's daemon.
 const ITEMS: [(&str, Value); 10] = [
     ("FullyQualifiedDomainName", fqdn),
     ("IntegrationServicesVersion", |facts| or_unknown(facts.suite_version)),
@@ -47,20 +48,20 @@ pub fn item(index: u32, facts: &AutoFacts<'_>) -> Option<(&'static str, String)>
     Some((key, value(facts)))
 }
 
-/// The value of the item with exactly this key.
+/// The value of the item with this key.
 #[must_use]
 pub fn value_of(key: &str, facts: &AutoFacts<'_>) -> Option<String> {
     let (_, value) = ITEMS.iter().find(|(known, _)| *known == key)?;
     Some(value(facts))
 }
 
-/// Whether the item at `index` is made from the network: the others need no snapshot.
+/// Whether the item at `index` needs the network snapshot.
 #[must_use]
 pub fn needs_network(index: u32) -> bool {
     matches!(index, 2 | 3)
 }
 
-/// Whether the item with this key is made from the network.
+/// Whether the item with this key needs the network snapshot.
 #[must_use]
 pub fn key_needs_network(key: &str) -> bool {
     matches!(key, "NetworkAddressIPv4" | "NetworkAddressIPv6")
@@ -71,18 +72,18 @@ fn or_unknown(text: &str) -> String {
 }
 
 fn fqdn(facts: &AutoFacts<'_>) -> String {
-    // A guest whose host name was never set has an empty one.
+    // A guest without a host name has an empty one.
     if facts.fqdn.is_empty() { "localhost".to_owned() } else { facts.fqdn.to_owned() }
 }
 
-/// Interfaces whose addresses come last: only their other end reaches them.
+/// Tunnels. Only the other end of a tunnel reaches its addresses, so they come last.
 const TUNNELS: [&str; 9] = ["tun", "gif", "gre", "wg", "stf", "ovpn", "ipsec", "ppp", "ng"];
 
-/// Microsoft's prefix of Ethernet addresses, for an interface of hn(4) that has another name.
+/// Microsoft's prefix of Ethernet addresses. It identifies an interface of hn(4) that was renamed.
 const HYPERV: [u8; 3] = [0x00, 0x15, 0x5d];
 
-/// The place of an interface's addresses in the list. Tools of the host take the first one, and that should
-/// be an address at which the host's network reaches the guest.
+/// The rank of an interface's addresses in the list. Tools of the host use the first address, which should be
+/// one that the host's network can reach.
 fn rank(interface: &Interface, network: &NetworkSnapshot) -> (u8, bool) {
     let name = interface.name.as_str();
     let driver = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
@@ -94,11 +95,12 @@ fn rank(interface: &Interface, network: &NetworkSnapshot) -> (u8, bool) {
     (kind, !leads_out)
 }
 
-/// The addresses of one family: those of interfaces that are up, no loopback, each once, link-local last;
-/// Hyper-V's interfaces first, among them that of the default route, tunnels last.
+/// The addresses of one family of all interfaces that are up, each once, without loopback. Hyper-V's
+/// interfaces come first, and of those the one with the default route; tunnels are last, and link-local
+/// addresses after the others.
 ///
-/// A VF and its hn(4) have the same link-local address, and an address may stand on hn and lagg for a
-/// moment: the host gets it once.
+/// The host gets each address once, because a VF and its hn(4) have the same link-local address, and an
+/// address may be on hn and lagg at the same time for a moment.
 fn addresses(network: &NetworkSnapshot, family: fn(&IpAddr) -> bool) -> String {
     let usable = network.interfaces.iter().filter(|interface| interface.up && !interface.loopback);
     let mut usable: Vec<&Interface> = usable.collect();
@@ -115,11 +117,11 @@ fn addresses(network: &NetworkSnapshot, family: fn(&IpAddr) -> bool) -> String {
     EntryList::joined(entries.iter().map(|entry| entry.address.to_string()), VALUE_UNITS)
 }
 
-/// A release in numbers.
+/// A release number.
 ///
-/// Hosts since Windows 7's want x.y or x.y.z and nothing behind it: base's daemon sends kern.osrelease up
-/// to the first `-` as OSVersion and as OSBuildNumber (kvp_get_os_info in its hv_kvp_daemon.c), and so does
-/// this one: `14.3-RELEASE-p2` is 14.3.
+/// Hosts since Windows 7 expect x.y or x.y.z with nothing after it. Base's daemon sends kern.osrelease up to
+/// the first `-` as OSVersion and as OSBuildNumber (kvp_get_os_info in its hv_kvp_daemon.c), and so does this
+/// one: `14.3-RELEASE-p2` becomes 14.3.
 struct Release {
     version: String,
     major: String,
@@ -127,7 +129,7 @@ struct Release {
 }
 
 impl Release {
-    /// From kern.osrelease; if that has no number at its front, from kern.osreldate (1403000 is 14.3).
+    /// From kern.osrelease. If that does not begin with a number, from kern.osreldate (1403000 becomes 14.3).
     fn of(system: &SystemFacts) -> Self {
         let version = system.os_release.split('-').next().unwrap_or_default();
         let version = if version.starts_with(|c: char| c.is_ascii_digit()) {
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_match_only_whole_and_in_their_case() {
+    fn keys_match_whole_and_case_sensitively() {
         let (system, network) = (system("14.3-RELEASE"), NetworkSnapshot::default());
         let facts = AutoFacts { fqdn: "web1", suite_version: "0.1.0", system: &system, network: &network };
         for key in ["", "OSName ", "osname", "OSNam", "OSName2"] {
@@ -259,7 +261,7 @@ mod tests {
 
     // contract K20
     #[test]
-    fn nothing_but_an_address_list_is_ever_empty() {
+    fn only_address_lists_can_be_empty() {
         let empty = SystemFacts {
             os_type: String::new(),
             os_release: String::new(),
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_useless_addresses_are_left_out_and_link_local_is_last() {
+    fn loopback_is_left_out_and_link_local_is_last() {
         let network = network(vec![
             interface("lo0", &["127.0.0.1/8", "::1/128", "10.99.0.1/32"]),
             interface(

@@ -1,6 +1,7 @@
-//! Lists as the host reads them: entries joined with `;`, cut at a whole entry.
+//! Lists for the host: entries joined with `;`, cut after a whole entry. Pure text; the limits come from
+//! `abi`.
 
-/// A list that grows up to a limit. No `;` at the end: some hosts take it for one more, empty entry.
+/// A list with a size limit. It has no `;` at the end, because some hosts take that for an empty entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryList {
     text: String,
@@ -21,7 +22,7 @@ impl EntryList {
         self.text.len() + separator + entry.len() <= self.limit
     }
 
-    /// Adds `entry` if it fits, and says whether it did; else the list stays as it is.
+    /// Adds `entry` if it fits and returns true. Otherwise the list is unchanged.
     pub fn push(&mut self, entry: &str) -> bool {
         let fits = self.fits(entry);
         if fits {
@@ -33,7 +34,7 @@ impl EntryList {
         fits
     }
 
-    /// The entries of `entries` up to the first that does not fit.
+    /// A list of `entries` up to the first that does not fit.
     #[must_use]
     pub fn joined(entries: impl IntoIterator<Item = String>, limit: usize) -> String {
         let mut list = Self::new(limit);
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_ends_at_the_first_entry_that_does_not_fit() {
+    fn the_list_ends_before_the_first_entry_too_long() {
         assert_eq!(joined(&[], 10), "");
         assert_eq!(joined(&["10.0.0.1"], 8), "10.0.0.1");
         assert_eq!(joined(&["10.0.0.1"], 7), "");

@@ -1,37 +1,37 @@
-//! The engine of the exchange: which action a request calls for, and which answer its outcome becomes.
+//! The engine of the exchange: turns a request into an action, and the action's outcome into the answer.
 //!
-//! Pure: it owns the one message buffer, knows whether a request is in hand, and does no I/O. The driver
-//! reads into [`Exchange::buffer`], performs what [`Exchange::begin`] says and writes what
-//! [`Exchange::finish`] gives, exactly once each, because the kernel blocks a second read for ever and faults
-//! on an answer without a request.
+//! Pure: it owns the message buffer and knows whether a request waits for its answer. It does no I/O. The
+//! driver reads into [`Exchange::buffer`], performs the action of [`Exchange::begin`], and writes the message
+//! of [`Exchange::finish`]. Each happens exactly once: the kernel blocks a second read for ever, and refuses
+//! an answer without a request.
 
 use super::{KvpKey, KvpValue, PoolId};
 use crate::abi::kvp::{Answer, Code, IpAnswer, IpRequest, MESSAGE_SIZE, Message, Request};
 
-/// What the driver is to do for a request.
+/// What the driver shall do for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Look a key up in a pool file.
     Get(PoolId, KvpKey),
-    /// Give the record at a position of a pool file.
+    /// Return the record at a position of a pool file.
     Enumerate(PoolId, u32),
-    /// Put a record into a pool file.
+    /// Write a record to a pool file.
     Set(PoolId, KvpKey, KvpValue),
     /// Remove a key from a pool file.
     Delete(PoolId, KvpKey),
-    /// Look an intrinsic item up.
+    /// Look up an intrinsic item.
     GetIntrinsic(KvpKey),
-    /// Give the intrinsic item at a position.
+    /// Return the intrinsic item at a position.
     EnumerateIntrinsic(u32),
     /// Report the network configuration of the adapter with this Ethernet address.
     ReportNetwork(String),
     /// Configure an adapter.
     ConfigureNetwork(NetworkRequest),
-    /// Nothing: the answer is this code.
+    /// Do nothing: the answer is this code.
     Refuse(Code, &'static str),
 }
 
-/// SET_IP_INFO with its texts as they came, invalid UTF-8 replaced.
+/// The texts of SET_IP_INFO unchecked, with invalid UTF-8 replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkRequest {
     /// The interface's name.
@@ -50,29 +50,29 @@ pub struct NetworkRequest {
     pub name_servers: String,
 }
 
-/// What came of an action.
+/// The result of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The value of the key that was asked for.
+    /// The value of the requested key.
     Value(Vec<u8>),
-    /// The item at the position that was asked for.
+    /// The item at the requested position.
     Item {
         /// Its key.
         key: Vec<u8>,
         /// Its value.
         value: Vec<u8>,
     },
-    /// A change that was made and will outlast a power cut.
+    /// The change was made and survives a power cut.
     Done,
     /// There is no such key or position.
     NoSuchItem,
     /// The network configuration.
     Network(IpAnswer),
-    /// It was not done, and nothing was changed.
+    /// It failed, and nothing was changed.
     Failed(Code),
 }
 
-/// The state of the exchange.
+/// The state of the exchange: the buffer, and whether a request is in it.
 #[derive(Debug, Default)]
 pub struct Exchange {
     message: Message,
@@ -80,35 +80,35 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange without a request in hand.
+    /// An exchange without a request.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where the next request is to be read.
+    /// The buffer for the next request.
     pub fn buffer(&mut self) -> &mut [u8; MESSAGE_SIZE] {
         self.message.buffer()
     }
 
-    /// Whether a request was read and is not answered.
+    /// Whether a request was read and is not answered yet.
     #[must_use]
     pub fn in_hand(&self) -> bool {
         self.in_hand
     }
 
-    /// Takes the request of `size` bytes that was read into the buffer.
+    /// Decodes the request of `size` bytes that was read into the buffer.
     pub fn begin(&mut self, size: usize) -> Action {
         self.in_hand = true;
         if size != MESSAGE_SIZE {
-            // The rest of the buffer is an earlier message: it must not be taken for a part of this one.
+            // The rest of the buffer is an earlier message, which must not become a part of this one.
             *self.message.buffer() = [0; MESSAGE_SIZE];
             return Action::Refuse(Code::Fail, "the message was cut short");
         }
         plan(&self.message.decode())
     }
 
-    /// The answer to the request in hand. `None` without one: nothing may be written then.
+    /// The answer to the request in the buffer. `None` without a request: then nothing may be written.
     pub fn finish(&mut self, outcome: &Outcome) -> Option<&Message> {
         if !std::mem::take(&mut self.in_hand) {
             return None;

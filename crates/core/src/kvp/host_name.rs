@@ -1,30 +1,31 @@
-//! FullyQualifiedDomainName without ever waiting for a resolver.
+//! FullyQualifiedDomainName, without waiting for a resolver. It decides when the resolver runs and which name
+//! is reported.
 //!
-//! [`FqdnCache`] decides; its driver runs getent(1). The driver asks [`FqdnCache::wants_lookup`] only after
-//! an answer went out, so an idle guest runs nothing, feeds the end of the run to
+//! [`FqdnCache`] decides; its driver runs getent(1). The driver calls [`FqdnCache::wants_lookup`] only after
+//! an answer was written, so an idle guest starts nothing. It reports the end of the run to
 //! [`FqdnCache::lookup_finished`], and kills a run that is not over by [`FqdnCache::deadline`].
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A run that takes longer is given up.
+/// A run that takes longer is killed.
 pub const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
-/// An answer older than this is asked for again.
+/// An answer older than this is looked up again.
 pub const REFRESH: Duration = Duration::from_secs(600);
 /// The pause after the first failure; each further failure doubles it, up to [`REFRESH`].
 pub const FIRST_RETRY: Duration = Duration::from_secs(30);
 
-/// The last good answer of the resolver, and when to ask again.
+/// The last good answer of the resolver, and when to look up again.
 ///
 /// `now` is monotonic time since any fixed moment.
 #[derive(Debug, Default)]
 pub struct FqdnCache {
-    /// The host name that the rest is about.
+    /// The host name that the other fields belong to.
     host: String,
     answer: Option<String>,
     running: Option<Lookup>,
     failures: u32,
-    /// When the next run is due; `None`: at once.
+    /// When the next run is due. `None`: at once.
     due: Option<Duration>,
 }
 
@@ -35,8 +36,8 @@ struct Lookup {
 }
 
 impl FqdnCache {
-    /// What to report now: a host name with a dot is used as it is, any other as the resolver last
-    /// completed it, or bare until then.
+    /// The name to report now. A host name with a dot is used unchanged. Any other name is completed by the
+    /// resolver's last answer, and bare before the first one.
     #[must_use]
     pub fn value<'a>(&'a self, host: &'a str) -> &'a str {
         match &self.answer {
@@ -45,8 +46,8 @@ impl FqdnCache {
         }
     }
 
-    /// The name to look up now, if it is time to: the host name changed, the last answer is old, or the
-    /// pause after a failure is over. The run counts as started.
+    /// The name to look up now, if a run is due: the host name changed, the last answer is old, or the pause
+    /// after a failure is over. The run counts as started.
     pub fn wants_lookup(&mut self, host: &str, now: Duration) -> Option<String> {
         if self.running.is_some() {
             return None;
@@ -54,7 +55,7 @@ impl FqdnCache {
         if self.host != host {
             *self = Self { host: host.to_owned(), ..Self::default() };
         }
-        // A label cannot be an option or a path: no other text may become an argument.
+        // A label cannot be an option or a path. No other text may become an argument.
         if !is_label(host) || self.due.is_some_and(|due| now < due) {
             return None;
         }
@@ -62,22 +63,23 @@ impl FqdnCache {
         Some(host.to_owned())
     }
 
-    /// The resolver may know better by now: the next run is due at once. The answer stays until another one
-    /// comes.
+    /// Makes the next run due at once, because the resolver's configuration may have changed. The last answer
+    /// stays until the run ends.
     pub fn look_again(&mut self) {
         self.due = None;
         self.failures = 0;
     }
 
-    /// When a run must be over; `None` if none is going on. The driver then kills it and reports a failure.
+    /// When the run under way must be over. The driver then kills it and reports a failure.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         self.running.as_ref().map(|lookup| lookup.deadline)
     }
 
-    /// The end of the run: what `getent hosts NAME` printed, or `Err` if it failed, was killed or never ran.
+    /// The end of the run: what `getent hosts NAME` printed, or `Err` if the run failed, was killed or never
+    /// began.
     ///
-    /// A failure leaves the last good answer. Output that completes the name no further is an answer too.
+    /// A failure keeps the last good answer. An output that does not complete the name is an answer, too.
     pub fn lookup_finished(&mut self, now: Duration, output: Result<&[u8], ()>) {
         let Some(lookup) = self.running.take() else { return };
         if lookup.host != self.host {
@@ -100,8 +102,8 @@ impl FqdnCache {
     }
 }
 
-/// The host names in the output of `getent hosts`, lines of an address, the canonical name and aliases;
-/// `None` if no line is one.
+/// The host names in the output of `getent hosts`, whose lines have an address, the canonical name and
+/// aliases. `None` if no line has that form.
 fn parse_hosts(output: &[u8]) -> Option<Vec<&str>> {
     let mut names = Vec::new();
     for line in output.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()) {
@@ -114,8 +116,8 @@ fn parse_hosts(output: &[u8]) -> Option<Vec<&str>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// The first name that has `host` as its first label and more, else the first that has any domain and
-/// does not stand for the loopback (a CNAME's target).
+/// The first name that begins with the label `host` and has a domain. Otherwise the first name with any
+/// domain that is not a name of the loopback (the target of a CNAME).
 fn completed(host: &str, names: Vec<&str>) -> Option<String> {
     let domains = names.into_iter().filter(|name| name.contains('.') && !is_localhost(name));
     let domains: Vec<&str> = domains.collect();
@@ -129,8 +131,8 @@ fn is_localhost(name: &str) -> bool {
     name.split('.').next().is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
 }
 
-/// A name as RFC 1123 allows it: at most 253 characters, labels of letters, digits and inner hyphens, and
-/// not an address in disguise.
+/// Whether this is a name by RFC 1123: at most 253 characters, labels of letters, digits and inner hyphens.
+/// Text that is an address is not a name.
 fn is_host_name(name: &str) -> bool {
     let numeric_end = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
     name.len() <= 253 && name.split('.').all(is_label) && !numeric_end
@@ -159,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_a_dot_is_used_as_it_is_and_never_looked_up() {
+    fn a_name_with_a_dot_is_never_looked_up() {
         let mut cache = looked_up(b"10.0.0.5 web1.example.com\n");
         assert_eq!(cache.value("web1.other.org"), "web1.other.org");
         assert_eq!(cache.wants_lookup("web1.other.org", START + REFRESH), None);
     }
 
     #[test]
-    fn the_bare_name_stands_until_the_resolver_answers() {
+    fn the_bare_name_is_reported_until_the_resolver_answers() {
         let mut cache = FqdnCache::default();
         assert_eq!(cache.value("web1"), "web1");
         cache.wants_lookup("web1", START).unwrap();
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_host_name_drops_the_old_answer_and_is_looked_up_at_once() {
+    fn a_new_host_name_is_looked_up_at_once() {
         let mut cache = looked_up(b"10.0.0.5 web1.example.com\n");
         assert_eq!(cache.value("web2"), "web2");
         assert_eq!(cache.wants_lookup("web2", START + SECOND).as_deref(), Some("web2"));
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_for_a_name_that_changed_meanwhile_does_not_show() {
+    fn an_answer_for_the_former_host_name_is_dropped() {
         let mut cache = FqdnCache::default();
         cache.wants_lookup("web1", START).unwrap();
         assert_eq!(cache.wants_lookup("web2", START + SECOND), None);
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_again_keeps_the_answer_until_another_one_comes() {
+    fn looking_again_keeps_the_answer_until_the_next() {
         let mut cache = looked_up(b"10.0.0.5 web1.example.com\n");
         cache.look_again();
         assert_eq!(cache.value("web1"), "web1.example.com");
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_comes_after_the_deadline_is_a_failure() {
+    fn output_after_the_deadline_is_a_failure() {
         let mut cache = FqdnCache::default();
         cache.wants_lookup("web1", START).unwrap();
         cache.lookup_finished(START + LOOKUP_LIMIT + SECOND, Ok(b"10.0.0.5 web1.example.com\n"));
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn no_strange_host_name_becomes_an_argument() {
+    fn a_malformed_host_name_never_becomes_an_argument() {
         let long = "x".repeat(64);
         for host in ["", "-h", "web1-", "web 1", "web1;reboot", "../x", "wéb", "a\0b", &long] {
             assert_eq!(FqdnCache::default().wants_lookup(host, START), None, "{host:?}");
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn no_error_text_and_no_garbage_is_ever_a_name() {
+    fn error_texts_and_garbage_are_never_names() {
         let label = format!("10.0.0.5 {}.com\n", "x".repeat(64));
         let long = format!("10.0.0.5 {}com\n", "x.".repeat(130));
         let table: &[&[u8]] = &[
@@ -298,7 +300,7 @@ mod tests {
         for output in table {
             let mut cache = looked_up(output);
             assert_eq!(cache.value("web1"), "web1", "{}", output.escape_ascii());
-            // None of it is an answer, so the next try comes soon.
+            // None of this output is an answer, so the next try comes soon.
             assert!(cache.wants_lookup("web1", START + FIRST_RETRY).is_some(), "{}", output.escape_ascii());
         }
     }

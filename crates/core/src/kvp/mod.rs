@@ -1,4 +1,5 @@
-//! Key-value exchange: the engine, the pools, the intrinsic items and the IP information.
+//! Key-value exchange: the engine, the pools, the intrinsic items and the IP information. The modules decide
+//! from requests and facts; only `pool::files` touches files, behind the trait `Storage`.
 
 pub mod auto;
 pub mod entry_list;
@@ -19,7 +20,7 @@ pub enum PoolId {
     External = 0,
     /// Written by programs in the guest.
     Guest = 1,
-    /// The intrinsic items, made up by the daemon.
+    /// The intrinsic items, made by the daemon.
     Auto = 2,
     /// Written by the host about itself.
     AutoExternal = 3,
@@ -60,7 +61,7 @@ pub struct KvpKey(Vec<u8>);
 pub struct KvpValue(Vec<u8>);
 
 impl KvpKey {
-    /// `bytes` as a key, if they can be one.
+    /// A key of these bytes, if they are valid.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         ((1..KEY_SIZE).contains(&bytes.len()) && !bytes.contains(&0)).then(|| Self(bytes.to_vec()))
@@ -74,7 +75,7 @@ impl KvpKey {
 }
 
 impl KvpValue {
-    /// `bytes` as a value, if they can be one.
+    /// A value of these bytes, if they are valid.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         (bytes.len() < VALUE_SIZE && !bytes.contains(&0)).then(|| Self(bytes.to_vec()))
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_of_keys_and_values() {
+    fn keys_and_values_are_bounded() {
         assert!(KvpKey::new(b"").is_none());
         assert!(KvpKey::new(&[b'k'; 511]).is_some());
         assert!(KvpKey::new(&[b'k'; 512]).is_none());

@@ -52,7 +52,7 @@ fn arrays_without_a_nul_are_malformed() {
 }
 
 #[test]
-fn every_number_is_a_request() {
+fn every_operation_number_is_a_request() {
     let mut enumerate = message(3, 255);
     put(&mut enumerate, 4, &u32::MAX.to_le_bytes());
     assert_eq!(enumerate.decode(), Request::Enumerate { pool: 255, index: u32::MAX });
@@ -95,7 +95,7 @@ fn codes_overwrite_operation_and_pool() {
 }
 
 #[test]
-fn an_error_carries_nothing_of_its_request_back_but_the_adapter() {
+fn an_error_returns_only_the_adapter_of_its_request() {
     for operation in (0..=6).chain([255]) {
         let mut request = message(operation, 1);
         put(&mut request, 4, &[b'x'; MESSAGE_SIZE - 4]);
@@ -114,7 +114,7 @@ fn an_error_carries_nothing_of_its_request_back_but_the_adapter() {
 
 // contract K11
 #[test]
-fn item_and_value_go_to_their_places() {
+fn item_and_value_are_written_to_their_fields() {
     let mut request = message(3, 1);
     put(&mut request, 4, &7_u32.to_le_bytes());
     put(&mut request, 20, &[b'j'; 512]);
@@ -134,7 +134,7 @@ fn item_and_value_go_to_their_places() {
 
 // contract K18
 #[test]
-fn what_is_sent_is_cut_at_the_units_that_the_kernel_converts() {
+fn texts_are_cut_to_what_the_kernel_converts() {
     let cases: [(Vec<u8>, Vec<u8>); 5] = [
         (vec![b'a'; 600], vec![b'a'; 254]),
         ("é".repeat(300).into_bytes(), "é".repeat(254).into_bytes()),
@@ -157,7 +157,7 @@ fn what_is_sent_is_cut_at_the_units_that_the_kernel_converts() {
 
 // contract K19
 #[test]
-fn what_is_sent_is_valid_utf8() {
+fn sent_texts_are_valid_utf8() {
     let mut request = message(0, 0);
     request.answer(&Answer::Value(b"a\xffb\xc3"));
     assert_eq!(std::str::from_utf8(text_at(&request, 528, 2048)).unwrap(), "a\u{fffd}b\u{fffd}");

@@ -1,4 +1,5 @@
-//! One change of a pool file, by way of the journal.
+//! Makes one change of a pool file, by way of the journal: writes the entry, then the record. It takes the
+//! lock for granted, and puts back what a failed change has written.
 
 use super::journal::{Change, ENTRY_SIZE, Entry, SLOTS, Scene, Step};
 use super::record::Image;
@@ -6,12 +7,13 @@ use super::storage::{FileId, Moment, Storage};
 use super::{PoolError, Pools, failed, position};
 use crate::kvp::PoolId;
 
-/// How long after the time in its entry a change is in the file at the latest, in nanoseconds, unless it is
-/// synchronised before it is acknowledged. A file that was changed later was changed by another program.
+/// How long a change may take to reach the file after the time in its entry, in nanoseconds. A change that is
+/// synchronised before it is acknowledged may take longer. A file with a later time of change was changed by
+/// another program.
 pub(super) const GRACE: Moment = 250_000_000;
 
 impl<S: Storage> Pools<S> {
-    /// Makes a change, all or nothing. `old` is the record that it overwrites.
+    /// Makes a change completely or not at all. `old` is the record that it overwrites.
     pub(super) fn apply(
         &mut self,
         pool: PoolId,
@@ -20,7 +22,7 @@ impl<S: Storage> Pools<S> {
         new_len: u64,
         old: Option<&Image>,
     ) -> Result<(), PoolError> {
-        // One page stays free for the entry that retires the others, and for that of a recovery.
+        // One page stays free for the entry that retires the others, and for an entry of a recovery.
         if self.journal.sequence - self.journal.base >= u64::from(SLOTS) - 1 {
             self.synchronise()?;
         }
@@ -41,15 +43,15 @@ impl<S: Storage> Pools<S> {
         self.state_mut(pool).index.size = new_len;
         self.note_own_change(pool);
         if self.storage.now().saturating_sub(scene.time) > GRACE {
-            // The file's time of change can be later than a recovery takes for ours. The change is made all
-            // the same.
+            // The file may get a later time than a recovery accepts for our change, so the entry is settled
+            // at once. An error of that does not undo the change.
             let settled = self.settle();
             settled.unwrap_or_else(|error| log::warn!("pool files are not up to date yet: {error}"));
         }
         Ok(())
     }
 
-    /// What a recovery recognises the file by.
+    /// The properties by which a recovery recognises the file.
     pub(super) fn scene(&self, pool: PoolId) -> Scene {
         let state = self.state(pool);
         Scene {
@@ -77,7 +79,8 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// Puts back what a failed change may have touched, as far as the disk lets it.
+    /// Restores what a failed change may have overwritten. Errors are ignored: the entry is still in the
+    /// journal.
     fn unmake(&mut self, change: &Change, old: Option<&Image>) {
         let file = FileId::Pool(change.pool);
         if let (Step::Write(write, _), Some(old)) = (&change.step, old) {
@@ -86,14 +89,15 @@ impl<S: Storage> Pools<S> {
         let _ = self.storage.set_len(file, change.old_len);
     }
 
-    /// Keeps a change of our own, made under the lock, from being taken for another program's.
+    /// Marks a change as our own. It is called under the lock, so that the index does not take the change for
+    /// one of another program.
     pub(super) fn note_own_change(&mut self, pool: PoolId) {
         let watched = self.storage.take_changed(pool).is_some();
         let index = &mut self.state_mut(pool).index;
         index.certain = index.certain && watched;
     }
 
-    /// Writes and synchronises an entry. `pool` is for the error.
+    /// Writes and synchronises an entry. `pool` is the pool that an error names.
     pub(super) fn write_entry(
         &mut self,
         journal: FileId,
@@ -105,14 +109,14 @@ impl<S: Storage> Pools<S> {
         self.storage.sync(journal).map_err(failed(pool, "synchronise the journal"))
     }
 
-    /// Makes sure that an entry whose change was refused is not made good later.
+    /// Overwrites an entry whose change failed, so that no recovery completes it.
     pub(super) fn withdraw_entry(&mut self) {
         let offset = Entry::offset(self.journal.sequence);
         let _ = self.storage.write_at(FileId::Journal, offset, &[0; ENTRY_SIZE]);
         let _ = self.storage.sync(FileId::Journal);
     }
 
-    /// Brings all changes home; the next entry will say that those before it are done with.
+    /// Synchronises all changed pool files. The next entry retires the entries before it.
     pub(super) fn synchronise(&mut self) -> Result<(), PoolError> {
         for pool in PoolId::ALL {
             if self.state(pool).dirty {
@@ -124,7 +128,7 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// Says in the journal that all entries are done with.
+    /// Writes an entry that retires all others.
     pub(super) fn retire(&mut self) -> Result<(), PoolError> {
         let entry = Entry { base: self.journal.sequence, ..self.entry(None) };
         self.write_entry(FileId::Journal, PoolId::External, &entry)?;

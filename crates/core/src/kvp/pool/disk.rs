@@ -1,7 +1,7 @@
-//! A disk in memory: a page cache in front of sectors that reach the disk whole but in any order.
+//! A simulated disk: a page cache in front of sectors that reach the disk whole but in any order.
 //!
-//! For tests, and with the feature `testing` for the fuzz targets: it fails, dies and loses power where it is
-//! told to.
+//! It is for tests, and with the feature `testing` for the fuzz targets. It fails, kills the process and
+//! loses power at chosen operations. It never touches a real file.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,10 +12,11 @@ use std::time::Duration;
 use super::storage::{FileId, LockKind, Moment, Stamp, Storage};
 use crate::kvp::PoolId;
 
-/// The pool that a new disk holds.
+/// The pool on a new disk.
 pub const POOL: PoolId = PoolId::External;
 
-/// Files are stamped with a clock that moves only when a test says so: the worst that a real one can do.
+/// The step of the clock that stamps files. The clock only moves when a test moves it, which is the worst
+/// case of a real one.
 const TICK: i64 = 10_000_000;
 const SECTOR: usize = 512;
 
@@ -24,9 +25,9 @@ type Sector = [u8; SECTOR];
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails once; a write leaves this many of its bytes behind.
+    /// It fails once. A write has written this many of its bytes.
     Error(i32, usize),
-    /// The process dies in it; a write leaves this many of its bytes behind.
+    /// The process dies. A write has written this many of its bytes.
     Kill(usize),
 }
 
@@ -36,10 +37,11 @@ struct Model {
     exists: bool,
     data: Vec<u8>,
     modified: Moment,
-    /// Every size with its time of change since the last synchronisation, that one first: they lie in one
-    /// sector.
+    /// Every size with its time of change since the last synchronisation, beginning with the synchronised
+    /// one. Both are in one sector.
     inodes: Vec<(usize, Moment)>,
-    /// Every state of the sectors that were written since the last synchronisation, that one first.
+    /// Every state of the sectors that were written since the last synchronisation, beginning with the
+    /// synchronised one.
     sectors: BTreeMap<usize, Vec<Sector>>,
     sparse_size: Option<u64>,
 }
@@ -49,11 +51,11 @@ struct State {
     files: [Model; 7],
     next_inode: u64,
     open_inodes: [u64; 7],
-    /// Whether the system tells of changes, and of which pools it did.
+    /// The pools that the system has reported as changed, if it reports changes.
     watches: bool,
     told: [bool; 7],
     boot: u64,
-    /// Another process has our journal.
+    /// Whether another process has claimed our journal.
     claimed: bool,
     /// Nanoseconds since the epoch.
     clock: i64,
@@ -66,7 +68,7 @@ struct State {
     dead: bool,
 }
 
-/// A handle on the disk; clones share it.
+/// A handle on the disk. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Disk(Rc<RefCell<State>>);
 
@@ -89,7 +91,7 @@ impl Model {
         model
     }
 
-    /// All of it is on the disk.
+    /// Brings all of the file to the disk.
     fn synchronise(&mut self) {
         self.inodes = vec![(self.data.len(), self.modified)];
         self.sectors.clear();
@@ -103,7 +105,7 @@ impl Model {
         sector
     }
 
-    /// Becomes other data from `from` to `to`.
+    /// Changes the data between `from` and `to`.
     fn become_other(&mut self, from: usize, to: usize, change: impl FnOnce(&mut Vec<u8>)) {
         let touched = from / SECTOR..to.div_ceil(SECTOR);
         let before: Vec<Sector> = touched.clone().map(|number| self.sector(number)).collect();
@@ -119,8 +121,8 @@ impl Model {
         self.become_other(from, to, |data| data.resize(len, 0));
     }
 
-    /// Each sector and each size since the last synchronisation has reached the disk, or has not, as `choose`
-    /// says.
+    /// Chooses for each sector and each size which of its states since the last synchronisation is on the
+    /// disk.
     fn lose_power(&mut self, mut choose: impl FnMut(usize) -> usize) {
         if self.inodes.is_empty() {
             self.synchronise();
@@ -159,7 +161,7 @@ impl State {
         self.told[file] = true;
     }
 
-    /// Counts an operation; `Some` bytes of a write are to be left behind by its fault.
+    /// Counts an operation. The error has the number of bytes that a write still writes.
     fn step(&mut self) -> Result<(), (io::Error, usize)> {
         if self.dead {
             return Err((killed(), 0));
@@ -193,7 +195,7 @@ impl State {
 }
 
 impl Disk {
-    /// A disk on which the pool of [`POOL`] holds these bytes, durably, since long ago.
+    /// A disk with these bytes in the pool of [`POOL`], synchronised long ago.
     #[must_use]
     pub fn with_pool(bytes: &[u8]) -> Self {
         let mut state =
@@ -203,20 +205,20 @@ impl Disk {
         Self(Rc::new(RefCell::new(state)))
     }
 
-    /// The same on a system that tells of changes.
+    /// The same on a system that reports changes.
     #[must_use]
     pub fn watched(self) -> Self {
         self.0.borrow_mut().watches = true;
         self
     }
 
-    /// What the pool of [`POOL`] holds now, for every program.
+    /// The content of the pool of [`POOL`], as every program reads it.
     #[must_use]
     pub fn pool(&self) -> Vec<u8> {
         self.read(FileId::Pool(POOL))
     }
 
-    /// What a file holds now, for every program.
+    /// The content of a file, as every program reads it.
     #[must_use]
     pub fn read(&self, file: FileId) -> Vec<u8> {
         self.0.borrow().files[number(file)].data.clone()
@@ -228,25 +230,25 @@ impl Disk {
         self.0.borrow().synchronised
     }
 
-    /// The pool's file is sparse and this large.
+    /// Makes the pool's file sparse with this size.
     pub fn pretend_size(&self, size: u64) {
         let mut state = self.0.borrow_mut();
         state.files[POOL.number()].sparse_size = Some(size);
         state.touch(POOL.number());
     }
 
-    /// Lets time pass on the clock that stamps files.
+    /// Moves the clock that stamps files.
     pub fn pass(&self, time: Duration) {
         self.0.borrow_mut().clock += i64::try_from(time.as_nanos()).unwrap_or_default();
     }
 
-    /// How many operations that can fail there have been.
+    /// How many operations that can fail were performed.
     #[must_use]
     pub fn operations(&self) -> usize {
         self.0.borrow().operations
     }
 
-    /// How many writes there have been.
+    /// How many writes were performed.
     #[must_use]
     pub fn writes(&self) -> usize {
         self.0.borrow().writes
@@ -258,25 +260,24 @@ impl Disk {
         self.0.borrow().bytes_read
     }
 
-    /// Another program holds its lock on all pool files from now on, or no longer.
+    /// Locks all pool files for another program, or unlocks them.
     pub fn lock_by_another(&self, locked: bool) {
         self.0.borrow_mut().locked = locked;
     }
 
-    /// Another process has our journal, or lets it go.
+    /// Claims our journal for another process, or releases it.
     pub fn claim_by_another(&self, claimed: bool) {
         self.0.borrow_mut().claimed = claimed;
     }
 
-    /// The contents of a file as a test makes them, on the disk.
+    /// Writes a file and brings it to the disk.
     pub fn put(&self, file: FileId, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
         let (now, inode) = (state.stamp_time(), 1000 + number(file) as u64);
         state.files[number(file)] = Model::new(inode, bytes, now);
     }
 
-    /// Everything that is in memory reaches the disk, as before a proper shutdown, and the system starts
-    /// again.
+    /// Brings everything to the disk, as a proper shutdown does, and starts the system again.
     pub fn reboot(&self) {
         self.restart();
         let mut state = self.0.borrow_mut();
@@ -294,7 +295,7 @@ impl Disk {
         state.touch(POOL.number());
     }
 
-    /// Another program puts another file in the pool's place, or none.
+    /// Another program puts another file in the pool's place, or removes it.
     pub fn replace(&self, bytes: Option<&[u8]>) {
         let mut state = self.0.borrow_mut();
         state.next_inode += 1;
@@ -304,27 +305,26 @@ impl Disk {
         state.touch(POOL.number());
     }
 
-    /// The fault comes at the operation with this number, counted from now.
+    /// Lets the fault happen at the operation with this number, counted from now.
     pub fn fail_at(&self, operation: usize, fault: Fault) {
         let mut state = self.0.borrow_mut();
         state.fault = Some((state.operations + operation, fault));
     }
 
-    /// Whether the process died.
+    /// Whether the process has died.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.0.borrow().dead
     }
 
-    /// A new process finds the page cache as the dead one left it.
+    /// Starts a new process. The page cache stays as the dead process left it.
     pub fn restart(&self) {
         let mut state = self.0.borrow_mut();
         state.dead = false;
         state.fault = None;
     }
 
-    /// Each sector and each size since the last synchronisation may have reached the disk, or not, as `seed`
-    /// says.
+    /// Cuts the power: `seed` chooses which state of each sector and size is on the disk.
     pub fn lose_power(&self, seed: u64) {
         self.restart();
         let mut seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -361,7 +361,7 @@ impl Storage for Disk {
             return Err(killed());
         }
         let model = &state.files[number(file)];
-        // A file that was removed or replaced is empty for whoever has it open.
+        // A file that was removed or replaced reads as empty through an old descriptor.
         let there = model.exists && model.inode == state.open_inodes[number(file)];
         Ok(if there { model.data.len() as u64 } else { 0 })
     }
@@ -382,7 +382,8 @@ impl Storage for Disk {
             state.next_inode += 1;
             let inode = state.next_inode;
             let now = state.stamp_time();
-            // The journal is written out and synchronised when it is made; an empty pool file loses nothing.
+            // A new journal is written and synchronised when it is created. A new pool file is empty, so
+            // nothing can be lost.
             let data = if file == FileId::Journal { vec![0; 64 * 4096] } else { Vec::new() };
             state.files[number(file)] = Model::new(inode, &data, now);
         }
@@ -446,7 +447,7 @@ impl Storage for Disk {
 
     fn now(&self) -> Moment {
         let mut state = self.0.borrow_mut();
-        // The precise clock moves between two readings, the one of the files only with the tick.
+        // The precise clock moves between two readings. The clock of files moves only with the tick.
         state.clock += 7;
         state.clock
     }

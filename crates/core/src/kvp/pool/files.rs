@@ -1,4 +1,5 @@
-//! The pool directory as real files.
+//! The pool directory as real files: the implementation of `Storage` that the programs use. It opens, locks,
+//! watches and synchronises files. It never looks at records.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -16,12 +17,12 @@ use crate::sys::{clock, file_lock, file_place};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
-/// How our files begin, and those that other programs put beside them.
+/// The prefix of our files, which other programs also use for their files beside the pools.
 const PREFIX: &str = ".kvp_";
 const STICKY: u32 = 0o1000;
 
-/// How often is looked whether a path still leads to the open file, where the system does not tell: of a file
-/// system that was mounted over it, for example.
+/// How often the path of an open file is checked for changes that the system does not report. A file system
+/// that was mounted over the path is one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The files of one pool directory.
@@ -29,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct PoolFiles {
     dir: PathBuf,
     paths: [PathBuf; 5],
-    /// Ours, and the other one.
+    /// The journal of this process, and that of the other kind of process.
     journal_paths: [PathBuf; 2],
     pools: [Option<OpenPool>; 5],
     journals: [Option<File>; 2],
@@ -42,19 +43,19 @@ struct OpenPool {
     file: File,
     inode: (u64, u64),
     watched: bool,
-    /// When its path was looked at, by the monotonic clock.
+    /// When the path was checked last, by the monotonic clock.
     looked: Duration,
 }
 
 impl PoolFiles {
-    /// The files in `dir` for the daemon. Nothing is opened or made yet.
+    /// The files in `dir` for the daemon. Nothing is opened or created yet.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self::with_journals(dir, [".kvp_journal", ".kvp_journal_tools"])
     }
 
-    /// The files in `dir` for a tool beside the daemon, running or not: it has a journal that no daemon uses,
-    /// and waits for other tools.
+    /// The files in `dir` for a tool, which may run beside the daemon. It uses the tools' journal, and waits
+    /// for other tools.
     #[must_use]
     pub fn for_tool(dir: &Path) -> Self {
         Self::with_journals(dir, [".kvp_journal_tools", ".kvp_journal"])
@@ -85,7 +86,7 @@ impl PoolFiles {
         }
     }
 
-    /// Refuses a directory that others share with us: its mode would shut them out.
+    /// Refuses a directory that other programs use: the mode that pools need would lock them out.
     fn examine_dir(&self) -> io::Result<()> {
         let metadata = fs::metadata(&self.dir)?;
         let mode = metadata.mode() & 0o7777;
@@ -115,7 +116,7 @@ impl PoolFiles {
     }
 
     fn open_file(&self, path: &Path, create: bool) -> io::Result<File> {
-        // A symbolic link is refused, and a FIFO must not block the daemon.
+        // A symbolic link is refused. A FIFO must not block the daemon.
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -154,8 +155,8 @@ impl PoolFiles {
     fn open_journal(&self, path: &Path, create: bool) -> io::Result<File> {
         let file = self.open_file(path, create)?;
         if create && file.metadata()?.len() < RING_BYTES {
-            // Written out once, so that an entry never has to be allocated and fdatasync never has a size to
-            // record.
+            // The journal is filled with zeros, so that no write of an entry allocates blocks or changes the
+            // size, which fdatasync(2) would have to record.
             let page = [0; SLOT_SIZE];
             for slot in 0..u64::from(SLOTS) {
                 if file.read_at(&mut [0], slot * SLOT_BYTES)? == 0 {
@@ -168,7 +169,7 @@ impl PoolFiles {
         Ok(file)
     }
 
-    /// Whether the path may lead elsewhere by now: looked at once in a while.
+    /// Whether the path may lead to another file now. Checked at most once each [`LOOK_EVERY`].
     fn is_elsewhere(&mut self, pool: PoolId) -> bool {
         let path = &self.paths[pool.number()];
         let Some(open) = &mut self.pools[pool.number()] else { return true };
@@ -185,7 +186,7 @@ fn slot(journal: FileId) -> usize {
     usize::from(journal == FileId::OtherJournal)
 }
 
-/// Watches the directory and those above it, which can be renamed, removed or mounted over.
+/// Watches the directory and all directories above it, which can be renamed, removed or mounted over.
 fn watch_place(dir: &Path) -> io::Result<FileWatches> {
     let mut watches = FileWatches::new()?;
     if let Err(error) = watches.add_mounts() {
@@ -203,8 +204,8 @@ fn not_watched(error: &io::Error) {
     log::warn!("pool files are not watched, so each request reads them anew: {error}");
 }
 
-/// Asks for a lock again and again, instead of waiting in the kernel, where only a signal would end the wait
-/// in time. Gives the time that is left.
+/// Tries to lock repeatedly instead of waiting in the kernel: only a signal could end that wait in time.
+/// Returns the time that is left.
 fn lock_in_time(file: &File, exclusive: bool, wait: Duration) -> io::Result<Option<Duration>> {
     if file_lock::try_lock(file, exclusive)? {
         return Ok(Some(wait));
@@ -274,7 +275,7 @@ impl Storage for PoolFiles {
         if create {
             self.prepare()?;
         }
-        // Closed first: a second descriptor of the same file would drop the locks when it goes.
+        // Closed first: closing another descriptor of the same file later would drop the locks.
         self.close(file);
         let FileId::Pool(pool) = file else {
             let opened = self.open_journal(&self.journal_paths[slot(file)], create)?;
@@ -291,7 +292,7 @@ impl Storage for PoolFiles {
             journal => self.journals[slot(journal)] = None,
         }
         if self.pools.iter().all(Option::is_none) {
-            // The directories above are other ones when all is opened again.
+            // The directories above may be others when the files are opened again.
             self.watches = None;
         }
     }
@@ -335,10 +336,10 @@ impl Storage for PoolFiles {
     }
 }
 
-/// Fills `buffer` from `offset` on, or as much of it as the file has; gives the number of bytes.
+/// Reads into `buffer` from `offset` on until it is full or the file ends. Returns the number of bytes.
 ///
 /// # Errors
-/// Those of pread(2), but for EINTR, after which it goes on.
+/// Those of pread(2), except EINTR, after which it continues.
 pub fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

@@ -1,7 +1,7 @@
-//! What is remembered of a pool file: where the last record of each key is, and whether the file is still as
-//! it was.
+//! The index of a pool file: where the last record of each key is, and whether the file is unchanged. It is
+//! built from records that are handed in, and never reads the file.
 //!
-//! Values are not kept: a record is read when it is asked for, so memory stays small and a lookup costs one
+//! Values are not kept: a record is read when it is requested. So memory stays small, and a lookup costs one
 //! read whatever the size of the pool.
 
 use std::collections::HashMap;
@@ -13,14 +13,14 @@ use super::record::{Image, key_of};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     hash: u32,
-    /// The position of its first record, which is its place in the enumeration: an agent that appends a
-    /// report under a key that is there already changes an item and moves none under a host that walks.
+    /// The position of its first record, which orders the enumeration. An agent that appends a report under
+    /// an existing key therefore changes an item, and moves no item while a host walks.
     first: u32,
-    /// The position of its last record, which is the one that counts.
+    /// The position of its last record, which is the valid one.
     last: u32,
 }
 
-/// A record that a later one of the same key has replaced.
+/// A record that a later record of the same key has replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Outdated {
     hash: u32,
@@ -32,15 +32,15 @@ struct Outdated {
 pub(super) struct Index {
     /// The size of the file.
     pub(super) size: u64,
-    /// The system tells of every change that comes after the index was made.
+    /// Whether the system reports every change after the index was built.
     pub(super) certain: bool,
     /// Whole records in the file.
     pub(super) records: u32,
-    /// The keys, by their first records.
+    /// The keys, in the order of their first records.
     live: Vec<Slot>,
-    /// By position.
+    /// The outdated records, in the order of the file.
     outdated: Vec<Outdated>,
-    /// Keyed by chance, so that no choice of keys makes many of them collide.
+    /// Randomly keyed, so that no choice of keys can cause many collisions.
     hasher: RandomState,
 }
 
@@ -53,11 +53,10 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Takes the next record. `same_key` tells whether an earlier record with this checksum really has this
-    /// key.
+    /// Adds the next record. `same_key` tells whether an earlier record with this checksum has this key.
     ///
     /// # Errors
-    /// What `same_key` says.
+    /// The error of `same_key`.
     pub(super) fn push<E>(
         &mut self,
         image: &Image,
@@ -72,7 +71,7 @@ impl Builder {
         let hash = self.index.hash(key);
         let end = self.index.live.len();
         let known = *self.slots.entry(hash).or_insert(end);
-        // Two keys with one checksum are rare enough to look at every one that has it.
+        // Different keys with one checksum are rare, so each of them is compared.
         for at in known..end {
             let slot = self.index.live[at];
             if slot.hash == hash && same_key(slot.last)? {
@@ -85,7 +84,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The index of the file of this size.
+    /// The index for a file of this size.
     pub(super) fn finish(mut self, size: u64, certain: bool) -> Index {
         self.index.size = size;
         self.index.certain = certain;
@@ -96,32 +95,32 @@ impl Builder {
 }
 
 impl Index {
-    /// The position in the file of the item at `index` of an enumeration.
+    /// The position in the file of item `index` of the enumeration.
     pub(super) fn item(&self, index: u32) -> Option<u32> {
         self.live.get(usize::try_from(index).ok()?).map(|slot| slot.last)
     }
 
-    /// Records that can be the last one of `key`.
+    /// Records that may be the last one of `key`.
     pub(super) fn candidates(&self, key: &[u8]) -> impl Iterator<Item = u32> {
         let hash = self.hash(key);
         self.live.iter().filter(move |slot| slot.hash == hash).map(|slot| slot.last)
     }
 
-    /// Records that can be outdated ones of `key`, by position.
+    /// Records that may be outdated ones of `key`, in the order of the file.
     pub(super) fn outdated_candidates(&self, key: &[u8]) -> impl Iterator<Item = u32> {
         let hash = self.hash(key);
         self.outdated.iter().filter(move |outdated| outdated.hash == hash).map(|outdated| outdated.record)
     }
 
-    /// Notes that a record with a new key was appended.
+    /// Records that a record with a new key was appended.
     pub(super) fn appended(&mut self, key: &[u8]) {
         let record = self.records;
         self.live.push(Slot { hash: self.hash(key), first: record, last: record });
         self.records += 1;
     }
 
-    /// Notes that the last record was moved into the place of `record`, which is gone, and the file cut by
-    /// one. Neither of the two keys had an outdated record.
+    /// Records that the last record was moved over `record`, and that the file was shortened by one. Neither
+    /// key may have an outdated record.
     pub(super) fn removed(&mut self, record: u32) {
         self.records = self.records.saturating_sub(1);
         let last = self.records;
@@ -134,7 +133,7 @@ impl Index {
     }
 
     fn hash(&self, key: &[u8]) -> u32 {
-        // Half of it is as good as any other half.
+        // Half of the hash is enough.
         (self.hasher.hash_one(key) >> 32) as u32
     }
 }
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_record_of_a_key_is_its_item_in_the_place_of_the_first() {
+    fn an_item_is_the_last_record_at_the_firsts_place() {
         let index = build(&["a", "", "b", "a", "c", "b", "a"]);
         assert_eq!(items(&index), [6, 5, 4]);
         assert_eq!(index.records, 7);
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_record_takes_the_place_of_a_removed_one() {
+    fn the_last_record_replaces_a_removed_one() {
         let mut index = build(&["a", "b", "c", "d"]);
         index.removed(1);
         assert_eq!(items(&index), [0, 1, 2]);

@@ -1,13 +1,14 @@
-//! The journal: what makes a change of a pool file all or nothing.
+//! The format of the journal, and what its entries mean for a pool file after a crash. It encodes, decodes
+//! and judges; `apply` writes entries and `recovery` performs what they say.
 //!
-//! A pool file is changed in place, because other programs hold locks on its inode. A record crosses sectors,
-//! so a power cut could leave half of a new one. Each change is therefore first written and synchronised
-//! here, in one write of one page, and only then made in the pool file, which need not be synchronised before
-//! the change is acknowledged. After a crash the changes are made again, but only in a file that nobody else
-//! has changed since.
+//! A pool file is changed in place, because other programs hold locks on its inode. A record spans several
+//! sectors, so a power cut could leave half of a new one. Therefore each change is first written to the
+//! journal, as one page in one write, and synchronised. Then it is made in the pool file, which need not be
+//! synchronised before the change is acknowledged. A recovery makes the changes again, but only in a file
+//! that no other program has changed since.
 //!
-//! The file is a ring of [`SLOTS`] pages. An entry is live while its sequence number is not below the newest
-//! `base` found in the ring. Behind the ring, and only while one is under way, lies what a [`Rewrite`] needs.
+//! The file is a ring of [`SLOTS`] pages. An entry is live if its sequence number is at least the newest
+//! `base` in the ring. The data of a [`Rewrite`] follows the ring while one is under way.
 
 use super::record::{Image, RECORD_BYTES, RECORD_SIZE};
 use super::storage::Moment;
@@ -16,22 +17,22 @@ use crate::kvp::PoolId;
 
 /// Pages in the ring.
 pub(super) const SLOTS: u32 = 64;
-/// Distance of two entries: a page, so that no entry shares a block with another.
+/// Size of an entry's page: entries do not share blocks.
 pub(super) const SLOT_SIZE: usize = 4096;
 /// The same as a file offset.
 pub(super) const SLOT_BYTES: u64 = SLOT_SIZE as u64;
-/// The size of the ring: the journal's, when no rewriting is under way.
+/// The size of the ring, and of the journal when no rewrite is under way.
 pub(super) const RING_BYTES: u64 = SLOT_BYTES * SLOTS as u64;
 /// Bytes of an entry.
 pub(super) const ENTRY_SIZE: usize = HEADER + RECORD_SIZE;
 
 const MAGIC: [u8; 8] = *b"HVKVPJ\x00\x02";
 const HEADER: usize = 136;
-/// Sectors of a record: disks write them whole.
+/// Size of a sector. Disks write sectors whole.
 pub(super) const SECTOR: usize = 512;
 const PIECES: usize = RECORD_SIZE / SECTOR;
 
-/// What byte 12 of an entry says.
+/// The values of byte 12 of an entry.
 const KIND_NONE: u8 = 0;
 const KIND_CUT: u8 = 1;
 const KIND_WRITE: u8 = 2;
@@ -47,7 +48,7 @@ pub(super) type Digest = [u32; PIECES];
 pub(super) struct Change {
     /// The pool.
     pub(super) pool: PoolId,
-    /// What is done.
+    /// What it does.
     pub(super) step: Step,
     /// The file's size before: whole records.
     pub(super) old_len: u64,
@@ -57,29 +58,31 @@ pub(super) struct Change {
     pub(super) scene: Scene,
 }
 
-/// What is done to a pool file.
+/// The kinds of changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there are one of them, or 64 after a crash")]
 pub(super) enum Step {
-    /// The last record goes.
+    /// The last record is cut off.
     Cut {
-        /// What it held.
+        /// The checksums of that record.
         last: Digest,
     },
-    /// A record is written; where the file gets shorter, the last one has moved there.
+    /// A record is written. If the file gets shorter, the last record was moved there; its checksums are the
+    /// second field.
     Write(Write, Option<Digest>),
-    /// Everything from one record on is written anew.
+    /// All records from one position on are replaced.
     Rewrite(Rewrite),
 }
 
-/// What tells whether a file is as the change has left it.
+/// How a recovery recognises whether the file is as the change left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scene {
     /// The file's inode number. A device may have another number after the next boot.
     pub(super) inode: u64,
-    /// The run of the system; 0 where it has no name.
+    /// Identifies the boot of the system. 0 where it has no identifier.
     pub(super) boot: u64,
-    /// Not before the time of the file's last change before this one, nor before this one was begun.
+    /// Not earlier than the file's last change before this one, and not earlier than the beginning of this
+    /// change.
     pub(super) time: Moment,
 }
 
@@ -88,32 +91,33 @@ pub(super) struct Scene {
 pub(super) struct Write {
     /// Its position.
     pub(super) record: u32,
-    /// What was there before, zeros where the file ended.
+    /// The checksums of the former contents. Zeros after the end of the file.
     pub(super) old: Digest,
-    /// What will be there.
+    /// The new contents.
     pub(super) new: Image,
 }
 
-/// A change of many records. Behind the ring lie the old records from `first` on and then the new ones.
+/// A change of many records. After the ring follow the old records from `first` on, then the new ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rewrite {
     /// The first record that changes.
     pub(super) first: u32,
-    /// The checksum of what lies behind the ring.
+    /// The checksum of the data after the ring.
     pub(super) sum: u32,
 }
 
 /// One page of the ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Counts up from 1 without gaps.
+    /// Counts from 1 without gaps.
     pub(super) sequence: u64,
-    /// All entries below this number are done with.
+    /// All entries with lower numbers are retired.
     pub(super) base: u64,
-    /// A bit for each pool whose live entries a recovery has begun to make good, after it had found that
-    /// nobody else had changed the file: its own writes must not make the next one think otherwise.
+    /// A bit for each pool for which a recovery has begun to make the live changes again, after it found that
+    /// no other program had changed the file. The recovery's own writes must not make the next recovery
+    /// believe otherwise.
     pub(super) resumed: u8,
-    /// `None` for an entry that only says the rest.
+    /// `None` for an entry that only carries `base` and `resumed`.
     pub(super) change: Option<Change>,
 }
 
@@ -123,12 +127,12 @@ pub(super) fn digest(image: &Image) -> Digest {
 }
 
 impl Entry {
-    /// Where an entry of this number lies.
+    /// The offset of the entry with this number.
     pub(super) fn offset(sequence: u64) -> u64 {
         sequence % u64::from(SLOTS) * SLOT_BYTES
     }
 
-    /// Its bytes, with a checksum over all of them.
+    /// The bytes of the entry, with a checksum over all of them.
     pub(super) fn encode(&self) -> [u8; ENTRY_SIZE] {
         let mut bytes = [0; ENTRY_SIZE];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
@@ -172,8 +176,8 @@ impl Entry {
         bytes
     }
 
-    /// The entry that lies in these bytes; `None` for a page that was never written or not to its end, or
-    /// that says what no process of ours writes.
+    /// The entry in these bytes. `None` for a page that was never written, was written in part, or has values
+    /// that this program never writes.
     pub(super) fn decode(bytes: &[u8; ENTRY_SIZE]) -> Option<Self> {
         if bytes[..8] != MAGIC || crc32fast::hash(&bytes[12..]) != number32(bytes, 8) {
             return None;
@@ -198,8 +202,8 @@ impl Entry {
 }
 
 impl Change {
-    /// Whether it can have been made: its lengths are those of whole records, not too many of them, and fit
-    /// what is done.
+    /// Whether the change is possible: its lengths are multiples of a record, within the limit, and fit the
+    /// kind of change.
     fn is_plausible(&self) -> bool {
         let (old, new) = (self.old_len, self.new_len);
         if [old, new].iter().any(|len| !len.is_multiple_of(RECORD_BYTES) || *len > MAX_BYTES) {
@@ -216,7 +220,7 @@ impl Change {
         }
     }
 
-    /// How many bytes of old and of new records lie behind the ring for a rewriting.
+    /// How many bytes of old and of new records follow the ring for a rewrite.
     pub(super) fn rewritten(&self, rewrite: &Rewrite) -> (u64, u64) {
         let kept = position(rewrite.first);
         (self.old_len.saturating_sub(kept), self.new_len.saturating_sub(kept))
@@ -263,19 +267,19 @@ fn number64(bytes: &[u8; ENTRY_SIZE], at: usize) -> u64 {
     u64::from(number32(bytes, at)) | u64::from(number32(bytes, at + 4)) << 32
 }
 
-/// What is to be made of one pool file after a crash: the changes of its live entries taken together.
+/// What a recovery must do with one pool file: the live changes of the file, combined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Recovery {
     /// The newest change.
     pub(super) last: Change,
-    /// Whether no other pool has a newer one: only that one can be unfinished in the run of the system that
-    /// made it.
+    /// Whether no other pool has a newer change. After a kill without a reboot only the newest change can be
+    /// incomplete.
     pub(super) is_newest: bool,
-    /// An earlier recovery has found that nobody else had changed the file.
+    /// Whether an earlier recovery found that no other program had changed the file.
     pub(super) resumed: bool,
-    /// The records that were written, each with the states of its sectors that our writes can have left.
+    /// The records that were written, each with the sector states that our writes can have left.
     pub(super) records: Vec<RecordRecovery>,
-    /// What our changes have cut off, and where.
+    /// The records that our changes have cut off, with their positions.
     cuts: Vec<(u64, Digest)>,
     /// The shortest and the longest file that our writes can have left.
     lengths: Option<(u64, u64)>,
@@ -284,14 +288,14 @@ pub(super) struct Recovery {
 /// One record of a [`Recovery`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RecordRecovery {
-    /// Its position.
+    /// Its position in the file.
     pub(super) record: u32,
-    /// What it must become.
+    /// Its contents after the recovery.
     pub(super) image: Image,
     states: Vec<Digest>,
 }
 
-/// The live ones of some entries, which may come in any order, by number.
+/// The live entries, sorted by number. `entries` may be in any order.
 pub(super) fn live(entries: &[Entry]) -> Vec<&Entry> {
     let base = entries.iter().map(|entry| entry.base).max().unwrap_or(0);
     let mut live: Vec<&Entry> = entries.iter().filter(|entry| entry.sequence >= base).collect();
@@ -300,7 +304,7 @@ pub(super) fn live(entries: &[Entry]) -> Vec<&Entry> {
 }
 
 impl Recovery {
-    /// The live changes of `pool`; `None` where there are none. The entries may come in any order.
+    /// The live changes of `pool`. `None` if there are none. `entries` may be in any order.
     pub(super) fn of(pool: PoolId, entries: &[Entry]) -> Option<Self> {
         let live = live(entries);
         let resumed = live.iter().any(|entry| entry.resumed & 1 << pool.number() != 0);
@@ -311,7 +315,8 @@ impl Recovery {
             .filter(|change| change.pool == pool)
             .collect();
         let last = (*changes.last()?).clone();
-        // Nobody came between our changes: each begins where the one before has ended.
+        // No other program changed the size between our changes: each begins with the size that the one
+        // before left.
         let is_chain = changes.windows(2).all(|pair| pair[0].new_len == pair[1].old_len);
         let lengths = || changes.iter().flat_map(|change| [change.old_len, change.new_len]);
         let lengths = is_chain.then_some((lengths().min()?, lengths().max()?));
@@ -335,14 +340,14 @@ impl Recovery {
             known.states.extend([write.old, new]);
             return;
         }
-        // A sector behind the old end of the file can be zero when only the size reached the disk.
+        // A sector after the old end of the file can be zero when only the size reached the disk.
         let zero = digest(&[0; RECORD_SIZE]);
         let states = vec![zero, write.old, new];
         self.records.push(RecordRecovery { record: write.record, image: write.new, states });
     }
 
-    /// What was in the last record before the file got shorter by it: a disk that lost only the new size
-    /// still has it when a later change appends there.
+    /// Remembers the last record before the file got shorter. If the disk lost only the new size, the record
+    /// is still there when a later change appends.
     fn add_cut(&mut self, change: &Change) {
         let (Step::Cut { last: cut } | Step::Write(_, Some(cut))) = &change.step else { return };
         self.cuts.push((change.new_len, *cut));
@@ -350,15 +355,15 @@ impl Recovery {
         known.for_each(|known| known.states.push(*cut));
     }
 
-    /// Whether a file of this size can be what our writes left.
+    /// Whether our writes can have left a file of this size.
     pub(super) fn expects_len(&self, len: u64) -> bool {
         self.lengths.is_some_and(|(shortest, longest)| (shortest..=longest).contains(&len))
     }
 }
 
 impl Recovery {
-    /// Whether a record behind the end that the file is to have is one that we have cut off or written there ourselves.
-    /// Anything else was appended by another program.
+    /// Whether a record after the file's final end is one that we have cut off or written. Otherwise another
+    /// program has appended it.
     pub(super) fn expects_tail(&self, record: u32, found: &Image) -> bool {
         let cuts = self.cuts.iter().filter(|(place, _)| *place == position(record)).map(|(_, sum)| sum);
         let written =
@@ -371,7 +376,7 @@ impl Recovery {
 }
 
 impl RecordRecovery {
-    /// Whether each sector is in a state that our own writes, or their absence, can have left.
+    /// Whether each sector is in a state that our writes can have left, made or not made.
     pub(super) fn expects(&self, found: &Image) -> bool {
         digest(found)
             .iter()
@@ -379,7 +384,7 @@ impl RecordRecovery {
             .all(|(piece, sum)| self.states.iter().any(|state| state[piece] == *sum))
     }
 
-    /// Whether the record is whole: as it was before one of our writes or after one.
+    /// Whether the record is complete: as it was before or after one of our writes.
     pub(super) fn is_whole(&self, found: &Image) -> bool {
         self.states.contains(&digest(found))
     }
@@ -408,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_survives_its_encoding() {
+    fn an_entry_is_the_same_after_encoding_and_decoding() {
         for change in [
             None,
             overwrite(2, 3),
@@ -423,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_was_not_written_to_its_end_is_none() {
+    fn a_partly_written_entry_is_rejected() {
         let whole = entry(7, 3, overwrite(2, 3)).encode();
         assert_eq!(Entry::decode(&[0; ENTRY_SIZE]), None);
         for sectors in 1..ENTRY_SIZE.div_ceil(SECTOR) {
@@ -434,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_nobody_can_have_written_is_none_whatever_its_checksum() {
+    fn an_impossible_entry_is_rejected_despite_its_checksum() {
         const HUGE: u64 = RECORD_BYTES * (1 << 30);
         let rewrite = |first| Step::Rewrite(Rewrite { first, sum: 0 });
         for change in [
@@ -454,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_below_the_base_are_done_with() {
+    fn entries_below_the_base_are_retired() {
         let entries = [entry(5, 2, overwrite(0, 1)), entry(6, 6, None)];
         assert_eq!(Recovery::of(PoolId::Guest, &entries), None);
         assert!(Recovery::of(PoolId::Guest, &entries[..1]).is_some());
@@ -462,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixture_of_our_own_states_is_expected_and_anything_else_is_not() {
+    fn only_mixtures_of_our_own_states_are_expected() {
         let appended = change(Step::Write(write(1, 0, 1), None), 2560, 5120);
         let entries = [entry(7, 0, appended), entry(6, 0, overwrite(2, 3)), entry(5, 0, overwrite(1, 2))];
         let recovery = Recovery::of(PoolId::Guest, &entries).unwrap();

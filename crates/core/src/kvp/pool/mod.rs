@@ -1,21 +1,38 @@
 //! The pool files `.kvp_pool_0` to `.kvp_pool_4`: arrays of 2560-byte records that other programs in the
-//! guest read, append to and rewrite.
+//! guest read, append to and rewrite. This module finds, sets and deletes records. It reaches the files only
+//! through [`Storage`], and never keeps a value in memory.
 //!
-//! * The inode of a file never changes, because others hold `fcntl` locks on it; changes are made in place
-//!   under an exclusive lock, through the one descriptor that this process has of the file.
-//! * A change is acknowledged when the `journal` holds it on disk. A kill or a power cut at any instant
-//!   leaves each record old or new and all others intact, once [`Pools::open`] has run again.
-//! * An unchanged file is not read again: an index tells where a key is, and the system tells whether the
-//!   file has been changed. What counts is the file at the path.
+//! * The inode of a file never changes, because other programs hold `fcntl` locks on it. Changes are made in
+//!   place under an exclusive lock, through the only descriptor that this process has of the file.
+//! * A change is acknowledged when the `journal` holds it on disk. After a kill or a power cut at any
+//!   instant, the next [`Pools::open`] leaves each record old or new, and all others intact.
+//! * An unchanged file is not read again: an index knows where each key is, and the system reports changes of
+//!   the file. The file at the path is the valid one.
 //! * A failed change leaves the file as it was.
 //!
-//! Records are matched by their whole key. Of several records with one key the last counts, as other programs
-//! append a report each time and mean the newest; a change of that key removes the others. Records without a
-//! key are skipped. A partial record at the end, which a dead writer left, is cut off at the start and before
-//! a change.
+//! Records are matched by their whole key. Of several records with one key the last is valid, because other
+//! programs append a report each time and mean the newest. A change of that key removes the others. Records
+//! without a key are skipped. A partial record at the end, left by a writer that died, is cut off at the
+//! start and before a change.
 //!
-//! One daemon and any number of tools may have the pools of a directory open: each kind has a journal of its
-//! own, which only one process at a time can have.
+//! One daemon and any number of tools may have the pools of a directory open. Each kind of process has its
+//! own journal, which one process at a time can claim.
+//!
+//! # Glossary
+//! * *record*: 2560 bytes of a file, a key and a value; an *image* is its bytes.
+//! * *item*: a key with the value of its last record, as the host enumerates it.
+//! * *outdated*: a record that a later record of the same key has replaced.
+//! * *torn*: a partial record at the end of a file, or a record of which only some sectors were written.
+//! * *entry*: one change in the journal; it is *live* until a later entry *retires* it.
+//! * *settle*: synchronise all changed pool files and retire all entries, so that a crash leaves nothing to
+//!   recover.
+//! * *recover*: complete or repeat the live changes that an earlier process left.
+//! * *scene*: inode, boot and time by which a recovery recognises that no other program has changed the file.
+//! * *claim*: the lock that makes a journal one process's.
+//! * *certain*: an index whose file the system watches, so that an unchanged file need not be examined.
+//! * *overtaken*: a file that was read again since our last change, because another program may have changed
+//!   it.
+//! * *rewrite*: a change of many records, with old and new records after the ring of the journal.
 
 mod apply;
 #[cfg(any(test, feature = "testing"))]
@@ -37,20 +54,20 @@ use self::record::{Image, RECORD_BYTES, RECORD_SIZE, image, key_of, normalised, 
 use self::storage::{FileId, LockKind, Moment, Place, Storage};
 use super::{KvpKey, KvpValue, PoolId};
 
-/// The most records of a file that is served: 256 MB, which can be read in the time that the kernel waits.
+/// The most records of a file that is served: 256 MB, which can be read before the kernel's time limit.
 pub const MAX_RECORDS: u32 = 100_000;
 /// The same in bytes.
 const MAX_BYTES: u64 = MAX_RECORDS as u64 * RECORD_BYTES;
 
-/// Records that are read at once when an index is made.
+/// Records that are read in one call when an index is built.
 const CHUNK_RECORDS: usize = 6;
 
-/// What the configuration says about pools.
+/// The configured limits of pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most records of a pool that a new key is added to.
+    /// The number of records from which on no new key is added.
     pub max_records: u32,
-    /// How long a request waits for locks of other programs, all of them together.
+    /// How long a request waits for locks of other programs, in total.
     pub lock_wait: Duration,
 }
 
@@ -62,9 +79,9 @@ pub enum PoolError {
     Io {
         /// The pool.
         pool: PoolId,
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Another program held its lock for too long.
@@ -89,10 +106,10 @@ pub enum PoolError {
         /// Its size in bytes.
         size: u64,
     },
-    /// The directory cannot hold pools.
+    /// The directory cannot be used for pools.
     #[error("the pool directory cannot be used")]
     Directory(#[source] io::Error),
-    /// Another process has the journal.
+    /// Another process has claimed the journal.
     #[error("another process has the journal of the pools")]
     JournalInUse,
 }
@@ -102,7 +119,7 @@ fn failed(pool: PoolId, doing: &'static str) -> impl FnOnce(io::Error) -> PoolEr
     move |source| PoolError::Io { pool, doing, source }
 }
 
-/// A record that was found.
+/// A record as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its key, as the file has it.
@@ -117,30 +134,30 @@ impl Record {
     }
 }
 
-/// What is known of one pool file.
+/// The state of one pool file.
 #[derive(Debug, Default)]
 struct Pool {
     /// Device and inode of the open descriptor.
     inode: Option<(u64, u64)>,
     index: Index,
-    /// Written since it was last synchronised.
+    /// Whether it was written since it was last synchronised.
     dirty: bool,
-    /// Read anew since our last change: another program may have changed it.
+    /// Whether it was read again since our last change, because another program may have changed it.
     overtaken: bool,
-    /// The latest time of change that was seen at the file or given to one of our changes.
+    /// The latest time of change that was seen on the file or assigned to one of our changes.
     time: Moment,
 }
 
-/// Where the journal stands.
+/// The state of the journal.
 #[derive(Debug, Default)]
 struct Journal {
-    /// It is open, and ours.
+    /// Whether it is open and claimed.
     open: bool,
-    /// Everything that was left is made good.
+    /// Whether all changes of earlier processes are recovered.
     recovered: bool,
     /// The number of the next entry.
     sequence: u64,
-    /// Entries below it are done with.
+    /// Entries with lower numbers are retired.
     base: u64,
 }
 
@@ -151,16 +168,16 @@ pub struct Pools<S> {
     limits: Limits,
     pools: [Pool; 5],
     journal: Journal,
-    /// What the request under way may still wait for locks.
+    /// How long the request under way may still wait for locks.
     wait_left: Duration,
 }
 
 impl<S: Storage> Pools<S> {
-    /// Opens or creates all files, makes good what an earlier process left unfinished, and cuts off what a
-    /// dead writer left of a record.
+    /// Opens or creates all files, recovers changes that an earlier process left incomplete, and cuts off
+    /// torn records at the ends.
     ///
-    /// Problems are returned beside the pools, not instead of them: what failed is tried again with each
-    /// request, so a disk that is full or locked at the start costs answers, never the daemon.
+    /// Errors are returned beside the pools, not instead of them. Each request tries the failed step again,
+    /// so a disk that is full or locked at the start costs answers, but does not end the daemon.
     pub fn open(storage: S, limits: Limits) -> (Self, Vec<PoolError>) {
         let pools = Default::default();
         let journal = Journal::default();
@@ -177,7 +194,7 @@ impl<S: Storage> Pools<S> {
         (opened, problems)
     }
 
-    /// Replaces the limits, for a configuration that was read again.
+    /// Replaces the limits after the configuration was read again.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
@@ -193,8 +210,8 @@ impl<S: Storage> Pools<S> {
         })
     }
 
-    /// The item at a position of the enumeration: the keys in the order of their first records, each with the
-    /// value of its last one.
+    /// The item at a position of the enumeration. Keys are enumerated in the order of their first records,
+    /// each with the value of its last record.
     ///
     /// # Errors
     /// See [`PoolError`].
@@ -205,8 +222,8 @@ impl<S: Storage> Pools<S> {
         })
     }
 
-    /// Gives a key a value, in the place of its last record or at the end, and removes all other records of
-    /// it. It will outlast a power cut.
+    /// Sets the value of a key, in its last record or in a new one at the end, and removes all other records
+    /// of the key. The change survives a power cut.
     ///
     /// # Errors
     /// See [`PoolError`].
@@ -225,9 +242,9 @@ impl<S: Storage> Pools<S> {
         })
     }
 
-    /// Removes all records of a key. `false` when it is not there; the records are then untouched.
+    /// Removes all records of a key. Returns `false` if there is none; the file is then unchanged.
     ///
-    /// The last record of the file takes the place of a single one.
+    /// A single record is replaced by the last record of the file.
     ///
     /// # Errors
     /// See [`PoolError`].
@@ -252,20 +269,19 @@ impl<S: Storage> Pools<S> {
         !self.journal.recovered || (self.journal.open && self.journal.base != self.journal.sequence)
     }
 
-    /// Whether what an earlier daemon left in the journal has been made good. Until then a read can find a
-    /// torn record.
+    /// Whether the changes of earlier processes are recovered. Before that a read can find a torn record.
     #[must_use]
     pub fn is_recovered(&self) -> bool {
         self.journal.recovered
     }
 
-    /// Brings all changes home into the pool files and retires their journal entries. A daemon does this when
-    /// it has been idle for a moment and at its end, so that a later crash finds nothing to make good. What
-    /// an earlier daemon left is made good first, without waiting for another program's lock; its entries
-    /// stay until then.
+    /// Synchronises all changed pool files and retires their journal entries. The daemon does this at its end
+    /// and after a moment without requests, so that a later crash leaves nothing to recover. Changes of an
+    /// earlier process are recovered first, without waiting for another program's lock; their entries stay
+    /// until then.
     ///
     /// # Errors
-    /// See [`PoolError`]; the journal then still holds the changes.
+    /// See [`PoolError`]. The journal then still has the changes.
     pub fn settle(&mut self) -> Result<(), PoolError> {
         if !self.journal.recovered {
             self.wait_left = Duration::ZERO;
@@ -286,11 +302,11 @@ impl<S: Storage> Pools<S> {
         &mut self.pools[pool.number()]
     }
 
-    /// Looks something up in a file that is certainly in the state that the index describes.
+    /// Looks something up while the index describes the file exactly.
     fn read<T>(&mut self, pool: PoolId, look: impl Fn(&Self) -> io::Result<T>) -> Result<T, PoolError> {
         if self.state(pool).index.certain && self.state(pool).inode.is_some() {
             let found = look(self);
-            // Asked after the record was read: the file cannot have changed before that.
+            // Asked after the record was read, so the file had not changed before the read.
             if self.is_untouched(pool) {
                 return found.map_err(failed(pool, "read a record"));
             }
@@ -303,13 +319,13 @@ impl<S: Storage> Pools<S> {
         found
     }
 
-    /// Whether the system, which tells of every change of the file, has told of none.
+    /// Whether the system watches the file and has reported no change.
     fn is_untouched(&mut self, pool: PoolId) -> bool {
         if !self.state(pool).index.certain {
             return false;
         }
         let untouched = self.storage.take_changed(pool) == Some(false);
-        // It is told only once.
+        // `take_changed` clears the report, so it is remembered here.
         self.state_mut(pool).index.certain = untouched;
         untouched
     }
@@ -327,8 +343,8 @@ impl<S: Storage> Pools<S> {
         result
     }
 
-    /// Locks a file when nothing is left to make good in its directory, which can become another one
-    /// meanwhile.
+    /// Recovers what is left in the directory and then locks a file. The directory at the path may be another
+    /// one afterwards.
     fn lock_for_change(&mut self, pool: PoolId) -> Result<Place, PoolError> {
         for _ in 0..3 {
             self.recover(true)?;
@@ -341,18 +357,19 @@ impl<S: Storage> Pools<S> {
         Err(PoolError::Locked { pool })
     }
 
-    /// Knows all of a locked file of this size, and leaves whole records only.
+    /// Prepares a locked file of this size for a change: refreshes the index and cuts off a torn record.
     fn ready(&mut self, pool: PoolId, size: u64) -> Result<(), PoolError> {
         let untouched = self.is_untouched(pool) && !self.state(pool).overtaken;
         if (!untouched || self.state(pool).index.size != size) && self.state(pool).dirty {
-            // Another program came between two changes of ours: no recovery may go back behind its change.
+            // Another program changed the file between two of our changes. A recovery must not undo its
+            // change.
             self.synchronise()?;
         }
         self.refresh(pool, size)?;
         self.cut_torn_record(pool, size)
     }
 
-    /// Locks the file that lies at the path, opening it if it is not the one that is open.
+    /// Locks the file at the path. If that is not the open file, it is opened first.
     fn lock(&mut self, pool: PoolId, kind: LockKind) -> Result<Place, PoolError> {
         for _ in 0..3 {
             if self.state(pool).inode.is_none() {
@@ -366,7 +383,8 @@ impl<S: Storage> Pools<S> {
             match self.storage.place(pool).map_err(failed(pool, "examine the file")) {
                 Ok(Some(place)) if self.state(pool).inode == Some(place.inode) => return Ok(place),
                 Ok(_) => {
-                    // Another file, perhaps in another directory: a lock on the old one protects nothing.
+                    // The path leads to another file, perhaps in another directory. A lock on the old file
+                    // protects nothing.
                     self.storage.unlock(pool);
                     self.leave();
                 }
@@ -379,7 +397,7 @@ impl<S: Storage> Pools<S> {
         Err(PoolError::Locked { pool })
     }
 
-    /// Lets go all files, which may lie elsewhere by now: what lies at the paths is opened anew.
+    /// Closes all files, because the paths may lead elsewhere now. The next request opens them again.
     fn leave(&mut self) {
         if self.journal.recovered
             && let Err(error) = self.settle()
@@ -400,8 +418,8 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// Cuts off what a dead writer left of a record, if the file has it. Without waiting for a lock, under
-    /// which a writer may be at work: the next change comes by here, too.
+    /// Cuts off a torn record at the end of a file. It does not wait for a lock, under which the record's
+    /// writer may still work: the next change tries again.
     fn repair(&mut self, pool: PoolId) -> Result<(), PoolError> {
         if self.state(pool).inode.is_none() || self.size(pool)?.is_multiple_of(RECORD_BYTES) {
             return Ok(());
@@ -431,7 +449,7 @@ impl<S: Storage> Pools<S> {
         self.storage.size(FileId::Pool(pool)).map_err(failed(pool, "examine the file"))
     }
 
-    /// Makes the index describe the file, which is locked and has this size.
+    /// Rebuilds the index of a file, which is locked and has this size.
     fn refresh(&mut self, pool: PoolId, size: u64) -> Result<(), PoolError> {
         let index = &self.state(pool).index;
         if index.certain && index.size == size {
@@ -440,7 +458,7 @@ impl<S: Storage> Pools<S> {
         let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
         let state = self.state_mut(pool);
         state.index = Index::default();
-        // Also when only a reader looks: the next change must not take the file for one that we left.
+        // A reader notes this, too: the next change must not assume that the file is as we left it.
         state.overtaken = true;
         state.time = stamp.map_or(state.time, |stamp| stamp.modified.max(state.time));
         if size >= MAX_BYTES + RECORD_BYTES {
@@ -452,7 +470,7 @@ impl<S: Storage> Pools<S> {
     }
 
     fn build_index(&mut self, pool: PoolId, size: u64) -> io::Result<Index> {
-        // Before the file is read: what is told from now on came after.
+        // Before the file is read: a change that is reported from now on happened after this call.
         let watched = self.storage.take_changed(pool).is_some();
         let mut builder = Builder::default();
         let mut chunk = vec![0; CHUNK_RECORDS * RECORD_SIZE];
@@ -473,14 +491,14 @@ impl<S: Storage> Pools<S> {
         Ok(builder.finish(size, watched))
     }
 
-    /// The record at a position, if the file reaches that far.
+    /// The record at a position. `None` after the end of the file.
     fn load(&self, pool: PoolId, record: u32) -> io::Result<Option<Image>> {
         let mut image = [0; RECORD_SIZE];
         let size = self.storage.read_at(FileId::Pool(pool), position(record), &mut image)?;
         Ok((size == RECORD_SIZE).then_some(image))
     }
 
-    /// What lies where a record belongs, zeros behind the end of the file.
+    /// The bytes at a record's position, padded with zeros after the end of the file.
     fn load_padded(&self, pool: PoolId, record: u32) -> Result<Image, PoolError> {
         let mut image = [0; RECORD_SIZE];
         let read = self.storage.read_at(FileId::Pool(pool), position(record), &mut image);
@@ -488,7 +506,7 @@ impl<S: Storage> Pools<S> {
         Ok(image)
     }
 
-    /// The last record with this key and its position.
+    /// The last record with this key, and its position.
     fn find(&self, pool: PoolId, key: &[u8]) -> io::Result<Option<(u32, Image)>> {
         for record in self.state(pool).index.candidates(key) {
             if let Some(image) = self.load(pool, record)?
@@ -500,7 +518,7 @@ impl<S: Storage> Pools<S> {
         Ok(None)
     }
 
-    /// All records with this key but the last, by position.
+    /// The positions of all records with this key except the last.
     fn outdated(&self, pool: PoolId, key: &[u8]) -> Result<Vec<u32>, PoolError> {
         let mut records = Vec::new();
         for record in self.state(pool).index.outdated_candidates(key) {
@@ -530,7 +548,7 @@ impl<S: Storage> Pools<S> {
         self.apply(pool, Step::Write(write, None), len, len, Some(old))
     }
 
-    /// Removes a record that is the only one of its key: the last one takes its place.
+    /// Removes a record whose key has no other. The last record of the file takes its place.
     fn remove(&mut self, pool: PoolId, record: u32, old: &Image) -> Result<(), PoolError> {
         let old_len = self.state(pool).index.size;
         let last = self.state(pool).index.records.saturating_sub(1);
@@ -542,7 +560,7 @@ impl<S: Storage> Pools<S> {
             let write = Write { record, old: digest(old), new: normalised(&moved) };
             self.apply(pool, Step::Write(write, Some(cut)), old_len, position(last), Some(old))?;
         } else {
-            // In another place it could come before an outdated record of its key.
+            // The last record must not move before an outdated record of its key.
             return self.rewrite(pool, &[record], None);
         }
         self.state_mut(pool).index.removed(record);

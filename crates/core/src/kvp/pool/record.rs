@@ -1,4 +1,5 @@
-//! One record of a pool file: key and value in fixed arrays, NUL padded.
+//! One record of a pool file: key and value in fixed arrays, padded with NULs. Converts between records and
+//! texts; it knows no file.
 
 use crate::abi::kvp::{KEY_SIZE, VALUE_SIZE};
 use crate::kvp::{KvpKey, KvpValue};
@@ -11,13 +12,13 @@ pub(super) const RECORD_BYTES: u64 = RECORD_SIZE as u64;
 /// The bytes of a record.
 pub(super) type Image = [u8; RECORD_SIZE];
 
-/// The record of a key and its value. Unused bytes are zero, because readers of other projects split the
-/// whole file at NULs.
+/// The record of a key and its value. Unused bytes are zero, because some programs split the whole file at
+/// NULs.
 pub(super) fn image(key: &KvpKey, value: &KvpValue) -> Image {
     compose(key.as_bytes(), value.as_bytes())
 }
 
-/// The same record with whatever stood behind its NULs cleared and its texts kept byte for byte.
+/// The same record with the bytes after its NULs cleared. The texts are kept.
 pub(super) fn normalised(image: &Image) -> Image {
     compose(key_of(image), value_of(image))
 }

@@ -1,10 +1,11 @@
-//! After a crash: making good what the journals hold and the pool files may not.
+//! The recovery after a crash: completes or repeats the changes of the journals, where the pool files may
+//! lack them. It never changes a record that another program has written since.
 //!
-//! What the same run of the system wrote is in the files, on disk or not. So after a mere kill only the
-//! newest change can be unfinished, and nobody was told of that one: it is completed where it left a mixture,
-//! and nothing else is touched. After a power cut every live change is made again, in a file that nobody has
-//! changed since the last of them; in another one only mixtures are completed. So another program's later
-//! change stays, even one that put back what was there before.
+//! After a kill without a reboot, everything that was written is in the files, on disk or not. Only the
+//! newest change can be incomplete, and it was not acknowledged. It is completed if it left a mixture;
+//! nothing else is touched. After a power cut every live change is made again, if no other program has
+//! changed the file since the last of them. Otherwise only mixtures are completed. So a later change of
+//! another program stays, even one that restored earlier contents.
 
 use std::io;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use super::{Journal, MAX_BYTES, PoolError, Pools, failed, position};
 use crate::kvp::PoolId;
 
 impl<S: Storage> Pools<S> {
-    /// Has the journal, which is made if it is wanted, with all of its changes finished, and those of the
-    /// other journal. Tried again before each change until it has worked.
+    /// Claims the journal and recovers its changes and those of the other journal. The journal is created if
+    /// `create` is set. The call is repeated before each change until it succeeds.
     pub(super) fn recover(&mut self, create: bool) -> Result<(), PoolError> {
         if self.journal.recovered && (self.journal.open || !create) {
             return Ok(());
@@ -38,7 +39,7 @@ impl<S: Storage> Pools<S> {
         self.replay(FileId::Journal, entries)
     }
 
-    /// Makes the open journal ours for as long as we have it.
+    /// Claims the open journal. The claim lasts until the journal is closed.
     fn claim_journal(&mut self) -> Result<(), PoolError> {
         let claimed = self.storage.claim(FileId::Journal, self.wait_left);
         match claimed.map_err(failed(PoolId::External, "lock the journal")) {
@@ -53,7 +54,7 @@ impl<S: Storage> Pools<S> {
         }
     }
 
-    /// Finishes what a process of the other kind has left, unless one is at work.
+    /// Recovers the changes of the other kind of process, unless such a process runs.
     fn recover_other(&mut self) -> Result<(), PoolError> {
         match self.storage.open(FileId::OtherJournal, false) {
             Ok(_) => {}
@@ -72,12 +73,13 @@ impl<S: Storage> Pools<S> {
         result
     }
 
-    /// All entries that are whole.
+    /// All valid entries of a journal.
     fn read_journal(&mut self, journal: FileId) -> Result<Vec<Entry>, PoolError> {
         let mut entries = Vec::new();
         let mut bytes = [0; ENTRY_SIZE];
         let mut used = false;
-        // In the order in which pages are used for the first time: a journal without a second entry has none.
+        // Pages are used in this order for the first time, so a journal without a second entry has only the
+        // first.
         for sequence in 1..=u64::from(SLOTS) {
             let read = self.storage.read_at(journal, Entry::offset(sequence), &mut bytes);
             if read.map_err(failed(PoolId::External, "read the journal"))? == ENTRY_SIZE {
@@ -91,7 +93,7 @@ impl<S: Storage> Pools<S> {
         Ok(entries)
     }
 
-    /// Finishes the changes of a journal, and retires its entries.
+    /// Performs the changes of a journal and retires its entries.
     fn replay(&mut self, journal: FileId, mut entries: Vec<Entry>) -> Result<(), PoolError> {
         let base = entries.iter().map(|entry| entry.base).max().unwrap_or(1);
         let next = |entries: &[Entry]| {
@@ -129,7 +131,7 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// The entry that lets the next recovery, if this one is interrupted, take our writes for ours.
+    /// The entry by which the next recovery, if this one is interrupted, recognises our writes.
     fn note_of_resumption(
         &self,
         sequence: u64,
@@ -148,7 +150,7 @@ impl<S: Storage> Pools<S> {
         Ok((resumed != 0).then_some(Entry { sequence, base, resumed, change: None }))
     }
 
-    /// Whether all live changes are to be made again.
+    /// Whether all live changes are made again.
     fn is_as_we_left_it(&self, recovery: &Recovery, stamp: &Stamp) -> bool {
         let scene = &recovery.last.scene;
         let same_run = self.storage.boot().is_some_and(|boot| boot == scene.boot);
@@ -171,14 +173,14 @@ impl<S: Storage> Pools<S> {
         recovery: &Recovery,
     ) -> Result<(), PoolError> {
         let stamp = self.storage.stamp(pool).map_err(failed(pool, "examine the file"))?;
-        // What was moved away since the lock was taken is let go by the next lock, as an error is tried
-        // again.
+        // If the file was moved away after the lock was taken, the error makes the next attempt lock the
+        // right one.
         let Some(stamp) = stamp.filter(|stamp| self.state(pool).inode == Some(stamp.inode)) else {
             return Err(PoolError::Locked { pool });
         };
         match &recovery.last.step {
             _ if stamp.inode.1 != recovery.last.scene.inode || stamp.size > MAX_BYTES => {
-                log::warn!("changes not made good pool={pool}: the file is another one now");
+                log::warn!("changes not recovered pool={pool}: the file is another one now");
                 Ok(())
             }
             Step::Rewrite(rewrite) => self.recover_rewrite(journal, &recovery.last, rewrite, stamp.size),
@@ -196,7 +198,7 @@ impl<S: Storage> Pools<S> {
         for record in inside {
             let found = self.load_padded(pool, record.record)?;
             if !record.expects(&found) {
-                // Another program wrote here after us: its record stays, and so does the size.
+                // Another program wrote here after us: its record and the size stay.
                 ours = false;
             } else if found != record.image
                 && position(record.record) < final_len
@@ -221,7 +223,7 @@ impl<S: Storage> Pools<S> {
         if size != final_len { self.cut(pool, final_len) } else { Ok(()) }
     }
 
-    /// Cuts the last record of a file where a change has moved it already, and died.
+    /// Cuts off the last record, if an interrupted change has already moved it.
     fn finish_move(&mut self, pool: PoolId, change: &Change) -> Result<(), PoolError> {
         let Step::Write(write, Some(cut)) = &change.step else { return Ok(()) };
         let last = u32::try_from(change.new_len / RECORD_BYTES).unwrap_or(u32::MAX);

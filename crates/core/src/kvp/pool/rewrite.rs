@@ -1,8 +1,9 @@
-//! A change of many records at once: all outdated ones of a key go, and the rest keep their order.
+//! A change of many records at once: removes all outdated records of a key and keeps the order of the rest.
+//! It uses the journal file as its copy, and never holds more than a chunk in memory.
 //!
-//! The records from the first one that changes on are copied behind the ring of the journal, old ones and new
-//! ones, and synchronised with the entry. Then the new ones are copied into the file, which is cut and
-//! synchronised before the change is acknowledged. So a recovery finds nothing that anybody was told of, and
+//! Old and new records from the first changed one on are copied behind the ring of the journal and
+//! synchronised with the entry. Then the new records are copied into the pool file, which is cut and
+//! synchronised before the change is acknowledged. So a recovery never finds an acknowledged rewrite; it
 //! completes a mixture of old and new.
 
 use super::journal::{Change, RING_BYTES, Rewrite, SECTOR, Step};
@@ -11,19 +12,19 @@ use super::storage::{FileId, Storage};
 use super::{PoolError, Pools, failed, position};
 use crate::kvp::PoolId;
 
-/// Records that are copied at once.
+/// Size of the chunks that are copied.
 const CHUNK: usize = 24 * RECORD_SIZE;
 
 impl<S: Storage> Pools<S> {
-    /// Removes the records at these positions, in their order, and gives one that stays new contents; all or
-    /// nothing.
+    /// Removes the records at these positions, which are in order, and replaces the contents of one other
+    /// record. All or nothing.
     pub(super) fn rewrite(
         &mut self,
         pool: PoolId,
         removed: &[u32],
         changed: Option<(u32, &Image)>,
     ) -> Result<(), PoolError> {
-        // It stands alone in the journal, so that nothing else is to be made good beside it.
+        // All other entries are settled first, so that a recovery has this change only.
         self.settle()?;
         let old_len = self.state(pool).index.size;
         let first = removed.iter().copied().chain(changed.map(|(record, _)| record)).min().unwrap_or(0);
@@ -40,13 +41,13 @@ impl<S: Storage> Pools<S> {
             self.journal.sequence += 1;
             self.journal.base = self.journal.sequence;
         }
-        // The entry means nothing without what lies there.
+        // Without the data after the ring the entry has no effect.
         let _ = self.storage.set_len(FileId::Journal, RING_BYTES);
         self.state_mut(pool).index.certain = false;
         result
     }
 
-    /// Copies old and new records behind the ring, and gives the checksum of both.
+    /// Copies old and new records behind the ring. Returns the checksum of both.
     fn stage(
         &mut self,
         pool: PoolId,
@@ -75,7 +76,7 @@ impl<S: Storage> Pools<S> {
         self.sum(FileId::Journal, pool, offset - RING_BYTES)
     }
 
-    /// Puts the staged records into the file, or the old ones back.
+    /// Copies the new records into the file, or the old ones back.
     fn replace(&mut self, pool: PoolId, first: u32, old_len: u64, new_len: u64) -> Result<(), PoolError> {
         let start = position(first);
         let old = (FileId::Journal, RING_BYTES);
@@ -93,7 +94,7 @@ impl<S: Storage> Pools<S> {
         })
     }
 
-    /// Completes a rewriting that was interrupted, where all of the file is old or new.
+    /// Completes an interrupted rewrite, if every sector of the file is old or new.
     pub(super) fn recover_rewrite(
         &mut self,
         journal: FileId,
@@ -110,7 +111,7 @@ impl<S: Storage> Pools<S> {
         }
         let Some(begun) = self.is_mixture(journal, pool, start, (old, new), len)? else { return Ok(()) };
         if !begun && len == change.old_len {
-            // Nobody was told of it.
+            // The change was not acknowledged.
             return Ok(());
         }
         self.copy(pool, (journal, RING_BYTES + old), (FileId::Pool(pool), start), new)?;
@@ -118,7 +119,7 @@ impl<S: Storage> Pools<S> {
         cut.map_err(failed(pool, "shorten the file"))
     }
 
-    /// `None` for a file in which something is neither old nor new, else whether something is new.
+    /// `None` if a sector is neither old nor new. Otherwise whether a sector is new.
     fn is_mixture(
         &self,
         journal: FileId,
@@ -144,7 +145,7 @@ impl<S: Storage> Pools<S> {
             begun = true;
             let new = match at < new_bytes {
                 true => read(journal, RING_BYTES + old_bytes + at, u64::MAX)?,
-                // What was cut off can be zero when the size did not reach the disk.
+                // A record that was cut off can be zero when the size did not reach the disk.
                 false => [0; SECTOR],
             };
             let ours = |(byte, (old, new))| byte == old || byte == new;
@@ -155,7 +156,7 @@ impl<S: Storage> Pools<S> {
         Ok(Some(begun))
     }
 
-    /// The checksum of the first bytes behind the ring.
+    /// The checksum of the first bytes after the ring.
     fn sum(&self, journal: FileId, pool: PoolId, len: u64) -> Result<u32, PoolError> {
         let mut hasher = crc32fast::Hasher::new();
         let mut chunk = vec![0; CHUNK];

@@ -1,5 +1,5 @@
-//! What a pool needs of the place where its files lie: a port with one implementation for real files and one
-//! for tests that models a page cache which loses power.
+//! The trait through which pools reach their files. It has one implementation for real files, and one for
+//! tests that simulates a page cache and power cuts. It knows nothing about records.
 
 use std::io;
 use std::time::Duration;
@@ -13,15 +13,14 @@ pub enum FileId {
     Pool(PoolId),
     /// The journal of this process.
     Journal,
-    /// The journal of the other kind of process: the daemon's where this one is a tool, the tools' where it
-    /// is the daemon.
+    /// The journal of the other kind of process: for a tool the daemon's, for the daemon the tools'.
     OtherJournal,
 }
 
 /// A moment on the file system's clock, in nanoseconds since the epoch.
 pub type Moment = i64;
 
-/// What is known of a file without reading it.
+/// Properties of a file that are known without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Device and inode.
@@ -32,7 +31,7 @@ pub struct Stamp {
     pub modified: Moment,
 }
 
-/// What lies at a path: a [`Stamp`] without the time.
+/// A [`Stamp`] without the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Device and inode.
@@ -41,10 +40,10 @@ pub struct Place {
     pub size: u64,
 }
 
-/// Which other locks a lock excludes.
+/// Which locks of other programs a lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockKind {
-    /// Only exclusive ones: for reading.
+    /// Exclusive ones: for reading.
     Shared,
     /// All: for writing.
     Exclusive,
@@ -53,25 +52,25 @@ pub enum LockKind {
 /// The directory of the pool files.
 ///
 /// Every file has at most one open descriptor, because closing any descriptor of a file drops all POSIX locks
-/// that the process holds on it.
+/// of the process on it.
 pub trait Storage {
-    /// Makes the directory, or sees that the one that is there can hold pools.
+    /// Creates the directory, or checks that the existing one can be used.
     ///
     /// # Errors
-    /// What the system says, or why the directory is refused.
+    /// The error of the system, or why the directory is refused.
     fn prepare(&mut self) -> io::Result<()>;
 
-    /// The stamp of what now lies at a pool's path; `None` when nothing is there.
+    /// The stamp of the file at a pool's path. `None` if there is none.
     ///
     /// # Errors
-    /// What stat(2) says.
+    /// The error of stat(2).
     fn stamp(&self, pool: PoolId) -> io::Result<Option<Stamp>>;
 
-    /// The same without the time, for each request: Linux gives a file whose time was asked for a finer one
-    /// at its next write, and the next fdatasync(2) then takes half as long again.
+    /// The same without the time, for each request. Linux gives a file whose time was read a finer time at
+    /// its next write, and then fdatasync(2) takes half as long again.
     ///
     /// # Errors
-    /// What stat(2) says.
+    /// The error of stat(2).
     fn place(&self, pool: PoolId) -> io::Result<Option<Place>> {
         Ok(self.stamp(pool)?.map(|stamp| Place { inode: stamp.inode, size: stamp.size }))
     }
@@ -79,69 +78,69 @@ pub trait Storage {
     /// The size of an open file.
     ///
     /// # Errors
-    /// What fstat(2) says, or `NotConnected` for a file that is not open.
+    /// The error of fstat(2), or `NotConnected` if the file is not open.
     fn size(&self, file: FileId) -> io::Result<u64>;
 
-    /// Whether anybody, this process included, changed the open file, or what its path leads to, since this
-    /// was last asked. `None` where the system cannot tell; an answer holds for changes whose calls have
-    /// returned. What happens to the path alone may be told a second late.
+    /// Whether any process, this one included, has changed the open file or its path since the last call.
+    /// `None` if the system cannot tell. The result covers changes whose system calls have returned. A change
+    /// of the path alone may be reported up to a second late.
     fn take_changed(&mut self, pool: PoolId) -> Option<bool>;
 
-    /// Opens what lies at the path, repairs its mode, and forgets an earlier descriptor. What is missing is
-    /// created with `create`: a pool file empty, the journal full of zeros. Gives device and inode.
+    /// Opens the file at the path, repairs its mode, and drops the former descriptor. With `create` a missing
+    /// file is created: a pool file empty, the journal full of zeros. Returns device and inode.
     ///
     /// # Errors
-    /// What the system says; `NotFound` for a file that is not to be created.
+    /// The error of the system. `NotFound` if the file is missing and not to be created.
     fn open(&mut self, file: FileId, create: bool) -> io::Result<(u64, u64)>;
 
     /// Closes a file, and drops its lock.
     fn close(&mut self, file: FileId);
 
-    /// Makes an open journal this process's until it is closed, waiting at most `wait` for another process to
-    /// let it go; `false` when that did not.
+    /// Claims an open journal for this process until it is closed. Waits at most `wait` for another process
+    /// to release it, and returns `false` if that does not happen.
     ///
     /// # Errors
-    /// What fcntl(2) says.
+    /// The error of fcntl(2).
     fn claim(&mut self, journal: FileId, wait: Duration) -> io::Result<bool>;
 
-    /// Reads up to `buffer.len()` bytes; less only at the end of the file.
+    /// Reads up to `buffer.len()` bytes. It reads less only at the end of the file.
     ///
     /// # Errors
-    /// What pread(2) says, or `NotConnected` for a file that is not open.
+    /// The error of pread(2), or `NotConnected` if the file is not open.
     fn read_at(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Writes all of `bytes`.
     ///
     /// # Errors
-    /// What pwrite(2) says; a part may have been written.
+    /// The error of pwrite(2). A part may have been written.
     fn write_at(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Cuts or extends a file.
     ///
     /// # Errors
-    /// What ftruncate(2) says.
+    /// The error of ftruncate(2).
     fn set_len(&mut self, file: FileId, len: u64) -> io::Result<()>;
 
-    /// Returns when the file's contents and size will outlast a power cut.
+    /// Returns when the file's contents and size are safe against a power cut.
     ///
     /// # Errors
-    /// What fdatasync(2) says.
+    /// The error of fdatasync(2).
     fn sync(&mut self, file: FileId) -> io::Result<()>;
 
-    /// Locks an open pool file against programs that lock it too, waiting at most `wait`, and gives the time
-    /// that is left of it. `None` when the lock was not to be had.
+    /// Locks an open pool file against programs that lock it, too. Waits at most `wait` and returns the time
+    /// that is left. `None` if the lock was not available in time.
     ///
     /// # Errors
-    /// What fcntl(2) says.
+    /// The error of fcntl(2).
     fn lock(&mut self, pool: PoolId, kind: LockKind, wait: Duration) -> io::Result<Option<Duration>>;
 
-    /// Lifts a lock.
+    /// Releases a lock.
     fn unlock(&mut self, pool: PoolId);
 
-    /// The present on the clock that stamps are taken from.
+    /// The current time on the clock that stamps files.
     fn now(&self) -> Moment;
 
-    /// What tells this run of the system from all others: what was written in the same run is in the files,
-    /// on disk or not. `None` where the system has no such thing.
+    /// Identifies this boot of the system: data written during the same boot is in the files, on disk or not.
+    /// `None` if the system has no identifier.
     fn boot(&self) -> Option<u64>;
 }

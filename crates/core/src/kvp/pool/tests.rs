@@ -1,4 +1,4 @@
-//! Pools against a simulated disk that can fail, be killed and lose power at every step, and against real
+//! Tests of the pools: on a simulated disk that can fail, be killed and lose power at every step, and on real
 //! files.
 
 mod faults;
@@ -32,7 +32,7 @@ fn open<S: Storage>(storage: S) -> Pools<S> {
     pools
 }
 
-/// The same disk under a system that tells of changes and under one that has no watch left.
+/// The same disk on a system that reports changes, and on one that has no watches left.
 fn on_both_systems(pool: &[u8]) -> [Disk; 2] {
     [Disk::with_pool(pool), Disk::with_pool(pool).watched()]
 }
@@ -67,7 +67,7 @@ fn get_returns_the_value_and_matches_the_whole_key() {
 }
 
 #[test]
-fn a_shorter_value_leaves_no_tail_of_the_old_one() {
+fn a_shorter_value_clears_the_rest_of_the_old_one() {
     let disk = Disk::with_pool(&raw(&[("k", "a long value")]));
     let mut pools = open(disk.clone());
     pools.set(POOL, &key("k"), &value("x")).unwrap();
@@ -86,7 +86,7 @@ fn new_keys_are_appended_and_the_cap_holds() {
 }
 
 #[test]
-fn delete_keeps_all_others_and_of_a_missing_key_touches_nothing() {
+fn delete_keeps_all_other_records() {
     for disk in on_both_systems(&raw(&[("a", "1"), ("b", "2"), ("c", "3")])) {
         let mut pools = open(disk.clone());
         let writes = disk.writes();
@@ -103,7 +103,7 @@ fn delete_keeps_all_others_and_of_a_missing_key_touches_nothing() {
 
 // contract K28
 #[test]
-fn the_last_of_several_records_of_a_key_counts_and_a_change_removes_the_others() {
+fn the_last_record_of_a_key_is_valid() {
     let several =
         raw(&[("a", "error"), ("b", "2"), ("a", "error"), ("c", "3"), ("a", "success"), ("d", "4")]);
     for disk in on_both_systems(&several) {
@@ -123,7 +123,7 @@ fn the_last_of_several_records_of_a_key_counts_and_a_change_removes_the_others()
 }
 
 #[test]
-fn a_delete_never_makes_an_outdated_record_of_another_key_the_last() {
+fn a_delete_never_revives_outdated_records_of_other_keys() {
     let disk = Disk::with_pool(&raw(&[("x", "0"), ("a", "first"), ("b", "2"), ("a", "last")]));
     let mut pools = open(disk.clone());
     assert!(pools.delete(POOL, &key("x")).unwrap());
@@ -132,7 +132,7 @@ fn a_delete_never_makes_an_outdated_record_of_another_key_the_last() {
 }
 
 #[test]
-fn a_report_that_is_appended_moves_no_item_under_a_host_that_walks() {
+fn an_appended_report_moves_no_item_of_an_enumeration() {
     for disk in on_both_systems(&raw(&[("a", "error"), ("b", "2"), ("c", "3")])) {
         let mut pools = open(disk.clone());
         let first = pools.enumerate(POOL, 0).unwrap().unwrap();
@@ -146,7 +146,7 @@ fn a_report_that_is_appended_moves_no_item_under_a_host_that_walks() {
 }
 
 #[test]
-fn the_outdated_records_of_a_key_go_in_one_change() {
+fn outdated_records_are_removed_in_one_change() {
     let reports: Vec<(&str, &str)> = (0..500).flat_map(|_| [("report", "error"), ("other", "x")]).collect();
     for delete in [false, true] {
         let disk = Disk::with_pool(&raw(&reports)).watched();
@@ -175,14 +175,14 @@ fn records_without_a_key_do_not_end_the_enumeration() {
 
 // contract K29, K30
 #[test]
-fn a_torn_record_at_the_end_is_cut_off_at_the_start_and_before_a_change() {
+fn a_torn_record_is_cut_off_at_start_and_before_changes() {
     let torn = |records: &[(&str, &str)], bytes: usize| [raw(records), vec![b'#'; bytes]].concat();
     for disk in on_both_systems(&torn(&[("a", "1")], 700)) {
         let mut pools = open(disk.clone());
         assert_eq!(disk.pool(), raw(&[("a", "1")]));
         assert_eq!(items(&mut pools), pairs(&[("a", "1")]));
         disk.write_by_another(&torn(&[("a", "1")], 2559));
-        // Its writer may be at work yet: who reads changes nothing.
+        // Its writer may still work, so a read changes nothing.
         assert_eq!(items(&mut pools), pairs(&[("a", "1")]));
         assert_eq!(disk.pool().len(), 2560 + 2559);
         pools.set(POOL, &key("b"), &value("2")).unwrap();
@@ -197,7 +197,7 @@ fn a_torn_record_at_the_end_is_cut_off_at_the_start_and_before_a_change() {
 }
 
 #[test]
-fn a_torn_record_under_a_lock_is_left_to_its_writer() {
+fn a_torn_record_under_a_lock_is_kept() {
     let disk = Disk::with_pool(&[b'#'; 700]);
     disk.lock_by_another(true);
     let (mut pools, problems) = Pools::open(disk.clone(), limits());
@@ -208,7 +208,7 @@ fn a_torn_record_under_a_lock_is_left_to_its_writer() {
 }
 
 #[test]
-fn a_pool_that_is_too_large_is_refused_unread() {
+fn a_pool_that_is_too_large_is_not_read() {
     let disk = Disk::with_pool(b"");
     let mut pools = open(disk.clone());
     disk.pretend_size(20 << 30);
@@ -217,13 +217,13 @@ fn a_pool_that_is_too_large_is_refused_unread() {
     assert!(matches!(pools.enumerate(POOL, 0), Err(PoolError::TooLarge { .. })));
     assert!(matches!(pools.set(POOL, &key("a"), &value("1")), Err(PoolError::TooLarge { .. })));
     assert!(matches!(pools.delete(POOL, &key("a")), Err(PoolError::TooLarge { .. })));
-    // Another pool is served.
+    // Other pools are still served.
     pools.set(PoolId::Guest, &key("a"), &value("1")).unwrap();
     assert!(disk.bytes_read() - before < 1 << 20);
 }
 
 #[test]
-fn missing_nuls_and_garbage_are_survived_and_not_copied() {
+fn missing_nuls_and_garbage_are_not_copied() {
     let mut bytes = raw(&[("a", "1")]);
     let mut dirty = [b'#'; RECORD_SIZE];
     dirty[1] = 0;
@@ -264,7 +264,7 @@ fn an_unchanged_file_is_not_read_again() {
 }
 
 #[test]
-fn a_change_by_another_program_is_seen_even_within_one_tick() {
+fn a_foreign_change_within_one_clock_tick_is_seen() {
     for disk in on_both_systems(&raw(&[("a", "1"), ("b", "2")])) {
         let mut pools = open(disk.clone());
         for round in 0..20 {
@@ -282,7 +282,7 @@ fn a_change_by_another_program_is_seen_even_within_one_tick() {
 }
 
 #[test]
-fn many_records_appended_by_another_program_are_all_seen() {
+fn all_records_appended_by_another_program_are_seen() {
     for disk in on_both_systems(b"") {
         let mut pools = open(disk.clone());
         assert_eq!(items(&mut pools), []);
@@ -309,7 +309,7 @@ fn a_file_that_was_replaced_or_removed_is_found_again() {
 }
 
 #[test]
-fn a_lock_that_is_held_too_long_fails_the_request_and_changes_nothing() {
+fn a_lock_held_too_long_fails_the_request() {
     let disk = Disk::with_pool(&raw(&[("a", "1")]));
     let mut pools = open(disk.clone());
     disk.lock_by_another(true);
@@ -320,7 +320,7 @@ fn a_lock_that_is_held_too_long_fails_the_request_and_changes_nothing() {
 }
 
 #[test]
-fn more_changes_than_the_journal_has_pages_all_last() {
+fn more_changes_than_journal_pages_are_all_kept() {
     for disk in on_both_systems(b"") {
         let mut pools = open(disk.clone());
         for round in 0..300 {
@@ -343,7 +343,7 @@ fn settling_leaves_nothing_to_recover() {
     pools.settle().unwrap();
     assert!(!pools.unsettled());
     drop(pools);
-    // What another program does after that is never undone by a recovery.
+    // A recovery never undoes what another program does after that.
     disk.write_by_another(b"");
     disk.lose_power(3);
     assert_eq!(items(&mut open(disk.clone())), []);

@@ -1,5 +1,5 @@
-//! A fault at step k, for every k, in every kind: each record is old or new, all others are intact, and what
-//! was acknowledged is there.
+//! A fault of each kind at every step of a scenario. Afterwards each record is old or new, all others are
+//! intact, and every acknowledged change is there.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ fn start() -> (Vec<u8>, Contents) {
     (bytes, contents.into())
 }
 
-/// Runs the scenario until the process dies. Gives what was acknowledged and what was under way.
+/// Runs the scenario until the process dies. Returns the acknowledged contents and the change under way.
 fn run(disk: &Disk) -> (Contents, Option<(&'static str, Option<&'static str>)>) {
     let (_, mut contents) = start();
     let (mut pools, _) = Pools::open(disk.clone(), limits());
@@ -59,7 +59,7 @@ fn run(disk: &Disk) -> (Contents, Option<(&'static str, Option<&'static str>)>) 
             (Ok(()), None) => drop(contents.remove(name)),
             (Err(_), _) if disk.is_dead() => return (contents, Some((name, change))),
             (Err(_), _) => {
-                // Refused: at once, and for every other program too, the pool is as it was.
+                // After a refused change the pool is unchanged, for every other program, too.
                 assert_eq!(items_now(&mut pools), contents, "after the refused change of {name}");
             }
         }
@@ -89,13 +89,13 @@ fn check(disk: &Disk, acknowledged: &Contents, under_way: Option<(&str, Option<&
     assert!(!pools.unsettled(), "{what}");
 }
 
-/// The disk of the scenario: every other one is under a system that tells of changes.
+/// The disk of the scenario. Every second one is on a system that reports changes.
 fn disk_number(number: usize) -> Disk {
     let disk = Disk::with_pool(&start().0);
     if number.is_multiple_of(2) { disk } else { disk.watched() }
 }
 
-/// The most operations that the scenario takes on either system.
+/// The number of operations of the scenario on the system where it is higher.
 fn operations_of_the_scenario() -> usize {
     let operations = |number| {
         let disk = disk_number(number);
@@ -108,7 +108,7 @@ fn operations_of_the_scenario() -> usize {
 #[test]
 fn a_kill_at_every_step_leaves_each_record_old_or_new() {
     for step in 0..operations_of_the_scenario() {
-        // It interrupts a write between two pages, and records begin at sectors.
+        // A kill interrupts a write between two pages, and records begin at sectors.
         for (number, left) in [0, 0, 512, 512, 1536, 1536, 2560, 2560].into_iter().enumerate() {
             let disk = disk_number(number);
             disk.fail_at(step, Fault::Kill(left));
@@ -133,7 +133,7 @@ fn a_power_cut_at_every_step_leaves_each_record_old_or_new() {
 }
 
 #[test]
-fn a_second_crash_in_the_middle_of_a_recovery_loses_nothing_either() {
+fn a_second_crash_during_a_recovery_loses_nothing() {
     for step in (0..operations_of_the_scenario()).step_by(5) {
         for (number, again) in (0..90).enumerate() {
             let disk = disk_number(number);
@@ -149,7 +149,7 @@ fn a_second_crash_in_the_middle_of_a_recovery_loses_nothing_either() {
 }
 
 #[test]
-fn an_error_at_every_step_is_a_failed_answer_that_changes_nothing() {
+fn an_error_at_any_step_changes_nothing() {
     for step in 0..operations_of_the_scenario() {
         for errno in [libc::ENOSPC, libc::EIO] {
             for (number, left) in [0, 0, 700, 700].into_iter().enumerate() {
@@ -160,7 +160,7 @@ fn an_error_at_every_step_is_a_failed_answer_that_changes_nothing() {
                 disk.restart();
                 let what = format!("error {errno} at step {step}, {left} bytes left");
                 check(&disk, &acknowledged, None, &what);
-                // Not even a power cut brings a refused change back.
+                // A power cut does not bring back a refused change, either.
                 disk.lose_power(5);
                 check(&disk, &acknowledged, None, &what);
             }
@@ -169,18 +169,18 @@ fn an_error_at_every_step_is_a_failed_answer_that_changes_nothing() {
 }
 
 #[test]
-fn a_recovery_that_another_programs_lock_delays_loses_nothing() {
+fn a_recovery_delayed_by_a_lock_loses_nothing() {
     for seed in 1..40 {
         let disk = Disk::with_pool(&raw(&[("a", "old")]));
         let mut pools = Pools::open(disk.clone(), limits()).0;
         pools.set(POOL, &key("a"), &value("acknowledged")).unwrap();
         disk.lose_power(seed);
-        // The next life begins while another program holds its lock for too long.
+        // The next process starts while another program holds its lock for too long.
         disk.lock_by_another(true);
         let (mut pools, problems) = Pools::open(disk.clone(), limits());
         assert!(!problems.is_empty() && !pools.is_recovered() && pools.unsettled());
         pools.set(POOL, &key("b"), &value("x")).unwrap_err();
-        // As the daemon does when it is idle, and at its end.
+        // The daemon does this when it is idle, and at its end.
         pools.settle().unwrap_err();
         disk.lock_by_another(false);
         drop(pools);
@@ -191,7 +191,7 @@ fn a_recovery_that_another_programs_lock_delays_loses_nothing() {
 }
 
 #[test]
-fn what_an_earlier_daemon_left_is_made_good_as_soon_as_the_lock_is_free() {
+fn changes_are_recovered_once_the_lock_is_free() {
     let disk = Disk::with_pool(&raw(&[("a", "old")]));
     let mut pools = Pools::open(disk.clone(), limits()).0;
     pools.set(POOL, &key("a"), &value("acknowledged")).unwrap();
@@ -212,7 +212,7 @@ fn unsettled(disk: &Disk) {
 }
 
 #[test]
-fn what_another_program_changed_back_after_a_kill_stays_changed_back() {
+fn a_foreign_change_after_a_kill_is_kept() {
     let before = raw(&[("x", "1"), ("a", "before")]);
     for rebooted in [false, true] {
         let disk = Disk::with_pool(&before);
@@ -228,7 +228,7 @@ fn what_another_program_changed_back_after_a_kill_stays_changed_back() {
 }
 
 #[test]
-fn what_another_program_removed_after_a_kill_stays_removed() {
+fn a_foreign_removal_after_a_kill_is_kept() {
     for rebooted in [false, true] {
         let disk = Disk::with_pool(&raw(&[("x", "1")]));
         unsettled(&disk);
@@ -242,7 +242,7 @@ fn what_another_program_removed_after_a_kill_stays_removed() {
 }
 
 #[test]
-fn what_another_program_changed_between_two_of_our_changes_stays_whatever_is_lost() {
+fn a_foreign_change_between_our_changes_is_kept() {
     for seed in 1..60 {
         let disk = Disk::with_pool(&raw(&[("a", "before"), ("b", "before")]));
         let mut pools = open(disk.clone());
@@ -255,7 +255,7 @@ fn what_another_program_changed_between_two_of_our_changes_stays_whatever_is_los
 }
 
 #[test]
-fn a_file_that_was_put_in_the_place_of_ours_is_left_alone() {
+fn a_replaced_file_is_not_changed_by_a_recovery() {
     let disk = Disk::with_pool(&raw(&[("a", "before")]));
     unsettled(&disk);
     disk.replace(Some(&raw(&[("a", "before")])));
@@ -264,7 +264,7 @@ fn a_file_that_was_put_in_the_place_of_ours_is_left_alone() {
 }
 
 #[test]
-fn lengths_of_a_journal_that_do_not_fit_the_file_write_nothing() {
+fn journal_lengths_that_do_not_fit_write_nothing() {
     let new = image(&key("evil"), &value("x"));
     let write = |record: u32| Step::Write(Write { record, old: digest(&[0; RECORD_SIZE]), new }, None);
     let huge = RECORD_BYTES * u64::from(MAX_RECORDS - 1);
@@ -290,11 +290,11 @@ fn lengths_of_a_journal_that_do_not_fit_the_file_write_nothing() {
 }
 
 #[test]
-fn a_tool_beside_the_daemon_has_a_journal_of_its_own_and_finishes_that_of_a_dead_one() {
+fn a_tool_recovers_the_journal_of_a_dead_daemon() {
     let disk = Disk::with_pool(&raw(&[("a", "before")]));
     unsettled(&disk);
     let left = disk.read(FileId::Journal);
-    // As the daemon sees what a tool has left, in the run of the system after.
+    // The daemon sees the tool's journal like this after a reboot.
     disk.put(FileId::OtherJournal, &left);
     disk.put(FileId::Journal, &[]);
     for seed in 1..30 {
@@ -304,7 +304,7 @@ fn a_tool_beside_the_daemon_has_a_journal_of_its_own_and_finishes_that_of_a_dead
 }
 
 #[test]
-fn a_journal_that_another_process_has_costs_changes_and_no_answer() {
+fn a_journal_claimed_by_another_process_refuses_only_changes() {
     let disk = Disk::with_pool(&raw(&[("a", "1")]));
     disk.claim_by_another(true);
     let mut pools = open(disk.clone());
@@ -316,7 +316,7 @@ fn a_journal_that_another_process_has_costs_changes_and_no_answer() {
 
 /// As cloud-init does between two changes of the host. Found by the fuzz target `kvp`.
 #[test]
-fn an_append_that_the_host_saw_costs_no_later_change() {
+fn an_append_that_the_host_saw_does_not_prevent_recovery() {
     for seed in 1..40 {
         for mut disk in [Disk::with_pool(b""), Disk::with_pool(b"").watched()] {
             let mut pools = open(disk.clone());
@@ -325,7 +325,7 @@ fn an_append_that_the_host_saw_costs_no_later_change() {
             bytes.extend(raw(&[("theirs", "2")]));
             disk.write_by_another(&bytes);
             disk.sync(FileId::Pool(POOL)).unwrap();
-            // The host looks, and the daemon knows the file again.
+            // The host enumerates, so the daemon reads the file again.
             assert_eq!(items_now(&mut pools).len(), 2);
             pools.set(POOL, &key("second"), &value("3")).unwrap();
             pools.set(POOL, &key("third"), &value("4")).unwrap();
@@ -337,9 +337,10 @@ fn an_append_that_the_host_saw_costs_no_later_change() {
     }
 }
 
-/// Within the time in which a recovery takes changes for the daemon's own. Found by the fuzz target `kvp`.
+/// The append happens within the time in which a recovery takes changes for the daemon's own. Found by the
+/// fuzz target `kvp`.
 #[test]
-fn an_append_right_after_a_delete_is_not_cut_off_by_a_recovery() {
+fn an_append_right_after_a_delete_survives_a_recovery() {
     for seed in 1..40 {
         for mut disk in [Disk::with_pool(&raw(&[("a", "1"), ("b", "2")])), Disk::with_pool(b"").watched()] {
             disk.write_by_another(&raw(&[("a", "1"), ("b", "2")]));

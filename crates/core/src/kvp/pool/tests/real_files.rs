@@ -1,4 +1,4 @@
-//! What only real files show: modes, inodes, links and locks.
+//! Pools on real files: modes, inodes, links and locks, which the simulated disk does not have.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ fn mode(path: &Path) -> u32 {
 
 // contract K26, K27
 #[test]
-fn directory_and_files_are_made_with_their_parents_and_modes() {
+fn directory_and_files_are_created_with_their_modes() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("hyperv/pool");
     drop(open(PoolFiles::new(&dir)));
@@ -34,7 +34,7 @@ fn directory_and_files_are_made_with_their_parents_and_modes() {
 
 // contract K24
 #[test]
-fn the_inode_stays_the_same_whatever_is_changed() {
+fn no_change_replaces_the_inode() {
     let scratch = tempfile::tempdir().unwrap();
     let mut pools = open(PoolFiles::new(scratch.path()));
     let inode = fs::metadata(path(scratch.path(), 0)).unwrap().ino();
@@ -61,7 +61,7 @@ fn records_survive_a_restart() {
 
 // contract K24
 #[test]
-fn changes_of_another_program_are_seen_and_ours_is_not_confused_by_them() {
+fn changes_of_another_program_are_seen() {
     let scratch = tempfile::tempdir().unwrap();
     let mut pools = open(PoolFiles::new(scratch.path()));
     for round in 0..200 {
@@ -76,7 +76,7 @@ fn changes_of_another_program_are_seen_and_ours_is_not_confused_by_them() {
 }
 
 #[test]
-fn a_lock_of_another_program_is_waited_for_but_not_for_ever() {
+fn waiting_for_a_foreign_lock_is_limited() {
     let scratch = tempfile::tempdir().unwrap();
     let mut pools = open(PoolFiles::new(scratch.path()));
     let other = File::open(path(scratch.path(), 0)).unwrap();
@@ -104,13 +104,13 @@ fn a_link_or_a_fifo_in_place_of_a_file_is_refused() {
     assert!(pools.set(PoolId::Guest, &key("a"), &value("1")).is_err());
     assert_eq!(fs::metadata(&target).unwrap().len(), 0);
     pools.set(PoolId::AutoExternal, &key("a"), &value("1")).unwrap();
-    // What was in the way is gone: the next request works.
+    // With the FIFO removed, the next request works.
     fs::remove_file(path(&dir, 0)).unwrap();
     pools.set(POOL, &key("a"), &value("1")).unwrap();
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_costs_answers_and_not_the_daemon() {
+fn an_unusable_directory_fails_requests_only() {
     let scratch = tempfile::tempdir().unwrap();
     let blocker = scratch.path().join("hyperv");
     OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&blocker).unwrap();
@@ -124,7 +124,7 @@ fn a_directory_that_cannot_be_made_costs_answers_and_not_the_daemon() {
 }
 
 #[test]
-fn a_directory_that_is_shared_with_others_is_refused_and_left_as_it_is() {
+fn a_directory_shared_with_other_files_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("shared");
     fs::create_dir(&dir).unwrap();
@@ -140,10 +140,10 @@ fn a_directory_that_is_shared_with_others_is_refused_and_left_as_it_is() {
     refused(0o1700);
     File::create(dir.join("other")).unwrap();
     refused(0o755);
-    // What nobody else can enter can hold what it likes.
+    // A directory that only its owner can enter may have other files.
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
     drop(open(PoolFiles::new(&dir)));
-    // What earlier daemons left open is closed.
+    // Files that earlier daemons left open are closed.
     fs::remove_file(dir.join("other")).unwrap();
     File::create(dir.join(".kvp_pool_1.old")).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
@@ -152,7 +152,7 @@ fn a_directory_that_is_shared_with_others_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_directory_that_was_moved_away_is_left_and_what_lies_at_the_path_counts() {
+fn the_directory_at_the_path_is_used_after_a_move() {
     let scratch = tempfile::tempdir().unwrap();
     let (above, moved) = (scratch.path().join("above"), scratch.path().join("moved"));
     let dir = above.join("pool");
@@ -163,7 +163,7 @@ fn a_directory_that_was_moved_away_is_left_and_what_lies_at_the_path_counts() {
     pools.set(POOL, &key("b"), &value("new place")).unwrap();
     assert_eq!(fs::read(path(&dir, 0)).unwrap(), raw(&[("b", "new place")]));
     assert_eq!(fs::read(path(&moved.join("pool"), 0)).unwrap(), raw(&[("a", "old place")]));
-    // The journal lies at the new place, too: nothing is to be made good at either.
+    // The journal moved, too: nothing is left to recover at either place.
     assert!(pools.unsettled());
     drop(pools);
     for place in [&dir, &moved.join("pool")] {
