@@ -1,6 +1,7 @@
-//! Prints what the suite sees of this machine, or of the simulated one below the root directory given.
+//! Prints the facts that the suite reads from this machine, or from the simulated one below the given root
+//! directory.
 //!
-//! With the same files, the native program and the FreeBSD one in that root print the same.
+//! With the same files, the native program and the FreeBSD program in that root print the same facts.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Prints a C file of static assertions; FreeBSD's headers must accept it, with the argument `kvp` those of
-//! the source.
+//! Prints a C file of static assertions. FreeBSD's headers must compile it; with the argument `kvp` those of
+//! the source tree.
 
 use hv_core::sys::freebsd_abi::{c_source, c_source_of_kvp};
 

@@ -1,7 +1,8 @@
-//! Performs the plans of hyperv_vfup for a VF that is named here, on a machine whose kernel knows none.
+//! Performs the plans of hyperv_vfup for a VF that is named here, on a machine whose kernel has none.
 //!
-//! `vf-plan up hn0 VF` joins both in lagg0, `vf-plan down hn0` takes that apart; `-n` in front only prints
-//! the steps. The configuration is that of the suite. There is no lock: for tests on real interfaces.
+//! `vf-plan up hn0 VF` joins both in lagg0, and `vf-plan down hn0` takes that apart. `-n` in front only
+//! prints the steps. The configuration is that of the suite. It takes no lock: it is for tests on real
+//! interfaces.
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
-//! Everything the Hyper-V guest programs share: protocol, engines, operating system, runtime.
+//! The code that the Hyper-V guest programs share: protocol, engines, operating system, runtime.
 //!
-//! Data flows one way: bytes → [`abi`] → engine ([`kvp`], [`vss`]) → action → driver. The engines know no
-//! I/O and no clock; [`sys`] is the only place with `unsafe` and with code for one operating system.
+//! Data flows one way: bytes → [`abi`] → engine ([`kvp`], [`vss`]) → action → driver. The engines do no I/O
+//! and read no clock. [`sys`] is the only place with `unsafe` and with code for one operating system.
 
 pub mod abi;
 pub mod hn;

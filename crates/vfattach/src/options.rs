@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn values_out_of_range_are_refused() {
         let long = "h".repeat(300);
         for words in [
             &[][..],

@@ -1,4 +1,5 @@
-//! GET_IP_INFO: the configuration of the adapter that has the host's MAC address.
+//! GET_IP_INFO: makes the answer for the adapter with the host's MAC address. It is given a snapshot of the
+//! network, and reads nothing itself.
 
 pub mod request;
 mod view;
@@ -16,20 +17,20 @@ pub const FAMILY_IPV4: u8 = 1;
 /// Bit of [`IpAnswer::families`] for IPv6 (ADDR_FAMILY_IPV6).
 pub const FAMILY_IPV6: u8 = 2;
 
-/// No interface has the MAC address that the host named, or it named none.
+/// No interface has the MAC address in the request, or the request has none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no interface has the MAC address {adapter:?}")]
 pub struct UnknownAdapter {
     adapter: String,
 }
 
-/// The configuration of the adapter `adapter_id`, a MAC address in any case.
+/// The configuration of the adapter `adapter_id`, which is a MAC address in upper or lower case.
 ///
-/// Lists are joined with `;`, have none at their end and are cut at a whole entry; addresses and masks are
-/// cut in step. Masks are dotted for IPv4 and `/n` for IPv6; link-local addresses come last.
+/// Lists are joined with `;`, without one at the end, and are cut after a whole entry; addresses and masks
+/// are cut at the same entry. Masks are dotted for IPv4 and `/n` for IPv6. Link-local addresses come last.
 ///
-/// hn(4), its VF and the lagg(4) over both have one MAC address: each family is answered from the interface
-/// that holds its addresses, gateways and DHCP count through any of them.
+/// hn(4), its VF and the lagg(4) over both have the same MAC address. Each family is reported from the
+/// interface that holds its addresses; gateways and DHCP count through any of the interfaces.
 ///
 /// # Errors
 /// [`UnknownAdapter`].
@@ -50,10 +51,11 @@ pub fn answer(adapter_id: &str, network: &NetworkSnapshot) -> Result<IpAnswer, U
     Ok(info)
 }
 
-/// The interface among those of one MAC address that answers for a family: the one with an address that
-/// is not link-local before one that has only such, up before down, lagg before hn before VF.
+/// The interface that is reported for a family, among those with one MAC address. An address that is not
+/// link-local comes before a link-local one, up before down, lagg before hn before VF.
 ///
-/// By family, because a lagg that took over the IPv4 addresses may leave the IPv6 ones on its port.
+/// For each family on its own, because a lagg that took over the IPv4 addresses may leave the IPv6 addresses
+/// on its port.
 fn holder<'a>(sharing: &[&'a Interface], family: fn(&IpAddr) -> bool) -> Option<&'a Interface> {
     let of_family = |interface: &Interface| interface.addresses.iter().any(|a| family(&a.address));
     let global = |interface: &Interface| {
@@ -68,7 +70,7 @@ fn holder<'a>(sharing: &[&'a Interface], family: fn(&IpAddr) -> bool) -> Option<
     holders.min_by_key(|interface| (!global(interface), !interface.up, kind(interface)))
 }
 
-/// Addresses of both families from their holders, each once, IPv4 before IPv6, link-local last.
+/// The addresses of both families from their holders: each once, IPv4 before IPv6, link-local last.
 fn addresses(sharing: &[&Interface]) -> Vec<InterfaceAddress> {
     let mut addresses: Vec<InterfaceAddress> = Vec::new();
     for family in [IpAddr::is_ipv4 as fn(&IpAddr) -> bool, IpAddr::is_ipv6] {
@@ -114,7 +116,7 @@ fn gateways(sharing: &[&Interface], network: &NetworkSnapshot) -> String {
     EntryList::joined(gateways.iter().map(ToString::to_string), GATEWAY_UNITS)
 }
 
-/// The name servers without their scope: an interface's name says nothing to the host.
+/// The name servers without their scope, because the host does not know the guest's interface names.
 fn name_servers(network: &NetworkSnapshot) -> String {
     let plain = |server: &String| server.split('%').next().unwrap_or_default().to_owned();
     EntryList::joined(network.name_servers.iter().map(plain), LIST_UNITS)

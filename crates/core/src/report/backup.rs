@@ -1,16 +1,16 @@
-//! One backup, as it went.
+//! The record of one backup, as the report and the history have it. Only types; `ledger` fills them.
 
 use serde::{Deserialize, Serialize};
 
-/// How a backup ended for the host.
+/// The result of a backup for the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Frozen, and thawed when the host asked for it.
     Good,
-    /// The freeze was refused or failed; nothing was frozen when the host heard it.
+    /// The freeze was refused or failed. Nothing was frozen when the host got the answer.
     Failed,
-    /// Thawed before the host asked for it: what the host copied is not to be used.
+    /// Thawed before the host asked for it: the host's copy must not be used.
     Void,
 }
 
@@ -24,7 +24,7 @@ pub struct MountFreeze {
     pub took: u64,
 }
 
-/// A file system that was brought to disk and not suspended, because a suspension would have done harm.
+/// A file system that was flushed and not suspended, because a suspension would have done harm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Flushed {
@@ -48,11 +48,11 @@ pub struct HookRun {
     pub failed: Option<String>,
 }
 
-/// Something else that was done before the suspension.
+/// Another step before the suspension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Step {
-    /// What.
+    /// The step's name.
     pub what: String,
     /// How long it took, in microseconds.
     pub took: u64,
@@ -60,27 +60,27 @@ pub struct Step {
     pub failed: Option<String>,
 }
 
-/// One backup, from the freeze that the host asked for to the last hook.
+/// One backup, from the host's freeze request to the last hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Backup {
-    /// When the freeze was asked for.
+    /// When the freeze request arrived.
     pub at: u64,
-    /// How it ended.
+    /// Its result.
     pub verdict: Verdict,
     /// Why it failed or is void.
     pub reason: Option<String>,
     /// From the request to its answer, in microseconds.
     pub answered_in: u64,
-    /// How long file systems were suspended, in microseconds; `None` where none was.
+    /// How long file systems were suspended, in microseconds. `None` if none was.
     pub frozen_for: Option<u64>,
     /// The suspended file systems, the first one first.
     pub mounts: Vec<MountFreeze>,
-    /// The hooks, in the order of their runs.
+    /// The hooks, in the order in which they ran.
     pub hooks: Vec<HookRun>,
-    /// What else was done, in this order.
+    /// Other steps, in the order in which they were done.
     pub steps: Vec<Step>,
-    /// File systems that were brought to disk instead of being suspended: in the copy as after a power cut.
+    /// File systems that were flushed instead of suspended. In the copy they are as after a power cut.
     #[serde(default)]
     pub flushed: Vec<Flushed>,
 }

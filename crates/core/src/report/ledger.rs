@@ -1,5 +1,5 @@
-//! Keeps the books of the backup daemon: listens to what the freezer is told and what it says, and decides
-//! nothing.
+//! Keeps the records of the backup daemon. It is given each event and action of the freezer with its time,
+//! and makes reports from them. It never influences a backup.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,14 +9,15 @@ use super::{micros, shortened};
 use crate::abi::vss::{Answer, Operation, Request, Status};
 use crate::vss::{Action, Ended, Event, Lane, Outcome, Prepared, Suspended, Task};
 
-/// Backups that wait to be written down.
+/// The most finished backups that wait to be written.
 const MOST_WAITING: usize = 20;
-/// Requests that the kernel can have under way, and some that it gave up on.
+/// The most unanswered requests that are remembered. The kernel has fewer under way, and some that it gave
+/// up.
 const MOST_ASKED: usize = 8;
-/// Mounts, hooks and steps that a report names, each.
+/// The most mounts, hooks and steps that a record names, each.
 const MOST_NAMED: usize = 64;
 
-/// A backup that is not over yet.
+/// A backup that is not finished.
 #[derive(Debug)]
 struct Open {
     backup: Backup,
@@ -29,7 +30,7 @@ struct Open {
     answered: bool,
 }
 
-/// The books.
+/// The records.
 #[derive(Debug)]
 pub struct Ledger {
     identity: Identity,
@@ -39,19 +40,19 @@ pub struct Ledger {
     open: Option<Open>,
     last: Option<Backup>,
     waiting: VecDeque<Backup>,
-    /// What is suspended now, by slot.
+    /// The file systems that are suspended now, by slot.
     frozen: Vec<(usize, String)>,
     frozen_since: Option<u64>,
     suspending: Option<(usize, String, Duration)>,
     running: Option<(Task, Duration)>,
-    /// A refusal whose reason is in the next line, if that is logged.
+    /// A refusal whose reason is in the next log line, if that line is logged.
     refusing: Option<Request>,
-    /// The last reason by kind: the same reason is not logged each time.
+    /// The last reason by kind, because a repeated reason is not logged each time.
     reasons: BTreeMap<&'static str, String>,
 }
 
 impl Ledger {
-    /// Empty books of this daemon.
+    /// Empty records of this daemon.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
         Self {
@@ -70,7 +71,7 @@ impl Ledger {
         }
     }
 
-    /// The configuration file that was named.
+    /// Sets the configuration file that was named.
     pub fn named(&mut self, config: Option<String>) {
         self.identity.config = config;
     }
@@ -89,14 +90,14 @@ impl Ledger {
         }
     }
 
-    /// The next backup to be written down. To be asked only while nothing is frozen.
+    /// The next backup to write to the history. Call it only while nothing is frozen.
     pub fn take_finished(&mut self) -> Option<Backup> {
         self.waiting.pop_front()
     }
 
-    /// The freezer is told this.
+    /// Records an event of the freezer.
     pub fn event(&mut self, event: &Event, now: Moment) {
-        // The answer is written before the line that has its reason is logged.
+        // The answer is written before the line with its reason is logged.
         if !matches!(event, Event::Answered(_)) {
             self.settle_refusal(None, now);
         }
@@ -104,7 +105,7 @@ impl Ledger {
             Event::Request { request, .. } => {
                 self.requests.count(kind(request.operation));
                 if self.asked.len() >= MOST_ASKED {
-                    // The kernel gave up on it.
+                    // The kernel gave the request up.
                     self.asked.remove(0);
                 }
                 self.asked.push((*request, now.monotonic));
@@ -116,7 +117,7 @@ impl Ledger {
         }
     }
 
-    /// The freezer says this.
+    /// Records an action of the freezer.
     pub fn action(&mut self, action: &Action, now: Moment) {
         match action {
             Action::Survey(Lane::Backup) => self.begin(now),
@@ -143,13 +144,13 @@ impl Ledger {
         }
     }
 
-    /// Everything that a backup started has ended: it is over if it is concluded.
+    /// Records that everything that a backup started has ended. A backup with a result is then finished.
     pub fn idle(&mut self, now: Moment) {
         self.settle_refusal(None, now);
         self.finish();
     }
 
-    /// The mount table is looked at for a freeze, which happens more than once in a backup.
+    /// Records that the mount table is read for a freeze, which happens more than once in a backup.
     fn begin(&mut self, now: Moment) {
         let asked = self.asked.iter().rev().find(|(request, _)| request.operation == Operation::Freeze);
         if self.open.as_ref().is_some_and(|open| open.request == asked.map(|(request, _)| *request)) {
@@ -217,7 +218,7 @@ impl Ledger {
         }
     }
 
-    /// Looks at programs and bringing all to disk are steps of their own.
+    /// Adds the scan and the flush as steps.
     fn prepared(&mut self, prepared: &Prepared) {
         self.running = None;
         let Some(open) = &mut self.open else { return };
@@ -300,7 +301,7 @@ impl Ledger {
         self.settle_refusal(Some(text), now);
     }
 
-    /// A refusal has its reason, or has it as the one before.
+    /// Completes a refusal: its reason is the line, or else the last reason of its kind.
     fn settle_refusal(&mut self, line: Option<&str>, now: Moment) {
         let Some(request) = self.refusing.take() else { return };
         let kind = kind(request.operation);
@@ -310,7 +311,7 @@ impl Ledger {
         }
         let reason = self.reasons.get(kind).cloned().unwrap_or_default();
         self.requests.refuse(&reason, now);
-        // The refusal of a second freeze is none of the first one's.
+        // The refusal of a second freeze does not belong to the first one's record.
         if self.open.as_ref().is_some_and(|open| open.request == Some(request)) {
             let reason = reason.strip_prefix("freeze failed, nothing is frozen: ").unwrap_or(&reason);
             self.conclude(Verdict::Failed, Some(reason.to_owned()));

@@ -1,6 +1,6 @@
-//! What the daemons tell of themselves on their control sockets: counters, times and reasons, never the
-//! contents of a pool. One JSON object; `report` is the version of its shape, which only grows: a reader
-//! ignores members that it does not know, and none is renamed or removed.
+//! The reports of the daemons on their control sockets: counters, times and reasons, never the contents of a
+//! pool. A report is one JSON object. Its member `report` is the version of the format. The format only
+//! grows: members are neither renamed nor removed, and a reader ignores members that it does not know.
 //!
 //! Moments are seconds since the epoch, durations are in microseconds.
 
@@ -19,7 +19,7 @@ pub use ledger::Ledger;
 use crate::runtime::VERSION;
 use crate::sys::clock;
 
-/// The version of the reports' shape.
+/// The version of the reports' format.
 pub const REPORT: u32 = 1;
 
 /// A moment on both clocks.
@@ -32,7 +32,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The present.
+    /// The current moment.
     #[must_use]
     pub fn now() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
@@ -54,7 +54,7 @@ pub struct Common {
     pub pid: u32,
     /// When it began to serve.
     pub started: u64,
-    /// How long ago that is, in seconds.
+    /// How long it has served, in seconds.
     pub uptime: u64,
     /// The most memory that it had resident, in KiB.
     pub peak_memory_kib: u64,
@@ -64,7 +64,7 @@ pub struct Common {
     pub device: String,
 }
 
-/// Who a daemon is.
+/// The identity of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The program's name.
@@ -100,9 +100,9 @@ impl Identity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Answered {
-    /// What was asked: the name under which it is counted.
+    /// The kind of the request, as it is counted.
     pub request: String,
-    /// When the answer was there.
+    /// When it was answered.
     pub at: u64,
     /// How long it took, in microseconds.
     pub took: u64,
@@ -122,20 +122,20 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Requests {
-    /// How many of each kind came since the start.
+    /// How many requests of each kind arrived since the start.
     pub counts: std::collections::BTreeMap<String, u64>,
-    /// The last one that was answered.
+    /// The last answered request.
     pub last: Option<Answered>,
-    /// The one that took longest.
+    /// The slowest request.
     pub slowest: Option<Answered>,
-    /// How many were refused or failed; an item that is not there counts as found out.
+    /// How many were refused or failed. An answer that an item does not exist is no failure.
     pub refused: u64,
     /// The last of those.
     pub last_refused: Option<Refused>,
 }
 
 impl Requests {
-    /// A request of this kind came.
+    /// Counts a request of this kind.
     pub fn count(&mut self, kind: &str) {
         match self.counts.get_mut(kind) {
             Some(count) => *count += 1,
@@ -143,11 +143,11 @@ impl Requests {
         }
     }
 
-    /// It was answered.
+    /// Records that a request of this kind was answered.
     pub fn answered(&mut self, kind: &str, took: Duration, now: Moment) {
         let took = micros(took);
         if let Some(last) = &mut self.last {
-            // Kinds are few: mostly the text stays, and nothing is allocated.
+            // Usually the kind is the same, so the text is kept and nothing is allocated.
             if last.request != kind {
                 kind.clone_into(&mut last.request);
             }
@@ -160,15 +160,14 @@ impl Requests {
         }
     }
 
-    /// It was refused or failed.
+    /// Records that a request was refused or failed.
     pub fn refuse(&mut self, reason: &str, now: Moment) {
         self.refused += 1;
         self.last_refused = Some(Refused { at: now.unix, reason: shortened(reason) });
     }
 }
 
-/// What the host wanted of the network, and what became of it: a line of the file that [`injections_in`]
-/// names.
+/// An attempt of the host to set addresses, and its result: a line of the file that [`injections_in`] names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Injection {
@@ -176,47 +175,47 @@ pub struct Injection {
     pub at: u64,
     /// The adapter, as the kernel names it.
     pub adapter: String,
-    /// The addresses, or `DHCP`; empty where the request made no sense.
+    /// The addresses, or `DHCP`. Empty for a malformed request.
     pub wanted: String,
-    /// Why it was refused; `None`: it took effect.
+    /// Why it was refused. `None`: it took effect.
     pub refused: Option<String>,
 }
 
-/// The file beside the undo files in which the daemon writes down what the host wanted to set.
+/// The file beside the undo files in which the daemon records attempts of the host to set addresses.
 #[must_use]
 pub fn injections_in(directory: &Path) -> PathBuf {
     directory.join("history")
 }
 
-/// What `hv_kvp_daemon` tells.
+/// The report of `hv_kvp_daemon`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct KvpReport {
-    /// Who tells it.
+    /// The reporting daemon.
     #[serde(flatten)]
     pub common: Common,
-    /// The kernel took its registration. The daemon ends where it does not.
+    /// The kernel accepted its registration. Otherwise the daemon ends.
     pub registered: bool,
-    /// What the host asked.
+    /// The host's requests.
     pub requests: Requests,
 }
 
-/// What `hv_vss_daemon` tells.
+/// The report of `hv_vss_daemon`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct VssReport {
-    /// Who tells it.
+    /// The reporting daemon.
     #[serde(flatten)]
     pub common: Common,
-    /// What the host asked.
+    /// The host's requests.
     pub requests: Requests,
-    /// A backup is under way, its hooks included.
+    /// A backup is under way, including its hooks.
     #[serde(default)]
     pub under_way: bool,
-    /// Why no backup can be made, as far as the mounts, the hooks and the daemon's own files tell.
+    /// Why no backup can be made, by the mounts, the hooks and the daemon's own files.
     #[serde(default)]
     pub refusals: Vec<String>,
-    /// The file systems that are suspended now, the first one first.
+    /// The file systems that are suspended now, in the order of suspending.
     pub frozen: Vec<String>,
     /// When the first of them was suspended.
     pub frozen_since: Option<u64>,
@@ -224,21 +223,21 @@ pub struct VssReport {
     pub last_backup: Option<Backup>,
 }
 
-/// The text of a report: one line.
+/// A report as text: one line.
 #[must_use]
 pub fn text(report: &impl Serialize) -> Vec<u8> {
-    // Nothing in a report can fail to become JSON.
+    // Every report can become JSON.
     let mut text = serde_json::to_vec(report).unwrap_or_default();
     text.push(b'\n');
     text
 }
 
-/// Whole microseconds.
+/// A duration in whole microseconds.
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A reason that can hold a path or what a program said, not longer than a few lines of a terminal.
+/// A text that may contain a path or a program's output, cut to a few lines of a terminal.
 pub fn shortened(text: &str) -> String {
     const LONGEST: usize = 400;
     text.chars().take(LONGEST).collect()
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_one_line_with_a_version_and_comes_back() {
+    fn a_report_is_one_line_and_can_be_read_back() {
         let identity = Identity {
             program: "hv_kvp_daemon",
             config: Some("/etc/x \"y\".toml".into()),
@@ -283,7 +282,7 @@ mod tests {
         assert_eq!(report.common.uptime, 62);
         assert!(report.common.peak_memory_kib > 100);
         let mut members: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        // What a later version adds does not disturb.
+        // Members of a later version are ignored.
         members["later"] = 1.into();
         assert_eq!(serde_json::from_value::<KvpReport>(members).unwrap(), report);
     }

@@ -1,12 +1,12 @@
-//! The control socket of a daemon: whoever connects gets one report and the end of the stream.
+//! The control socket of a daemon: each connection gets one report and is closed.
 //!
-//! Nothing is ever read from a connection and nothing waits for one: what the buffer does not take at once is
-//! lost, and the reader sees a report that is cut. One connection is served between two requests, so that a
-//! flood of them delays no request by more than the making of one report. Without a connection the socket
-//! wakes nobody.
+//! Nothing is read from a connection, and nothing waits for one. What the socket's buffer does not take at
+//! once is lost, and the reader gets a cut report. One connection is served between two requests, so many
+//! connections delay a request only by the making of one report. Without a connection the socket wakes no
+//! process.
 //!
-//! On FreeBSD a connection is made and served also while the file system that holds the socket is suspended:
-//! neither side writes to a file. Removing the socket would sleep then, so a daemon does that only when
+//! On FreeBSD a connection works also while the file system that holds the socket is suspended, because
+//! neither side writes to a file. Removing the socket would sleep then, so a daemon removes it only when
 //! nothing is frozen.
 
 use std::fs::{self, Permissions};
@@ -22,17 +22,17 @@ use nix::sys::socket::{
 
 use crate::sys::descriptor;
 
-/// Who may connect: the daemon's own user.
+/// Only the daemon's own user may connect.
 const MODE: u32 = 0o600;
-/// Connections that may wait; more are refused by the kernel.
+/// Connections that may wait. The kernel refuses more.
 const BACKLOG: i32 = 8;
 /// Room for a report in the socket: FreeBSD's default is 8 KiB.
 const SEND_BUFFER: usize = 256 * 1024;
-/// The socket's descriptor is at least this one. A process that dies closes its descriptors in ascending
-/// order, so the suspensions of a frozen guest end before anything of the socket is touched.
+/// The socket's descriptor has at least this number. A process that dies closes its descriptors in ascending
+/// order, so suspensions end before the socket is closed.
 const LOWEST_DESCRIPTOR: i32 = 64;
 
-/// A socket at a path. It stays there when this is dropped: see [`Self::remove`].
+/// A socket at a path. Dropping this leaves the path: see [`Self::remove`].
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
@@ -41,11 +41,11 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Makes the socket, in the place of one that an earlier daemon left: only one daemon can have its
-    /// device, and this is called by the one that has it. Anything but a socket is left alone.
+    /// Creates the socket, and replaces one that an earlier daemon left. Only the daemon that has the device
+    /// calls this, so there is no other one. A file that is no socket is left alone.
     ///
     /// # Errors
-    /// What the system says; then there is no socket.
+    /// The error of the system. Then there is no socket.
     pub fn bind(path: &Path) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => {
@@ -55,7 +55,8 @@ impl ControlSocket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        // Made beside its place and renamed when it has its mode: nobody can connect before.
+        // The socket is created under another name and renamed when it has its mode, so that no other user
+        // can connect before.
         let new = path.with_extension("sock.new");
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -67,16 +68,16 @@ impl ControlSocket {
         Ok(Self { listener, path: path.to_owned(), inode })
     }
 
-    /// The descriptor that is readable while somebody waits.
+    /// The descriptor that becomes readable when a connection waits.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 
-    /// Gives the one who waits longest a report. Failures are its own concern.
+    /// Sends a report to the connection that waits longest. Errors are only logged.
     pub fn answer(&self, report: impl FnOnce() -> Vec<u8>) {
         let Ok((mut stream, _)) = self.listener.accept() else { return };
-        // A buffer that stays small cuts the report.
+        // With a smaller buffer the report may be cut.
         let _ = setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER);
         if stream.set_nonblocking(true).is_err() {
             return;
@@ -86,7 +87,7 @@ impl ControlSocket {
         }
     }
 
-    /// Removes the socket, unless another daemon's lies there meanwhile.
+    /// Removes the socket, unless it is another daemon's by now.
     pub fn remove(self) {
         if inode_of(&self.path).ok() != Some(self.inode) {
             return;
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_connects_gets_the_report_and_the_end() {
+    fn a_connection_gets_the_report_and_the_end() {
         let (directory, path) = scratch();
         let socket = ControlSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn one_call_serves_one_connection_whatever_it_sends() {
+    fn one_call_serves_one_connection() {
         let (_directory, path) = scratch();
         let socket = ControlSocket::bind(&path).unwrap();
         let (first, second) = (connect(&path), connect(&path));
@@ -177,17 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_or_is_gone_delays_nothing() {
+    fn a_slow_or_absent_reader_delays_nothing() {
         let (_directory, path) = scratch();
         let socket = ControlSocket::bind(&path).unwrap();
         let lazy = connect(&path);
         socket.answer(|| vec![b'x'; 64 * SEND_BUFFER]);
-        // It sees a report that is cut.
+        // It gets a cut report.
         let length = read(lazy).len();
         assert!((1..64 * SEND_BUFFER).contains(&length), "{length}");
         drop(connect(&path));
         socket.answer(|| b"unread".to_vec());
-        // Nobody there: no wait.
+        // Without a connection the call does not wait.
         socket.answer(|| unreachable!("no connection, no report"));
         let next = connect(&path);
         socket.answer(|| b"next".to_vec());
@@ -200,7 +201,7 @@ mod tests {
         let old = ControlSocket::bind(&path).unwrap();
         fs::write(path.with_extension("sock.new"), "left behind").unwrap();
         let new = ControlSocket::bind(&path).unwrap();
-        // The old daemon's end does not take the new one's socket away.
+        // The end of the old daemon does not remove the new daemon's socket.
         old.remove();
         let reader = connect(&path);
         new.answer(|| b"new".to_vec());

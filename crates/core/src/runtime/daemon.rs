@@ -1,7 +1,9 @@
-//! Becoming a daemon with daemon(3)'s meaning, but only reporting success when the service is really there.
+//! Detaches the program as daemon(3) does, but reports success only when the service runs. It is called once,
+//! before anything is opened.
 //!
-//! devd(8) waits for the command that it starts, and an administrator looks at its exit status. So the parent
-//! stays until the child says that it serves, and ends with the child's own exit code when it does not.
+//! devd(8) waits for the command that it starts, and administrators check the exit status. So the parent
+//! waits until the child reports that it serves. If the child ends instead, the parent ends with the child's
+//! exit code.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,13 +18,13 @@ use crate::sys::process::{Forked, fork_with_pipe, leave_session, silence_standar
 /// Which process this is after [`detach`].
 #[derive(Debug)]
 pub enum Detached {
-    /// The one that was started: it ends with this code.
+    /// The process that was started. It ends with this code.
     Parent(u8),
-    /// The one that serves.
+    /// The process that serves.
     Child(Starting),
 }
 
-/// A daemon that still has its caller's standard error, for messages about a start that fails.
+/// A daemon before its start is complete. It still has its caller's standard error for error messages.
 #[derive(Debug)]
 pub struct Starting {
     to_parent: OwnedFd,
@@ -35,13 +37,13 @@ impl Starting {
     /// When /dev/null cannot be put in place of the standard streams.
     pub fn ready(self) -> io::Result<()> {
         silence_standard_streams()?;
-        // The parent may have been killed meanwhile: the service is there all the same.
+        // The parent may have been killed meanwhile. That does not matter to the service.
         let _ = File::from(self.to_parent).write_all(&[Exit::Ok as u8]);
         Ok(())
     }
 }
 
-/// Forks; the child becomes the leader of a session of its own in `/`.
+/// Forks. The child becomes the leader of a new session, in `/`.
 ///
 /// # Errors
 /// What fork(2), pipe(2), setsid(2) or chdir(2) say.
@@ -55,7 +57,7 @@ pub fn detach() -> io::Result<Detached> {
     }
 }
 
-/// Success once the child reports it, else the exit code of a child that ended.
+/// Success when the child reports it, otherwise the exit code of the child.
 fn await_child(child: Pid, from_child: OwnedFd) -> u8 {
     let mut report = [0];
     if File::from(from_child).read_exact(&mut report).is_ok() {

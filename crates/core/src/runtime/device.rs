@@ -1,20 +1,21 @@
-//! Why a daemon cannot have its device, which lets one opener in at a time.
+//! Translates errors of opening a device into reasons for an administrator. The device allows one opener;
+//! this module opens nothing itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the device cannot be had.
+/// Why the device cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It does not exist: this is no guest of Hyper-V, or its driver is not there yet.
+    /// It does not exist: this is not a guest of Hyper-V, or the driver is not attached yet.
     #[error("{path} does not exist: no Hyper-V {service} here, nothing to do")]
     Missing {
         /// The device.
         path: PathBuf,
-        /// What the host offers through it.
+        /// The host's service behind it.
         service: &'static str,
     },
-    /// Another process has it.
+    /// Another process has it open.
     #[error("{path} is in use: another {daemon} daemon is running")]
     Taken {
         /// The device.
@@ -22,13 +23,13 @@ pub enum OpenError {
         /// What kind of daemon that process is.
         daemon: &'static str,
     },
-    /// Anything else.
+    /// Another error.
     #[error("cannot open {0}")]
     Refused(PathBuf, #[source] io::Error),
 }
 
 impl OpenError {
-    /// What open(2) of a device means that offers `service` to a daemon of this kind.
+    /// The meaning of an error of open(2). `service` is the host's service behind the device.
     #[must_use]
     pub fn new(path: &Path, service: &'static str, daemon: &'static str, error: io::Error) -> Self {
         let path = path.to_owned();

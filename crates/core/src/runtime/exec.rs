@@ -1,9 +1,9 @@
-//! Running external programs: by absolute path, with an argument vector, a clean environment and a time
-//! limit.
+//! Runs external programs: by absolute path, with an argument vector, a clean environment and a time limit.
+//! It knows nothing about the programs that it runs.
 //!
-//! No shell is involved. A program runs in a process group of its own, and one that is late is killed with
-//! all its children. [`Program::run`] waits, [`Program::start`] lets a poll loop wait, [`Program::detach`]
-//! lets nobody wait.
+//! No shell is involved. A program runs in a process group of its own, and a program past its limit is killed
+//! with all its children. [`Program::run`] waits for the end; [`Program::start`] is for a poll loop;
+//! [`Program::detach`] starts a program without waiting.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,22 +24,21 @@ use nix::unistd::Pid;
 use crate::sys::clock;
 use crate::sys::process::with_default_signals;
 
-/// What a child finds in its environment, and nothing else: the path that rc(8) and devd(8) give theirs.
+/// The whole environment of a child. The path is the one that rc(8) and devd(8) give their children.
 const ENVIRONMENT: [(&str, &str); 3] =
     [("PATH", "/sbin:/bin:/usr/sbin:/usr/bin"), ("HOME", "/"), ("LC_ALL", "C")];
 
-/// Bytes that go into an input pipe at once.
+/// Bytes that are written to an input pipe at once.
 const PIECE: usize = 4096;
 
-/// How much is kept of each output stream where the caller says nothing else, in bytes; and how much is read
-/// at a time.
+/// How much of each output stream is kept by default, in bytes, and how much is read at once.
 pub const OUTPUT_LIMIT: usize = 64 * 1024;
 
-/// How long the end of a killed program is waited for.
+/// How long to wait for the end of a killed program.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
-/// How often, and after which pauses, a program whose file is open for writing is tried again: a tenth of a
-/// second.
+/// How often and with which pauses a program whose file is open for writing is tried again: a tenth of a
+/// second in all.
 const BUSY_ATTEMPTS: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
@@ -50,19 +49,19 @@ pub struct Program {
     pub path: PathBuf,
     /// Its arguments, without its name.
     pub arguments: Vec<OsString>,
-    /// Variables on top of the clean environment.
+    /// Variables that are added to the clean environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// What it reads on standard input: at most 64 KiB, so that a pipe holds it whole.
+    /// Its standard input: at most 64 KiB, so that a pipe holds all of it.
     pub input: Vec<u8>,
     /// How long it may take.
     pub limit: Duration,
-    /// Its process group can be had from [`Running::take_group`] when it has ended.
+    /// Whether [`Running::take_group`] returns its process group after its end.
     pub keep_group: bool,
-    /// How much of each output stream is kept, in bytes; what comes after it is read and dropped.
+    /// How much of each output stream is kept, in bytes. The rest is read and dropped.
     pub keep: usize,
 }
 
-/// How a program ended by itself.
+/// A program that ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
     /// Its exit status.
@@ -71,19 +70,19 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// The beginning of its standard error.
     pub stderr: Vec<u8>,
-    /// It wrote more to standard output than is kept, so what is kept must not be taken for the whole.
+    /// It wrote more to standard output than is kept.
     pub truncated: bool,
 }
 
 impl Finished {
-    /// The first line of what it said on standard error, control characters removed, at most 200 characters:
-    /// what a message about its failure quotes.
+    /// The first line of its standard error, for messages about its failure: without control characters, at
+    /// most 200 characters.
     #[must_use]
     pub fn complaint(&self) -> String {
         first_line(&self.stderr)
     }
 
-    /// What it failed with; route(8) explains itself on standard output.
+    /// The error of a failed program. route(8) writes its errors to standard output.
     #[must_use]
     pub fn failure(&self, path: &Path) -> ProgramError {
         let message = match self.complaint() {
@@ -93,7 +92,7 @@ impl Finished {
         ProgramError::Failed { path: path.to_owned(), status: self.status, message }
     }
 
-    /// The same, or of a program that failed without a word its exit status.
+    /// The same, or the exit status of a program that wrote nothing.
     #[must_use]
     pub fn complaint_or_status(&self) -> String {
         let complaint = self.complaint();
@@ -108,23 +107,23 @@ fn first_line(bytes: &[u8]) -> String {
     line.trim().chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-/// Why a program gave no result.
+/// Why a program has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// It could not be started, or its end could not be awaited.
+    /// It could not be started, or waiting for it failed.
     #[error("cannot run {path}")]
     Start {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It was killed, with its process group, because its time was up.
+    /// It was killed, with its process group, at its time limit.
     #[error("{path} did not end within {limit:?} and was killed")]
     TimedOut {
         /// Its path.
         path: PathBuf,
-        /// The time it had.
+        /// Its time limit.
         limit: Duration,
     },
     /// It failed.
@@ -134,20 +133,20 @@ pub enum ProgramError {
         path: PathBuf,
         /// Its exit status.
         status: ExitStatus,
-        /// The first line of what it said, at most 200 characters; empty where it said nothing.
+        /// The first line of its output, at most 200 characters. Empty if it wrote nothing.
         message: String,
     },
-    /// It wrote more than is kept, so what was kept is not the whole.
+    /// It wrote more than is kept.
     #[error("{path} wrote more than {limit} bytes")]
     Truncated {
         /// Its path.
         path: PathBuf,
-        /// How much of it was kept.
+        /// How much was kept.
         limit: usize,
     },
 }
 
-/// The programs of the base system begin what they say with their name.
+/// The message about a failure. Programs of the base system begin their messages with their name.
 fn failure(path: &Path, status: ExitStatus, message: &str) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match message {
@@ -158,7 +157,7 @@ fn failure(path: &Path, status: ExitStatus, message: &str) -> String {
 }
 
 impl Program {
-    /// A program without arguments or input that has `limit` to end.
+    /// A program without arguments and input.
     #[must_use]
     pub fn new(path: &Path, limit: Duration) -> Self {
         let path = path.to_owned();
@@ -180,11 +179,11 @@ impl Program {
         self
     }
 
-    /// Runs it and waits for its end, at most [`Self::limit`].
+    /// Runs it and waits for its end, at most for [`Self::limit`].
     ///
     /// # Errors
-    /// [`ProgramError::Start`] and [`ProgramError::TimedOut`]; a program that ran and failed is no error here
-    /// but a [`Finished`] with its status.
+    /// [`ProgramError::Start`] and [`ProgramError::TimedOut`]. A program that failed is no error here, but a
+    /// [`Finished`] with its status.
     pub fn run(&self) -> Result<Finished, ProgramError> {
         let mut running = self.start()?;
         let mut pause = Duration::from_millis(1);
@@ -197,16 +196,16 @@ impl Program {
         }
     }
 
-    /// Runs it and waits for its end; it must succeed.
+    /// Runs it and waits for its end. It must succeed.
     ///
     /// # Errors
-    /// See [`ProgramError`], but output that was cut is none.
+    /// See [`ProgramError`]. Output that was cut is no error.
     pub fn succeed(&self) -> Result<Finished, ProgramError> {
         let finished = self.run()?;
         if finished.status.success() { Ok(finished) } else { Err(finished.failure(&self.path)) }
     }
 
-    /// Runs it for what it prints: it must succeed and print no more than [`Self::keep`].
+    /// Runs it for its output. It must succeed and print at most [`Self::keep`] bytes.
     ///
     /// # Errors
     /// See [`ProgramError`].
@@ -218,8 +217,8 @@ impl Program {
         }
     }
 
-    /// Starts it and lets nobody wait for it: its output goes nowhere, it has no time limit and gets no
-    /// input. [`reap`] collects it when it has ended.
+    /// Starts it without waiting for it: without output, input or time limit. [`reap`] collects it after its
+    /// end.
     ///
     /// # Errors
     /// [`ProgramError::Start`].
@@ -230,8 +229,8 @@ impl Program {
         Ok(())
     }
 
-    /// Starts it. The caller polls [`Running::descriptors`] and calls [`Running::advance`] when one is ready,
-    /// SIGCHLD came or [`Running::deadline`] has passed.
+    /// Starts it. The caller polls [`Running::descriptors`], and calls [`Running::advance`] when one is
+    /// ready, after SIGCHLD, or at [`Running::deadline`].
     ///
     /// # Errors
     /// [`ProgramError::Start`].
@@ -277,8 +276,8 @@ impl Program {
     }
 }
 
-/// Children for whose end nobody waits: detached ones, and killed ones that the kernel did not let die in
-/// time, with the paths of their programs.
+/// Children that no caller waits for, with the paths of their programs: detached ones, and killed ones that
+/// did not end in time.
 static LEFT_BEHIND: Mutex<Vec<(Option<PathBuf>, Child)>> = Mutex::new(Vec::new());
 
 fn left_behind() -> MutexGuard<'static, Vec<(Option<PathBuf>, Child)>> {
@@ -289,22 +288,22 @@ fn leave_behind(path: Option<&Path>, child: Child) {
     left_behind().push((path.map(Path::to_owned), child));
 }
 
-/// Collects those that nobody waits for and that have ended, so that no zombie stays. Cheap; every start of a
-/// program does it, and a daemon on SIGCHLD.
+/// Collects ended children that no caller waits for, so that no zombie stays. It is cheap: every start of a
+/// program calls it, and a daemon on SIGCHLD.
 pub fn reap() {
     left_behind().retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
 }
 
-/// The process id of a program at this path that was killed and has not died yet: another one would meet the
-/// same fate.
+/// The process id of a program at this path that was killed and has not ended yet. Another one would probably
+/// hang, too.
 #[must_use]
 pub fn hanging(path: &Path) -> Option<u32> {
     reap();
     left_behind().iter().find(|(of, _)| of.as_deref() == Some(path)).map(|(_, child)| child.id())
 }
 
-/// A file that is just being written, or that a child of its writer still has open, is busy for a moment
-/// only.
+/// Starts a command. A file that is being written, or that a child of its writer still has open, is busy only
+/// for a moment.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut attempts = 0;
     loop {
@@ -323,7 +322,7 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
 pub struct Running {
     program: Program,
     id: u32,
-    /// `None`: its end has been seen, or is left to [`reap`].
+    /// `None` after its end was seen, or when [`reap`] collects it.
     child: Option<Child>,
     input: Option<Input>,
     stdout: Option<Stream>,
@@ -333,28 +332,28 @@ pub struct Running {
 }
 
 impl Running {
-    /// Its process id, which is also its process group.
+    /// Its process id, which is also its process group's.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// When its time is up, by the monotonic clock.
+    /// The time limit, by the monotonic clock.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// The descriptors whose readiness means that [`Self::advance`] has something to do.
+    /// The descriptors that are ready when [`Self::advance`] has something to do.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [&self.stdout, &self.stderr].into_iter().flatten().filter(|s| !s.ended).map(|s| s.file.as_fd())
     }
 
-    /// Reads what is there, at most [`OUTPUT_LIMIT`] of each stream, and looks whether the program ended or
-    /// its time is up. Never blocks; what is left to read keeps its descriptor ready.
+    /// Reads at most [`OUTPUT_LIMIT`] of each stream, and checks whether the program ended or its time is up.
+    /// Never blocks. Unread output keeps its descriptor ready.
     pub fn advance(&mut self) -> Option<Result<Finished, ProgramError>> {
-        // Its end is looked at before its output, so that nothing written before the end is missed. A child
-        // that it left behind may hold the pipes open for ever and is not waited for.
+        // The end is checked before the output is read, so that no output before the end is missed. A child
+        // that the program left may hold the pipes open for ever; it is not waited for.
         let keep_group = self.program.keep_group;
         let end = |child: &mut Child| if keep_group { peek(child) } else { child.try_wait() };
         let ended = self.child.as_mut().map_or(Ok(None), end);
@@ -379,13 +378,12 @@ impl Running {
         }
     }
 
-    /// Kills the whole process group and collects the program. One that the kernel does not let die yet,
-    /// because it sleeps uninterruptibly (a hung disk or pool), is waited for only a moment and then left
-    /// behind.
+    /// Kills the process group and collects the program. A program that sleeps uninterruptibly (on a hung
+    /// disk or pool) does not end yet: it is waited for only a moment and then left behind.
     pub fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         if let Ok(id) = i32::try_from(self.id) {
-            // It can have ended in this very moment.
+            // It may have ended already.
             let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
         }
         let until = clock::monotonic() + LAST_WAIT;
@@ -397,18 +395,18 @@ impl Running {
         }
     }
 
-    /// The process group of a program that was to keep it, once [`Self::advance`] has told its end.
+    /// The process group of a program with `keep_group`, after [`Self::advance`] returned its end.
     #[must_use]
     pub fn take_group(&mut self) -> Option<Group> {
         self.group.take()
     }
 
-    /// Sleeps until there is output, at most `longest`.
+    /// Sleeps until there is output, at most for `longest`.
     fn pause(&self, longest: Duration) {
         let mut fds: Vec<PollFd<'_>> =
             self.descriptors().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::from(16u8));
-        // An interrupted sleep only makes the next look come earlier.
+        // An interrupted sleep only ends earlier.
         let _ = poll(&mut fds, timeout);
     }
 }
@@ -424,8 +422,8 @@ fn raw_pid(id: u32) -> Pid {
     Pid::from_raw(i32::try_from(id).unwrap_or(i32::MAX))
 }
 
-/// Whether a child has ended, and how, without waiting for it: as long as nobody has, its number is no other
-/// process's.
+/// Whether a child has ended, and how, without collecting it: until it is collected, no other process gets
+/// its number.
 fn peek(child: &Child) -> io::Result<Option<ExitStatus>> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     Ok(match waitid(Id::Pid(raw_pid(child.id())), flags)? {
@@ -435,15 +433,15 @@ fn peek(child: &Child) -> io::Result<Option<ExitStatus>> {
     })
 }
 
-/// What is left of the process group of a program that has ended. The program itself is waited for only when
-/// this goes, so that no other group can have its number.
+/// The processes that a program left in its process group. The program itself is collected only when this is
+/// dropped, so that no other group gets its number.
 #[derive(Debug)]
 pub struct Group(Pid);
 
 impl Group {
-    /// Kills whatever is in it.
+    /// Kills all processes in it.
     pub fn kill(&self) {
-        // Mostly nothing is.
+        // Usually there is none.
         let _ = killpg(self.0, Signal::SIGKILL);
     }
 }
@@ -454,7 +452,7 @@ impl Drop for Group {
     }
 }
 
-/// The input pipe of a program, and what it has not taken yet.
+/// The input pipe of a program, and the input that is not written yet.
 #[derive(Debug)]
 struct Input {
     file: File,
@@ -468,15 +466,15 @@ impl Input {
     }
 }
 
-/// Writes what the program takes now; the pipe is closed when it has all. A program that does not read its
-/// input is not an error, its exit status tells.
+/// Writes as much input as the program takes now, and closes the pipe after the last byte. A program that
+/// does not read its input is no error: its exit status counts.
 fn feed(input: &mut Option<Input>) {
     while let Some(Input { file, rest }) = input {
         if rest.is_empty() {
             *input = None;
             return;
         }
-        // In small pieces: FreeBSD takes a large one only when the reader is there.
+        // In small pieces: FreeBSD accepts a large one only while the reader reads.
         let piece = rest.len().min(PIECE);
         match file.write(&rest[..piece]) {
             Ok(count) => drop(rest.drain(..count)),
@@ -493,21 +491,21 @@ struct Stream {
     file: File,
     text: Vec<u8>,
     ended: bool,
-    /// The most that is kept.
+    /// How many bytes are kept.
     keep: usize,
-    /// More came than is kept.
+    /// Whether more arrived than is kept.
     truncated: bool,
 }
 
 impl Stream {
     fn new(pipe: OwnedFd, keep: usize) -> Self {
-        // Where this fails the pipe blocks, and poll(2) still guards each read.
+        // If this fails the pipe blocks; each read still follows a poll(2).
         let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
         Self { file: File::from(pipe), text: Vec::new(), ended: false, keep, truncated: false }
     }
 
-    /// Reads at most [`OUTPUT_LIMIT`], so that a program that writes as fast as this reads cannot hold its
-    /// caller. After the program's end one call still finds all that is kept.
+    /// Reads at most [`OUTPUT_LIMIT`], so that a program that writes without end cannot hold its caller.
+    /// After the program's end one call still reads everything that is kept.
     fn read_available(&mut self) {
         let mut chunk = [0; 4096];
         let mut budget = OUTPUT_LIMIT;
@@ -549,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_without_a_word_is_named_by_its_status() {
+    fn a_silent_failure_is_described_by_its_status() {
         let finished = shell("echo out; echo >&2; exit 3", LONG).run().unwrap();
         assert_eq!(
             (finished.complaint(), finished.complaint_or_status()),
@@ -570,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_reaches_a_program_of_a_daemon_that_blocks_it() {
+    fn signals_that_a_daemon_blocks_reach_its_programs() {
         use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
         use std::os::unix::process::ExitStatusExt;
         let blocked = SigSet::from(Signal::SIGTERM);
@@ -598,7 +596,7 @@ mod tests {
             running.pause(Duration::from_millis(10));
         }
         running.kill();
-        // The grandchild holds the pipe as well: its end comes only when that process is dead too.
+        // The grandchild holds the pipe, too: the pipe ends only when that process is dead.
         let stdout = running.stdout.as_mut().unwrap();
         let until = clock::monotonic() + LONG;
         while !stdout.ended && clock::monotonic() < until {
@@ -609,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn input_that_is_not_read_does_not_hold_the_caller_and_a_reader_gets_all() {
+    fn unread_input_does_not_block_the_caller() {
         let mut program = shell("exec sleep 1000", Duration::from_millis(200));
         program.input = vec![b'x'; 1 << 20];
         assert!(matches!(program.run(), Err(ProgramError::TimedOut { .. })));
@@ -619,7 +617,7 @@ mod tests {
         assert_eq!(String::from_utf8(finished.stdout).unwrap().trim(), "1048576");
     }
 
-    /// Runs to the end and keeps the group.
+    /// Runs a program to its end and keeps the group.
     fn group_of(script: &str) -> (Finished, Group) {
         let program = Program { keep_group: true, ..shell(script, LONG) };
         let mut running = program.start().unwrap();
@@ -632,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_left_can_be_ended_later() {
+    fn processes_that_a_program_left_can_be_killed_later() {
         let (finished, group) = group_of("sleep 1000 >/dev/null 2>&1 & echo $!; exit 3");
         assert_eq!(finished.status.code(), Some(3));
         let id: i32 = String::from_utf8(finished.stdout).unwrap().trim().parse().unwrap();
@@ -647,13 +645,13 @@ mod tests {
     }
 
     fn is_running(id: i32) -> bool {
-        // What nobody has waited for yet still has a number.
+        // A process that was not collected still has its number.
         let status = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         !status.is_empty() && !status.contains(") Z ")
     }
 
     #[test]
-    fn a_kept_group_shows_the_signal_and_waits() {
+    fn a_kept_group_has_the_signal_and_is_collected_later() {
         let (finished, group) = group_of("kill -KILL $$");
         assert_eq!(finished.status.signal(), Some(libc::SIGKILL));
         let id = group.0;
@@ -662,7 +660,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_dies_late_is_not_joined() {
+    fn a_program_that_ends_late_is_not_waited_for() {
         let path = Path::new("/nonexistent/late");
         let child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
         let id = child.id();
@@ -679,7 +677,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_stays_behind_does_not_hold_the_caller() {
+    fn a_child_that_stays_does_not_block_the_caller() {
         let finished = shell("sleep 1000 >&2 & echo $!", LONG).run().unwrap();
         let id: i32 = String::from_utf8(finished.stdout).unwrap().trim().parse().unwrap();
         nix::sys::signal::kill(Pid::from_raw(id), Signal::SIGKILL).unwrap();
@@ -692,7 +690,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_was_cut_or_failed_is_no_output() {
+    fn cut_output_and_failures_are_errors() {
         let output = |script: &str| shell(script, LONG).output().map_err(|error| error.to_string());
         let whole = format!("dd if=/dev/zero bs={OUTPUT_LIMIT} count=1 2>/dev/null");
         assert_eq!(output(&whole).map(|bytes| bytes.len()), Ok(OUTPUT_LIMIT));
@@ -724,8 +722,8 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_never_stops_writing_is_still_late() {
-        // /dev/zero is read faster than the budget runs out, as a pipe with a quick writer is.
+    fn an_endless_writer_meets_its_time_limit() {
+        // /dev/zero delivers data faster than the budget is used up, like a pipe with a fast writer.
         let mut stream = Stream::new(File::open("/dev/zero").unwrap().into(), OUTPUT_LIMIT);
         stream.read_available();
         assert_eq!((stream.text.len(), stream.ended), (OUTPUT_LIMIT, false));
@@ -734,7 +732,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_just_being_written_is_tried_again() {
+    fn a_program_whose_file_is_busy_is_tried_again() {
         use std::os::unix::fs::OpenOptionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
@@ -748,7 +746,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_started() {
+    fn a_program_that_cannot_start_is_an_error() {
         let error = Program::new(Path::new("/nonexistent"), LONG).run().unwrap_err();
         assert_eq!(error.to_string(), "cannot run /nonexistent");
         assert!(Program::new(Path::new("sh"), LONG).run().is_err());

@@ -1,4 +1,5 @@
-//! Files that tell what was done lately: a line of JSON for each event, the last one at the end.
+//! History files: a line of JSON for each of the last events. It appends and shortens; it never reads an
+//! event back.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,15 +8,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// Events that are kept.
+/// How many events are kept.
 const KEPT: usize = 20;
-/// A file that is longer is cut down to [`KEPT`] lines.
+/// A longer file is shortened to [`KEPT`] lines.
 const LONGEST: u64 = 64 * 1024;
 
-/// Adds an event, and makes the file, for root alone, with its directories.
+/// Appends an event. The file is created with its directories, for root alone.
 ///
 /// # Errors
-/// What the system says; a part of a line may be left at the end.
+/// The error of the system. A part of a line may be left at the end.
 pub fn append(path: &Path, event: &impl Serialize) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;

@@ -1,10 +1,10 @@
-//! Where log lines go: standard output in the foreground, syslogd(8)'s socket otherwise.
+//! The destination of log lines: standard output in the foreground, syslogd(8)'s socket otherwise. Writing a
+//! line never waits for syslogd.
 //!
-//! The `syslog` crate has the priorities and the writing; the transport below it and the format are ours,
-//! because a daemon that may have frozen the disks that syslogd writes to must never wait for it, must find
-//! it again after a restart, and must be able to hold lines back and deliver them with their own times. Lines
-//! that cannot be delivered wait in a bounded queue, so those of a daemon that devd(8) started before syslogd
-//! are not lost.
+//! The `syslog` crate provides priorities and writing. Transport and format are ours, for three reasons. A
+//! daemon that may have frozen syslogd's disk must never wait for it. It must find syslogd again after a
+//! restart. It must be able to hold lines and deliver them later with their own times. Lines that cannot be
+//! delivered wait in a bounded queue, so a daemon that devd(8) started before syslogd loses none.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -19,16 +19,16 @@ use syslog::{Facility, LogFormat, Severity};
 use super::config::LogLevel;
 use crate::sys::{clock, console};
 
-/// How many lines wait for syslogd or for the end of a hold; the oldest go first.
+/// How many lines can wait. When the queue is full, the oldest line is dropped.
 const QUEUE_LINES: usize = 512;
 /// FreeBSD's local datagrams take 2048 bytes on 13 and 14 (net.local.dgram.maxdgram).
 const LINE_BYTES: usize = 1900;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
-/// A syslogd that is there and has no room is asked again so soon: it is behind, as one is whose disk was
-/// frozen.
+/// The pause before the next try when syslogd has no room. It is short, because a syslogd whose disk was
+/// frozen catches up soon.
 const FULL_RETRY: Duration = Duration::from_millis(500);
-/// How often a process that ends looks whether there is room.
+/// How often a process that ends checks whether there is room.
 const LAST_LOOK: Duration = Duration::from_millis(20);
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -44,7 +44,7 @@ struct State {
     held: bool,
     retry_at: Option<Duration>,
     retry_pause: Duration,
-    /// The last line was refused for want of room.
+    /// Whether the last line was refused for lack of room.
     full: bool,
 }
 
@@ -53,13 +53,13 @@ enum Output {
     Syslog(syslog::Logger<Socket, Format>),
 }
 
-/// The way to syslogd: one datagram for each write.
+/// The connection to syslogd: one datagram for each write.
 struct Socket {
     paths: Vec<PathBuf>,
     connected: Option<UnixDatagram>,
 }
 
-/// RFC 5424 with the line's own local time; syslogd fills in the host.
+/// RFC 5424 with the line's own local time. syslogd adds the host.
 struct Format {
     ident: &'static str,
 }
@@ -70,17 +70,17 @@ struct Line {
     text: String,
 }
 
-/// Where lines are to go.
+/// The destination of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Standard output, one line each.
     Stdout,
-    /// The first of these sockets that takes them.
+    /// The first of these sockets that accepts them.
     Syslog(Vec<PathBuf>),
 }
 
-/// Directs all lines of the `log` crate to `target` under the name `ident`, and the text of a panic too. The
-/// first call in a process wins; later ones only change the level and the target.
+/// Directs all lines of the `log` crate to `target` under the name `ident`, and the texts of panics, too. The
+/// name of the first call stays; later calls only change level and target.
 pub fn init(ident: &'static str, target: Target, level: LogLevel) {
     let logger = LOGGER.get_or_init(|| Logger {
         state: Mutex::new(State {
@@ -98,7 +98,7 @@ pub fn init(ident: &'static str, target: Target, level: LogLevel) {
         Target::Stdout => Output::Stdout,
         Target::Syslog(paths) => Output::syslog(ident, paths),
     };
-    // A new target has not refused anything yet.
+    // A new target has not refused a line yet.
     (state.retry_at, state.retry_pause) = (None, FIRST_RETRY);
     drop(state);
     log::set_max_level(match level {
@@ -112,7 +112,7 @@ pub fn init(ident: &'static str, target: Target, level: LogLevel) {
     }
 }
 
-/// Forgets the connection to syslogd, so that the next line looks for it anew: what SIGHUP asks for.
+/// Closes the connection to syslogd, so that the next line connects again. SIGHUP asks for this.
 pub fn reopen() {
     if let Some(logger) = LOGGER.get() {
         let mut state = logger.lock();
@@ -124,14 +124,14 @@ pub fn reopen() {
     }
 }
 
-/// Keeps all lines in memory from now on: nothing is written anywhere until [`release`].
+/// Holds all lines in memory until [`release`]. Nothing is written anywhere.
 pub fn hold() {
     if let Some(logger) = LOGGER.get() {
         logger.lock().held = true;
     }
 }
 
-/// Ends a [`hold`] and writes what waited, each line with the time at which it came up.
+/// Ends a [`hold`] and writes the held lines, each with its own time.
 pub fn release() {
     if let Some(logger) = LOGGER.get() {
         let mut state = logger.lock();
@@ -140,14 +140,14 @@ pub fn release() {
     }
 }
 
-/// Whether the lines go to standard output, where who started the program sees them.
+/// Whether lines go to standard output, where the user sees them.
 #[must_use]
 pub fn is_shown() -> bool {
     LOGGER.get().is_some_and(|logger| matches!(logger.lock().output, Output::Stdout))
 }
 
-/// Writes what syslogd has not taken on the system's console, for a program that ends before syslogd runs: at
-/// boot devd(8) comes first. FreeBSD keeps what is written there in the kernel's messages
+/// Writes lines that syslogd has not taken to the system's console. It is for a program that ends before
+/// syslogd runs, because devd(8) starts first at boot. FreeBSD keeps such lines in the kernel's messages
 /// (kern.log_console_output).
 pub fn end_on_console() {
     let (Some(logger), Some(path)) = (LOGGER.get(), console::path()) else { return };
@@ -155,7 +155,7 @@ pub fn end_on_console() {
     if waiting.is_empty() {
         return;
     }
-    // Nothing is left to be tried where this fails.
+    // If this fails, nothing else can be tried.
     if let Ok(mut console) = console::open(path) {
         for line in waiting {
             let _ = console.write_all(foreground_line(&line).as_bytes());
@@ -163,7 +163,7 @@ pub fn end_on_console() {
     }
 }
 
-/// Delivers what waits before the process ends, and waits at most so long for a syslogd that has no room.
+/// Delivers waiting lines before the process ends. Waits at most for `longest` if syslogd has no room.
 pub fn finish(longest: Duration) {
     let Some(logger) = LOGGER.get() else { return };
     let until = clock::monotonic().saturating_add(longest);
@@ -179,8 +179,8 @@ pub fn finish(longest: Duration) {
     }
 }
 
-/// When lines that syslogd did not take should be tried again, by the monotonic clock; a daemon adds it to
-/// the deadlines it waits for and calls [`retry`] then. `None` while nothing waits.
+/// When to call [`retry`] for lines that syslogd did not take, by the monotonic clock. A daemon adds it to
+/// its deadlines. `None` while no line waits.
 #[must_use]
 pub fn retry_at() -> Option<Duration> {
     LOGGER.get().and_then(|logger| {
@@ -189,7 +189,7 @@ pub fn retry_at() -> Option<Duration> {
     })
 }
 
-/// Tries waiting lines again if their time has come.
+/// Tries waiting lines again, if it is time.
 pub fn retry() {
     if let Some(logger) = LOGGER.get() {
         logger.lock().drain();
@@ -198,7 +198,7 @@ pub fn retry() {
 
 impl Logger {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // A panic while the lock was held cannot leave the queue in a state that matters.
+        // A panic while the lock was held leaves the queue usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -280,11 +280,11 @@ impl Output {
         match self {
             Self::Stdout => {
                 let text = foreground_line(line);
-                // A closed standard output must not end the daemon, nor fill the queue.
+                // A closed standard output must neither end the daemon nor fill the queue.
                 let _ = io::stdout().lock().write_all(text.as_bytes());
                 Ok(())
             }
-            // Info is syslog's NOTICE, because the stock syslog.conf(5) keeps nothing below it.
+            // Info becomes syslog's NOTICE, because the stock syslog.conf(5) keeps nothing below it.
             Self::Syslog(logger) => match line.level {
                 Level::Error => logger.err(line),
                 Level::Warn => logger.warning(line),
@@ -302,7 +302,7 @@ impl Write for Socket {
         {
             return Ok(sent);
         }
-        // Not there, restarted or full: a fresh connection tells which.
+        // syslogd does not run, was restarted or is full. A new connection shows which.
         self.connected = None;
         let connected = connect(&self.paths)?;
         let sent = connected.send(message)?;
@@ -317,7 +317,7 @@ impl Write for Socket {
 
 impl LogFormat<&Line> for Format {
     fn format<W: Write>(&self, to: &mut W, severity: Severity, line: &Line) -> Result<(), syslog::Error> {
-        // As base's daemons.
+        // The facility is that of base's daemons.
         let priority = Facility::LOG_USER as u8 | severity as u8;
         let (time, pid) = (clock::local_timestamp(line.time), std::process::id());
         let mut message = format!("<{priority}>1 {time} - {} {pid} - - {}", self.ident, line.text);
@@ -351,7 +351,7 @@ fn foreground_line(line: &Line) -> String {
     format!("{} {level}: {}\n", clock::local_timestamp(line.time), line.text)
 }
 
-/// The text with control characters escaped: what a host sends must not move a cursor or begin a new line.
+/// Escapes control characters: the host's text must not move a cursor or begin a new line.
 fn printable(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     for c in text.chars() {
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_wait_for_a_syslogd_that_comes_later_or_restarts() {
+    fn lines_wait_until_syslogd_starts_or_restarts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut state = state(vec![dir.path().join("logpriv"), path.clone()]);
@@ -446,7 +446,7 @@ mod tests {
             sent += 1;
         }
         assert_eq!(state.queue.len(), 1);
-        // However long it is behind, it is asked again soon.
+        // After many refusals it is still tried again soon.
         for _ in 0..20 {
             state.retry_at = None;
             state.drain();

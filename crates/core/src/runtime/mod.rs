@@ -1,5 +1,5 @@
-//! What every program needs to run: options, configuration, log, signals, waiting, exit codes and
-//! the running of external programs.
+//! What every program needs to run: options, configuration, log, signals, waiting, exit codes and external
+//! programs. It knows no request, no mount and no interface.
 
 pub mod config;
 pub mod control;

@@ -1,4 +1,5 @@
-//! The options that both daemons share.
+//! Parses the options that both daemons share. It is given the arguments and returns a command; it prints
+//! nothing.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -11,9 +12,9 @@ use lexopt::Arg;
 pub enum Command {
     /// Serve the device.
     Serve(Options),
-    /// `-t`: check the configuration and say so.
+    /// `-t`: check the configuration and report the result.
     CheckConfig(Options),
-    /// `-c` of the backup daemon, `-R` of later ones: an option of that daemon alone, with its argument.
+    /// An option of one daemon only, with its argument, such as `-c` of the backup daemon.
     Extra(char, Option<OsString>, Options),
     /// `-h`.
     Help,
@@ -32,13 +33,13 @@ pub struct Options {
     pub config: Option<PathBuf>,
 }
 
-/// A command line that makes no sense.
+/// Why a command line is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(String);
 
 impl UsageError {
-    /// What is wrong with it, in one line.
+    /// The reason, in one line.
     #[must_use]
     pub fn new(text: &dyn fmt::Display) -> Self {
         Self(text.to_string())
@@ -60,7 +61,7 @@ pub struct ExtraOption {
     pub takes_argument: bool,
 }
 
-/// Reads the arguments behind the program's name. `-h` and `-V` win over everything that is well formed.
+/// Parses the arguments after the program's name. `-h` and `-V` win over other well-formed options.
 ///
 /// # Errors
 /// An unknown option, a missing argument or any operand.
@@ -76,7 +77,7 @@ pub fn parse(
             Arg::Short('d') => options.debug = true,
             Arg::Short('n') => options.foreground = true,
             Arg::Short('f') => {
-                // A daemon leaves the directory that it is started in and reads the file again later.
+                // A daemon leaves the directory in which it is started, and reads the file again later.
                 let path = PathBuf::from(parser.value()?);
                 options.config = Some(std::path::absolute(&path).unwrap_or(path));
             }
@@ -133,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn an_option_of_one_daemon_is_handed_over() {
+    fn an_option_of_one_daemon_is_passed_on() {
         assert_eq!(read(&["-c"]).unwrap(), Command::Extra('c', None, Options::default()));
     }
 
     #[test]
-    fn what_is_refused() {
+    fn malformed_command_lines_are_refused() {
         for words in [&["-x"][..], &["--debug"], &["stray"], &["-f"], &["-n", "--", "x"], &["-n=1"], &["-d5"]]
         {
             assert!(read(words).is_err(), "{words:?}");

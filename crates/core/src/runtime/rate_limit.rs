@@ -1,45 +1,46 @@
-//! A bound on how often a peer can make us log: the same reason rarely, a new reason at once.
+//! Limits how often a peer can cause log lines: a new reason is logged at once, the same reason rarely. It is
+//! given the time and writes nothing.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-/// The most reasons that are remembered; the one that came first is forgotten first.
+/// The most reasons that are remembered. The oldest is forgotten first.
 const MOST_REASONS: usize = 64;
 
-/// A limit for each reason of its own: `burst` times in each `interval`.
+/// A limit for each reason: `burst` lines in each `interval`.
 ///
-/// A reason is the guest's own words. What the host wrote would be new each time if it liked.
+/// A reason must be in the guest's own words. The host could make its own words different each time.
 #[derive(Debug, Clone)]
 pub struct Reasons {
     burst: u32,
     interval: Duration,
     known: VecDeque<(String, RateLimit)>,
-    /// Of all reasons, since one was last logged.
+    /// Lines of all reasons that were not logged since the last one that was.
     suppressed: u64,
 }
 
-/// How much of one reason has passed in its window.
+/// The use of one reason's limit.
 #[derive(Debug, Clone, Default)]
 struct RateLimit {
     began: Option<Duration>,
     passed: u32,
 }
 
-/// What to do with one line.
+/// The decision about one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Log it, and say that this many before it were not logged.
+    /// Log it, with the number of lines that were not logged before it.
     Log {
-        /// Lines dropped since the last one that passed.
+        /// Lines that were not logged since the last one that was.
         suppressed: u64,
     },
-    /// Count it only.
+    /// Only count it.
     Suppress,
 }
 
 impl Verdict {
-    /// The line as it is logged; `None` for one that is not.
+    /// The line as it is logged. `None` if it is not.
     #[must_use]
     pub fn line(self, text: &dyn fmt::Display) -> Option<String> {
         match self {
@@ -51,13 +52,13 @@ impl Verdict {
 }
 
 impl Reasons {
-    /// Each reason at most `burst` times in any window of `interval` that began with it.
+    /// Allows each reason `burst` lines in an `interval`, which begins with the first of them.
     #[must_use]
     pub fn new(burst: u32, interval: Duration) -> Self {
         Self { burst, interval, known: VecDeque::new(), suppressed: 0 }
     }
 
-    /// Whether what comes for this reason at monotonic time `now` may be logged.
+    /// Whether a line for this reason may be logged at the monotonic time `now`.
     pub fn check(&mut self, reason: &str, now: Duration) -> Verdict {
         let (burst, interval) = (self.burst, self.interval);
         let known = self.known.iter_mut().find(|(known, _)| known == reason);
@@ -81,7 +82,7 @@ impl Reasons {
         &mut self.known[last].1
     }
 
-    /// What began with these words is over: when it comes again, that is news.
+    /// Forgets reasons that begin with these words: the next such line is new.
     pub fn forget(&mut self, beginning: &str) {
         self.known.retain(|(reason, _)| !reason.starts_with(beginning));
     }
@@ -118,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_reason_passes_at_once_however_many_of_another_came() {
+    fn a_new_reason_is_logged_at_once() {
         let mut reasons = Reasons::new(1, Duration::from_secs(60));
         assert_eq!(reasons.check("a", AT(0)), Verdict::Log { suppressed: 0 });
         for second in 1..50 {
             assert_eq!(reasons.check("a", AT(second)), Verdict::Suppress);
         }
         assert_eq!(reasons.check("b", AT(50)), Verdict::Log { suppressed: 49 });
-        // Coming back is not being new.
+        // A reason that returns is not new.
         assert_eq!(reasons.check("a", AT(51)), Verdict::Suppress);
         reasons.forget("a");
         assert_eq!(reasons.check("a", AT(52)), Verdict::Log { suppressed: 1 });
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_tells_how_many_were_left_out() {
+    fn a_line_has_the_count_of_suppressed_ones() {
         assert_eq!(Verdict::Log { suppressed: 0 }.line(&"text").as_deref(), Some("text"));
         assert_eq!(Verdict::Log { suppressed: 3 }.line(&"text").as_deref(), Some("text unlogged=3"));
         assert_eq!(Verdict::Suppress.line(&"text"), None);

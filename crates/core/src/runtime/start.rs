@@ -1,4 +1,5 @@
-//! What the programs do between the command line and their work.
+//! What the programs do between the command line and their work: help, version, configuration, log,
+//! detaching. It never opens a device.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use super::options::Options;
 use super::{VERSION, error_chain, terminal};
 use crate::sys::signals::Signals;
 
-/// A program as its messages and its help present it.
+/// A program as its messages and its help describe it.
 #[derive(Debug)]
 pub struct Identity {
     /// Its name at the terminal.
@@ -22,12 +23,12 @@ pub struct Identity {
     pub usage: &'static str,
     /// The rest of its help; `CONFIG` in it stands for the path of the configuration.
     pub help: &'static str,
-    /// The part of the configuration that it is strict about.
+    /// The part of the configuration in which its errors are fatal.
     pub uses: Uses,
 }
 
-/// The life of a daemon that has its signals: opens the device, calls [`Identity::ready`], and serves until
-/// the end.
+/// The main function of a daemon after its signals are set up: it opens the device, calls
+/// [`Identity::ready`], and serves until its end.
 pub type Life = fn(&Options, &Config, &Signals, Option<Starting>) -> Exit;
 
 impl Identity {
@@ -45,7 +46,7 @@ impl Identity {
         Exit::Ok.into()
     }
 
-    /// Says whether the configuration can be used, all of it, and whether the daemon's device is there.
+    /// Reports whether the whole configuration can be used, and whether the daemon's device exists.
     #[must_use]
     pub fn check_config(&self, options: &Options, device: fn(&Config) -> &Path) -> ExitCode {
         let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
@@ -65,17 +66,17 @@ impl Identity {
         Exit::Ok.into()
     }
 
-    /// Says what is wrong with the command line.
+    /// Prints an error of the command line.
     #[must_use]
     pub fn usage_error(&self, error: &str) -> ExitCode {
         terminal::complain(&format!("{}: {error}\n{}", self.name, self.usage));
         Exit::Usage.into()
     }
 
-    /// Reads the configuration for a person at the terminal, from its usual place if none is named.
+    /// Reads the configuration for a user at the terminal, from the default path if none is given.
     ///
     /// # Errors
-    /// [`Exit::Config`] when it cannot be used; why is said at the terminal.
+    /// [`Exit::Config`] if it cannot be used. The reason is printed.
     pub fn load(&self, path: Option<&Path>) -> Result<Config, Exit> {
         match Config::load_for(path, &self.uses) {
             Ok((config, passed_over)) => {
@@ -91,14 +92,14 @@ impl Identity {
         }
     }
 
-    /// Reads the configuration for a program that nobody looks at, and opens the log as it says; with
-    /// `details` everything is logged.
+    /// Reads the configuration for a program that runs in the background, and opens the log. With `details`
+    /// everything is logged.
     ///
     /// # Errors
-    /// [`Exit::Config`] when it cannot be used; why is said at the terminal, and in the log at its usual
-    /// place, or on the console while syslogd(8) does not run yet.
+    /// [`Exit::Config`] if it cannot be used. The reason is printed, and logged at the default place, or on
+    /// the console while syslogd(8) does not run yet.
     pub fn load_and_log(&self, path: Option<&Path>, details: bool) -> Result<Config, Exit> {
-        // Before anything is read that could be wrong.
+        // Before the configuration is read, because that may fail.
         init(self.ident, Target::Syslog(Log::default().sockets), LogLevel::Info);
         match Config::load_for(path, &self.uses) {
             Ok((config, passed_over)) => {
@@ -115,7 +116,7 @@ impl Identity {
         }
     }
 
-    /// Says an error to the person at the terminal; standard error is closed as soon as the daemon serves.
+    /// Prints an error at the terminal. Standard error is closed as soon as the daemon serves.
     pub fn complain(&self, error: &dyn std::error::Error) {
         terminal::complain(&format!("{}: {}", self.name, error_chain(error)));
     }
@@ -125,8 +126,8 @@ impl Identity {
         init(self.ident, target, level);
     }
 
-    /// Reads the configuration, opens the log, and lives as a daemon: in the foreground, or in a process of
-    /// its own that the caller waits for until it is ready.
+    /// Reads the configuration, opens the log, and runs the daemon: in the foreground, or in a child that the
+    /// caller waits for until it is ready.
     #[must_use]
     pub fn start(&self, options: &Options, life: Life) -> ExitCode {
         let path = options.config.as_deref();
@@ -158,11 +159,11 @@ impl Identity {
         }
     }
 
-    /// Lets the process that started the daemon end with success, where one waits; standard error is closed
+    /// Lets the process that started the daemon end with success, if one waits. Standard error is closed
     /// then.
     ///
     /// # Errors
-    /// [`Exit::OsError`] when the standard streams cannot be closed; the log says so.
+    /// [`Exit::OsError`] if the standard streams cannot be closed. The log has the reason.
     pub fn ready(&self, starting: Option<Starting>) -> Result<(), Exit> {
         match starting.map(Starting::ready) {
             Some(Err(error)) => Err(give_up(&error, Exit::OsError)),
@@ -170,16 +171,16 @@ impl Identity {
         }
     }
 
-    /// Says once at the terminal, and in the log of a daemon that nobody looks at, why it does not come to
-    /// serve; hands `exit` back.
+    /// Reports why the daemon cannot start: once at the terminal, and in the log of a background daemon.
+    /// Returns `exit`.
     #[must_use]
     pub fn fail_to_start(&self, error: &dyn std::error::Error, exit: Exit) -> Exit {
         self.complain(error);
         if logging::is_shown() { exit } else { give_up(error, exit) }
     }
 
-    /// Reads the configuration of a running daemon again and sets the log up by it. `None` when it cannot be
-    /// used: that changes nothing, and the log says why.
+    /// Reads the configuration of a running daemon again and sets up the log with it. `None` if it cannot be
+    /// used: nothing changes, and the log has the reason.
     #[must_use]
     pub fn reload(&self, options: &Options) -> Option<Config> {
         match Config::load_for(options.config.as_deref(), &self.uses) {
@@ -201,12 +202,12 @@ impl Identity {
     }
 }
 
-/// What is wrong in the tables of other programs.
+/// Logs errors in the tables of other programs.
 fn warn_of(passed_over: &[ConfigError]) {
     passed_over.iter().for_each(|error| log::warn!("passed over in the configuration: {error}"));
 }
 
-/// Says in the log why a daemon ends; hands `exit` back.
+/// Logs why a daemon ends. Returns `exit`.
 #[must_use]
 pub fn give_up(error: &dyn std::error::Error, exit: Exit) -> Exit {
     log::error!("{}", error_chain(error));

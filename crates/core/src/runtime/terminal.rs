@@ -1,7 +1,7 @@
-//! What a program says to the person at the terminal, who may have gone: nothing depends on it.
+//! Prints lines for the user at the terminal, who may have closed it. A failed write is ignored.
 //!
-//! `println!` and `eprintln!` panic where the stream cannot be written to, and would end a program before its
-//! real work was done: devd(8) starts programs with whatever standard streams it has itself.
+//! `println!` and `eprintln!` panic if the stream cannot be written, and would end a program before its work
+//! is done: devd(8) passes its own standard streams to programs.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! The one place where a daemon sleeps.
+//! The one place where a daemon sleeps: waits for descriptors, signals and a deadline. It decides nothing
+//! about what follows.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -14,9 +15,9 @@ use crate::sys::signals::{Arrived, Signals};
 /// What ended a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wakeup {
-    /// For each descriptor in the order given: what poll(2) reported.
+    /// The poll(2) result of each descriptor, in the order given.
     pub ready: Vec<Ready>,
-    /// The signals that came, during the wait or before it.
+    /// The signals that arrived, during the wait or before it.
     pub signals: Arrived,
 }
 
@@ -25,18 +26,18 @@ pub struct Wakeup {
 pub struct Ready {
     /// POLLIN.
     pub readable: bool,
-    /// POLLERR, POLLHUP or POLLNVAL: what is behind the descriptor is gone.
+    /// POLLERR, POLLHUP or POLLNVAL: the object behind the descriptor is gone.
     pub gone: bool,
 }
 
-/// How long a loop inside another program sleeps at most: no signal tells it that a child has ended.
+/// The longest sleep of a loop inside another program, which no signal wakes when a child ends.
 const WITHOUT_SIGNALS: Duration = Duration::from_millis(10);
 
-/// Sleeps until a descriptor can be read, a signal comes or the monotonic `deadline` has passed. Without a
-/// deadline nothing else wakes the process: an idle daemon costs nothing.
+/// Sleeps until a descriptor is readable, a signal arrives or the monotonic `deadline` has passed. Without a
+/// deadline nothing else wakes the process, so an idle daemon costs nothing.
 ///
 /// # Errors
-/// What ppoll(2) says, but EINTR, which is the arrival of a signal.
+/// The error of ppoll(2), except EINTR, which means that a signal arrived.
 pub fn wait(signals: &Signals, fds: &[BorrowedFd<'_>], deadline: Option<Duration>) -> io::Result<Wakeup> {
     let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     let sleep = deadline.map(|at| at.saturating_sub(clock::monotonic()));
@@ -56,7 +57,7 @@ pub fn wait(signals: &Signals, fds: &[BorrowedFd<'_>], deadline: Option<Duration
 }
 
 fn read_flags(fd: &PollFd<'_>) -> Ready {
-    // Flags that nix does not know are no readiness that we asked for.
+    // Flags that nix does not know are not the ones that were requested.
     let flags = fd.revents().unwrap_or(PollFlags::empty());
     Ready {
         readable: flags.contains(PollFlags::POLLIN),

@@ -1,17 +1,18 @@
-//! Time: a monotonic clock for deadlines and the local time for log lines.
+//! Time: a monotonic clock for deadlines and the local time for log lines. Engines never call it; their
+//! callers pass the time on.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Time since some fixed moment before the program started; never goes back.
+/// Time since a fixed moment before the program started. It never goes back.
 #[must_use]
 pub fn monotonic() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
-/// What tells this run of the system from all others; `None` where the kernel has no name for it.
+/// Identifies this boot of the system. `None` if the kernel has no identifier.
 #[must_use]
 pub fn boot_id() -> Option<u64> {
     super::os::system::boot_id()

@@ -1,8 +1,8 @@
-//! The server's end of cuse(3): character devices that a program serves.
+//! The server's side of cuse(3): character devices that a program serves. It passes calls between kernel and
+//! server and does not interpret them.
 //!
-//! The calls are those of `/dev/cuse` itself. libcuse would serve as well, but wants C callbacks and signals
-//! to its threads, and its header is not among those that [`crate::sys::freebsd_abi`] can be checked against;
-//! these calls are.
+//! It makes the calls of `/dev/cuse` itself. libcuse would want C callbacks and signals to its threads, and
+//! its header is not one that [`crate::sys::freebsd_abi`] can be checked against. These calls can.
 //!
 //! Only the simulator uses this.
 
@@ -87,7 +87,7 @@ mod calls {
     nix::ioctl_write_ptr!(wake_pollers, b'C', 12, i32);
 }
 
-/// A call of a client on a device. It sleeps until [`CuseServer::finish`].
+/// A client's call on a device. The client sleeps until [`CuseServer::finish`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientCall {
     /// The device's number, as given to [`CuseServer::create`].
@@ -98,11 +98,11 @@ pub struct ClientCall {
     pub kind: u64,
     /// Bytes of a read or write, the number of an ioctl, the events of a poll.
     pub argument: u64,
-    /// Where the client's data are, for [`CuseServer::copy_in`] and [`CuseServer::copy_out`].
+    /// The address of the client's data, for [`CuseServer::copy_in`] and [`CuseServer::copy_out`].
     pub data: u64,
 }
 
-/// `/dev/cuse`, opened. The devices go when this is dropped, and calls on them fail with ENXIO then.
+/// `/dev/cuse`, opened. Dropping it removes its devices, and calls on them fail with ENXIO.
 #[derive(Debug)]
 pub struct CuseServer(File);
 
@@ -110,16 +110,16 @@ impl CuseServer {
     /// Opens `/dev/cuse`.
     ///
     /// # Errors
-    /// What open(2) says: `NotFound` where the kernel's module cuse is not loaded; only root may.
+    /// The error of open(2): `NotFound` if the kernel's module cuse is not loaded. Only root may open it.
     pub fn open() -> io::Result<Self> {
         File::options().read(true).write(true).open("/dev/cuse").map(Self)
     }
 
-    /// Makes the device `/dev/NAME`, owned by root and wheel.
+    /// Creates the device `/dev/NAME`, owned by root and wheel.
     ///
     /// # Errors
-    /// `InvalidInput` for a name of 80 bytes or more; else what ioctl(2) says: `ENOMEM` where the name is
-    /// taken.
+    /// `InvalidInput` for a name of 80 bytes or more. Otherwise the error of ioctl(2): `ENOMEM` if the name
+    /// is taken.
     pub fn create(&self, device: usize, name: &str, mode: u16) -> io::Result<()> {
         let mut devname = [0; NAME_SIZE];
         let place = devname[..NAME_SIZE - 1].get_mut(..name.len()).ok_or(io::ErrorKind::InvalidInput)?;
@@ -132,10 +132,10 @@ impl CuseServer {
         Ok(())
     }
 
-    /// Waits for the next call of a client. Until [`CuseServer::finish`], that call is this thread's.
+    /// Waits for the next call of a client. The call belongs to this thread until [`CuseServer::finish`].
     ///
     /// # Errors
-    /// What ioctl(2) says: `Interrupted` by a signal.
+    /// The error of ioctl(2): `Interrupted` by a signal.
     pub fn next(&self) -> io::Result<ClientCall> {
         let mut command = Command::default();
         // SAFETY: the descriptor is open, and the pointer is to the structure that the request number says is
@@ -150,10 +150,10 @@ impl CuseServer {
         })
     }
 
-    /// Gives the open file of this thread's call a number, which its later calls have.
+    /// Assigns a number to the open file of this thread's call. Later calls on that file carry it.
     ///
     /// # Errors
-    /// What ioctl(2) says: ENXIO where the client is gone.
+    /// The error of ioctl(2): ENXIO if the client has ended.
     pub fn set_handle(&self, handle: usize) -> io::Result<()> {
         // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is
         // read.
@@ -161,10 +161,11 @@ impl CuseServer {
         Ok(())
     }
 
-    /// Fills `bytes` from the client's memory at `peer`, the address that this thread's call names.
+    /// Reads `bytes` from the client's memory at `peer`, the address in this thread's call.
     ///
     /// # Errors
-    /// What ioctl(2) says: EFAULT for an address that the client has not, ENXIO where it is gone.
+    /// The error of ioctl(2): EFAULT for an address that the client does not have, ENXIO if the client has
+    /// ended.
     pub fn copy_in(&self, peer: u64, bytes: &mut [u8]) -> io::Result<()> {
         let chunk = DataChunk {
             local_ptr: bytes.as_mut_ptr().expose_provenance(),
@@ -177,10 +178,10 @@ impl CuseServer {
         Ok(())
     }
 
-    /// Writes `bytes` to the client's memory at `peer`, the address that this thread's call names.
+    /// Writes `bytes` to the client's memory at `peer`, the address in this thread's call.
     ///
     /// # Errors
-    /// As for [`CuseServer::copy_in`].
+    /// As [`CuseServer::copy_in`].
     pub fn copy_out(&self, peer: u64, bytes: &[u8]) -> io::Result<()> {
         let chunk = DataChunk {
             local_ptr: bytes.as_ptr().expose_provenance(),
@@ -193,11 +194,10 @@ impl CuseServer {
         Ok(())
     }
 
-    /// Lets this thread's call return: with `result` bytes or events, or with the error of one of
-    /// `CUSE_ERR_…`.
+    /// Ends this thread's call: with `result` bytes or events, or with the error of one of `CUSE_ERR_…`.
     ///
     /// # Errors
-    /// What ioctl(2) says.
+    /// The error of ioctl(2).
     pub fn finish(&self, result: i32) -> io::Result<()> {
         // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is
         // read.
@@ -205,10 +205,10 @@ impl CuseServer {
         Ok(())
     }
 
-    /// Has everyone who polls one of the devices ask again.
+    /// Makes every poll(2) on the devices ask for readiness again.
     ///
     /// # Errors
-    /// What ioctl(2) says.
+    /// The error of ioctl(2).
     pub fn wake_pollers(&self) -> io::Result<()> {
         let unused = 0;
         // SAFETY: the descriptor is open, and the pointer is to the number that the request number says is

@@ -1,8 +1,9 @@
-//! Advisory locks that other programs of the guest see.
+//! Advisory locks on whole files that other programs of the guest respect. It never waits for a lock; callers
+//! try again.
 //!
-//! FreeBSD's POSIX locks and flock(2) locks exclude each other (one lock manager, sys/kern/kern_lockf.c), so
-//! the POSIX lock is enough there, and taking both would make a process exclude itself. On Linux they are
-//! unrelated and both are taken, so that programs with either kind of lock are seen in tests too.
+//! On FreeBSD, POSIX locks and flock(2) locks exclude each other (one lock manager, sys/kern/kern_lockf.c).
+//! The POSIX lock is enough there, and with both a process would exclude itself. On Linux they are
+//! independent and both are taken, so that tests see programs with either kind of lock.
 
 use std::fs::File;
 use std::io;
@@ -21,10 +22,10 @@ mod kind {
     pub(super) const NONE: c_short = libc::F_UNLCK as _;
 }
 
-/// Takes a lock on the whole file; `false` when another program holds one that excludes it.
+/// Locks the whole file. `false` if another program holds a lock that excludes it.
 ///
 /// # Errors
-/// What fcntl(2) or flock(2) say.
+/// The error of fcntl(2) or flock(2).
 pub fn try_lock(file: &File, exclusive: bool) -> io::Result<bool> {
     let wanted = if exclusive { kind::WRITE } else { kind::READ };
     match fcntl(file, FcntlArg::F_SETLK(&whole_file(wanted))) {
@@ -49,7 +50,7 @@ pub fn try_lock(file: &File, exclusive: bool) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Lifts the lock. It cannot fail for a lock that is held, and a lock that is not held needs none.
+/// Releases the lock. It cannot fail for a lock that is held, and has no effect otherwise.
 pub fn unlock(file: &File) {
     let _ = fcntl(file, FcntlArg::F_SETLK(&whole_file(kind::NONE)));
     if cfg!(target_os = "linux") {
@@ -57,14 +58,14 @@ pub fn unlock(file: &File) {
     }
 }
 
-/// The process whose own lock excludes an exclusive one, if there is one.
+/// The process whose POSIX lock excludes an exclusive one, if there is one.
 ///
 /// # Errors
-/// What fcntl(2) says.
+/// The error of fcntl(2).
 pub fn holder(file: &File) -> io::Result<Option<Pid>> {
     let mut lock = whole_file(kind::WRITE);
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
-    // A lock of flock(2) has no process, which FreeBSD tells as -1.
+    // A lock of flock(2) has no process. FreeBSD returns -1 for it.
     Ok((lock.l_type != kind::NONE && lock.l_pid > 0).then(|| Pid::from_raw(lock.l_pid)))
 }
 

@@ -1,27 +1,25 @@
-//! Which file lies at a path, without the question when it was changed.
+//! Which file is at a path: device, inode and size, without reading its time of change.
 //!
-//! Linux 6.13 and later give a file whose time was asked for a time of its own at the next write
-//! (`fill_mg_cmtime()` of fs/stat.c), which makes its inode dirty: on ext4 the fdatasync(2) behind it took
-//! half as long again. FreeBSD's `ufs_getattr()` has no such cost, so plain lstat(2) is right there.
+//! Linux 6.13 and later give a file whose time was read a time of its own at the next write
+//! (`fill_mg_cmtime()` of fs/stat.c). That makes its inode dirty: on ext4 the fdatasync(2) after it took half
+//! as long again. FreeBSD's `ufs_getattr()` has no such cost, so plain lstat(2) is used there.
 
 use std::io;
 use std::path::Path;
 
-/// Device and inode of what lies at `path`, which is not followed if it is a symbolic link, and its size in
-/// bytes.
+/// Device, inode and size in bytes of the file at `path`. A symbolic link is not followed.
 ///
 /// # Errors
-/// What lstat(2) says.
+/// The error of lstat(2).
 #[cfg(not(target_os = "linux"))]
 pub fn at(path: &Path) -> io::Result<((u64, u64), u64)> {
     by_lstat(path)
 }
 
-/// Device and inode of what lies at `path`, which is not followed if it is a symbolic link, and its size in
-/// bytes.
+/// Device, inode and size in bytes of the file at `path`. A symbolic link is not followed.
 ///
 /// # Errors
-/// What statx(2) says.
+/// The error of statx(2).
 #[cfg(target_os = "linux")]
 pub fn at(path: &Path) -> io::Result<((u64, u64), u64)> {
     use std::os::unix::ffi::OsStrExt;
@@ -45,7 +43,7 @@ pub fn at(path: &Path) -> io::Result<((u64, u64), u64)> {
         return Ok(((device, found.stx_ino), found.stx_size));
     }
     match io::Error::last_os_error() {
-        // Where a sandbox does not know the call.
+        // A sandbox may not know the call.
         error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => by_lstat(path),
         error => Err(error),
     }
@@ -63,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_tell_the_same() {
+    fn statx_and_lstat_agree() {
         let scratch = tempfile::tempdir().unwrap();
         let (file, link) = (scratch.path().join("file"), scratch.path().join("link"));
         std::fs::write(&file, [1; 2561]).unwrap();

@@ -1,9 +1,9 @@
-//! Word from the kernel that a file was changed, exact where time stamps are not: kqueue(2) on FreeBSD,
-//! inotify(7) on Linux.
+//! Notifications of the kernel that a file was changed: kqueue(2) on FreeBSD, inotify(7) on Linux. They are
+//! exact where time stamps are too coarse.
 //!
-//! Every write, truncation, renaming and removal by anybody is told before the call that makes it returns;
-//! writes through a mapping of the file are not. The daemons do not wait for the descriptor, so nothing wakes
-//! an idle one.
+//! Every write, truncation, rename and removal by any process is reported before the call that makes it
+//! returns. Writes through a mapping of the file are not. The daemons do not poll the descriptor, so an idle
+//! one is never woken.
 
 use std::fs::File;
 use std::io;
@@ -19,23 +19,23 @@ pub struct FileWatches {
     changed: Vec<bool>,
 }
 
-/// What stands for the place where the files lie: a change there can concern every file.
+/// The number under which changes of the directories and mounts are reported. They may concern every file.
 const PLACE: usize = usize::MAX >> 1;
 
 impl FileWatches {
     /// A set without a watch.
     ///
     /// # Errors
-    /// What kqueue(2) or inotify_init(2) say: too many of them, or none at all on this system.
+    /// The error of kqueue(2) or inotify_init(2): there are too many, or the system has none.
     pub fn new() -> io::Result<Self> {
         Ok(Self { watches: os::watch::Watches::new()?, changed: Vec::new() })
     }
 
-    /// Watches an open file, which lies at `path`, under a small number of the caller's. An earlier watch of
-    /// that number ends. Changes count from now on.
+    /// Watches an open file, which is at `path`, under a small number that the caller chooses. An earlier
+    /// watch of that number ends. Changes from now on are reported.
     ///
     /// # Errors
-    /// The system's limit of watches is reached, or the file system has none.
+    /// The system's limit of watches is reached, or the file system does not support them.
     pub fn add(&mut self, number: usize, file: &File, path: &Path) -> io::Result<()> {
         self.watches.add(number, file, path)?;
         if self.changed.len() <= number {
@@ -45,8 +45,7 @@ impl FileWatches {
         Ok(())
     }
 
-    /// Watches a directory that leads to the files: when it is renamed or removed, each of them counts as
-    /// changed.
+    /// Watches a directory above the files. When it is renamed or removed, every file counts as changed.
     ///
     /// # Errors
     /// The system's limit of watches is reached, or the directory cannot be opened.
@@ -54,22 +53,22 @@ impl FileWatches {
         self.watches.add_directory(PLACE, path)
     }
 
-    /// Watches the mount table, where the system has a watch for it: when a file system is mounted or
-    /// unmounted, each file counts as changed.
+    /// Watches the mount table, if the system can. When a file system is mounted or unmounted, every file
+    /// counts as changed.
     ///
     /// # Errors
-    /// What the system says; `Unsupported` where it has no such watch.
+    /// The error of the system. `Unsupported` if it has no such watch.
     pub fn add_mounts(&mut self) -> io::Result<()> {
         self.watches.add_mounts(PLACE)
     }
 
-    /// The descriptor that is readable while [`Self::take`] has something to tell.
+    /// The descriptor that is readable while [`Self::take`] has a change to report.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.watches.descriptor()
     }
 
-    /// Whether the file of that number was changed since this was last asked.
+    /// Whether the file with that number was changed since the last call.
     pub fn take(&mut self, number: usize) -> bool {
         let changed = &mut self.changed;
         let told = self.watches.collect(|number| match changed.get_mut(number) {
@@ -77,7 +76,7 @@ impl FileWatches {
             None => changed.fill(true),
         });
         if told.is_err() {
-            // Some changes may never be told: anything can have changed.
+            // Some notifications are lost, so every file may have changed.
             self.changed.fill(true);
         }
         self.changed.get_mut(number).is_none_or(std::mem::take)
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_change_is_told_once() {
+    fn every_kind_of_change_is_reported_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).unwrap();
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_on_the_way_that_is_moved_or_removed_is_told_for_every_file() {
+    fn a_moved_directory_is_reported_for_every_file() {
         let dir = tempfile::tempdir().unwrap();
         let (above, below) = (dir.path().join("above"), dir.path().join("above/below"));
         std::fs::create_dir_all(&below).unwrap();
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_no_change_and_files_are_told_apart() {
+    fn reading_is_no_change() {
         let dir = tempfile::tempdir().unwrap();
         let paths = [dir.path().join("a"), dir.path().join("b")];
         let mut watches = FileWatches::new().unwrap();
@@ -154,7 +153,7 @@ mod tests {
         files[1].write_all_at(b"x", 0).unwrap();
         assert!(!watches.take(0));
         assert!(watches.take(1));
-        // A number that nobody watches may have changed.
+        // A number without a watch counts as changed.
         assert!(watches.take(9));
     }
 }

@@ -1,4 +1,5 @@
-//! Bringing to disk what the kernel holds in memory.
+//! Brings data to disk that the kernel holds in memory: sync(2), waiting for its writes, and fsync(2) of
+//! single mounts. These calls can hang, so a daemon makes them in a helper process.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,20 +13,20 @@ use super::system_facts::FactsSource;
 use crate::sys::clock;
 use crate::vss::mounts::Mount;
 
-/// Bytes of writes that the kernel has started and that are not done.
+/// The sysctl with the bytes of writes that are under way.
 const RUNNING: &str = "vfs.runningbufspace";
-/// How often it is looked at.
+/// How often it is read.
 const LOOK: Duration = Duration::from_millis(2);
-/// What has not fallen for this long is other programs' writing.
+/// If it has not fallen for this long, the writes are those of other programs.
 const SETTLED: Duration = Duration::from_millis(200);
 
 impl FactsSource {
-    /// sync(2): starts to write all that is in memory, mapped pages too, and does not wait for the end of it
-    /// (`sys_sync()` of kern/vfs_syscalls.c). It walks all mounts, and can sleep for ever on a dead file
-    /// server.
+    /// sync(2): starts to write everything that is in memory, mapped pages included, and does not wait for
+    /// the end (`sys_sync()` of kern/vfs_syscalls.c). It walks all mounts, and can sleep for ever on a dead
+    /// file server.
     ///
-    /// In a directory of facts it is a line `sync PID NS` of the file `log`, if that is there, after as many
-    /// milliseconds as the file `sync-takes` says.
+    /// In a directory of facts it writes a line `sync PID NS` to the file `log`, if that exists, after the
+    /// number of milliseconds in the file `sync-takes`.
     ///
     /// # Errors
     /// The line cannot be written.
@@ -40,11 +41,11 @@ impl FactsSource {
         log(directory, "sync", "")
     }
 
-    /// Waits until the writes that were started are done, or do not become fewer any more because others come
-    /// after them; UFSSUSPEND waits for those of its own file system in any case.
+    /// Waits until the started writes are done, or until they become no fewer because other programs write.
+    /// UFSSUSPEND waits for the writes of its own file system in any case.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The sysctl cannot be read.
     pub fn wait_for_writes(&self) -> io::Result<()> {
         let mut writes = Writes::default();
         loop {
@@ -56,15 +57,15 @@ impl FactsSource {
         }
     }
 
-    /// fsync(2) of the mount point of `mount`, behind a [`Self::sync`].
+    /// fsync(2) of the mount point of `mount`, after a [`Self::sync`].
     ///
-    /// The root directory of an msdosfs says EINVAL after all is written (`deupdat()` of
-    /// fs/msdosfs/msdosfs_denode.c knows no directory entry of it), which counts as done.
+    /// The root directory of an msdosfs returns EINVAL after everything is written, because `deupdat()` of
+    /// fs/msdosfs/msdosfs_denode.c has no directory entry for it. That counts as success.
     ///
-    /// In a directory of facts it is a line `fsync PID NS PATH` of the file `log`, if that is there.
+    /// In a directory of facts it writes a line `fsync PID NS PATH` to the file `log`, if that exists.
     ///
     /// # Errors
-    /// What open(2) or fsync(2) say.
+    /// The error of open(2) or fsync(2).
     pub fn sync_mount(&self, mount: &Mount) -> io::Result<()> {
         match self {
             Self::System => tolerate(mount, File::open(&mount.on)?.sync_all()),
@@ -77,17 +78,17 @@ impl FactsSource {
     }
 }
 
-/// What is left to be written, as it was seen so far.
+/// The writes under way, as they were read so far.
 #[derive(Debug, Default)]
 struct Writes {
     most: i64,
-    /// Since the most.
+    /// The least since the most.
     least: i64,
     since: Duration,
 }
 
 impl Writes {
-    /// Whether nothing is left, or it does not become less any more. What grows is still being started.
+    /// Whether the writes are done or become no fewer. While they grow, they are still being started.
     fn are_done(&mut self, running: i64, now: Duration) -> bool {
         if running > self.most {
             (self.most, self.least, self.since) = (running, running, now);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_einval_of_an_msdosfs_root_is_no_failure() {
+    fn einval_is_ignored_only_for_an_msdosfs_root() {
         let error = |number| Err(io::Error::from_raw_os_error(number));
         assert!(tolerate(&mount("msdosfs", "/boot/efi"), error(EINVAL)).is_ok());
         assert!(tolerate(&mount("msdosfs", "/boot/efi"), error(5)).is_err());
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_are_waited_for_while_they_grow_or_become_fewer() {
+    fn the_wait_lasts_while_writes_grow_or_shrink() {
         let look = Duration::from_millis(100);
         let done_at = |values: &[i64]| {
             let mut writes = Writes::default();
@@ -173,15 +174,15 @@ mod tests {
             })
         };
         assert_eq!(done_at(&[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]), Some(9));
-        // Low for a moment, before all were started.
+        // Low for a moment, before all writes were started.
         assert_eq!(done_at(&[1, 5, 9, 8, 6, 5, 4, 3, 2, 0]), Some(9));
-        // Others write as much as ends.
+        // Other programs write as much as is completed.
         assert_eq!(done_at(&[9, 5, 6, 5, 6, 5, 6]), Some(3));
         assert_eq!(done_at(&[0]), Some(0));
     }
 
     #[test]
-    fn writes_that_never_end_are_not_waited_for() {
+    fn the_wait_ends_when_writes_stop_shrinking() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("sysctl"), "vfs.runningbufspace=8192\n").unwrap();
         let source = FactsSource::Directory(directory.path().to_owned());

@@ -1,11 +1,11 @@
-//! The numbers of FreeBSD's ABI that this crate relies on, in one table.
+//! The numbers of FreeBSD's ABI that this crate relies on, in one table. It has values only.
 //!
-//! Compiled on every platform, because the parsers of kernel records are pure and tested everywhere.
-//! Checked twice: `sys/freebsd/abi_check.rs` compares them at compile time with what the libc and nix
-//! crates say, and [`c_source`] writes a C file of static assertions for FreeBSD's own headers (run
-//! `cargo run -p hv_core --example freebsd-abi-check`).
+//! It is compiled on every platform, because the parsers of kernel records are pure and tested everywhere. It
+//! is checked twice: `sys/freebsd/abi_check.rs` compares it at compile time with the libc and nix crates, and
+//! [`c_source`] makes a C file of static assertions for FreeBSD's own headers (run `cargo run -p hv_core
+//! --example freebsd-abi-check`).
 //!
-//! Layouts are those of the 64-bit platforms (amd64, arm64) since FreeBSD 12.
+//! The layouts are those of the 64-bit platforms (amd64, arm64) since FreeBSD 12.
 
 use std::fmt::Write as _;
 
@@ -33,13 +33,13 @@ macro_rules! abi_table {
 
 abi_table! {
     // Suspending UFS: ufs/ffs/fs.h.
-    /// Suspends writes of the file system whose `fsid_t` is given.
+    /// Suspends writes to the file system with this `fsid_t`.
     UFSSUSPEND: u64 = 0x8008_5501, "UFSSUSPEND";
-    /// Lifts the suspension that this descriptor made.
+    /// Ends the suspension that this descriptor made.
     UFSRESUME: u64 = 0x2000_5502, "UFSRESUME";
 
     // Live backup: dev/hyperv/hv_snapshot.h.
-    /// Takes the waiting request off the device.
+    /// Reads the waiting request.
     IOCHVVSSREAD: u64 = 0x4040_7602, "IOCHVVSSREAD";
     /// Answers a request.
     IOCHVVSSWRITE: u64 = 0x8040_7603, "IOCHVVSSWRITE";
@@ -57,7 +57,7 @@ abi_table! {
     VSS_SUCCESS: u32 = 0, "VSS_SUCCESS";
     /// Status of failure.
     VSS_FAIL: u32 = 1, "VSS_FAIL";
-    /// May the guest be backed up?
+    /// Can the guest be backed up?
     HV_VSS_CHECK: u32 = 1, "HV_VSS_CHECK";
     /// Freeze the file systems.
     HV_VSS_FREEZE: u32 = 2, "HV_VSS_FREEZE";
@@ -73,7 +73,7 @@ abi_table! {
     MNT_RDONLY: u64 = 0x1, "MNT_RDONLY";
     /// Stored on this machine.
     MNT_LOCAL: u64 = 0x1000, "MNT_LOCAL";
-    /// getfsstat(2): take what the kernel has at hand; never waits for a dead file server.
+    /// getfsstat(2): use the values that the kernel has. It never waits for a dead file server.
     MNT_NOWAIT: i32 = 2, "MNT_NOWAIT";
 
     // Socket addresses: sys/socket.h, netinet/in.h, net/if_dl.h, net/if_types.h, net/if.h.
@@ -127,7 +127,7 @@ abi_table! {
     RTM_FLAGS: usize = 8, "offsetof(struct rt_msghdr, rtm_flags)";
     /// Offset of the bits that say which addresses follow, i32.
     RTM_ADDRS: usize = 12, "offsetof(struct rt_msghdr, rtm_addrs)";
-    /// The version of all of this.
+    /// The version of these records.
     RTM_VERSION: u8 = 5, "RTM_VERSION";
     /// The type of the records of a dump.
     RTM_GET: u8 = 4, "RTM_GET";
@@ -139,7 +139,7 @@ abi_table! {
     RTAX_GATEWAY: usize = 1, "RTAX_GATEWAY";
     /// Number of the mask.
     RTAX_NETMASK: usize = 2, "RTAX_NETMASK";
-    /// How many kinds of addresses there are.
+    /// The number of kinds of addresses.
     RTAX_MAX: usize = 8, "RTAX_MAX";
     /// The bit of the destination.
     RTA_DST: u32 = 0x1, "RTA_DST";
@@ -153,11 +153,11 @@ abi_table! {
     RTF_GATEWAY: u32 = 0x2, "RTF_GATEWAY";
     /// The route is to one host.
     RTF_HOST: u32 = 0x4, "RTF_HOST";
-    /// The route refuses.
+    /// The route refuses packets.
     RTF_REJECT: u32 = 0x8, "RTF_REJECT";
-    /// Somebody has set the route.
+    /// The route was set by hand.
     RTF_STATIC: u32 = 0x800, "RTF_STATIC";
-    /// The route swallows.
+    /// The route drops packets.
     RTF_BLACKHOLE: u32 = 0x1000, "RTF_BLACKHOLE";
 
     // sysctl(3): sys/sysctl.h, sys/socket.h.
@@ -219,7 +219,7 @@ abi_table! {
     KI_JID: usize = 592, "offsetof(struct kinfo_proc, ki_jid)";
     /// Offset of the number of threads, i32.
     KI_NUMTHREADS: usize = 596, "offsetof(struct kinfo_proc, ki_numthreads)";
-    /// A process of the kernel's own.
+    /// A process of the kernel.
     P_SYSTEM: u64 = 0x200, "P_SYSTEM";
     /// Offset of the record's size, i32: mappings are packed.
     KVE_STRUCTSIZE: usize = 0, "offsetof(struct kinfo_vmentry, kve_structsize)";
@@ -237,11 +237,11 @@ abi_table! {
     KVE_PATH: usize = 136, "offsetof(struct kinfo_vmentry, kve_path)";
     /// The mapped object is a file.
     KVME_TYPE_VNODE: i32 = 2, "KVME_TYPE_VNODE";
-    /// It can be written.
+    /// The mapping is writable.
     KVME_PROT_WRITE: i32 = 0x2, "KVME_PROT_WRITE";
-    /// What is stored stays in the process.
+    /// Stores stay private to the process.
     KVME_FLAG_COW: i32 = 0x1, "KVME_FLAG_COW";
-    /// Bytes of what F_KINFO tells of a descriptor.
+    /// Bytes of a descriptor's F_KINFO record.
     KINFO_FILE_SIZE: usize = 1392, "sizeof(struct kinfo_file)";
     /// Offset of its kind, i32.
     KF_TYPE: usize = 4, "offsetof(struct kinfo_file, kf_type)";
@@ -263,9 +263,9 @@ abi_table! {
     CUSE_SET_PFH: u64 = 0x8008_4307, "CUSE_IOCTL_SET_PFH";
     /// Makes a device.
     CUSE_CREATE_DEV: u64 = 0x8068_4308, "CUSE_IOCTL_CREATE_DEV";
-    /// Wakes everyone who polls a device of this server.
+    /// Wakes every process that polls a device of this server.
     CUSE_SELWAKEUP: u64 = 0x8004_430c, "CUSE_IOCTL_SELWAKEUP";
-    /// Offset of what identifies the device, a pointer that the kernel does not follow.
+    /// Offset of the device's identity, a pointer that the kernel does not follow.
     CUSE_COMMAND_DEV: usize = 0, "offsetof(struct cuse_command, dev)";
     /// Offset of the open file's number.
     CUSE_COMMAND_HANDLE: usize = 16, "offsetof(struct cuse_command, per_file_handle)";
@@ -341,7 +341,7 @@ abi_table! {
     EAGAIN: i32 = 35, "EAGAIN";
 }
 
-/// The headers that the C expressions need, in an order that FreeBSD accepts.
+/// The headers that the C expressions need, in the order in which they compile on FreeBSD.
 pub const HEADERS: &[&str] = &[
     "sys/param.h",
     "sys/types.h",
@@ -366,14 +366,13 @@ pub const HEADERS: &[&str] = &[
     "stdint.h",
 ];
 
-/// A C file that compiles only where every row of [`TABLE`] is true.
+/// A C file that compiles only if every row of [`TABLE`] is true.
 #[must_use]
 pub fn c_source() -> String {
     c_assertions(HEADERS, TABLE)
 }
 
-/// The same of the messages of the key-value exchange, whose header is not installed: the source of the
-/// system has it.
+/// The same for the messages of the key-value exchange. Their header is only in the system's source tree.
 #[must_use]
 pub fn c_source_of_kvp() -> String {
     c_assertions(&["sys/types.h", "stddef.h", "dev/hyperv/utilities/hv_kvp.h"], kvp::LAYOUT)
@@ -402,9 +401,9 @@ mod tests {
         assert!(text.contains("(sizeof(struct statfs)) == 2344ULL"));
     }
 
-    /// Who sends messages and who asserts their layout must mean the same.
+    /// The code that makes messages and the assertions about their layout must use the same numbers.
     #[test]
-    fn messages_of_live_backup_are_those_of_the_table() {
+    fn live_backup_messages_match_the_table() {
         use crate::abi::vss::{Answer, MESSAGE_SIZE, Operation, Request, Status};
         assert_eq!(MESSAGE_SIZE, VSS_MESSAGE_SIZE);
         for (operation, number) in [
@@ -425,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_so_that_no_row_hides_another() {
+    fn names_of_rows_are_unique() {
         let mut names: Vec<_> = TABLE.iter().map(|row| row.name).collect();
         names.sort_unstable();
         names.dedup();

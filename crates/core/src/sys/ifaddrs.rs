@@ -1,4 +1,4 @@
-//! Interfaces by getifaddrs(3): one walk for both systems; each reads its own socket addresses.
+//! Interfaces by getifaddrs(3). The walk is shared by both systems; each interprets its own socket addresses.
 
 use std::ffi::CStr;
 use std::{io, ptr, slice};
@@ -6,9 +6,9 @@ use std::{io, ptr, slice};
 use super::os;
 use crate::net::{Interface, InterfaceAddress, InterfaceName, MacAddress};
 
-/// What one entry of the list adds to its interface.
+/// A fact that one entry of the list adds to its interface.
 pub(super) enum Fact {
-    /// Its place in the kernel and its Ethernet address.
+    /// Its index in the kernel and its Ethernet address.
     Link { index: u32, mac: Option<MacAddress> },
     /// One of its addresses.
     Address(InterfaceAddress),
@@ -17,7 +17,7 @@ pub(super) enum Fact {
 /// All interfaces with their addresses, by index.
 ///
 /// # Errors
-/// What getifaddrs(3) gives.
+/// The error of getifaddrs(3).
 pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
     let list = List::get()?;
     let mut interfaces = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
     Ok(interfaces)
 }
 
-/// Adds one entry; names and addresses that this crate cannot represent are left out.
+/// Adds one entry. Names and addresses that this crate cannot represent are left out.
 fn add(interfaces: &mut Vec<Interface>, entry: &libc::ifaddrs) {
     // SAFETY: getifaddrs(3) gives each entry a name that ends in NUL, or (never seen) a null pointer.
     let name = (!entry.ifa_name.is_null()).then(|| unsafe { CStr::from_ptr(entry.ifa_name) });
@@ -53,7 +53,7 @@ fn add(interfaces: &mut Vec<Interface>, entry: &libc::ifaddrs) {
     }
 }
 
-/// The interface of that name, made if it is new. Entries of one interface stand together, mostly.
+/// The interface with that name, created if it is new. Entries of one interface are usually consecutive.
 pub(super) fn entry_for(interfaces: &mut Vec<Interface>, name: InterfaceName) -> &mut Interface {
     let known = interfaces.iter().rposition(|interface| interface.name == name);
     let position = known.unwrap_or_else(|| {
@@ -64,7 +64,7 @@ pub(super) fn entry_for(interfaces: &mut Vec<Interface>, name: InterfaceName) ->
     &mut interfaces[position]
 }
 
-/// The bytes of a socket address; none for a null pointer.
+/// The bytes of a socket address. Empty for a null pointer.
 ///
 /// # Safety
 /// `address` is null or leads to a socket address as the system lays it out, alive for `'a`.
@@ -76,7 +76,7 @@ unsafe fn bytes<'a>(address: *const libc::sockaddr) -> &'a [u8] {
     unsafe { slice::from_raw_parts(address.cast(), length) }
 }
 
-/// Owns the list.
+/// Owns the list and frees it.
 struct List {
     head: *mut libc::ifaddrs,
 }

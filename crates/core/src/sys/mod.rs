@@ -1,8 +1,8 @@
-//! The operating system: FreeBSD and Linux behind one signature each.
+//! The operating system: FreeBSD and Linux behind one signature each. It reads and acts; it decides nothing.
 //!
-//! The only module with `unsafe`, and the only one that knows which system it is compiled for:
-//! `sys/freebsd` and `sys/linux` hold the same submodules with the same signatures, and the choice between
-//! them is made here. Pure readers of FreeBSD's kernel records lie beside them, so that they are tested
+//! It is the only module with `unsafe`, and the only one that knows for which system it is compiled.
+//! `sys/freebsd` and `sys/linux` have the same submodules with the same signatures, and this file chooses
+//! between them. Pure readers of FreeBSD's kernel records are beside them, so that they are tested
 //! everywhere.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper are made here and nowhere else")]
 

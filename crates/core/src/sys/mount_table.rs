@@ -1,4 +1,5 @@
-//! The table of mounted file systems.
+//! The table of mounted file systems, and the files that this process has open on them. It reads both and
+//! judges neither.
 
 use std::io;
 
@@ -8,15 +9,15 @@ use crate::vss::HeldOpen;
 use crate::vss::mounts::{FsId, Mount};
 
 impl FactsSource {
-    /// All mounts, oldest first, as getfsstat(2) with MNT_NOWAIT knows them: no file system is asked
-    /// anything, so a file server that does not answer holds nobody up.
+    /// All mounts, oldest first, by getfsstat(2) with MNT_NOWAIT. No file system is asked for anything, so a
+    /// dead file server does not block the call.
     ///
-    /// A directory has them in its file `mounts`, one a line: `TYPE ON FROM FLAGS FSID0 FSID1`, with flags as
-    /// a number or as names joined by commas, and `\040` for a blank. On Linux the system's own mounts are
-    /// for display only.
+    /// In a directory of facts they are in the file `mounts`, with lines `TYPE ON FROM FLAGS FSID0 FSID1`.
+    /// The flags are a number or names joined by commas, and `\040` is a blank. On Linux the system's own
+    /// mounts are for display only.
     ///
     /// # Errors
-    /// A failed system call; a file that cannot be read or has a line that is none of these.
+    /// A system call failed, or the file cannot be read or has a malformed line.
     pub fn mounts(&self) -> io::Result<Vec<Mount>> {
         match self {
             Self::System => os::mounts::table(),
@@ -26,23 +27,23 @@ impl FactsSource {
         }
     }
 
-    /// The files, directories and FIFOs that this process has open, with the file system that each is on.
-    /// Those on no mount of `table` are left out; devices, sockets and pipes are on none.
+    /// The files, directories and FIFOs that this process has open, with the file system of each. Those on no
+    /// mount of `table` are left out, and so are devices, sockets and pipes.
     ///
     /// # Errors
-    /// The process cannot look at itself.
+    /// The process cannot read its own descriptors.
     pub fn held_open(&self, table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
         os::mounts::held_open(table)
     }
 }
 
-/// Points standard input at /dev/null if it is a file, a directory or a FIFO on one of the mounts of `table`,
-/// and standard output and error if they are and cannot be written: closing such a descriptor of a suspended
-/// file system sleeps, and the exit of the process would never come to the descriptors that suspend. What can
-/// be written stays, for it is a veto that an administrator should see.
+/// Points standard input at /dev/null if it is a file, a directory or a FIFO on a mount of `table`, and
+/// standard output and error if they are and are not writable. Closing such a descriptor on a suspended file
+/// system sleeps, and a process that exits would never come to the descriptors that resume. Writable ones
+/// stay: they veto, and the administrator should see that.
 ///
 /// # Errors
-/// The process cannot look at itself, or /dev/null cannot be put in place.
+/// The process cannot read its own descriptors, or /dev/null cannot be put in place.
 pub fn replace_standard_files(table: &[Mount]) -> io::Result<()> {
     for held in os::mounts::held_open(table)?.iter().filter(|held| held.descriptor <= 2) {
         if held.descriptor == 0 || !held.writable {
@@ -52,9 +53,10 @@ pub fn replace_standard_files(table: &[Mount]) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes all descriptors but the standard streams: what a caller left open could be open for writing.
+/// Closes all descriptors except the standard streams. A descriptor from the caller could be open for
+/// writing.
 ///
-/// To be called first of all, while the process owns none of them.
+/// It must be called first, while the process owns none of them.
 pub fn close_inherited_descriptors() {
     os::mounts::close_from(3);
 }
@@ -84,7 +86,7 @@ fn parse_line(line: &str) -> Option<Mount> {
     })
 }
 
-/// Numbers and names, joined by commas. Of the names only those count that a backup looks at.
+/// Numbers and names joined by commas. Only the names that a backup needs are known.
 fn parse_flags(text: &str) -> Option<u64> {
     text.split([',', '|']).map(parse_flag).try_fold(0, |flags, flag| Some(flags | flag?))
 }
@@ -99,7 +101,7 @@ fn parse_flag(word: &str) -> Option<u64> {
     }
 }
 
-/// A text in which a backslash and three octal digits stand for a byte, as in fstab(5).
+/// Replaces a backslash with three octal digits by their byte, as in fstab(5).
 pub(super) fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_mount_table() {
+    fn lines_of_a_mount_table_are_parsed() {
         let table = parse_table(
             "# the root\nufs / /dev/da0p2 local,rootfs 7 -9\nzfs /a\\040b tank/a\\040b 0x1001 1 2\n\
              nfs /x server:/x 0,nosuid,1 3 4\n\n",
@@ -138,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_an_error_that_shows_it() {
+    fn a_malformed_line_is_an_error_that_quotes_it() {
         for line in ["ufs", "ufs / a local 1", "ufs / a local 1 x", "ufs / a 0xg 1 2", "ufs / a 1x 1 2"] {
             assert!(parse_table(line).unwrap_err().to_string().contains(line), "{line}");
         }
     }
 
     #[test]
-    fn only_whole_escapes_are_read() {
+    fn only_complete_escapes_are_replaced() {
         assert_eq!(unescape("a\\040b\\\\04\\777\\303\\251"), "a b\\\\04\\777é");
     }
 
@@ -161,7 +163,7 @@ mod tests {
         assert!(FactsSource::System.mounts().unwrap().iter().any(|mount| mount.on == "/"));
     }
 
-    // FreeBSD says itself on which file system a file is, and knows nothing of this table.
+    // FreeBSD itself knows on which file system a file is, and does not know this table.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_that_is_open_is_found_on_its_mount() {

@@ -1,7 +1,7 @@
-//! The network as it is now: interfaces, default routes, name servers, DHCP clients.
+//! A snapshot of the network: interfaces, default routes, name servers, DHCP clients.
 //!
-//! No program is run and nothing is kept: a snapshot is a handful of system calls (getifaddrs, one read of
-//! the routes, resolv.conf, at most two pid files for each interface).
+//! No program is run and nothing is cached. A snapshot takes a few system calls: getifaddrs, one read of the
+//! routes, resolv.conf, and at most two pid files for each interface.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -14,30 +14,30 @@ use crate::net::lease::{self, DhcpLease};
 use crate::net::processes::AtWork;
 use crate::net::{Interface, InterfaceName, NetworkSnapshot, dhclient, resolv_conf};
 
-/// A resolv.conf larger than this is read only so far.
+/// Only this much of resolv.conf is read.
 const RESOLV_CONF_LIMIT: u64 = 64 * 1024;
-/// dhclient(8) writes the file anew with its few leases at each start.
+/// Only this much of a lease file is read. dhclient(8) rewrites it with few leases at each start.
 const LEASES_LIMIT: u64 = 256 * 1024;
 /// A pid file holds one decimal number.
 const PID_FILE_LIMIT: u64 = 32;
 
-/// Where the facts about the network come from.
+/// Where facts about the network are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkSource {
     /// Interfaces, routes and processes.
     pub facts: FactsSource,
     /// The file that names the name servers.
     pub resolv_conf: PathBuf,
-    /// The directories in which dhclient(8) leaves `dhclient.IF.pid`; the first one that leads to a
-    /// running client decides.
+    /// The directories of dhclient(8)'s files `dhclient.IF.pid`. The first one with the pid of a running
+    /// client decides.
     pub dhclient_directories: Vec<PathBuf>,
-    /// The directory in which it keeps `dhclient.leases.IF`.
+    /// The directory of its files `dhclient.leases.IF`.
     pub lease_directory: PathBuf,
 }
 
 impl Default for NetworkSource {
-    /// The running system. dhclient's directory is `/var/run/dhclient` since FreeBSD 12.0, before that,
-    /// and with a client told so by `-p`, `/var/run`.
+    /// The running system. dhclient's directory is `/var/run/dhclient` since FreeBSD 12.0; before that, and
+    /// for a client started with `-p`, it is `/var/run`.
     fn default() -> Self {
         Self {
             facts: FactsSource::System,
@@ -49,15 +49,15 @@ impl Default for NetworkSource {
 }
 
 impl NetworkSource {
-    /// The DHCP clients and scripts of rc(8) that are at work on the interfaces.
+    /// The DHCP clients and scripts of rc(8) that work on the interfaces.
     ///
     /// # Errors
-    /// The list of processes cannot be had.
+    /// The processes cannot be listed.
     pub fn at_work(&self, interfaces: &[InterfaceName]) -> io::Result<AtWork> {
         Ok(AtWork::on(interfaces, &self.facts.network_processes()?))
     }
 
-    /// The newest lease of the interface, whether it is still used or not; `None` where none can be read.
+    /// The newest lease of the interface, in use or not. `None` if none can be read.
     #[must_use]
     pub fn last_lease(&self, interface: &InterfaceName) -> Option<DhcpLease> {
         let file = self.lease_directory.join(format!("dhclient.leases.{interface}"));
@@ -67,11 +67,11 @@ impl NetworkSource {
 
     /// Takes a snapshot.
     ///
-    /// A resolv.conf or pid file that is missing or cannot be read counts as empty: what is known must
-    /// reach the host all the same.
+    /// A resolv.conf or pid file that is missing or unreadable counts as empty: the host must get the other
+    /// facts nevertheless.
     ///
     /// # Errors
-    /// The list of interfaces or the routes cannot be had.
+    /// The interfaces or the routes cannot be read.
     pub fn snapshot(&self) -> io::Result<NetworkSnapshot> {
         let (mut interfaces, routes) = match &self.facts {
             FactsSource::System => {
@@ -86,7 +86,7 @@ impl NetworkSource {
             }
         };
         for interface in &mut interfaces {
-            // dhclient-script(8) sets 0.0.0.0 while it has no lease: that is nobody's address.
+            // dhclient-script(8) sets 0.0.0.0 while it has no lease. That is not reported.
             interface.addresses.retain(|address| !address.address.is_unspecified());
         }
         let dhcp_clients = self.dhcp_clients(&interfaces);
@@ -111,7 +111,7 @@ impl NetworkSource {
         }
     }
 
-    /// By the list of processes, and by pid files where that is not told.
+    /// By the list of processes, or by pid files if that fails.
     fn dhcp_clients(&self, interfaces: &[Interface]) -> Vec<InterfaceName> {
         let adapters = interfaces.iter().filter(|interface| interface.mac.is_some());
         let names: Vec<InterfaceName> = adapters.map(|interface| interface.name.clone()).collect();
@@ -119,7 +119,7 @@ impl NetworkSource {
         names.into_iter().filter(|name| at_work.has_dhclient(name) || self.has_dhclient(name)).collect()
     }
 
-    /// Whether a pid file leads to a process that lives and is the dhclient of exactly this interface.
+    /// Whether a pid file has the number of a running dhclient of exactly this interface.
     fn has_dhclient(&self, interface: &InterfaceName) -> bool {
         self.dhclient_directories.iter().any(|directory| {
             let file = directory.join(format!("dhclient.{interface}.pid"));
@@ -132,7 +132,7 @@ impl NetworkSource {
     }
 }
 
-/// At most `limit` bytes from the beginning of a file; never waits for the other end of a FIFO.
+/// At most `limit` bytes from the beginning of a file. A FIFO does not block it.
 fn read_start(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let mut bytes = Vec::new();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_a_whole_machine() {
+    fn a_snapshot_can_be_read_from_a_directory() {
         let machine = Machine::new(&[
             ("ifaddrs", "lo0 link - up\nhn0 link 00:15:5d:01:02:03 up\nhn0 inet 10.0.0.5/24\n"),
             (
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_of_hn10_is_none_of_hn1() {
+    fn a_client_of_hn10_does_not_count_for_hn1() {
         let machine = Machine::new(&[
             ("ifaddrs", IFADDRS),
             ("sysctl", "1.14.7.77:str=dhclient: hn10 [priv]\n"),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_pid_file_does_not_hide_the_old_place() {
+    fn a_stale_pid_file_does_not_hide_the_old_directory() {
         let machine = Machine::new(&[
             ("ifaddrs", IFADDRS),
             ("sysctl", "1.14.7.77:str=dhclient: hn1\n1.14.7.78:str=/usr/sbin/sshd\n"),
@@ -226,20 +226,20 @@ mod tests {
         assert!(machine.clients().is_empty());
     }
 
-    /// A process with this name that has begun to run; it ends when its input does.
+    /// A running process with this name. It ends when its input does.
     fn process_named(name: &str) -> std::process::Child {
         use std::os::unix::process::CommandExt;
         use std::process::{Command, Stdio};
         let mut command = Command::new("/bin/sh");
         command.arg0(name).args(["-c", "echo begun; read line"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // Until it has written, its arguments need not be in place.
+        // Before it has written, its arguments may not be in place.
         child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
         child
     }
 
     #[test]
-    fn a_real_process_must_live_and_be_a_dhclient() {
+    fn a_pid_must_belong_to_a_running_dhclient() {
         let machine = Machine::new(&[("ifaddrs", IFADDRS)]);
         let pid_file = machine.directory.path().join("run/dhclient/dhclient.hn1.pid");
         let mut child = process_named("dhclient: hn1");

@@ -1,4 +1,5 @@
-//! Becoming a daemon, and starting programs as one that is none.
+//! Processes of the programs themselves: forking a daemon, helper processes, and signals of started programs.
+//! Running external programs is in `runtime::exec`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,12 +23,12 @@ pub enum Forked {
     Parent {
         /// The new process.
         child: Pid,
-        /// Gives what the child writes, then end of file when it is gone.
+        /// Delivers the child's output, and end of file when the child has ended.
         from_child: OwnedFd,
     },
     /// The new process.
     Child {
-        /// Reaches the parent.
+        /// The pipe to the parent.
         to_parent: OwnedFd,
     },
 }
@@ -35,9 +36,9 @@ pub enum Forked {
 /// Forks with a pipe from child to parent.
 ///
 /// # Errors
-/// What pipe(2) or fork(2) say. The process must have one thread; the programs never have more.
+/// The error of pipe(2) or fork(2). The process must have one thread, which the programs always do.
 pub fn fork_with_pipe() -> io::Result<Forked> {
-    // Not for programs that are started later.
+    // Closed in programs that are started later.
     let (from_child, to_parent) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: the process is single threaded, so the child inherits no lock that a vanished thread holds.
     match unsafe { fork() }? {
@@ -49,7 +50,7 @@ pub fn fork_with_pipe() -> io::Result<Forked> {
 /// Leaves the caller's session and directory, as daemon(3) does.
 ///
 /// # Errors
-/// What setsid(2) or chdir(2) say.
+/// The error of setsid(2) or chdir(2).
 pub fn leave_session() -> io::Result<()> {
     setsid()?;
     std::env::set_current_dir("/")
@@ -58,7 +59,7 @@ pub fn leave_session() -> io::Result<()> {
 /// Points standard input, output and error at /dev/null.
 ///
 /// # Errors
-/// When /dev/null cannot be opened or put in place.
+/// /dev/null cannot be opened or put in place.
 pub fn silence_standard_streams() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
@@ -81,8 +82,8 @@ pub(super) fn silence(descriptor: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// A child of this process that does one thing and is gone. It has its own copy of the memory, and nothing
-/// open but a pipe to its parent.
+/// A child of this process that does one thing and ends. It has a copy of the memory, and no descriptor
+/// except a pipe to its parent.
 #[derive(Debug)]
 pub struct Helper {
     child: Pid,
@@ -91,10 +92,10 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts one; what `work` writes reaches the parent.
+    /// Starts a child. The parent can read what `work` writes.
     ///
     /// # Errors
-    /// What pipe(2) or fork(2) say; `Unsupported` where this process has more than one thread.
+    /// The error of pipe(2) or fork(2). `Unsupported` if this process has more than one thread.
     pub fn start(work: impl FnOnce(&mut File)) -> io::Result<Self> {
         if os::processes::own_threads()? != 1 {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this process has more than one thread"));
@@ -119,10 +120,10 @@ impl Helper {
         self.child.as_raw()
     }
 
-    /// Adds what it wrote since the last call to `text`; true when there will be no more.
+    /// Appends to `text` what the child wrote since the last call. Returns true at the end of its output.
     ///
     /// # Errors
-    /// What read(2) says.
+    /// The error of read(2).
     pub fn read(&mut self, text: &mut Vec<u8>) -> io::Result<bool> {
         let mut chunk = [0; 4096];
         loop {
@@ -136,16 +137,15 @@ impl Helper {
         }
     }
 
-    /// Kills it. One that sleeps uninterruptibly dies later.
+    /// Kills it. A child that sleeps uninterruptibly ends later.
     pub fn kill(&self) {
         if !self.ended {
-            // It can have ended in this very moment; it is not waited for yet, so the number is still its
-            // own.
+            // It may have ended already. It was not collected, so the number is still its own.
             let _ = kill(self.child, Signal::SIGKILL);
         }
     }
 
-    /// Whether it is gone; if it is, it has been waited for.
+    /// Whether it has ended. If so, it is collected.
     pub fn has_ended(&mut self) -> bool {
         self.ended = self.ended
             || !matches!(waitpid(self.child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
@@ -161,7 +161,7 @@ impl AsFd for Helper {
 
 fn be_helper(to_parent: OwnedFd, work: impl FnOnce(&mut File)) {
     let mut pipe = File::from(to_parent);
-    // Who ends the daemon by name ends this as well.
+    // A signal to all processes with the daemon's name shall end this one, too.
     let _ = reset_for_exec();
     let number = pipe.as_raw_fd();
     os::mounts::close_from(number + 1);
@@ -174,8 +174,8 @@ fn be_helper(to_parent: OwnedFd, work: impl FnOnce(&mut File)) {
     let _ = catch_unwind(AssertUnwindSafe(|| work(&mut pipe)));
 }
 
-/// Lets a program begin without the signal mask of a daemon, which would keep SIGTERM from it and from
-/// whatever it starts, and without ignoring what the daemon ignores.
+/// Gives a program the default signal mask and dispositions. A daemon's mask would block SIGTERM in the
+/// program and its children.
 pub fn with_default_signals(command: &mut Command) -> &mut Command {
     // SAFETY: the child calls only sigaction(2) and sigprocmask(2), which are async-signal-safe, and
     // allocates nothing.

@@ -1,18 +1,18 @@
-//! Processes and their mappings as the kernel writes them for kern.proc: struct kinfo_proc and struct
-//! kinfo_vmentry of sys/user.h. Pure, so that it is tested everywhere.
+//! Parses the records of kern.proc: struct kinfo_proc and struct kinfo_vmentry of sys/user.h. Pure, so that
+//! it is tested on every platform.
 
 use super::freebsd_abi as abi;
 use crate::vss::scan::{MappedFile, Process};
 
-/// Reads the records of kern.proc.proc, without the kernel's own processes. `None` if they are of another
-/// layout.
+/// Parses the records of kern.proc.proc, without the kernel's own processes. `None` if their layout is
+/// unknown.
 #[must_use]
 pub fn processes(bytes: &[u8]) -> Option<Vec<Process>> {
     let all: Vec<(Process, bool)> = bytes.chunks(abi::KINFO_PROC_SIZE).map(process).collect::<Option<_>>()?;
     Some(all.into_iter().filter(|(_, is_kernel)| !is_kernel).map(|(process, _)| process).collect())
 }
 
-/// A process, and whether it is one of the kernel's own.
+/// A process. The second value is true for one of the kernel's own.
 fn process(record: &[u8]) -> Option<(Process, bool)> {
     let size = usize::try_from(int(record, 0)?).ok()?;
     if size != abi::KINFO_PROC_SIZE || record.len() != size {
@@ -28,14 +28,14 @@ fn process(record: &[u8]) -> Option<(Process, bool)> {
     Some((process, flags & abi::P_SYSTEM != 0))
 }
 
-/// How many threads a process has, from its record of kern.proc.pid.
+/// The number of threads of a process, from its record of kern.proc.pid.
 #[must_use]
 pub fn threads(record: &[u8]) -> Option<u32> {
     u32::try_from(int(record, abi::KI_NUMTHREADS)?).ok()
 }
 
-/// The files of kern.proc.vmmap that the process can store into: mappings of files with write permission that
-/// are not copied on write. `None` if the records are of another layout.
+/// The files in kern.proc.vmmap that the process can store into: writable shared mappings of files. `None` if
+/// the layout of the records is unknown.
 #[must_use]
 pub fn mapped_files(mut bytes: &[u8]) -> Option<Vec<MappedFile>> {
     let mut files = Vec::new();
@@ -52,8 +52,8 @@ pub fn mapped_files(mut bytes: &[u8]) -> Option<Vec<MappedFile>> {
         if is_file && is_written && is_shared {
             let device = long(record, abi::KVE_VN_FSID)?;
             let path = match text(record.get(abi::KVE_PATH..)?) {
-                // The kernel has no name of it at hand (`vn_fullpath()` asks the name cache only); find -inum
-                // has.
+                // The kernel has no name for it, because `vn_fullpath()` only uses the name cache. find -inum
+                // can find it.
                 name if name.is_empty() => format!("inode {}", long(record, abi::KVE_VN_FILEID)?),
                 name => name,
             };
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn only_shared_writable_mappings_of_files_count() {
+    fn only_shared_writable_mappings_of_files_are_kept() {
         const READ: i32 = 1;
         const WRITE: i32 = 2;
         let bytes = [

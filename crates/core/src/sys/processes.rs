@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_an_error_that_shows_it() {
+    fn a_malformed_line_is_an_error_that_quotes_it() {
         for text in ["proc", "proc x y", "map /x on=/", "proc 1 a\nmap /x", "thread 1 a", "proc 1 a slow=x"] {
             assert!(scan(text, "").unwrap_err().to_string().contains("is no line of procs"), "{text}");
         }

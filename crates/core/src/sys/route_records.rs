@@ -1,7 +1,8 @@
-//! Routes through gateways out of the records that FreeBSD's sysctl NET_RT_DUMP and NET_RT_FLAGS give.
+//! Routes through gateways from the records of FreeBSD's sysctls NET_RT_DUMP and NET_RT_FLAGS.
 //!
-//! Pure, so that it is tested where there is no such sysctl. A record is a header with its length, then
-//! the socket addresses whose bits the header has, each rounded up (net/route.h, sys/net/rtsock.c).
+//! Pure, so that it is tested on systems without these sysctls. A record is a header with its length,
+//! followed by the socket addresses whose bits the header has, each rounded up (net/route.h,
+//! sys/net/rtsock.c).
 
 use std::net::IpAddr;
 
@@ -9,12 +10,12 @@ use super::freebsd_abi as abi;
 use super::socket_address::{family, ip_address, mask_is_zero, prefix_length, u16_at, u32_at};
 use crate::net::InterfaceAddress;
 
-/// The gateway of a route and the index of the interface that it goes through.
+/// The gateway of a route, and the index of its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gateway {
-    /// Where the route leads; `None` for a default route.
+    /// The route's destination. `None` for a default route.
     pub destination: Option<InterfaceAddress>,
-    /// The gateway; a link-local one without its scope.
+    /// The gateway. A link-local one has no scope.
     pub address: IpAddr,
     /// The interface's index in the kernel.
     pub index: u32,
@@ -22,9 +23,8 @@ pub struct Gateway {
 
 /// The gateways of default routes and of static ones in a dump, in its order.
 ///
-/// What is no usable route through a gateway is passed over, and so is what only the kernel or a routing
-/// protocol has set; a record that claims to be longer than the rest, or too short to carry its own length,
-/// ends the walk.
+/// Routes that are unusable, have no gateway, or were set by the kernel or a routing protocol are left out. A
+/// record that is longer than the rest of the dump, or too short for its own length, ends the walk.
 #[must_use]
 pub fn gateways(dump: &[u8]) -> Vec<Gateway> {
     Records { rest: dump }.filter_map(gateway).collect()
@@ -76,7 +76,7 @@ fn gateway(record: &[u8]) -> Option<Gateway> {
     Some(Gateway { destination, address, index: u32::from(u16_at(record, abi::RTM_INDEX)?) })
 }
 
-/// Without a mask it is a host.
+/// A destination without a mask is a host.
 fn network(destination: &[u8], mask: Option<&[u8]>, family: u8) -> Option<InterfaceAddress> {
     let address = ip_address(destination)?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
@@ -84,7 +84,7 @@ fn network(destination: &[u8], mask: Option<&[u8]>, family: u8) -> Option<Interf
     Some(InterfaceAddress { address, prefix })
 }
 
-/// The addresses behind a header by their RTAX number; `None` if one reaches past the end.
+/// The addresses after a header, by their RTAX number. `None` if one reaches past the end.
 fn split_addresses(mut rest: &[u8], bits: u32) -> Option<[Option<&[u8]>; abi::RTAX_MAX]> {
     let mut addresses = [None; abi::RTAX_MAX];
     for (number, slot) in addresses.iter_mut().enumerate() {
@@ -93,7 +93,7 @@ fn split_addresses(mut rest: &[u8], bits: u32) -> Option<[Option<&[u8]>; abi::RT
         }
         let length = usize::from(*rest.first()?);
         *slot = Some(rest.get(..length)?);
-        // Length 0 still takes one step; the last address may lack its padding.
+        // An address of length 0 takes one step. The last address may lack its padding.
         let step = length.max(1).next_multiple_of(abi::SA_ALIGNMENT);
         rest = rest.get(step..).unwrap_or_default();
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_has_set_is_told_with_its_network() {
+    fn static_routes_are_reported_with_their_network() {
         let fixed = UP | abi::RTF_STATIC;
         let dump = [
             record(2, fixed, DGM, &[inet("10.20.0.0"), inet("10.0.0.254"), inet("255.255.0.0")]),
@@ -195,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn an_embedded_scope_does_not_show_in_the_gateway() {
+    fn an_embedded_scope_is_removed_from_the_gateway() {
         let mut gateway = inet("fe80::1");
         gateway[abi::SIN6_ADDR + 3] = 3;
         assert_eq!(found(&record(3, UP, DGM, &[inet("::"), gateway, inet("::")])), ["fe80::1 3"]);
     }
 
     #[test]
-    fn routes_that_lead_nowhere_are_passed_over() {
+    fn unusable_routes_are_left_out() {
         let addresses = [inet("0.0.0.0"), inet("10.0.0.1"), inet("0.0.0.0")];
         for flags in [abi::RTF_GATEWAY, abi::RTF_UP, UP | 0x4, UP | 0x8, UP | 0x1000] {
             assert!(found(&record(2, flags, DGM, &addresses)).is_empty(), "{flags:#x}");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_another_version_are_stepped_over() {
+    fn records_of_another_version_are_skipped() {
         let mut other = default_v4();
         other[2] = 6;
         let short = [&8u16.to_ne_bytes()[..], &[5, 4, 0, 0, 0, 0]].concat();

@@ -1,8 +1,8 @@
-//! Hears that something about the network has changed: a routing socket (route(4)), on Linux a netlink
-//! socket.
+//! A socket that becomes readable when the network has changed: a routing socket (route(4)), on Linux a
+//! netlink socket.
 //!
-//! What has changed is not read out of the messages: a reader looks at the network itself, which is also
-//! right when messages were lost.
+//! The messages are not interpreted: the reader examines the network itself, which is right even if messages
+//! were lost.
 
 use std::fs;
 use std::io;
@@ -17,22 +17,22 @@ use nix::sys::socket::{MsgFlags, recv};
 use super::os;
 use super::system_facts::FactsSource;
 
-/// The longest message that is read whole; the rest of a longer one is dropped, which is of no consequence.
+/// The size of the read buffer. The rest of a longer message is dropped, which does not matter.
 const MESSAGE: usize = 2048;
 
 /// A socket that is readable when the network has changed.
 #[derive(Debug)]
 pub struct RouteSocket {
     socket: OwnedFd,
-    /// The name of a simulated one.
+    /// The path of a simulated socket.
     name: Option<PathBuf>,
 }
 
 impl RouteSocket {
-    /// Opens one that never blocks.
+    /// Opens a socket that never blocks.
     ///
-    /// A directory of facts stands for the kernel: whoever changes them sends a datagram to each
-    /// `route.sock.*` in it.
+    /// With a directory of facts, the process that changes the facts sends a datagram to each `route.sock.*`
+    /// in it.
     ///
     /// # Errors
     /// The system has no such socket, or no descriptor is left.
@@ -52,20 +52,20 @@ impl RouteSocket {
         Ok(Self { socket: socket.into(), name: Some(name) })
     }
 
-    /// What poll(2) reports as readable.
+    /// The descriptor to poll.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// Takes all messages that are there; whether there was one, or some were lost.
+    /// Reads all waiting messages. Returns whether there was one, or messages were lost.
     #[must_use]
     pub fn take(&self) -> bool {
         let mut buffer = [0; MESSAGE];
         let mut any = false;
         loop {
             match recv(std::os::fd::AsRawFd::as_raw_fd(&self.socket), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                // The kernel had no room for more (ENOBUFS): something has changed.
+                // The kernel had no room for more (ENOBUFS), so something has changed.
                 Ok(_) | Err(Errno::ENOBUFS) => any = true,
                 Err(Errno::EINTR) => {}
                 Err(_) => return any,
@@ -77,7 +77,7 @@ impl RouteSocket {
 impl Drop for RouteSocket {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            // The directory may be gone already.
+            // The directory may already be removed.
             let _ = fs::remove_file(name);
         }
     }

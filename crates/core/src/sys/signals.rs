@@ -1,4 +1,4 @@
-//! Signals as flags: blocked while the program works, delivered only while it waits.
+//! Signals as flags. They are blocked while the program works, and delivered only while it waits.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ static TERMINATE: AtomicBool = AtomicBool::new(false);
 static RELOAD: AtomicBool = AtomicBool::new(false);
 static CHILD: AtomicBool = AtomicBool::new(false);
 
-/// What [`Signals::install`] handles.
+/// The signals that [`Signals::install`] handles.
 const HANDLED: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
 
-/// What [`ignore_job_control`] ignores.
+/// The signals that [`ignore_job_control`] ignores.
 const JOB_CONTROL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 
-/// Which signals came since they were last taken.
+/// Which signals arrived since the last call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Arrived {
     /// SIGTERM or SIGINT.
@@ -26,8 +26,8 @@ pub struct Arrived {
     pub child: bool,
 }
 
-/// The signals a daemon handles. They stay blocked for the life of the process, so that no system call is
-/// ever interrupted half-way; a wait opens [`Self::wait_mask`] for its own duration.
+/// The signals that a daemon handles. They stay blocked, so that no system call is interrupted; a wait
+/// unblocks them by [`Self::wait_mask`].
 #[derive(Debug, Clone, Copy)]
 pub struct Signals {
     wait_mask: SigSet,
@@ -56,7 +56,7 @@ impl Signals {
     /// Blocks SIGTERM, SIGINT, SIGHUP and SIGCHLD and installs their handlers.
     ///
     /// # Errors
-    /// What sigaction(2) or sigprocmask(2) say.
+    /// The error of sigaction(2) or sigprocmask(2).
     pub fn install() -> io::Result<Self> {
         let mut blocked = SigSet::empty();
         HANDLED.iter().for_each(|signal| blocked.add(*signal));
@@ -67,30 +67,30 @@ impl Signals {
         Ok(Self { wait_mask, handled: true })
     }
 
-    /// For a loop that runs inside another program, which keeps its own handling of signals: none is ever
-    /// taken, and nothing tells of the end of a child.
+    /// For a loop inside another program, which handles its signals itself: no signal is ever taken, and the
+    /// end of a child is not reported.
     ///
     /// # Errors
-    /// What sigprocmask(2) says.
+    /// The error of sigprocmask(2).
     pub fn unhandled() -> io::Result<Self> {
         let mut wait_mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut wait_mask))?;
         Ok(Self { wait_mask, handled: false })
     }
 
-    /// Whether signals are taken at all.
+    /// Whether signals are taken.
     #[must_use]
     pub fn are_handled(&self) -> bool {
         self.handled
     }
 
-    /// The mask to wait with: what was blocked before, less our signals.
+    /// The mask for a wait: the mask at the start, without our signals.
     #[must_use]
     pub fn wait_mask(&self) -> SigSet {
         self.wait_mask
     }
 
-    /// What came since the last call.
+    /// The signals that arrived since the last call.
     #[must_use]
     pub fn take(&self) -> Arrived {
         Arrived {
@@ -101,20 +101,20 @@ impl Signals {
     }
 }
 
-/// Ignores SIGTSTP, SIGTTIN and SIGTTOU: for a daemon whose deadlines must run even when somebody types ^Z.
-/// SIGSTOP stops every process.
+/// Ignores SIGTSTP, SIGTTIN and SIGTTOU: the deadlines of a daemon must run even if a user types ^Z. SIGSTOP
+/// still stops the process.
 ///
 /// # Errors
-/// What sigaction(2) says.
+/// The error of sigaction(2).
 pub fn ignore_job_control() -> io::Result<()> {
     set_all(&JOB_CONTROL, SigHandler::SigIgn)
 }
 
-/// Undoes in a child that is about to become another program what would outlive exec(2): the mask, and what
-/// is ignored. The handlers go first, so that a signal that waits has the effect that its sender wants.
+/// Resets in a child what would survive exec(2): the signal mask and ignored signals. The handlers are reset
+/// first, so that a pending signal has its default effect.
 ///
 /// # Errors
-/// What sigaction(2) or sigprocmask(2) say.
+/// The error of sigaction(2) or sigprocmask(2).
 pub(super) fn reset_for_exec() -> io::Result<()> {
     set_all(&HANDLED, SigHandler::SigDfl)?;
     set_all(&JOB_CONTROL, SigHandler::SigDfl)?;

@@ -1,9 +1,10 @@
-//! A machine's facts from a directory of text files, for tests and the simulated host.
+//! A machine's facts from a directory of text files, for tests and the simulated host. It never reads the
+//! running system.
 //!
-//! `sysctl` has lines `name=value` or `name:type=value`; `ifaddrs` has lines `hn0 link 00:15:5d:01:02:03 up`,
-//! `hn0 inet 10.0.0.5/24`, `hn0 inet6 fe80::1%hn0/64`; `routes` has lines `default 10.0.0.1 hn0`; `procs` has
-//! processes and what they have mapped. Blank lines and lines that begin with `#` do not count. A missing
-//! file is what a machine without any setting has: one loopback, no route, the sysctls of [`sysctl`].
+//! `sysctl` has lines `name=value` or `name:type=value`. `ifaddrs` has lines `hn0 link 00:15:5d:01:02:03 up`,
+//! `hn0 inet 10.0.0.5/24`, `hn0 inet6 fe80::1%hn0/64`. `routes` has lines `default 10.0.0.1 hn0`. `procs` has
+//! processes and their mappings. Blank lines and lines that begin with `#` are ignored. Without its file a
+//! machine has one loopback, no route, and the sysctls of [`sysctl`].
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -18,7 +19,7 @@ use crate::vss::scan::{MappedFile, Process};
 
 const NO_IFADDRS: &str = "lo0 link - up\nlo0 inet 127.0.0.1/8\nlo0 inet6 ::1/128\n";
 
-/// What a FreeBSD guest has where the file says nothing else.
+/// The sysctls of a FreeBSD guest that the file does not set.
 const SYSCTLS: &[(&str, &str)] = &[
     ("kern.ostype", "FreeBSD"),
     ("kern.osrelease", "14.3-RELEASE"),
@@ -40,12 +41,12 @@ pub(super) fn read(directory: &Path, name: &str) -> io::Result<Option<String>> {
     }
 }
 
-/// The lines that count.
+/// The lines that are not ignored.
 pub(super) fn lines(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// The sysctl `name` as text: the last line that names it, else the value of a stock guest, else `None`.
+/// The sysctl `name` as text: from the last line that has it, otherwise of a stock guest, otherwise `None`.
 pub(super) fn sysctl(directory: &Path, name: &str) -> io::Result<Option<String>> {
     let text = read(directory, "sysctl")?.unwrap_or_default();
     let stock = || SYSCTLS.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
@@ -63,7 +64,7 @@ fn parse_sysctl(text: &str, name: &str) -> Option<String> {
     })
 }
 
-/// Bytes written as hexadecimal digits, as text; this is how a value with NULs is written.
+/// Text from hexadecimal digits. Values with NULs are written like this.
 fn hex_text(digits: &str) -> String {
     let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
@@ -112,7 +113,7 @@ fn set_link<'a>(interface: &mut Interface, mut words: impl Iterator<Item = &'a s
     }
 }
 
-/// What stands behind `driver=` in the line `link` that has `index=INDEX`.
+/// The value of `driver=` in the line `link` with `index=INDEX`.
 pub(super) fn driver_name(directory: &Path, index: u32) -> io::Result<Option<String>> {
     let text = read(directory, "ifaddrs")?.unwrap_or_default();
     let wanted = format!("index={index}");
@@ -121,7 +122,7 @@ pub(super) fn driver_name(directory: &Path, index: u32) -> io::Result<Option<Str
     Ok(driver.map(str::to_owned))
 }
 
-/// `10.0.0.5/24`, or `fe80::1%hn0/64` without its scope.
+/// Parses `10.0.0.5/24`, or `fe80::1%hn0/64` without its scope.
 fn address(word: &str) -> Option<InterfaceAddress> {
     match word.split_once('%') {
         None => word.parse().ok(),
@@ -132,7 +133,7 @@ fn address(word: &str) -> Option<InterfaceAddress> {
     }
 }
 
-/// The routes through a gateway in the file `routes`, of interfaces that exist.
+/// The routes through a gateway in the file `routes`, on existing interfaces.
 pub(super) fn routes(directory: &Path, interfaces: &[Interface]) -> io::Result<Routes> {
     let text = read(directory, "routes")?.unwrap_or_default();
     let mut routes = Routes::default();
@@ -161,13 +162,12 @@ fn route(line: &str, interfaces: &[Interface]) -> Option<(Option<InterfaceAddres
     Some((destination, gateway, interface.name.clone()))
 }
 
-/// What stat(2) would call `st_dev` of a mount: the first half of its id.
+/// The number that stat(2) would return as `st_dev` for a mount: the first half of its id.
 pub(super) fn device_number(mount: &Mount) -> u64 {
     u64::from(mount.id.0[0].cast_unsigned())
 }
 
-/// The processes of the file `procs` with what they can store into through memory. One that is slow takes its
-/// time here.
+/// The processes of the file `procs` with the files that they can store into. A slow process delays the call.
 pub(super) fn mapped_files(directory: &Path, table: &[Mount]) -> io::Result<Vec<(Process, Vec<MappedFile>)>> {
     let text = read(directory, "procs")?.unwrap_or_default();
     let mut processes: Vec<(Process, Vec<MappedFile>)> = Vec::new();
@@ -194,7 +194,7 @@ pub(super) fn mapped_files(directory: &Path, table: &[Mount]) -> io::Result<Vec<
     Ok(processes)
 }
 
-/// A process, and whether it is gone when its mappings are asked for.
+/// A process. The second value is true if it has ended when its mappings are read.
 fn process(pid: &str, comm: &str, options: &[&str]) -> Option<(Process, bool)> {
     let mut process = Process { pid: pid.parse().ok()?, jail: 0, program: unescape(comm) };
     for option in options {
@@ -207,7 +207,7 @@ fn process(pid: &str, comm: &str, options: &[&str]) -> Option<(Process, bool)> {
     Some((process, options.contains(&"gone")))
 }
 
-/// `None` for a mapping through which nothing of a file is stored.
+/// `None` for a mapping through which no file can be changed.
 fn mapped_file(path: &str, on: &str, options: &[&str], table: &[Mount]) -> Option<MappedFile> {
     if options.iter().any(|option| matches!(*option, "ro" | "private" | "anon")) {
         return None;
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_are_default_ones_or_lead_to_a_network() {
+    fn default_and_network_routes_are_read() {
         let directory = tempfile::tempdir().unwrap();
         let text = "default 10.0.0.1 hn0\n10.20.0.0/16 10.0.0.254 hn0\nfd20::/32 fe80::9%hn0 hn0\n\
                     10.0.0.0/24 - hn0\n10.30.0.0/16 10.0.0.254 em0\n";
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_files_are_a_machine_with_a_loopback() {
+    fn without_files_a_machine_has_a_loopback() {
         let directory = tempfile::tempdir().unwrap();
         let interfaces = interfaces(directory.path()).unwrap();
         assert_eq!(interfaces.len(), 1);

@@ -1,7 +1,7 @@
-//! FreeBSD's socket addresses as bytes: pure readers for getifaddrs(3) and the route records.
+//! Parses FreeBSD's socket addresses, for getifaddrs(3) and the route records. Pure.
 //!
-//! The bytes come from the kernel, yet lengths and counts in them are checked like anyone else's: an
-//! address may be cut short (masks are), have length 0, or be longer than its structure (`sockaddr_dl`).
+//! Lengths and counts are checked, although the bytes are the kernel's: an address may be cut short (masks
+//! are), have length 0, or be longer than its structure (`sockaddr_dl`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,13 +20,13 @@ pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     bytes.get(offset..)?.first_chunk().map(|chunk| u32::from_ne_bytes(*chunk))
 }
 
-/// The family byte; `None` for an address that is too short to have one.
+/// The family byte. `None` if the address is too short.
 #[must_use]
 pub fn family(address: &[u8]) -> Option<u8> {
     address.get(abi::SA_FAMILY).copied()
 }
 
-/// The IP address of an IPv4 or IPv6 socket address, link-local ones without an embedded scope.
+/// The IP address of an IPv4 or IPv6 socket address. Link-local ones lose an embedded scope.
 #[must_use]
 pub fn ip_address(address: &[u8]) -> Option<IpAddr> {
     match family(address)? {
@@ -42,9 +42,9 @@ pub fn ip_address(address: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Clears the interface index that the kernel keeps in bytes 2 and 3 of a link-local address.
+/// Clears the interface index in bytes 2 and 3 of a link-local address.
 ///
-/// It leaves them there for userland only while net.inet6.ip6.deembed_scopeid is 0 (sys/netinet6/scope6.c).
+/// The kernel leaves it there only while net.inet6.ip6.deembed_scopeid is 0 (sys/netinet6/scope6.c).
 fn without_scope(mut bytes: [u8; 16]) -> Ipv6Addr {
     if Ipv6Addr::from(bytes).is_unicast_link_local() {
         bytes[2] = 0;
@@ -53,9 +53,9 @@ fn without_scope(mut bytes: [u8; 16]) -> Ipv6Addr {
     Ipv6Addr::from(bytes)
 }
 
-/// The bytes of `mask` that count for an address of `family`; those that were cut off are zero.
+/// The bytes of `mask` for an address of `family`. Bytes that were cut off are zero.
 ///
-/// The mask's own family is not looked at: the kernel hands out masks with family 0.
+/// The mask's own family is ignored: the kernel sets it to 0.
 fn mask_bytes(mask: &[u8], family: u8) -> Option<[u8; 16]> {
     let (offset, length) = match family {
         abi::AF_INET => (abi::SIN_ADDR, 4),
@@ -92,7 +92,7 @@ pub fn link(address: &[u8]) -> Option<(u32, Option<MacAddress>)> {
     Some((u32::from(index), mac_address(address)))
 }
 
-/// Six bytes behind the name, if the address says that it has six and has them.
+/// The six bytes after the name, if the address has six.
 fn mac_address(address: &[u8]) -> Option<MacAddress> {
     if *address.get(abi::SDL_ALEN)? != 6 || *address.get(abi::SDL_TYPE)? == abi::IFT_LOOP {
         return None;
@@ -141,7 +141,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn addresses_cut_short_are_none() {
+    fn addresses_that_are_cut_short_are_rejected() {
         for text in ["10.0.0.5", "fd00::5"] {
             let bytes = inet(text);
             let needed = if bytes.len() == 16 { 8 } else { 24 };
@@ -170,7 +170,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn mac_address_stays_inside_the_address() {
+    fn a_mac_address_is_read_inside_the_address_only() {
         let mac = [0, 0x15, 0x5d, 1, 2, 3];
         assert_eq!(link(&link_address(3, "hn0", &mac)), Some((3, Some(MacAddress(mac)))));
         assert_eq!(link(&link_address(3, &"x".repeat(200), &mac)), Some((3, Some(MacAddress(mac)))));

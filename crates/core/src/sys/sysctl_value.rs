@@ -1,23 +1,24 @@
-//! Values of sysctl(3): fetching one whose size changes, and reading its bytes.
+//! Values of sysctl(3): fetching a value whose size may change, and parsing its bytes.
 //!
-//! Pure but for the call it is given, so that a table that grows in the middle is tested everywhere.
+//! Pure except for the call that it is given, so that a table that grows between two calls is tested
+//! everywhere.
 
 use std::io;
 
 use super::freebsd_abi::ENOMEM;
 
-/// Larger values are refused: no table that this crate asks for comes near it.
+/// Larger values are refused. The tables that this crate reads are much smaller.
 pub const LIMIT: usize = 32 << 20;
 
-/// Calls `fetch` with more and more room until the value fits; the first try has `guess` bytes.
+/// Calls `fetch` with more and more room until the value fits. The first try has `guess` bytes.
 ///
-/// `fetch` fills the buffer and says how much of it, or, without a buffer, how much room it wants now. The
-/// table may grow between the two: the wanted size is only a hint, and each try has at least twice the room
-/// of the one before. A buffer that is full to the last byte counts as too small: the kernel's dump of routes
-/// fails for want of room without saying so (sys/net/rtsock.c ignores the error of a single record).
+/// `fetch` fills the buffer and returns how much of it, or without a buffer returns the wanted room. The
+/// table may grow between the two, so the wanted room is only a hint, and each try has at least twice the
+/// room of the one before. A buffer that is full to the last byte counts as too small: the kernel's dump of
+/// routes does not report a lack of room (sys/net/rtsock.c ignores the error of a single record).
 ///
 /// # Errors
-/// What `fetch` gives, where it is not `ENOMEM`, and `ENOMEM` for a value beyond [`LIMIT`].
+/// The error of `fetch`, except `ENOMEM`. `ENOMEM` for a value larger than [`LIMIT`].
 pub fn read_growing(
     guess: usize,
     mut fetch: impl FnMut(Option<&mut [u8]>) -> io::Result<usize>,
@@ -37,7 +38,7 @@ pub fn read_growing(
     }
 }
 
-/// A string's bytes up to the first NUL, without white space at its end.
+/// The bytes of a string up to the first NUL, without white space at the end.
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -62,7 +63,7 @@ mod tests {
         io::Error::from_raw_os_error(number)
     }
 
-    /// A table that has these sizes, one at each call, and the last one for ever.
+    /// A table with these sizes, one at each call. The last one stays.
     fn table(sizes: &'static [usize]) -> impl FnMut(Option<&mut [u8]>) -> io::Result<usize> {
         let mut calls = sizes.iter();
         let mut size = 0;
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_grows_or_shrinks_between_the_calls_is_read_whole() {
+    fn a_table_that_changes_size_is_read_whole() {
         for sizes in [&[500, 400, 900, 1000, 1700][..], &[500, 400, 300], &[5000, 5000, 6000, 6001, 6002]] {
             let last = *sizes.last().unwrap();
             let value = read_growing(128, table(sizes)).unwrap();
@@ -100,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_never_fits_is_an_error_in_the_end() {
+    fn a_table_that_never_fits_is_an_error() {
         let error = read_growing(128, table(&[usize::MAX])).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(ENOMEM));
     }
 
     #[test]
-    fn a_full_buffer_may_lack_the_rest() {
+    fn a_full_buffer_counts_as_too_small() {
         let table: Vec<u8> = (0..20_000u32).map(|number| number.to_le_bytes()[0]).collect();
         for guess in [8192, 19_999, 20_000] {
             let value = read_growing(guess, |buffer| {

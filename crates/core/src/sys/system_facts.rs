@@ -1,11 +1,12 @@
-//! What the running system is: release, architecture, host name, other sysctls.
+//! Facts about the system: release, architecture, host name, other sysctls. They come from the running system
+//! or from a directory.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::{os, simulated};
 
-/// What does not change while the system runs.
+/// Facts that do not change while the system runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SystemFacts {
     /// kern.ostype: `FreeBSD`.
@@ -14,7 +15,7 @@ pub struct SystemFacts {
     pub os_release: String,
     /// kern.version: the kernel's build, one line.
     pub os_version: String,
-    /// kern.osreldate: `1403000`; `None` where there is no such number.
+    /// kern.osreldate: `1403000`. `None` if there is no such number.
     pub os_reldate: Option<u32>,
     /// hw.machine: `amd64`, `arm64`.
     pub machine: String,
@@ -22,7 +23,7 @@ pub struct SystemFacts {
     pub machine_arch: String,
 }
 
-/// Where facts about the machine come from.
+/// Where facts about the machine are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum FactsSource {
     /// The running system.
@@ -33,17 +34,17 @@ pub enum FactsSource {
 }
 
 impl From<Option<PathBuf>> for FactsSource {
-    /// The directory if there is one, else the running system.
+    /// The directory, if one is given. Otherwise the running system.
     fn from(directory: Option<PathBuf>) -> Self {
         directory.map_or(Self::System, Self::Directory)
     }
 }
 
 impl FactsSource {
-    /// Asks what system this is, by sysctl(3) on FreeBSD: uname(3) there honours environment variables.
+    /// The facts about the system, by sysctl(3) on FreeBSD, where uname(3) honours environment variables.
     ///
     /// # Errors
-    /// A failed sysctl(3), or a file that cannot be read.
+    /// sysctl(3) failed, or a file cannot be read.
     pub fn system_facts(&self) -> io::Result<SystemFacts> {
         let Self::Directory(directory) = self else { return os::system::facts() };
         let text = |name| Ok::<_, io::Error>(simulated::sysctl(directory, name)?.unwrap_or_default());
@@ -57,7 +58,7 @@ impl FactsSource {
         })
     }
 
-    /// The host name, which DHCP or an administrator may change at any time; empty where none is set.
+    /// The host name, which DHCP or an administrator may change at any time. Empty if none is set.
     ///
     /// # Errors
     /// A failed system call, or a file that cannot be read.
@@ -70,7 +71,7 @@ impl FactsSource {
         os::system::host_name()
     }
 
-    /// The sysctl `name` whose value is text; `None` if the kernel has no such sysctl.
+    /// The sysctl `name`, whose value is text. `None` if the kernel has no such sysctl.
     ///
     /// # Errors
     /// A failed sysctl(3), or a file that cannot be read. `Unsupported` on systems without sysctls.
@@ -81,7 +82,7 @@ impl FactsSource {
         }
     }
 
-    /// The sysctl `name` whose value is a number of 4 or 8 bytes; `None` if there is no such sysctl.
+    /// The sysctl `name`, whose value is a number of 4 or 8 bytes. `None` if there is no such sysctl.
     ///
     /// # Errors
     /// As [`Self::sysctl_text`]; `InvalidData` if the value is no number.
@@ -91,10 +92,10 @@ impl FactsSource {
         simulated::sysctl(directory, name)?.map(number).transpose()
     }
 
-    /// The device that made the interface of this index, such as `hn0`, whatever the interface is called now;
-    /// `None` where there is no such interface or the system does not tell.
+    /// The device behind the interface with this index, such as `hn0`, even if the interface was renamed.
+    /// `None` if there is no such interface or the system has no such information.
     ///
-    /// A directory says it behind `driver=` in the line `link` of the interface.
+    /// In a directory of facts it is the value of `driver=` in the interface's line `link`.
     ///
     /// # Errors
     /// A failed sysctl(3), or a file that cannot be read.
@@ -107,11 +108,11 @@ impl FactsSource {
 
     /// The argument vector of process `pid`, each argument followed by a NUL.
     ///
-    /// A directory may name it by the numbers of kern.proc.args, `1.14.7.PID:str=dhclient: hn0`; where it
-    /// does not, the running system is asked.
+    /// In a directory of facts it may be given under the numbers of kern.proc.args, `1.14.7.PID:str=dhclient:
+    /// hn0`. Otherwise the running system is read.
     ///
     /// # Errors
-    /// There is no such process, or it cannot be asked.
+    /// There is no such process, or it may not be read.
     pub fn process_arguments(&self, pid: u32) -> io::Result<Vec<u8>> {
         if let Self::Directory(directory) = self
             && let Some(arguments) = simulated::sysctl(directory, &format!("1.14.7.{pid}"))?
@@ -122,7 +123,7 @@ impl FactsSource {
     }
 }
 
-/// The sysctl `name` holds something else than the number that it should.
+/// The error for a sysctl that should be a number and is not.
 pub(super) fn invalid_number(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("sysctl {name} is no number"))
 }
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_running_system_says_what_it_is() {
+    fn the_running_system_has_facts() {
         let facts = FactsSource::System.system_facts().unwrap();
         for text in
             [&facts.os_type, &facts.os_release, &facts.os_version, &facts.machine, &facts.machine_arch]
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_replaces_what_it_names() {
+    fn a_directory_replaces_the_facts_that_it_has() {
         let directory = tempfile::tempdir().unwrap();
         let text =
             "kern.osrelease=15.0-STABLE\nkern.hostname=web1\nhw.hn.vf_transparent=1\nhw.hn.vflist=mce0\n";

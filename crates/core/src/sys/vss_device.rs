@@ -1,4 +1,5 @@
-//! The devices of a live backup: `/dev/hv_fsvss_dev` or `/dev/hv_appvss_dev`, and `/dev/ufssuspend`.
+//! The devices of a live backup: `/dev/hv_fsvss_dev` or `/dev/hv_appvss_dev`, and `/dev/ufssuspend`. It makes
+//! their calls; the daemon decides when.
 
 use std::fs::File;
 use std::io;
@@ -32,25 +33,23 @@ pub mod numbers {
     pub const UFS_RESUME: u64 = nix::request_code_none!(b'U', 2);
 }
 
-/// The kernel's end of a live backup. One process can have it open.
+/// The device on which the kernel delivers requests. One process can have it open.
 #[derive(Debug)]
 pub struct VssDevice(File);
 
 impl VssDevice {
-    /// Opens the device. From then on the kernel delivers requests, and fails them all once it is closed
-    /// again.
+    /// Opens the device. From then on the kernel delivers requests. After the close it fails them all.
     ///
     /// # Errors
-    /// What open(2) says: `ResourceBusy` where another process has it, `NotFound` off Hyper-V.
+    /// The error of open(2): `ResourceBusy` if another process has it open, `NotFound` off Hyper-V.
     pub fn open(path: &Path) -> io::Result<Self> {
         File::options().read(true).write(true).open(path).map(Self)
     }
 
-    /// Takes the request that waits. `None` where none does any more, because it timed out after poll(2) saw
-    /// it.
+    /// Reads the waiting request. `None` if it timed out after poll(2) reported it.
     ///
     /// # Errors
-    /// What ioctl(2) says: the device is gone.
+    /// The error of ioctl(2): the device is gone.
     pub fn read(&self) -> io::Result<Option<Request>> {
         let mut message = [0; MESSAGE_SIZE];
         // SAFETY: the descriptor is open, and the pointer is to as many bytes as the request number says are
@@ -59,10 +58,10 @@ impl VssDevice {
         Ok(Request::decode(&message))
     }
 
-    /// Answers a request. An answer that comes too late is ignored by the kernel without a word.
+    /// Answers a request. The kernel ignores an answer that is too late.
     ///
     /// # Errors
-    /// What ioctl(2) says: the device is gone.
+    /// The error of ioctl(2): the device is gone.
     pub fn write(&self, answer: Answer) -> io::Result<()> {
         let message = answer.encode();
         // SAFETY: the descriptor is open, and the pointer is to as many bytes as the request number says are
@@ -79,7 +78,7 @@ impl AsFd for VssDevice {
 }
 
 /// A descriptor of `/dev/ufssuspend`, which suspends at most one file system. Dropping it, or the death of
-/// the process, resumes that.
+/// the process, resumes the file system.
 #[derive(Debug)]
 pub struct SuspendDevice(File);
 
@@ -87,19 +86,19 @@ impl SuspendDevice {
     /// Opens the device.
     ///
     /// # Errors
-    /// What open(2) says; only root may.
+    /// The error of open(2). Only root may open it.
     pub fn open(path: &Path) -> io::Result<Self> {
         File::options().read(true).write(true).open(path).map(Self)
     }
 
-    /// Suspends writes to a file system: first all of it is brought to disk, then whoever writes sleeps until
-    /// it is resumed.
+    /// Suspends writes to a file system. First all of its data goes to disk; then every program that writes
+    /// sleeps until the file system is resumed.
     ///
     /// # Errors
-    /// What ioctl(2) says: ENOENT for an id that is not mounted, EINVAL for no UFS, EBUSY where it is
-    /// suspended already or this descriptor suspends another one, EDEADLK where this process has a second
-    /// thread or holds a descriptor open for writing there, EPERM in a jail. The file system is then not
-    /// suspended.
+    /// The error of ioctl(2): ENOENT for an id that is not mounted, EINVAL if it is not UFS, EBUSY if it is
+    /// suspended already, is being unmounted, or this descriptor suspends another one, EDEADLK if this
+    /// process has a second thread or has a file open for writing there, EPERM in a jail. The file system is
+    /// then not suspended.
     pub fn suspend(&self, id: FsId) -> io::Result<()> {
         // SAFETY: the descriptor is open, and the pointer is to an fsid_t, two i32.
         unsafe { calls::ufs_suspend(self.0.as_raw_fd(), &raw const id.0) }?;
@@ -109,7 +108,7 @@ impl SuspendDevice {
     /// Resumes writes.
     ///
     /// # Errors
-    /// What ioctl(2) says: ENOENT where nothing is suspended. Dropping the descriptor resumes in any case.
+    /// The error of ioctl(2): ENOENT if nothing is suspended. Dropping the descriptor resumes in any case.
     pub fn resume(&self) -> io::Result<()> {
         // SAFETY: the descriptor is open, and the call takes no argument.
         unsafe { calls::ufs_resume(self.0.as_raw_fd()) }?;

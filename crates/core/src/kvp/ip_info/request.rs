@@ -1,7 +1,7 @@
-//! SET_IP_INFO: what the host wants an adapter to become.
+//! SET_IP_INFO: parses the host's texts into typed addresses.
 //!
-//! Everything that the host sent as text ends here. Whatever is not exactly a list of addresses is refused,
-//! with the item that is wrong, before anything is touched; what comes out is typed and goes into files and
+//! This is the only place that reads the host's texts. Anything that is not exactly a list of addresses is
+//! refused, with the wrong item, before anything is changed. The result is typed and may go into files and
 //! command lines.
 
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::abi::kvp::Code;
 use crate::kvp::exchange::NetworkRequest;
 use crate::net::{InterfaceAddress, InterfaceName, ipv4_mask, ipv4_prefix};
 
-/// A request that can be carried out.
+/// A request that is well formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Injection {
-    /// The interface that the host means: of hn(4) or lagg(4). Whether it exists is not known here.
+    /// The interface in the request: of hn(4) or lagg(4). It may not exist.
     pub interface: InterfaceName,
-    /// What it is to become.
+    /// How it shall get its addresses.
     pub method: Method,
 }
 
@@ -30,19 +30,19 @@ pub enum Method {
     Static(StaticAddresses),
 }
 
-/// Addresses that the host gives. All lists are free of duplicates and in the host's order.
+/// Addresses from the host. All lists are without duplicates and in the host's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StaticAddresses {
-    /// At least one; unicast, neither loopback nor unspecified, with a prefix of at least one bit.
+    /// At least one. All are unicast, not loopback, with a prefix of at least one bit.
     pub addresses: Vec<InterfaceAddress>,
-    /// Routers that an address reaches, or link-local ones of IPv6.
+    /// Routers that are in the network of an address, or link-local ones of IPv6.
     pub gateways: Vec<IpAddr>,
     /// Name servers.
     pub name_servers: Vec<IpAddr>,
 }
 
 impl StaticAddresses {
-    /// The first gateway of the family, the one that becomes the default route.
+    /// The first gateway of the family, which becomes the default route.
     #[must_use]
     pub fn gateway(&self, ipv4: bool) -> Option<IpAddr> {
         self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == ipv4)
@@ -79,11 +79,11 @@ impl fmt::Display for List {
     }
 }
 
-/// Why a request is refused. Nothing has been touched.
+/// Why a request is refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The adapter is not the name of an interface that can be configured. The kernel leaves the GUID where
-    /// it knows no interface for it.
+    /// The adapter is not the name of an interface that can be configured. The kernel passes the GUID if it
+    /// knows no interface for it.
     #[error("{0:?} is no interface of hn(4) or its lagg(4)")]
     Adapter(String),
     /// An item of a list.
@@ -98,7 +98,7 @@ pub enum RequestError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// There are not as many masks as addresses.
+    /// There are more or fewer masks than addresses.
     #[error("{addresses} addresses have {masks} masks")]
     MaskCount {
         /// How many addresses there are.
@@ -106,7 +106,7 @@ pub enum RequestError {
         /// How many masks there are.
         masks: usize,
     },
-    /// Bits of the address family that mean nothing.
+    /// The address family has unknown bits.
     #[error("the address families {0:#x} have bits that mean nothing")]
     Family(u8),
     /// A static configuration without any address.
@@ -115,7 +115,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// What the host is told.
+    /// The code of the answer.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -125,13 +125,13 @@ impl RequestError {
     }
 }
 
-/// Reads a request.
+/// Parses a request.
 ///
-/// A list is joined with `;` and may have one more at its end; an item may have blanks and tabs around it.
-/// With DHCP the lists are not looked at.
+/// A list is joined with `;` and may have one at its end. An item may have blanks and tabs around it. With
+/// DHCP the lists are not read.
 ///
 /// # Errors
-/// [`RequestError`], with the first item that is wrong.
+/// [`RequestError`], with the first wrong item.
 pub fn parse(request: &NetworkRequest) -> Result<Injection, RequestError> {
     let interface = adapter(&request.adapter)?;
     if request.address_family & !(FAMILY_IPV4 | FAMILY_IPV6) != 0 {
@@ -141,7 +141,7 @@ pub fn parse(request: &NetworkRequest) -> Result<Injection, RequestError> {
     Ok(Injection { interface, method })
 }
 
-/// Exactly the name, because that is what the kernel puts there.
+/// The name must match exactly, because the kernel writes the interface's name there.
 fn adapter(text: &str) -> Result<InterfaceName, RequestError> {
     let name = text.parse::<InterfaceName>().ok().filter(|name| name.is_hn() || name.is_lagg());
     name.ok_or_else(|| RequestError::Adapter(shortened(text)))
@@ -181,7 +181,8 @@ fn static_addresses(request: &NetworkRequest) -> Result<StaticAddresses, Request
     Ok(StaticAddresses { addresses: with_prefix, gateways, name_servers })
 }
 
-/// Base looks at no family, and scripts of the host say both where they give addresses of one.
+/// Logs family bits that do not fit the addresses. Base does not read the bits, and scripts of the host set
+/// both bits when they give addresses of one family.
 fn note_families(bits: u8, addresses: &[InterfaceAddress]) {
     let has = |ipv4: bool| addresses.iter().any(|address| address.address.is_ipv4() == ipv4);
     let held = (u8::from(has(true)) * FAMILY_IPV4) | (u8::from(has(false)) * FAMILY_IPV6);
@@ -207,7 +208,7 @@ fn gateways(text: &str, addresses: &[InterfaceAddress]) -> Result<Vec<IpAddr>, R
     Ok(gateways)
 }
 
-/// A link-local router of IPv6 is reached by every interface that takes part in IPv6.
+/// Whether the guest can reach a gateway. Every interface with IPv6 can reach a link-local router.
 fn is_reachable(gateway: IpAddr, addresses: &[InterfaceAddress]) -> bool {
     let of_family = |address: &&InterfaceAddress| address.address.is_ipv4() == gateway.is_ipv4();
     let mut same = addresses.iter().filter(of_family);
@@ -220,7 +221,7 @@ fn is_reachable(gateway: IpAddr, addresses: &[InterfaceAddress]) -> bool {
     }
 }
 
-/// The loopback address is fine: a resolver of the guest's own listens there.
+/// The loopback address is allowed: a resolver in the guest may listen there.
 fn name_servers(text: &str) -> Result<Vec<IpAddr>, RequestError> {
     let list = List::NameServers;
     let mut servers = Vec::new();
@@ -236,7 +237,7 @@ fn refuse_duplicate(list: List, place: usize, text: &str, known: bool) -> Result
     if known { Err(item(list, place, text, "is there twice")) } else { Ok(()) }
 }
 
-/// An address that one host can have.
+/// An address that a host can have.
 fn unicast(list: List, place: usize, text: &str) -> Result<IpAddr, RequestError> {
     let error = |reason| item(list, place, text, reason);
     let address: IpAddr = text.parse().map_err(|_| error("is no IP address"))?;
@@ -280,7 +281,7 @@ fn prefix_of(address: IpAddr, place: usize, mask: &str) -> Result<u8, RequestErr
     if prefix == 0 { Err(error("leaves no bit for the network")) } else { Ok(prefix) }
 }
 
-/// `64` or `/64`.
+/// Parses `64` or `/64`.
 fn ipv6_prefix(text: &str) -> Option<u8> {
     let digits = text.strip_prefix('/').unwrap_or(text);
     if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -289,8 +290,8 @@ fn ipv6_prefix(text: &str) -> Option<u8> {
     digits.parse().ok().filter(|prefix| *prefix <= 128)
 }
 
-/// The network itself or its broadcast address. Networks of one or two IPv4 addresses (RFC 3021) and those of
-/// IPv6 have no such addresses.
+/// Whether this is the network's own address or its broadcast address. Networks of one or two IPv4 addresses
+/// (RFC 3021) have neither, nor have networks of IPv6.
 fn is_end_of_network(address: InterfaceAddress) -> bool {
     let IpAddr::V4(v4) = address.address else { return false };
     let host = u32::from(v4) & !u32::from(ipv4_mask(address.prefix));

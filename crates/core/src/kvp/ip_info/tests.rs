@@ -29,7 +29,7 @@ fn network(interfaces: Vec<Interface>, routes: &[(&str, &str)]) -> NetworkSnapsh
 }
 
 #[test]
-fn a_plain_adapter_is_answered_whole() {
+fn a_plain_adapter_is_answered_in_full() {
     let hn0 = interface("hn0", MAC, &["fe80::1/64", "10.0.0.5/24", "fd00::5/56", "10.0.1.5/20"]);
     let info = answer(MAC, &network(vec![hn0], &[("fe80::ff", "hn0"), ("10.0.0.1", "hn0")])).unwrap();
     let expected = IpAnswer {
@@ -53,7 +53,7 @@ fn the_host_may_write_the_mac_in_any_case() {
 
 // contract K31
 #[test]
-fn what_is_no_known_mac_is_an_unknown_adapter() {
+fn an_unknown_mac_is_an_unknown_adapter() {
     let network =
         network(vec![interface("hn0", MAC, &["10.0.0.5/24"]), interface("lo0", "", &["127.0.0.1/8"])], &[]);
     let long = "x".repeat(4000);
@@ -66,7 +66,7 @@ fn what_is_no_known_mac_is_an_unknown_adapter() {
 }
 
 #[test]
-fn routes_and_clients_of_an_interface_with_a_longer_name_do_not_count() {
+fn interface_names_are_compared_whole() {
     let interfaces = vec![
         interface("hn1", MAC, &["10.1.0.5/24"]),
         interface("hn10", "00:15:5d:01:02:0b", &["10.10.0.5/24"]),
@@ -104,7 +104,7 @@ fn an_empty_lagg_does_not_hide_the_addresses_of_its_port() {
 }
 
 #[test]
-fn each_family_is_answered_from_where_it_is() {
+fn each_family_is_answered_from_its_holder() {
     let interfaces = vec![
         interface("hn0", MAC, &["fe80::1/64", "fd00::5/64"]),
         interface("lagg0", MAC, &["10.0.0.5/24", "fe80::1/64"]),
@@ -115,7 +115,7 @@ fn each_family_is_answered_from_where_it_is() {
 }
 
 #[test]
-fn of_equal_holders_lagg_comes_before_hn_and_hn_before_the_vf() {
+fn lagg_answers_before_hn_and_hn_before_the_vf() {
     let all = [
         interface("mce0", MAC, &["10.0.0.3/24"]),
         interface("hn0", MAC, &["10.0.0.2/24"]),
@@ -131,7 +131,7 @@ fn of_equal_holders_lagg_comes_before_hn_and_hn_before_the_vf() {
 }
 
 #[test]
-fn an_adapter_without_addresses_is_known_all_the_same() {
+fn an_adapter_without_addresses_has_an_answer() {
     let mut hn0 = interface("hn0", MAC, &[]);
     hn0.up = false;
     let info = answer(MAC, &network(vec![hn0], &[])).unwrap();
@@ -154,7 +154,7 @@ fn addresses_and_masks_are_cut_in_step() {
 }
 
 #[test]
-fn families_count_only_what_is_in_the_list() {
+fn families_are_those_of_the_reported_addresses() {
     let mut texts: Vec<String> = (0..70).map(|n| format!("10.200.200.{}/24", 100 + n)).collect();
     texts.push("fd00::5/64".into());
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

@@ -1,15 +1,15 @@
-//! Which interface answers for an adapter, where more than hn(4), its VF and their lagg(4) have to do with
-//! it.
+//! Decides which interface answers for an adapter where vlan(4), carp(4) or bridge(4) are involved. It
+//! changes a snapshot before the answer is made from it; it reads nothing.
 
 use std::collections::BTreeMap;
 
 use crate::net::{Interface, InterfaceName, NetworkSnapshot};
 use crate::plan::network::Link;
 
-/// `network` as it is answered from: a vlan(4), which has the Ethernet address of its parent, is no adapter
-/// of the host's; an address of carp(4) is not the host's, the other node may be using it; and a bridge(4)
-/// answers for a member that has no addresses of its own. `links` is what ifconfig(8) tells; without it
-/// nothing of this is known.
+/// The part of `network` that is reported. A vlan(4) is left out: it has the Ethernet address of its parent,
+/// but is no adapter of the host. An address of carp(4) is left out, because the other node may be using it.
+/// The addresses of a bridge(4) are reported for a member that has none of its own. `links` is the output of
+/// ifconfig(8); an interface that is not in it stays as it is.
 #[must_use]
 pub fn as_the_host_sees(network: &NetworkSnapshot, links: &BTreeMap<InterfaceName, Link>) -> NetworkSnapshot {
     let mut seen = network.clone();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_carp_is_not_the_hosts() {
+    fn an_address_of_carp_is_not_reported() {
         let carp = Link { vhids: [("10.0.0.50".parse().unwrap(), 5)].into(), ..Link::default() };
         let hn0 = interface("hn0", MAC, &["10.0.0.5/24", "10.0.0.50/32"]);
         assert_eq!(answered(vec![hn0], &[("hn0", carp)]), "10.0.0.5");

@@ -1,4 +1,4 @@
-//! The books of whole backups: a real freezer is told, and the books listen.
+//! The records of whole backups: a real freezer gets the events, and the ledger records them.
 
 use log::Level;
 
@@ -9,16 +9,16 @@ use crate::vss::mounts::{FsId, Mount};
 use crate::vss::scan::{Process, Scan, Writer};
 use crate::vss::{Freezer, Rules, Survey};
 
-/// A freezer, its books, and a clock that goes on by a second with each event.
+/// A freezer, its ledger, and a clock that advances a second with each event.
 struct Room {
     freezer: Freezer,
     ledger: Ledger,
     now: u64,
     hooks: Vec<Hook>,
-    /// How a program ends.
+    /// The result of each program.
     outcome: Outcome,
     scan: Scan,
-    /// How the suspension of this mount point fails.
+    /// The mount point whose suspension fails.
     refuses: Option<&'static str>,
 }
 
@@ -45,7 +45,7 @@ impl Room {
         Moment { monotonic: Duration::from_secs(self.now), unix: 1_000_000 + self.now }
     }
 
-    /// In the order of the daemon's loop.
+    /// Hands an event to both, in the order of the daemon's loop.
     fn feed(&mut self, event: Event) {
         let mut actions = VecDeque::from(self.handle(event));
         while let Some(action) = actions.pop_front() {
@@ -119,7 +119,7 @@ fn mount(on: &str, number: i32) -> Mount {
 }
 
 #[test]
-fn a_good_backup_is_written_down_with_its_times() {
+fn a_good_backup_is_recorded_with_its_times() {
     let mut room = Room::new();
     room.ask(Operation::Check, 1);
     room.ask(Operation::Freeze, 2);
@@ -147,7 +147,7 @@ fn a_good_backup_is_written_down_with_its_times() {
 }
 
 #[test]
-fn a_freeze_that_fails_has_its_reason_however_often_it_is_asked_for() {
+fn each_failed_freeze_is_recorded_with_its_reason() {
     let mut room = Room::new();
     room.refuses = Some("/data");
     // More often than the log repeats it.
@@ -168,7 +168,7 @@ fn a_freeze_that_fails_has_its_reason_however_often_it_is_asked_for() {
 fn a_backup_that_is_thawed_without_the_host_is_void() {
     let mut room = Room::new();
     room.ask(Operation::Freeze, 1);
-    // The host hears of a second one that it cannot be; the first one goes on.
+    // A second freeze is refused; the first one continues.
     room.ask(Operation::Freeze, 2);
     assert_eq!((room.report().frozen.len(), room.report().requests.refused), (2, 1));
     room.now += 1000;
@@ -192,14 +192,14 @@ fn a_hook_that_fails_is_named() {
 }
 
 #[test]
-fn lines_that_are_no_reasons_change_nothing() {
+fn log_lines_without_a_reason_change_nothing() {
     let mut room = Room::new();
     room.ledger.action(&Action::Log(Level::Warn, "something".into()), room.moment());
     assert_eq!(room.report().requests, Requests::default());
 }
 
 #[test]
-fn flushed_mounts_are_written_down_with_their_reason() {
+fn flushed_mounts_are_recorded_with_their_reason() {
     let mut room = Room::new();
     let process = Process { pid: 812, jail: 0, program: "sqlite3".into() };
     room.scan.writers = vec![Writer { on: FsId([2, 7]), process, file: "/data/x".into() }];
@@ -212,7 +212,7 @@ fn flushed_mounts_are_written_down_with_their_reason() {
     assert_eq!(mounts, ["/"]);
     let steps: Vec<(&str, u64)> = backup.steps.iter().map(|step| (step.what.as_str(), step.took)).collect();
     assert_eq!(steps[..2], [("look at programs", 3_000_000), ("sync", 3_000_000)]);
-    // A report of an earlier version has no such member.
+    // A report of an earlier version lacks this member.
     let mut old = serde_json::to_value(&backup).unwrap();
     old.as_object_mut().unwrap().remove("flushed");
     assert_eq!(serde_json::from_value::<Backup>(old).unwrap().flushed, []);

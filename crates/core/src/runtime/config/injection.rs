@@ -1,11 +1,12 @@
-//! The keys of `[kvp]` about addresses that the host sets.
+//! The keys of `[kvp]` for addresses that the host sets. It checks their values and decides nothing about an
+//! injection.
 
 use serde::Deserialize;
 
 use super::ConfigError;
 use crate::net::InterfaceName;
 
-/// What happens to the addresses that the host sets.
+/// What is done with addresses that the host sets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IpInjection {
@@ -18,7 +19,7 @@ pub enum IpInjection {
     Off,
 }
 
-/// The names as interfaces, of which only those of hn(4) and lagg(4) can be configured.
+/// Checks names of interfaces. Only interfaces of hn(4) and lagg(4) can be configured.
 pub(super) fn validate_interfaces(names: &[String]) -> Result<(), ConfigError> {
     let good = |name: &String| name.parse::<InterfaceName>().is_ok_and(|name| name.is_hn() || name.is_lagg());
     if names.iter().all(good) {

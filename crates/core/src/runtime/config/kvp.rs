@@ -1,4 +1,4 @@
-//! `[kvp]`.
+//! The section `[kvp]`: its keys, their defaults and their ranges. The daemon decides what they mean.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::ConfigError;
 use super::injection::{IpInjection, validate_interfaces};
 use crate::kvp::pool;
 
-/// `[kvp]`.
+/// The section `[kvp]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Kvp {
@@ -17,20 +17,20 @@ pub struct Kvp {
     pub device: PathBuf,
     /// The directory of the pool files.
     pub pool_dir: PathBuf,
-    /// The most records that the host can put into one pool: 1 to 100,000. More records that other
-    /// programs put there are served all the same, up to 100,000.
+    /// The most records that the host can put into one pool: 1 to 100,000. Other programs may put more there;
+    /// up to 100,000 are served.
     pub max_records: u32,
-    /// How long a request waits for a lock that another program holds, in milliseconds: 0 to 4000.
-    /// The kernel gives up on an answer after five seconds.
+    /// How long a request waits for another program's lock, in milliseconds: 0 to 4000. The kernel gives up
+    /// on an answer after five seconds.
     pub lock_wait_ms: u64,
     /// getent(1), which completes a host name that has no domain.
     pub getent: PathBuf,
-    /// What happens to the addresses that the host sets.
+    /// What is done with addresses that the host sets.
     pub ip_injection: IpInjection,
-    /// The interfaces that the host may configure; none named: all of hn(4).
+    /// The interfaces that the host may configure. Empty: all of hn(4).
     pub ip_injection_interfaces: Vec<String>,
-    /// The program that configures interfaces in place of the daemon, by its absolute path. It gets the
-    /// addresses as JSON on standard input.
+    /// The absolute path of a program that configures interfaces instead of the daemon. It gets the addresses
+    /// as JSON on standard input.
     pub ip_injection_apply: Option<PathBuf>,
     /// The directory of the undo files.
     pub ip_injection_dir: PathBuf,
@@ -38,13 +38,13 @@ pub struct Kvp {
     pub rc_conf: PathBuf,
     /// The socket on which the daemon reports to hvctl(8).
     pub control_socket: PathBuf,
-    /// The symbolic link to [`Self::pool_dir`] for programs that know the path of Linux only; `false` in the
-    /// file for none, `true` for [`LINUX_PATH`].
+    /// A symbolic link to [`Self::pool_dir`] for programs that only know Linux's path. In the file `false`
+    /// means none, and `true` means [`LINUX_PATH`].
     #[serde(deserialize_with = "linux_path")]
     pub linux_path: Option<PathBuf>,
 }
 
-/// Where programs of Linux guests have the pools.
+/// The directory of the pools in a Linux guest.
 pub const LINUX_PATH: &str = "/var/lib/hyperv";
 
 fn linux_path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {

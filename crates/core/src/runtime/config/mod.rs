@@ -1,5 +1,5 @@
-//! The configuration file `hyperv.toml`: optional, strict, and trusted only when nobody but its owner can
-//! write it.
+//! The configuration file `hyperv.toml`: reads, checks and fills in defaults. The file is optional. It is
+//! refused if others than its owner can write it. Nothing here acts on a setting.
 
 mod injection;
 mod kvp;
@@ -22,21 +22,20 @@ pub use uses::Uses;
 pub use vf::Vf;
 pub use vss::{MountRule, Vss};
 
-/// Where the file is looked for when no option names one. A port sets `HV_CONFIG_FILE` in its build
-/// environment.
+/// The default path of the file. A port sets `HV_CONFIG_FILE` in its build environment.
 pub const DEFAULT_PATH: &str = match option_env!("HV_CONFIG_FILE") {
     Some(path) => path,
     None => "/etc/hyperv.toml",
 };
 
-/// The longest file that is read, in bytes: far more than all keys with comments need.
+/// The longest file that is read, in bytes. All keys with comments need far less.
 const MAX_SIZE: u64 = 256 * 1024;
 
 /// All settings, each with its documented default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Config {
-    /// What is logged, and where to.
+    /// What is logged, and where.
     pub log: Log,
     /// Where facts about this guest come from.
     pub facts: Facts,
@@ -62,7 +61,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        // logpriv is root's own socket: it is never refused for being full of other programs' lines.
+        // logpriv is root's own socket. It never refuses lines because other programs have filled it.
         Self { level: LogLevel::Info, sockets: vec!["/var/run/logpriv".into(), "/var/run/log".into()] }
     }
 }
@@ -85,14 +84,15 @@ pub enum LogLevel {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Facts {
-    /// A directory of text files that stand for the system's facts, for tests and demonstrations;
-    /// without it the running system is asked.
+    /// A directory of text files with the system's facts, for tests and demonstrations. Without it the
+    /// running system is read.
     pub dir: Option<PathBuf>,
-    /// The resolver's configuration: where name servers are read from.
+    /// The resolver's configuration, which names the name servers.
     pub resolv_conf: PathBuf,
-    /// Where dhclient(8) leaves its pid files, in the order of the search: the directory since 12.0 first.
+    /// The directories of dhclient(8)'s pid files, in the order of the search: the directory since 12.0
+    /// first.
     pub dhclient_pid_dirs: Vec<PathBuf>,
-    /// Where dhclient(8) keeps its leases.
+    /// The directory of dhclient(8)'s leases.
     pub dhclient_lease_dir: PathBuf,
 }
 
@@ -107,7 +107,7 @@ impl Default for Facts {
     }
 }
 
-/// Why the configuration cannot be used.
+/// Why the configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be opened or read.
@@ -115,10 +115,10 @@ pub enum ConfigError {
     Read {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Somebody other than root and the daemon's own user could have written the file.
+    /// A user other than root and the daemon's own could have written the file.
     #[error("refusing {path}: {reason}")]
     Untrusted {
         /// Its path.
@@ -126,7 +126,7 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// Not TOML, or a key that does not exist, or a value of the wrong kind.
+    /// The file is not TOML, has an unknown key, or has a value of the wrong type.
     #[error("{path}:{line}:{column}: {message}")]
     Syntax {
         /// Its path.
@@ -135,25 +135,24 @@ pub enum ConfigError {
         line: usize,
         /// Column in characters, from 1.
         column: usize,
-        /// What the parser said.
+        /// The parser's message.
         message: String,
     },
-    /// A value that is well formed but out of its range.
+    /// A value is out of its range.
     #[error("{key} must be {expected}")]
     Value {
         /// The key with its section.
         key: &'static str,
-        /// What it may be.
+        /// The allowed values.
         expected: &'static str,
     },
 }
 
 impl Config {
-    /// Reads `path`, or the default path where none is named. A missing file is an error only when it was
-    /// named.
+    /// Reads `path`, or the default path if none is given. A missing file is an error only if it was given.
     ///
     /// # Errors
-    /// See [`ConfigError`]; nothing is changed by a failed load.
+    /// See [`ConfigError`]. A failed load changes nothing.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match read(path)? {
             Some(text) => Self::parse(&text, path.unwrap_or(Path::new(DEFAULT_PATH))),
@@ -161,10 +160,11 @@ impl Config {
         }
     }
 
-    /// The same for a program that uses a part of it: what is wrong in the rest is passed over, and told.
+    /// The same for a program that uses a part of the file. Errors in the other parts are returned beside the
+    /// configuration.
     ///
     /// # Errors
-    /// See [`ConfigError`]; nothing is changed by a failed load.
+    /// See [`ConfigError`]. A failed load changes nothing.
     pub fn load_for(path: Option<&Path>, uses: &Uses) -> Result<(Self, Vec<ConfigError>), ConfigError> {
         match read(path)? {
             Some(text) => uses::parse(&text, path.unwrap_or(Path::new(DEFAULT_PATH)), uses),
@@ -172,7 +172,7 @@ impl Config {
         }
     }
 
-    /// Reads the text of a file that is called `path` in messages.
+    /// Parses the text of a file. `path` is its name in messages.
     ///
     /// # Errors
     /// [`ConfigError::Syntax`] with line and column, or [`ConfigError::Value`].
@@ -182,7 +182,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Gives a table its defaults; `false` if there is no such table.
+    /// Sets a table to its defaults. `false` if there is no such table.
     fn reset(&mut self, table: &str) -> bool {
         match table {
             "log" => self.log = Log::default(),
@@ -217,8 +217,8 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Every path but `facts.dir`, which only tests have. A daemon is at home in `/`, and runs programs by
-    /// their path only.
+    /// Checks that every path is absolute, except `facts.dir`, which only tests use. A daemon runs in `/`,
+    /// and starts programs by path only.
     fn validate_paths(&self) -> Result<(), ConfigError> {
         let (kvp, network, vf, vss) = (&self.kvp, &self.network, &self.vf, &self.vss);
         let single = [
@@ -257,14 +257,14 @@ impl Config {
     }
 }
 
-/// Line and column, from 1, of the byte `offset`.
+/// Line and column, from 1, of the byte at `offset`.
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// The text of the file; `None` where none is named and there is none at the usual place.
+/// The text of the file. `None` if no path is given and the default file does not exist.
 fn read(path: Option<&Path>) -> Result<Option<String>, ConfigError> {
     match read_trusted(path.unwrap_or(Path::new(DEFAULT_PATH))) {
         Err(ConfigError::Read { source, .. })
@@ -280,7 +280,7 @@ fn read(path: Option<&Path>) -> Result<Option<String>, ConfigError> {
 fn read_trusted(path: &Path) -> Result<String, ConfigError> {
     let read_error = |source| ConfigError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read_error)?;
-    // The descriptor is examined, not the path, so the file cannot be exchanged in between.
+    // The descriptor is checked, not the path, so the file cannot be exchanged in between.
     let metadata = file.metadata().map_err(read_error)?;
     let untrusted = |reason| Err(ConfigError::Untrusted { path: path.to_owned(), reason });
     if !metadata.is_file() {
@@ -336,7 +336,7 @@ mod tests {
         let live: String = sample
             .lines()
             .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
-            // What has no default.
+            // Keys without a default.
             .filter(|line| !line.ends_with(" = \"\""))
             .map(|line| format!("{line}\n"))
             .collect();

@@ -1,4 +1,5 @@
-//! `[network]`.
+//! The section `[network]`: paths and time limits of the programs that read and change the network. It starts
+//! none of them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 
-/// `[network]`: the programs that read and change the network configuration.
+/// The section `[network]`: the programs that read and change the network configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Network {
@@ -21,7 +22,7 @@ pub struct Network {
     pub rtsol: PathBuf,
     /// resolvconf(8).
     pub resolvconf: PathBuf,
-    /// What takes the name servers that the host gives.
+    /// Where name servers from the host are written.
     pub name_servers: NameServers,
     /// ngctl(8).
     pub ngctl: PathBuf,
@@ -33,17 +34,17 @@ pub struct Network {
     pub network_subr: PathBuf,
     /// How long one program may take, in milliseconds: 100 to 60000.
     pub command_limit_ms: u64,
-    /// How long a DHCP lease is waited for where rc.conf(5) says SYNCDHCP, in milliseconds: 100 to 600000.
+    /// How long to wait for a DHCP lease if rc.conf(5) says SYNCDHCP, in milliseconds: 100 to 600000.
     pub lease_limit_ms: u64,
 }
 
-/// What takes the name servers that the host gives.
+/// Where name servers from the host are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NameServers {
-    /// resolvconf(8), where it is there.
+    /// To resolvconf(8), if it exists.
     Resolvconf,
-    /// Nobody: resolv.conf(5) is the administrator's.
+    /// Nowhere: resolv.conf(5) is the administrator's.
     Off,
 }
 
@@ -68,7 +69,7 @@ impl Default for Network {
 }
 
 impl Network {
-    /// The programs that are not there, each with what does not work without it.
+    /// The programs that do not exist, each with the consequence.
     #[must_use]
     pub fn missing_programs(&self) -> Vec<(&Path, &'static str)> {
         let all = [

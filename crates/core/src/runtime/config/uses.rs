@@ -1,4 +1,6 @@
-//! One file for several programs, perhaps of another version: each is strict about the tables that it uses.
+//! One configuration file serves several programs, which may have different versions. This module reads the
+//! file for one of them: it is strict about the tables that the program uses, and returns errors elsewhere as
+//! warnings.
 
 use std::path::Path;
 
@@ -11,10 +13,10 @@ use super::{Config, ConfigError};
 /// The part of the configuration that a program uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uses {
-    /// The tables whose errors are the program's own.
+    /// The tables in which an error is fatal.
     pub tables: &'static [&'static str],
-    /// A key that is not known there is passed over, too: the program must work whatever the version of the
-    /// file.
+    /// Whether an unknown key in those tables is passed over. A program with this set must work with the file
+    /// of any version.
     pub newer: bool,
 }
 
@@ -24,7 +26,7 @@ impl Uses {
     }
 }
 
-/// Reads what `uses` says, with the defaults in place of what is wrong in the rest, and what that is.
+/// Parses the file for `uses`. Errors elsewhere are returned, and the wrong values are replaced by defaults.
 pub(super) fn parse(text: &str, path: &Path, uses: &Uses) -> Result<(Config, Vec<ConfigError>), ConfigError> {
     let syntax = |error: &toml::de::Error| ConfigError::syntax(text, path, error);
     let mut document = DeTable::parse(text).map_err(|error| syntax(&error))?;
@@ -52,7 +54,7 @@ pub(super) fn parse(text: &str, path: &Path, uses: &Uses) -> Result<(Config, Vec
     Ok((config, passed_over))
 }
 
-/// Removes what is wrong at a place of the text, if it does not concern the program.
+/// Removes the wrong key or table at a place of the text, if the program does not use it.
 fn drop_at(document: &mut DeTable<'_>, at: usize, unknown: bool, uses: &Uses) -> bool {
     let Some((name, is_name)) = key_at(document, at) else { return false };
     let inside = |document: &mut DeTable<'_>| match document.get_mut(&*name).map(Spanned::get_mut) {
@@ -70,13 +72,13 @@ fn remove_at(table: &mut DeTable<'_>, at: usize) -> bool {
     key_at(table, at).is_some_and(|(name, _)| table.remove(&*name).is_some())
 }
 
-/// The key whose name or value is at a place of the text, and whether it is the name.
+/// The key whose name or value is at a place of the text. The second value is true for the name.
 fn key_at(table: &DeTable<'_>, at: usize) -> Option<(String, bool)> {
     let (key, _) = table.iter().find(|(key, value)| key.span().contains(&at) || holds(value, at))?;
     Some((key.get_ref().clone().into_owned(), key.span().contains(&at)))
 }
 
-/// Whether a place of the text is in this value. The span of a table may be that of its heading alone.
+/// Whether a place of the text is in this value. The span of a table may only cover its heading.
 fn holds(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
     value.span().contains(&at)
         || match value.get_ref() {
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_elsewhere_is_passed_over_with_a_warning() {
+    fn errors_in_other_tables_are_warnings() {
         let good = "[kvp]\nmax-records = 7\n";
         for (wrong, said) in [
             ("[vss]\nanswer-within = 5\n", "x.toml:4:1: unknown field `answer-within`"),
@@ -121,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_unknown_costs_no_other_key_of_its_table() {
+    fn an_unknown_key_keeps_the_other_keys_of_its_table() {
         let text = "[vss]\nnew = 1\nzpool = \"/z\"\nnewer = [ { a = 1 } ]\n[vf]\n";
         let (config, passed) = read(text, &DAEMON).unwrap();
         assert_eq!((config.vss.zpool.to_str(), passed.len()), (Some("/z"), 2), "{passed:?}");
     }
 
     #[test]
-    fn what_is_wrong_in_its_own_tables_is_an_error_with_its_place() {
+    fn errors_in_own_tables_are_fatal_and_have_a_place() {
         for (text, said) in [
             ("[vss]\nx = 1\n[kvp]\nmax-recrods = 5\n", "x.toml:4:1: unknown field `max-recrods`"),
             ("[kvp]\nmax-records = 0\n", "kvp.max-records must be"),
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_a_newer_version_stops_no_network_helper_but_a_wrong_value_does() {
+    fn network_helpers_ignore_unknown_keys_but_not_wrong_values() {
         let text = "[vf]\nnewer = 1\nlock-dir = \"/l\"\n[network]\nnewest = \"x\"\n[kvp]\nnew = []\n";
         let (config, passed) = read(text, &HELPER).unwrap();
         assert_eq!((config.vf.lock_dir.to_str(), passed.len()), (Some("/l"), 3), "{passed:?}");

@@ -1,4 +1,4 @@
-//! `[vf]`.
+//! The section `[vf]`: settings of hyperv_vfattach and hyperv_vfup. It checks ranges and takes no lock.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use serde::Deserialize;
 
 use super::ConfigError;
 
-/// `[vf]`: hyperv_vfattach and hyperv_vfup.
+/// The section `[vf]`: hyperv_vfattach and hyperv_vfup.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Vf {
-    /// Where a file `hyperv_vfup.hnN` takes the place of hyperv_vfup for that interface.
+    /// The directory in which a file `hyperv_vfup.hnN` replaces hyperv_vfup for that interface.
     pub override_dir: PathBuf,
-    /// Where the lock files lie, one for each interface.
+    /// The directory of the lock files, one for each interface.
     pub lock_dir: PathBuf,
-    /// How long hyperv_vfup waits for another one that works on the same interface, in milliseconds: 0 to
+    /// How long hyperv_vfup waits for another process that works on the same interface, in milliseconds: 0 to
     /// 600000.
     pub lock_wait_ms: u64,
 }
@@ -25,7 +25,7 @@ impl Default for Vf {
         Self {
             override_dir: "/usr/libexec/hyperv".into(),
             lock_dir: "/var/run".into(),
-            // The other one may be waiting for a DHCP lease.
+            // The other process may be waiting for a DHCP lease.
             lock_wait_ms: 100_000,
         }
     }

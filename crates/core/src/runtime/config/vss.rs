@@ -1,4 +1,5 @@
-//! `[vss]`.
+//! The section `[vss]`: settings of live backup, translated into the engine's limits and policy. It decides
+//! about no mount.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::ConfigError;
 use crate::vss::Limits;
 use crate::vss::mounts::{Glob, MappedWriters, Policy, Rule, Treatment};
 
-/// `[vss]`.
+/// The section `[vss]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Vss {
@@ -20,13 +21,12 @@ pub struct Vss {
     /// From the delivery of a freeze to its answer, in milliseconds: 100 to 13,000. The kernel gives up after
     /// 15 seconds.
     pub answer_limit_ms: u64,
-    /// From the freeze to a thaw that the host did not ask for, in milliseconds: up to an hour; 0 means
-    /// never.
+    /// From the answer to a freeze to a thaw without the host, in milliseconds: up to an hour. 0 means never.
     pub watchdog_ms: u64,
     /// The directory of the hooks.
     pub hook_dir: PathBuf,
-    /// How long one hook may take before the freeze, in milliseconds: 100 to 13,000, and never more than is
-    /// left of [`Self::answer_limit_ms`].
+    /// How long one hook may take before the freeze, in milliseconds: 100 to 13,000. A hook never gets more
+    /// than is left of [`Self::answer_limit_ms`].
     pub freeze_hook_limit_ms: u64,
     /// How long one hook may take after the thaw, in milliseconds: 100 to 600,000.
     pub thaw_hook_limit_ms: u64,
@@ -34,20 +34,20 @@ pub struct Vss {
     pub zpool: PathBuf,
     /// The socket on which the daemon reports to hvctl(8).
     pub control_socket: PathBuf,
-    /// The file that the last backups are written down in.
+    /// The file in which the last backups are recorded.
     pub history: PathBuf,
-    /// How long zpool(8) may take to say how the pools are, in milliseconds: 100 to 10,000.
+    /// How long zpool(8) may take to list the pools, in milliseconds: 100 to 10,000.
     pub zpool_limit_ms: u64,
-    /// What becomes of a mount that programs can store into through shared mappings.
+    /// What is done with a mount that programs can store into through shared mappings.
     pub mapped_writers: MappedWriters,
-    /// How long the look for such programs may take, in milliseconds: 50 to 5,000.
+    /// How long the scan for such programs may take, in milliseconds: 50 to 5,000.
     pub scan_limit_ms: u64,
-    /// How long sync(2) and the writes that it starts may take, in milliseconds: 100 to 12,000, and never
-    /// more than is left of [`Self::answer_limit_ms`].
+    /// How long sync(2) and the writes that it starts may take, in milliseconds: 100 to 12,000. They never
+    /// get more than is left of [`Self::answer_limit_ms`].
     pub sync_limit_ms: u64,
     /// Patterns of mount points that a backup ignores.
     pub exclude: Vec<Glob>,
-    /// What is done with which mount, the first that applies; where none does, the defaults.
+    /// Rules for mounts. The first that applies wins; without one the defaults hold.
     pub mounts: Vec<MountRule>,
 }
 
@@ -55,15 +55,15 @@ pub struct Vss {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MountRule {
-    /// The exact name of a file system type; any where it is missing.
+    /// The exact name of a file system type. Missing: any.
     #[serde(rename = "type")]
     pub fs_type: Option<String>,
-    /// A pattern of the mount point; any where it is missing.
+    /// A pattern of the mount point. Missing: any.
     pub mount_point: Option<Glob>,
-    /// What is done; as without this rule where it is missing.
+    /// The treatment. Missing: as without this rule.
     pub action: Option<Treatment>,
-    /// What becomes of it when programs can store into it through shared mappings. Where it is missing, the
-    /// action "suspend" is consent to suspend it all the same.
+    /// The treatment when programs can store into it through shared mappings. Missing: with the action
+    /// "suspend" it is suspended nevertheless.
     pub mapped_writers: Option<MappedWriters>,
 }
 
@@ -91,7 +91,7 @@ impl Default for Vss {
 }
 
 impl Vss {
-    /// The deadlines.
+    /// The time limits.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
@@ -105,7 +105,7 @@ impl Vss {
         }
     }
 
-    /// What is done with which mount.
+    /// The rules for mounts.
     #[must_use]
     pub fn policy(&self) -> Policy {
         let rule = |rule: &MountRule| Rule {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn values_out_of_range_are_refused() {
         for (text, wanted) in [
             ("[vss]\nanswer-limit-ms = 14000", "vss.answer-limit-ms must be"),
             ("[vss]\nwatchdog-ms = 3600001", "vss.watchdog-ms must be"),

@@ -1,4 +1,5 @@
-//! The table of `sys/freebsd_abi` against what libc and nix compute for this target, at compile time.
+//! Compares the table of `sys/freebsd_abi` with the values of libc and nix for this target, at compile time.
+//! It produces no code.
 
 use std::mem::offset_of;
 

@@ -1,4 +1,5 @@
-//! FreeBSD 13, 14 and 15.
+//! The system calls of FreeBSD 13, 14 and 15. The modules have the same names and signatures as those of
+//! `sys/linux`.
 
 mod abi_check;
 pub(super) mod interfaces;

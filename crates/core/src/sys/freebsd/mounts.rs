@@ -1,4 +1,5 @@
-//! The mount table by getfsstat(2), and which of this process's descriptors stand in the way of UFSSUSPEND.
+//! The mount table by getfsstat(2), and the descriptors of this process that would prevent UFSSUSPEND. It
+//! judges neither.
 
 use std::ffi::{c_char, c_int, c_long};
 use std::mem::MaybeUninit;
@@ -8,7 +9,7 @@ use crate::sys::freebsd_abi as abi;
 use crate::vss::HeldOpen;
 use crate::vss::mounts::{FsId, Mount};
 
-/// More descriptors are not looked at: the programs close inherited ones first and never hold so many.
+/// Higher descriptors are not examined: the programs close inherited ones first and never have so many.
 const DESCRIPTORS: c_int = 256;
 
 /// All mounts, oldest first.
@@ -21,7 +22,7 @@ pub(in crate::sys) fn table() -> io::Result<Vec<Mount>> {
         let found = unsafe { libc::getfsstat(entries.as_mut_ptr().cast(), bytes, abi::MNT_NOWAIT) };
         let found = usize::try_from(found).map_err(|_| io::Error::last_os_error())?;
         if found >= room {
-            // File systems were mounted meanwhile: the table may be cut.
+            // File systems were mounted meanwhile, so the table may be cut.
             room = found.max(room) * 2;
             continue;
         }
@@ -78,7 +79,7 @@ fn flags(descriptor: c_int) -> Option<c_int> {
     (flags != -1).then_some(flags)
 }
 
-/// Where a descriptor is, if it is a file, a directory or a FIFO.
+/// The file system of a descriptor, if it is a file, a directory or a FIFO.
 fn file_system_of(descriptor: c_int) -> Option<FsId> {
     if !is_vnode_that_sleeps(descriptor) {
         return None;
@@ -92,8 +93,8 @@ fn file_system_of(descriptor: c_int) -> Option<FsId> {
     Some(id(unsafe { entry.assume_init_ref() }))
 }
 
-/// Those whose close calls `vn_start_write()` (`vn_closefile()` of kern/vfs_vnops.c); devices are on devfs,
-/// which is never suspended, and a pipe of pipe(2) is none, though fstat(2) calls it a FIFO.
+/// Whether closing the descriptor calls `vn_start_write()` (`vn_closefile()` of kern/vfs_vnops.c). Devices
+/// are on devfs, which is never suspended. A pipe of pipe(2) has no vnode, though fstat(2) calls it a FIFO.
 fn is_vnode_that_sleeps(descriptor: c_int) -> bool {
     let mut status = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the pointer is to room for one stat; a number that is no descriptor is an error.
@@ -112,7 +113,7 @@ fn path_of(descriptor: c_int) -> String {
     kind_and_path(descriptor).map(|(_, path)| path).unwrap_or_default()
 }
 
-/// What F_KINFO says; kernels before 13.1 do not know it.
+/// The result of F_KINFO. Kernels before 13.1 do not have it.
 fn kind_and_path(descriptor: c_int) -> Option<(c_int, String)> {
     let mut info = MaybeUninit::<libc::kinfo_file>::zeroed();
     let size = c_int::try_from(abi::KINFO_FILE_SIZE).ok()?;
@@ -128,7 +129,7 @@ fn kind_and_path(descriptor: c_int) -> Option<(c_int, String)> {
     Some((info.kf_type, text(&info.kf_path)))
 }
 
-/// Closes all descriptors from this one on.
+/// Closes all descriptors from this number on.
 pub(in crate::sys) fn close_from(first: c_int) {
     // SAFETY: the caller owns no descriptor yet, so none is closed under anybody's hands.
     unsafe { libc::closefrom(first) };

@@ -1,9 +1,9 @@
-//! A routing socket: route(4).
+//! Opens a routing socket, see route(4). Reading it is left to `sys/route_socket`.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-/// Opens one for all families that never blocks.
+/// Opens a socket for all families that never blocks.
 pub(in crate::sys) fn open() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: the call takes three numbers.

@@ -1,4 +1,4 @@
-//! Routes through gateways by sysctl(3); no routing socket, no netlink, no privilege.
+//! Routes through gateways by sysctl(3). It needs no routing socket, no netlink and no privilege.
 
 use std::io;
 
@@ -9,8 +9,8 @@ use crate::sys::route_records::gateways;
 
 /// The default and the static routes of both families in the routing table of this process.
 ///
-/// NET_RT_FLAGS narrows the dump to routes through gateways, so that a router's full table of connected
-/// hosts is not copied; a gateway on an interface that is gone by now is left out.
+/// NET_RT_FLAGS limits the dump to routes through gateways, so that a router's full table of connected hosts
+/// is not copied. A gateway on an interface that no longer exists is left out.
 pub(in crate::sys) fn routes(interfaces: &[Interface]) -> io::Result<Routes> {
     let flags = abi::RTF_GATEWAY.cast_signed();
     let dump = sysctl::read(&[abi::CTL_NET, abi::PF_ROUTE, 0, 0, abi::NET_RT_FLAGS, flags], 8192)?;

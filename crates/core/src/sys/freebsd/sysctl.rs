@@ -1,4 +1,4 @@
-//! sysctl(3), by number and by name.
+//! sysctl(3), by number and by name. It returns bytes; their meaning is the callers'.
 
 use std::ffi::{CString, c_int};
 use std::{io, ptr};
@@ -6,10 +6,10 @@ use std::{io, ptr};
 use crate::sys::freebsd_abi as abi;
 use crate::sys::sysctl_value::read_growing;
 
-/// The value of the sysctl with these numbers; one system call if it fits into `guess` bytes.
+/// The value of the sysctl with these numbers. It takes one system call if the value fits into `guess` bytes.
 ///
 /// # Errors
-/// What sysctl(3) gives.
+/// The error of sysctl(3).
 pub(super) fn read(name: &[c_int], guess: usize) -> io::Result<Vec<u8>> {
     let count = u32::try_from(name.len()).map_err(io::Error::other)?;
     read_growing(guess, |buffer| {
@@ -22,10 +22,10 @@ pub(super) fn read(name: &[c_int], guess: usize) -> io::Result<Vec<u8>> {
     })
 }
 
-/// The value of the sysctl of this name, as [`read`]; `None` if the kernel has no such sysctl.
+/// The value of the sysctl with this name. `None` if the kernel has no such sysctl.
 ///
 /// # Errors
-/// What sysctl(3) gives; `InvalidInput` for a name with a NUL.
+/// The error of sysctl(3). `InvalidInput` for a name with a NUL.
 pub(super) fn read_by_name(name: &str) -> io::Result<Option<Vec<u8>>> {
     let name = CString::new(name)?;
     let value = read_growing(256, |buffer| {
@@ -42,7 +42,7 @@ pub(super) fn read_by_name(name: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// A buffer as sysctl(3) wants it: null asks for the size.
+/// A buffer as sysctl(3) takes it: a null pointer asks for the size.
 fn raw(buffer: Option<&mut [u8]>) -> (*mut u8, usize) {
     buffer.map_or((ptr::null_mut(), 0), |buffer| (buffer.as_mut_ptr(), buffer.len()))
 }

@@ -1,4 +1,5 @@
-//! What system this is, on FreeBSD: sysctl(3), because uname(3) honours UNAME_r and its like.
+//! Facts about FreeBSD by sysctl(3). uname(3) is not used, because it honours environment variables such as
+//! UNAME_r.
 
 use std::ffi::c_int;
 use std::io;
@@ -12,7 +13,7 @@ fn text(top: c_int, number: c_int) -> io::Result<String> {
     Ok(sysctl_value::text(&sysctl::read(&[top, number], 512)?))
 }
 
-/// What the kernel says of itself.
+/// The kernel's facts about itself.
 pub(in crate::sys) fn facts() -> io::Result<SystemFacts> {
     let reldate = sysctl::read(&[abi::CTL_KERN, abi::KERN_OSRELDATE], 8)?;
     Ok(SystemFacts {
@@ -25,7 +26,7 @@ pub(in crate::sys) fn facts() -> io::Result<SystemFacts> {
     })
 }
 
-/// kern.hostname, in a jail the jail's.
+/// kern.hostname. In a jail it is the jail's.
 pub(in crate::sys) fn host_name() -> io::Result<String> {
     text(abi::CTL_KERN, abi::KERN_HOSTNAME)
 }
@@ -53,15 +54,15 @@ pub(in crate::sys) fn driver_name(index: u32) -> io::Result<Option<String>> {
     }
 }
 
-/// kern.proc.args: what ps(1) shows, so a title set by setproctitle(3) in place of the arguments.
-/// ESRCH if there is no such process; empty for one that has ended but was not waited for.
+/// kern.proc.args, as ps(1) shows it: a title set by setproctitle(3) replaces the arguments. ESRCH if there
+/// is no such process. Empty for a process that has ended but was not collected.
 pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {
     let pid = c_int::try_from(pid).map_err(|_| io::Error::from_raw_os_error(abi::ESRCH))?;
     sysctl::read(&[abi::CTL_KERN, abi::KERN_PROC, abi::KERN_PROC_ARGS, pid], 1024)
 }
 
-/// The first half of kern.boot_id, a random number, or kern.boottime where there is none
-/// (sys/kern/kern_mib.c); that one changes when the clock is set.
+/// The first half of kern.boot_id, which is a random number, or kern.boottime if there is none
+/// (sys/kern/kern_mib.c). The boot time changes when the clock is set.
 pub(in crate::sys) fn boot_id() -> Option<u64> {
     let read = |name| sysctl::read_by_name(name).ok().flatten();
     let id = read("kern.boot_id").or_else(|| read("kern.boottime"))?;

@@ -1,4 +1,5 @@
-//! kqueue(2) with EVFILT_VNODE.
+//! Watches by kqueue(2) with EVFILT_VNODE, and of the mount table with EVFILT_FS. It reports numbers; their
+//! meaning is the callers'.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,15 +12,15 @@ use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 
 const AT_ONCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// VQ_MOUNT and VQ_UNMOUNT (sys/mount.h), which `vfs_domount_first` and `dounmount` signal
+/// VQ_MOUNT and VQ_UNMOUNT (sys/mount.h), which `vfs_domount_first` and `dounmount` send
 /// (sys/kern/vfs_mount.c).
 const MOUNTS: u32 = 0x8 | 0x10;
 
-/// One queue for all files. It is not inherited by a child, so it is made after the last fork.
+/// One queue for all files. A child does not inherit it, so it is created after the last fork.
 #[derive(Debug)]
 pub(in crate::sys) struct Watches {
     queue: Kqueue,
-    /// A watch of a directory needs a descriptor of it.
+    /// The directories, kept open: a watch of a directory needs a descriptor.
     directories: Vec<File>,
 }
 
@@ -28,7 +29,8 @@ impl Watches {
         Ok(Self { queue: Kqueue::new()?, directories: Vec::new() })
     }
 
-    /// The watch is the descriptor's and ends with it, so nothing is left of an earlier file of that number.
+    /// The watch belongs to the descriptor and ends with it, so an earlier file of that number leaves nothing
+    /// behind.
     pub(in crate::sys) fn add(&mut self, number: usize, file: &File, _path: &Path) -> io::Result<()> {
         let kinds = FilterFlag::NOTE_WRITE
             | FilterFlag::NOTE_EXTEND
@@ -79,7 +81,7 @@ impl Watches {
                 count => count?,
             };
             for event in events.iter().take(count) {
-                // Negative only if it was not ours.
+                // A negative number is not one of ours.
                 usize::try_from(event.udata()).into_iter().for_each(&mut changed);
             }
             if count < events.len() {

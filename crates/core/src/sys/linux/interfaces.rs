@@ -1,4 +1,5 @@
-//! How Linux lays out the socket addresses that getifaddrs(3) gives.
+//! The layout of the socket addresses that getifaddrs(3) returns on Linux. It only interprets bytes; the walk
+//! is in `sys/ifaddrs`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,12 +14,12 @@ const SLL_HATYPE: usize = 8;
 const SLL_HALEN: usize = 11;
 const SLL_ADDR: usize = 12;
 
-/// The interface's name; an IPv4 alias has its label behind a colon.
+/// The interface's name. An IPv4 alias has a colon and a label after it.
 pub(in crate::sys) fn name(text: &str) -> Option<InterfaceName> {
     text.split(':').next()?.parse().ok()
 }
 
-/// Bytes of a socket address by its family; 0 for families that do not matter.
+/// The number of bytes of a socket address by its family. 0 for other families.
 pub(in crate::sys) fn length(address: &libc::sockaddr) -> usize {
     match i32::from(address.sa_family) {
         libc::AF_INET => size_of::<libc::sockaddr_in>(),
@@ -28,7 +29,7 @@ pub(in crate::sys) fn length(address: &libc::sockaddr) -> usize {
     }
 }
 
-/// What an address with its mask says of its interface.
+/// The fact that an address with its mask adds to its interface.
 pub(in crate::sys) fn fact(address: &[u8], mask: &[u8]) -> Option<Fact> {
     let family = u16::from_ne_bytes(*address.first_chunk()?);
     match i32::from(family) {

@@ -1,4 +1,5 @@
-//! Linux: the platform of development and tests.
+//! The system calls of Linux, the platform of development and tests. The modules have the same names and
+//! signatures as those of `sys/freebsd`.
 
 pub(super) mod interfaces;
 pub(super) mod mounts;

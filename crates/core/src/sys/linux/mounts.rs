@@ -1,5 +1,5 @@
-//! The mount table of Linux, for display, and which of this process's descriptors a simulated kernel would
-//! mind.
+//! The mount table of Linux, for display, and the descriptors of this process that a simulated kernel would
+//! object to. Neither is used for a backup of Linux.
 
 use std::ffi::c_int;
 use std::os::unix::fs::FileTypeExt;
@@ -10,13 +10,13 @@ use crate::sys::mount_table::unescape;
 use crate::vss::HeldOpen;
 use crate::vss::mounts::{FsId, Mount, mount_of};
 
-/// /proc/self/mountinfo, oldest first.
+/// The mounts of /proc/self/mountinfo, oldest first.
 pub(in crate::sys) fn table() -> io::Result<Vec<Mount>> {
     let text = fs::read_to_string("/proc/self/mountinfo")?;
     Ok(text.lines().filter_map(mount).collect())
 }
 
-/// `36 35 98:0 /root /on rw,noatime master:1 - ext3 /dev/root rw` (proc_pid_mountinfo(5)).
+/// Parses `36 35 98:0 /root /on rw,noatime master:1 - ext3 /dev/root rw` (proc_pid_mountinfo(5)).
 fn mount(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
     let left: Vec<&str> = left.split(' ').collect();
@@ -34,10 +34,11 @@ fn mount(line: &str) -> Option<Mount> {
     })
 }
 
-/// See [`crate::sys::system_facts::FactsSource::held_open`]: by path, for a simulated mount is a directory.
+/// See [`crate::sys::system_facts::FactsSource::held_open`]. By path, because a simulated mount is a
+/// directory.
 pub(in crate::sys) fn held_open(table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
     let mut held = Vec::new();
-    // All names first: the descriptor of this very listing is gone then.
+    // All names are collected first: the descriptor of the listing itself is closed afterwards.
     let names: Vec<_> =
         fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
     for name in &names {
@@ -56,8 +57,8 @@ pub(in crate::sys) fn held_open(table: &[Mount]) -> io::Result<Vec<HeldOpen>> {
     Ok(held)
 }
 
-/// A character device is on devfs in a FreeBSD guest, whatever the simulated table says of its path, and a
-/// file of a FUSE file system stands for one.
+/// Whether a descriptor is on a disk. A character device is on devfs in a FreeBSD guest, whatever the
+/// simulated table says about its path, and a file of a FUSE file system stands for a device.
 fn is_on_disk(descriptor: &str) -> bool {
     let metadata = fs::metadata(format!("/proc/self/fd/{descriptor}"));
     metadata.is_ok_and(|metadata| {
@@ -73,7 +74,7 @@ fn is_open_for_writing(descriptor: &str) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY
 }
 
-/// Closes all descriptors from this one on.
+/// Closes all descriptors from this number on.
 pub(in crate::sys) fn close_from(first: c_int) {
     // SAFETY: the numbers are plain integers; the caller owns no descriptor yet, so none is closed under
     // anybody's hands.
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_mountinfo() {
+    fn a_line_of_mountinfo_is_parsed() {
         let line = "36 35 98:1 / /mnt\\0401 ro,noatime master:1 shared:2 - nfs4 server:/x rw,vers=4";
         let mount = mount(line).unwrap();
         assert_eq!((mount.fs_type.as_str(), mount.on.as_str()), ("nfs4", "/mnt 1"));

@@ -1,4 +1,4 @@
-//! A netlink socket: netlink(7), rtnetlink(7).
+//! Opens a netlink socket, see netlink(7) and rtnetlink(7). Reading it is left to `sys/route_socket`.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,7 +9,7 @@ use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockT
 /// _IPV6_IFADDR, _IPV6_ROUTE.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 
-/// Opens one that never blocks.
+/// Opens a socket that never blocks.
 pub(in crate::sys) fn open() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;

@@ -1,4 +1,4 @@
-//! Default routes from /proc/net/route and /proc/net/ipv6_route.
+//! Default routes from /proc/net/route and /proc/net/ipv6_route. Other routes are not read on Linux.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::{fs, io};
@@ -9,7 +9,7 @@ use crate::net::{DefaultRoute, Interface, Routes};
 const UP_AND_GATEWAY: u32 = 0x3;
 const REJECT: u32 = 0x200;
 
-/// The default routes of both families; a kernel without one of them has none of it.
+/// The default routes of both families. A kernel without one family has no file for it.
 pub(in crate::sys) fn routes(_: &[Interface]) -> io::Result<Routes> {
     let mut default: Vec<_> = read("/proc/net/route")?.lines().skip(1).filter_map(route).collect();
     default.extend(read("/proc/net/ipv6_route")?.lines().filter_map(ipv6_route));
@@ -28,7 +28,7 @@ fn is_usable(flags: &str) -> Option<()> {
     (flags & UP_AND_GATEWAY == UP_AND_GATEWAY && flags & REJECT == 0).then_some(())
 }
 
-/// `eth0 00000000 010200C0 0003 0 0 0 00000000 …`: numbers as they lie in memory.
+/// Parses `eth0 00000000 010200C0 0003 0 0 0 00000000 …`. The numbers are in memory order.
 fn route(line: &str) -> Option<DefaultRoute> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let [name, "00000000", gateway, flags, _, _, _, "00000000", ..] = words[..] else { return None };
@@ -37,7 +37,7 @@ fn route(line: &str) -> Option<DefaultRoute> {
     Some(DefaultRoute { gateway: IpAddr::V4(Ipv4Addr::from(gateway)), interface: name.parse().ok()? })
 }
 
-/// Destination, prefix, source, prefix, next hop, metric, references, uses, flags, interface.
+/// Parses destination, prefix, source, prefix, next hop, metric, references, uses, flags, interface.
 fn ipv6_route(line: &str) -> Option<DefaultRoute> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let [destination, "00", _, _, gateway, _, _, _, flags, name] = words[..] else { return None };

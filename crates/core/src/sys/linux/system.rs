@@ -1,4 +1,4 @@
-//! What system this is, on Linux: uname(2) and /proc.
+//! Facts about Linux: uname(2) and /proc. There are no sysctls of FreeBSD here.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -21,7 +21,7 @@ fn text(field: &[libc::c_char]) -> String {
     unsafe { CStr::from_ptr(field.as_ptr()) }.to_string_lossy().into_owned()
 }
 
-/// What uname(2) says.
+/// The result of uname(2).
 pub(in crate::sys) fn facts() -> io::Result<SystemFacts> {
     let name = uname()?;
     let machine = text(&name.machine);
@@ -61,7 +61,7 @@ pub(in crate::sys) fn driver_name(_index: u32) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// /proc/PID/cmdline: empty for a process that has ended but was not waited for.
+/// /proc/PID/cmdline. Empty for a process that has ended but was not collected.
 pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {
     fs::read(format!("/proc/{pid}/cmdline"))
 }

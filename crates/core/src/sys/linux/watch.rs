@@ -1,4 +1,4 @@
-//! inotify(7).
+//! Watches by inotify(7). It reports numbers; their meaning is the callers'.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
-/// One inotify instance, of which an ordinary user has but 128.
+/// One inotify instance. An ordinary user may have only 128.
 #[derive(Debug)]
 pub(in crate::sys) struct Watches {
     inotify: Inotify,
@@ -27,17 +27,18 @@ impl Watches {
             | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_DELETE_SELF
-            // Of a directory, as NOTE_WRITE of kqueue(2) tells it: files that come, are replaced or go.
+            // For a directory, as NOTE_WRITE of kqueue(2) reports it: files that appear, are replaced or
+            // disappear.
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_DELETE;
         if let Some(at) = self.numbers.iter().position(|(_, known)| *known == number) {
-            // The old file may be gone, and its watch with it.
+            // The old file may be removed, and its watch with it.
             let _ = self.inotify.rm_watch(self.numbers.swap_remove(at).0);
         }
         let watch = self.inotify.add_watch(path, kinds)?;
         self.numbers.push((watch, number));
-        // inotify takes a path: it must still lead to the file that is open.
+        // inotify takes a path, which must still lead to the open file.
         let (open, there) = (file.metadata()?, fs::symlink_metadata(path)?);
         if (open.dev(), open.ino()) == (there.dev(), there.ino()) {
             Ok(())
@@ -52,7 +53,7 @@ impl Watches {
         Ok(())
     }
 
-    /// inotify(7) tells of no mount.
+    /// inotify(7) has no event for mounts.
     #[expect(clippy::unused_self, reason = "FreeBSD's has one")]
     pub(in crate::sys) fn add_mounts(&mut self, _number: usize) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A good request: `hn0`, 10.1.1.5/24 and nothing else.
+/// A valid request: `hn0`, 10.1.1.5/24 and nothing else.
 fn good() -> NetworkRequest {
     NetworkRequest {
         adapter: "hn0".into(),
@@ -48,7 +48,7 @@ fn both_families_with_all_lists() {
 
 // contract K37
 #[test]
-fn with_dhcp_the_lists_are_not_looked_at() {
+fn with_dhcp_the_lists_are_not_read() {
     for family in 0..=3 {
         let request = NetworkRequest {
             address_family: family,
@@ -64,7 +64,7 @@ fn with_dhcp_the_lists_are_not_looked_at() {
 }
 
 #[test]
-fn a_list_as_long_as_the_field_is_read_whole() {
+fn a_list_that_fills_its_field_is_read_whole() {
     let addresses: Vec<String> = (1..=113).map(|n| format!("10.1.1.{n}")).collect();
     let masks = vec!["255.0.0.0"; 113];
     let request = NetworkRequest { addresses: addresses.join(";"), masks: masks.join(";"), ..good() };
@@ -72,7 +72,7 @@ fn a_list_as_long_as_the_field_is_read_whole() {
 }
 
 #[test]
-fn adapters_that_are_not_the_name_of_an_interface_of_ours() {
+fn adapters_of_other_drivers_are_refused() {
     let long = "h".repeat(1024);
     for adapter in [
         "",
@@ -103,11 +103,11 @@ fn adapters_that_are_not_the_name_of_an_interface_of_ours() {
     }
 }
 
-/// What is wrong, in place of the field of a good request, and what the one line about it says.
+/// A name, a change of the valid request, and a part of the expected error.
 type Row = (&'static str, fn(&mut NetworkRequest), &'static str);
 
 const HOSTILE: &[Row] = &[
-    // Shell text, in each field.
+    // Shell syntax, in each field.
     ("substitution", |r| r.addresses = "$(reboot)".into(), "address 1 \"$(reboot)\" is no IP address"),
     ("backquotes", |r| r.addresses = "`id`".into(), "address 1"),
     ("semicolon", |r| r.addresses = "10.1.1.5;reboot".into(), "address 2 \"reboot\" is no IP address"),
@@ -245,7 +245,7 @@ const HOSTILE_IPV6: &[Row] = &[
 ];
 
 #[test]
-fn hostile_and_odd_requests_are_refused_with_one_line_that_names_the_item() {
+fn malformed_requests_are_refused_with_the_wrong_item() {
     assert!(HOSTILE.len() + HOSTILE_IPV6.len() >= 60);
     for (base, rows) in [(good(), HOSTILE), (ipv6(), HOSTILE_IPV6)] {
         for (what, spoil, said) in rows {
@@ -260,10 +260,10 @@ fn hostile_and_odd_requests_are_refused_with_one_line_that_names_the_item() {
     }
 }
 
-/// Odd, but what hosts send or administrators use.
+/// Unusual requests that hosts send or administrators make.
 // contract K36, K39
 #[test]
-fn unusual_requests_that_are_good() {
+fn unusual_but_valid_requests_are_accepted() {
     let rows: &[Row] = &[
         ("one more semicolon", |r| r.addresses = "10.1.1.5;".into(), "10.1.1.5/24"),
         ("blanks around", |r| r.addresses = " \t10.1.1.5 ;".into(), "10.1.1.5/24"),
@@ -284,7 +284,7 @@ fn unusual_requests_that_are_good() {
 }
 
 #[test]
-fn families_that_are_not_those_of_the_addresses_are_taken() {
+fn family_bits_that_do_not_fit_the_addresses_are_accepted() {
     for family in 0..=3 {
         let request = NetworkRequest { address_family: family, ..good() };
         assert!(matches!(parse(&request).unwrap().method, Method::Static(_)), "{family}");
