@@ -11,6 +11,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use ipnet::{IpNet, Ipv4Net};
+
 /// Why a text is not the name, address or number that it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no {what}")]
@@ -136,16 +138,7 @@ impl InterfaceAddress {
     /// Whether `other` is in its network.
     #[must_use]
     pub fn reaches(&self, other: IpAddr) -> bool {
-        let prefix = u32::from(self.prefix);
-        match (self.address, other) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                (u32::from(own) ^ u32::from(other)).leading_zeros() >= prefix.min(32)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                (u128::from(own) ^ u128::from(other)).leading_zeros() >= prefix.min(128)
-            }
-            _ => false,
-        }
+        IpNet::new(self.address, self.prefix).is_ok_and(|network| network.contains(&other))
     }
 }
 
@@ -160,44 +153,31 @@ impl FromStr for InterfaceAddress {
 
     /// `10.0.0.5/24` or `fd00::5/64`; without a prefix length it is the address alone (/32, /128).
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let error = || ParseError::new("address with prefix length", text);
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
+        let network = match text.contains('/') {
+            true => text.parse::<IpNet>().ok(),
+            false => text.parse::<IpAddr>().ok().map(IpNet::from),
         };
-        let address: IpAddr = address.parse().map_err(|_| error())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().map_err(|_| error())?
-            }
-            Some(_) => return Err(error()),
-            None => longest,
-        };
-        if prefix > longest { Err(error()) } else { Ok(Self { address, prefix }) }
+        let network = network.ok_or_else(|| ParseError::new("address with prefix length", text))?;
+        Ok(Self { address: network.addr(), prefix: network.prefix_len() })
     }
 }
 
 /// The dotted mask of an IPv4 prefix length; lengths over 32 count as 32.
 #[must_use]
 pub fn ipv4_mask(prefix: u8) -> Ipv4Addr {
-    Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0))
+    Ipv4Net::new(Ipv4Addr::UNSPECIFIED, prefix).map_or(Ipv4Addr::BROADCAST, |network| network.netmask())
 }
 
 /// The prefix length of a dotted IPv4 mask; `None` where its ones are not contiguous.
 #[must_use]
 pub fn ipv4_prefix(mask: Ipv4Addr) -> Option<u8> {
-    let bits = u32::from(mask);
-    let ones = bits.leading_ones();
-    (ones + bits.trailing_zeros() >= 32).then(|| u8::try_from(ones).unwrap_or(32))
+    ipnet::ipv4_mask_to_prefix(mask).ok()
 }
 
 /// The prefix length of an IPv6 mask; `None` where its ones are not contiguous.
 #[must_use]
 pub fn ipv6_prefix(mask: Ipv6Addr) -> Option<u8> {
-    let bits = u128::from(mask);
-    let ones = bits.leading_ones();
-    (ones + bits.trailing_zeros() >= 128).then(|| u8::try_from(ones).unwrap_or(128))
+    ipnet::ipv6_mask_to_prefix(mask).ok()
 }
 
 /// One interface and what it holds.

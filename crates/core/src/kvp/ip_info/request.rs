@@ -7,10 +7,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::Ipv4Net;
+
 use super::{FAMILY_IPV4, FAMILY_IPV6};
 use crate::abi::kvp::Code;
 use crate::kvp::exchange::NetworkRequest;
-use crate::net::{InterfaceAddress, InterfaceName, ipv4_mask, ipv4_prefix};
+use crate::net::{InterfaceAddress, InterfaceName, ipv4_prefix};
 
 /// A request that is well formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -294,8 +296,8 @@ fn ipv6_prefix(text: &str) -> Option<u8> {
 /// (RFC 3021) have neither, nor have networks of IPv6.
 fn is_end_of_network(address: InterfaceAddress) -> bool {
     let IpAddr::V4(v4) = address.address else { return false };
-    let host = u32::from(v4) & !u32::from(ipv4_mask(address.prefix));
-    address.prefix <= 30 && (host == 0 || host == !u32::from(ipv4_mask(address.prefix)))
+    let Ok(network) = Ipv4Net::new(v4, address.prefix) else { return false };
+    address.prefix <= 30 && (v4 == network.network() || v4 == network.broadcast())
 }
 
 /// The items of a list.
