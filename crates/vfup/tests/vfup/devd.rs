@@ -1,6 +1,6 @@
 //! The default of FreeBSD's cloud images, in which the stock rules of devd(8) act on every interface.
 
-use crate::support::{Scratch, eventually};
+use crate::support::Scratch;
 use hvsim::network::State;
 use hvsim::network::guest::SHIPPED_RULES;
 
