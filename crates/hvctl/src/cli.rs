@@ -1,4 +1,5 @@
-//! The command line.
+//! The command line of hvctl, as clap reads it: the first lines of the comments are the help texts. It parses
+//! and decides nothing.
 
 use std::path::PathBuf;
 
@@ -123,7 +124,7 @@ pub(crate) enum KvpCommand {
     },
 }
 
-/// Where something is written.
+/// The pool that a command writes to.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
     /// The pool; another one than the guest's own needs --force
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_in_the_page_with_its_options_and_no_other_is() {
+    fn the_page_has_exactly_the_commands_and_options() {
         let mut found = Vec::new();
         commands(&Cli::command(), "", &mut found);
         assert!(found.len() > 15);

@@ -1,4 +1,4 @@
-//! What ifconfig(8) tells of all interfaces.
+//! Reads all interfaces from the output of ifconfig(8). It changes none.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use hv_core::runtime::config::Config;
 use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::Program;
 
-/// One look at all of them.
+/// The interfaces as one run of ifconfig(8) lists them.
 #[derive(Debug, Default)]
 pub(crate) struct Interfaces {
     pub(crate) links: BTreeMap<InterfaceName, Link>,
@@ -20,7 +20,7 @@ pub(crate) struct Interfaces {
 /// Runs ifconfig(8).
 ///
 /// # Errors
-/// Why it cannot be had, in one line.
+/// The reason in one line.
 pub(crate) fn load(config: &Config) -> Result<Interfaces, String> {
     let program = Program::new(&config.network.ifconfig, config.network.command_limit());
     let finished = program.run().map_err(|error| error_chain(&error))?;

@@ -1,4 +1,4 @@
-//! `hvctl ip`: the addresses that the host set.
+//! `hvctl ip`: shows the addresses that the host set, and takes them back by `hv_kvp_daemon`'s own code.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::outcome::{Exit, Failure, Outcome};
 use crate::output::{Mood, Table, moment, print, print_json, width};
 use crate::status;
 
-/// What is in force.
+/// Prints the addresses in force.
 pub(crate) fn show(config: &Config, json: bool) -> Outcome {
     let dir = &config.kvp.ip_injection_dir;
     let injected = match status::injected(dir) {
@@ -43,7 +43,7 @@ pub(crate) fn show(config: &Config, json: bool) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// What the host wanted, and what became of it.
+/// Prints the host's attempts to set addresses, with their results.
 pub(crate) fn history(config: &Config, json: bool) -> Outcome {
     let path = hv_core::report::injections_in(&config.kvp.ip_injection_dir);
     let entries: Vec<Injection> = match status::json_lines(&path) {
@@ -71,7 +71,7 @@ pub(crate) fn history(config: &Config, json: bool) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// What hv_kvp_daemon -R does.
+/// Does what `hv_kvp_daemon -R` does.
 pub(crate) fn restore(config: Option<&Path>, hn: &str) -> ExitCode {
     let mut words: Vec<OsString> = Vec::new();
     if let Some(config) = config {

@@ -1,7 +1,6 @@
-//! What an administrator sees and does from inside a guest of Hyper-V: the commands of `hvctl`.
+//! `hvctl`: the commands for administrators inside a guest of Hyper-V.
 //!
-//! Whatever a command decides or changes is done by the daemons' own code; this crate asks, shows and
-//! explains.
+//! All decisions and changes are made by the daemons' own code. This crate asks, shows and explains.
 
 mod cli;
 mod doctor;
@@ -30,13 +29,13 @@ use hv_core::runtime::error_chain;
 use cli::{Cli, Command, IpCommand, VfCommand, VssCommand};
 use outcome::{Exit, Failure};
 
-/// Does what the command line asks for, the program's name included; returns the exit code of the program.
+/// Runs the command line, which includes the program's name. Returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // A closed terminal is no reason to panic.
+            // A closed terminal must not cause a panic.
             let _ = error.print();
             return ExitCode::from(exit as u8);
         }
@@ -55,7 +54,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
     let config = || Config::load(path);
     let exit = match cli.command {
         Command::Completions { shell } => completions(shell),
-        // Says itself what is wrong with a configuration.
+        // It reports a wrong configuration itself.
         Command::Doctor { root } => doctor::run(path, &root, json)?,
         Command::Kvp(command) => kvp::run(&config()?, command, json)?,
         Command::Host => kvp::host(&config()?, json)?,
@@ -77,7 +76,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
     Ok(exit.into())
 }
 
-/// The script that teaches a shell the commands.
+/// Prints the completions for a shell.
 fn completions(shell: clap_complete::Shell) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "hvctl", &mut script);

@@ -1,4 +1,5 @@
-//! Asks the daemons on their control sockets.
+//! Asks the daemons on their control sockets. It only reads; a daemon that does not answer in time is
+//! reported.
 
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -10,23 +11,23 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use serde::de::DeserializeOwned;
 
-/// A daemon can be at a request that waits for another program's lock.
+/// A daemon may be waiting for another program's lock.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// No report is longer.
+/// The longest report that is read.
 const LONGEST: u64 = 1024 * 1024;
-/// Room for a report, where the system counts the reader's buffer: its default is 8 KiB.
+/// The size of the receive buffer, which FreeBSD counts against the report: its default is 8 KiB.
 const RECEIVE_BUFFER: usize = 256 * 1024;
 
-/// What a daemon says.
+/// The answer of a daemon.
 #[derive(Debug)]
 pub(crate) enum Live<T> {
     /// It runs.
     Report(T),
-    /// Nobody listens.
+    /// No daemon listens.
     NotRunning,
-    /// Only root may ask.
+    /// Only root may connect.
     NotPermitted,
-    /// Something answers, but not what is expected.
+    /// The answer is not a report.
     Strange(String),
 }
 
@@ -39,7 +40,7 @@ impl<T> Live<T> {
     }
 }
 
-/// Asks the daemon behind a socket.
+/// Reads the report of the daemon behind a socket.
 pub(crate) fn ask<T: DeserializeOwned>(path: &Path) -> Live<T> {
     match read(path) {
         Ok(text) => match serde_json::from_slice(&text) {

@@ -1,4 +1,4 @@
-//! What the kernel says of the machine.
+//! The kernel's facts about the machine under the guest. It reads sysctls only.
 
 use hv_core::runtime::config::Config;
 use hv_core::sys::system_facts::FactsSource;
@@ -8,11 +8,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Machine {
-    /// Whether it is Hyper-V's.
+    /// Whether it is Hyper-V.
     pub(crate) hyper_v: bool,
-    /// kern.vm_guest: what the kernel takes it for.
+    /// kern.vm_guest: the hypervisor that the kernel recognised.
     pub(crate) vm_guest: Option<String>,
-    /// 1 for BIOS, 2 for UEFI; on other processors than x86 always 2.
+    /// 1 for BIOS, 2 for UEFI. Always 2 on processors other than x86.
     pub(crate) generation: Option<u8>,
     /// The version of the bus between guest and host, such as 5.3.
     pub(crate) vmbus: Option<String>,
@@ -29,7 +29,7 @@ impl Machine {
     pub(crate) fn look(facts: &FactsSource) -> Self {
         let text = |name: &str| facts.sysctl_text(name).ok().flatten().filter(|text| !text.is_empty());
         let vm_guest = text("kern.vm_guest");
-        // sys/dev/hyperv/vmbus/hyperv.c sets vm_guest where the processor says "Microsoft Hv".
+        // sys/dev/hyperv/vmbus/hyperv.c sets vm_guest if the processor reports "Microsoft Hv".
         let hyper_v = vm_guest.as_deref() == Some("hv");
         let generation = match text("machdep.bootmethod").as_deref() {
             Some("BIOS") => Some(1),
@@ -45,7 +45,7 @@ impl Machine {
         }
     }
 
-    /// One line for people.
+    /// The machine in one line.
     pub(crate) fn line(&self) -> String {
         if !self.hyper_v {
             return match self.vm_guest.as_deref() {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_says_what_it_is() {
+    fn the_machine_is_described_in_one_line() {
         for (sysctl, line) in [
             (
                 "kern.vm_guest=hv\nmachdep.bootmethod=UEFI\ndev.vmbus.0.version=5.3\n",

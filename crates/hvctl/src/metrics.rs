@@ -1,4 +1,5 @@
-//! `hvctl metrics`: the numbers of status in Prometheus' text exposition format, version 0.0.4.
+//! `hvctl metrics`: the numbers of `hvctl status` in Prometheus' text exposition format, version 0.0.4. It
+//! measures nothing itself.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -22,20 +23,20 @@ pub(crate) fn run(config: &Config, arguments: &MetricsArgs) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// Writes a file that its reader sees whole or not at all. Its readers are other users.
+/// Writes a file that its readers, other users, see complete or not at all.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    // The collector reads what ends in .prom.
+    // The collector reads files that end in .prom.
     let new = path.with_extension(format!("{}.tmp", std::process::id()));
     let written = fs::File::create(&new).and_then(|mut file| file.write_all(text.as_bytes()));
     written.and_then(|()| fs::rename(&new, path)).inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
-/// The text of one document.
+/// The text of the document.
 #[derive(Debug, Default)]
 struct Exposition(String);
 
 impl Exposition {
-    /// Begins a metric; its samples follow.
+    /// Begins a metric. Its samples follow.
     fn metric(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");

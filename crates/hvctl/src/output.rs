@@ -1,4 +1,4 @@
-//! Tables for people, JSON for programs.
+//! Output: tables for users, JSON for programs. It formats and prints; the contents come from the commands.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 
-/// How a text is to be taken.
+/// How a text is to be understood, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Plain,
@@ -20,7 +20,7 @@ pub(crate) enum Mood {
     Doubtful,
 }
 
-/// The text in the colour of its mood. Where no colour is wanted, the printing takes it out again.
+/// The text in its colour. Printing removes the colour if none is wanted.
 pub(crate) fn coloured(mood: Mood, text: &str) -> String {
     let style = match mood {
         Mood::Plain => return text.to_owned(),
@@ -32,8 +32,7 @@ pub(crate) fn coloured(mood: Mood, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Prints lines on standard output, with colour where it is a terminal that wants it. A closed pipe is no
-/// error.
+/// Prints lines on standard output, with colour if it is a terminal with colour. A closed pipe is no error.
 pub(crate) fn print(text: &str) {
     let mut out = anstream::stdout().lock();
     let _ = out.write_all(text.as_bytes());
@@ -45,11 +44,11 @@ pub(crate) fn print(text: &str) {
 
 /// Prints a value as JSON, indented.
 pub(crate) fn print_json(value: &impl Serialize) {
-    // Nothing that is printed can fail to become JSON.
+    // Every printed value can become JSON.
     print(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// Prints a value as one line of JSON; tells whether somebody still reads.
+/// Prints a value as one line of JSON. Fails if the reader has closed the pipe.
 pub(crate) fn print_json_line(value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_string(value).unwrap_or_default();
     line.push('\n');
@@ -58,17 +57,17 @@ pub(crate) fn print_json_line(value: &impl Serialize) -> io::Result<()> {
     out.flush()
 }
 
-/// How many columns a table may have; `None` where it is no terminal.
+/// The width of the terminal. `None` if the output is no terminal.
 pub(crate) fn width() -> Option<usize> {
     terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
 }
 
-/// A text that a terminal can show: control characters escaped.
+/// The text with control characters escaped.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// A table with a heading, columns aligned. The last column is cut where the terminal ends.
+/// A table with a heading and aligned columns. The last column is cut at the terminal's width.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     heading: Vec<&'static str>,
@@ -92,7 +91,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Its lines, indented, with at most `width` columns.
+    /// The table's lines, indented, with at most `width` columns.
     pub(crate) fn render(&self, indent: usize, width: Option<usize>) -> String {
         let heading: Vec<(Mood, String)> =
             self.heading.iter().map(|cell| (Mood::Heading, (*cell).to_owned())).collect();
@@ -140,7 +139,7 @@ fn cut(text: &str, room: usize) -> String {
     cut
 }
 
-/// A duration for people: `850 µs`, `12.3 ms`, `4.21 s`, `3 min`, `5 h 12 min`, `3 d 4 h`.
+/// A duration in words: `850 µs`, `12.3 ms`, `4.21 s`, `3 min`, `5 h 12 min`, `3 d 4 h`.
 pub(crate) fn duration(micros: u64) -> String {
     let seconds = micros / 1_000_000;
     match micros {
@@ -153,7 +152,7 @@ pub(crate) fn duration(micros: u64) -> String {
     }
 }
 
-/// A size for people.
+/// A size in words.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..10_240 => format!("{bytes} bytes"),
@@ -162,14 +161,14 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// A moment for people, to the second, in local time.
+/// A moment in local time, to the second.
 pub(crate) fn moment(unix: u64) -> String {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(unix);
     let text = hv_core::sys::clock::local_timestamp(time);
     format!("{} {}", text.get(..10).unwrap_or_default(), text.get(11..19).unwrap_or_default())
 }
 
-/// How long ago a moment is, for people.
+/// How long ago a moment is, in words.
 pub(crate) fn ago(unix: u64, now: u64) -> String {
     if now < unix {
         return "in the future".to_owned();
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_for_people() {
+    fn durations_and_sizes_are_readable() {
         let texts: Vec<String> =
             [7, 1_250, 4_210_000, 185_000_000, 18_720_000_000, 273_600_000_000].map(duration).to_vec();
         assert_eq!(texts, ["7 µs", "1.2 ms", "4.21 s", "3 min", "5 h 12 min", "3 d 4 h"]);

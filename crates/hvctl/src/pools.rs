@@ -1,4 +1,5 @@
-//! The pools by their names, and their files for reading, through the engine of the daemon.
+//! The pools by their names, and reading them through the daemon's engine. Reading creates, repairs and
+//! recovers nothing.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -20,7 +21,7 @@ use hv_core::sys::{clock, file_lock};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pool(pub(crate) PoolId);
 
-/// Names by number.
+/// The names by number.
 const NAMES: [&str; 5] = ["external", "guest", "auto", "host", "host-auto"];
 
 impl Pool {
@@ -37,7 +38,7 @@ impl Pool {
         self.0.number()
     }
 
-    /// What it is for.
+    /// What the pool is for.
     pub(crate) fn purpose(self) -> &'static str {
         match self.0 {
             PoolId::External => "what the host's administrator wrote",
@@ -65,7 +66,7 @@ impl FromStr for Pool {
     }
 }
 
-/// The files, opened for reading only: nothing is made, repaired or recovered.
+/// The pool files, opened for reading only.
 #[derive(Debug)]
 pub(crate) struct Reading {
     dir: PathBuf,
@@ -125,7 +126,7 @@ impl Storage for Reading {
     }
 
     fn open(&mut self, file: FileId, _create: bool) -> io::Result<(u64, u64)> {
-        // A journal is the business of those who write.
+        // Only writers need a journal.
         let FileId::Pool(pool) = file else { return Err(io::ErrorKind::NotFound.into()) };
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(Self::path(&self.dir, pool))?;
@@ -136,7 +137,7 @@ impl Storage for Reading {
         if let Some(watches) = &mut self.watches
             && watches.add(pool.number(), &file, &Self::path(&self.dir, pool)).is_err()
         {
-            // Then each look reads the file.
+            // Without a watch each access reads the file.
             self.watches = None;
         }
         self.pools[pool.number()] = Some(file);
@@ -197,16 +198,16 @@ impl Storage for Reading {
     }
 }
 
-/// What the configuration says about pools.
+/// The configured limits of pools.
 pub(crate) fn limits(kvp: &Kvp) -> Limits {
     Limits { max_records: kvp.max_records, lock_wait: kvp.lock_wait() }
 }
 
-/// How often a file that changes while it is read is read again.
+/// How often a file that changes during a read is read again.
 const READINGS: usize = 20;
 
-/// The items of a pool as the host sees them; none where its file is not there. A file that changes meanwhile
-/// is read again, so that no item is missed because it was moved.
+/// The items of a pool as the host sees them. Empty if the file does not exist. A file that changes meanwhile
+/// is read again, so that an item which was moved is not missed.
 ///
 /// # Errors
 /// See [`PoolError`].
@@ -236,7 +237,7 @@ fn read_items(kvp: &Kvp, pool: PoolId) -> Result<Vec<Record>, PoolError> {
         Err(source) => return Err(PoolError::Io { pool, doing: "open the file", source }),
         Ok(_) => {}
     }
-    // What it says of other pools and of the journal does not matter to a reader.
+    // Errors of other pools and of the journal do not matter to a reader.
     let (mut pools, _) = Pools::open(storage, limits(kvp));
     let mut items = Vec::new();
     for index in 0.. {

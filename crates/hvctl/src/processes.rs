@@ -1,10 +1,10 @@
-//! The processes of this machine that matter here.
+//! The processes of this machine that the checks need. It lists them and judges none.
 
 use std::io;
 
 use hv_core::sys::system_facts::FactsSource;
 
-/// The programs that are looked for; a script is its shell.
+/// The programs that are listed. A script is listed as its shell.
 const PROGRAMS: [&str; 9] = [
     "hv_kvp_daemon",
     "hv_vss_daemon",
@@ -17,26 +17,26 @@ const PROGRAMS: [&str; 9] = [
     "openntpd",
 ];
 
-/// One of them.
+/// A process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// Its arguments, or the title that it has given itself.
+    /// Its arguments, or the title that it has set.
     pub(crate) command: String,
 }
 
 impl Process {
-    /// Whether it runs the program of this name, not a shell or an editor that names it.
+    /// Whether it runs the program with this name, and does not only have the name among its arguments.
     pub(crate) fn runs(&self, name: &str) -> bool {
         let first = self.command.split(' ').next().unwrap_or_default();
         first.rsplit('/').next().unwrap_or_default().trim_end_matches(':') == name
     }
 }
 
-/// All of them.
+/// All processes that run one of the programs.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// The processes cannot be listed.
 pub(crate) fn list(facts: &FactsSource) -> io::Result<Vec<Process>> {
     let found = facts.processes_of(&PROGRAMS)?;
     let process = |process: hv_core::net::processes::Process| {
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_known_by_its_name_and_not_by_its_arguments() {
+    fn a_program_is_recognised_by_its_name() {
         for (command, is_one) in [
             ("/usr/sbin/hv_kvp_daemon -n", true),
             ("hv_kvp_daemon: idle", true),

@@ -1,4 +1,4 @@
-//! `hvctl vf`: the plans of hyperv_vfup, by its own code.
+//! `hvctl vf`: shows hn(4) and VFs, and runs the plans of hyperv_vfup by its own code.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::outcome::{Exit, Failure, Outcome};
 use crate::output::{Table, print, print_json, width};
 use crate::status;
 
-/// The interfaces, their VFs and laggs.
+/// Prints the interfaces, their VFs and laggs.
 pub(crate) fn list(config: &Config, json: bool) -> Outcome {
     let facts = machine::facts(config);
     let vfs = status::vfs(config, &facts).map_err(Failure::Unavailable)?;
@@ -35,7 +35,7 @@ pub(crate) fn list(config: &Config, json: bool) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// The lines of the plan as JSON: this program's own, of another run.
+/// Prints the lines of the plan as JSON. This program runs itself again to get them.
 pub(crate) fn plan_json(config: Option<&Path>, undo: bool, hn: &str) -> Result<ExitCode, Failure> {
     let failed = Failure::io("run", "hvctl");
     let run = || {
@@ -56,7 +56,7 @@ pub(crate) fn plan_json(config: Option<&Path>, undo: bool, hn: &str) -> Result<E
     Ok(ExitCode::from(code.unwrap_or(Exit::No as u8)))
 }
 
-/// hyperv_vfup with these options.
+/// Runs hyperv_vfup with these options.
 pub(crate) fn vfup(config: Option<&Path>, options: &[&str], hn: &str) -> ExitCode {
     let mut words: Vec<OsString> = options.iter().map(OsString::from).collect();
     if let Some(config) = config {

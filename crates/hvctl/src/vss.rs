@@ -1,4 +1,4 @@
-//! `hvctl vss`: live backup.
+//! `hvctl vss`: checks, history and a trial freeze, by the code of hv_vss_daemon.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::outcome::{Exit, Failure, Outcome};
 use crate::output::{Mood, coloured, moment, print, print_json};
 use crate::status::{self, backup_details, verdict};
 
-/// As many as the daemon keeps.
+/// As many as the daemon records.
 const SHOWN: usize = 20;
 
-/// What hv_vss_daemon -c says.
+/// Prints the result of `hv_vss_daemon -c`.
 pub(crate) fn check(config: &Config, json: bool) -> Outcome {
     let checked = check::check(config).map_err(|error| Failure::Unavailable(error.to_string()))?;
     if json {
@@ -53,7 +53,7 @@ fn as_json(checked: &Checked) -> serde_json::Value {
     })
 }
 
-/// A real freeze and thaw.
+/// Freezes and thaws the guest.
 pub(crate) fn test(config: &Config, seconds: u64, yes: bool, json: bool) -> Outcome {
     let device = &config.vss.suspend_device;
     match access(device, AccessFlags::R_OK | AccessFlags::W_OK) {
@@ -73,7 +73,7 @@ pub(crate) fn test(config: &Config, seconds: u64, yes: bool, json: bool) -> Outc
     if !yes && !confirmed(seconds)? {
         return Err(Failure::No("nothing was frozen".to_owned()));
     }
-    // Whatever is printed would be written to a disk that takes no writes.
+    // Nothing is printed while frozen: the output might be written to a suspended file system.
     let backup = trial::run(config, Duration::from_secs(seconds));
     let backup =
         backup.map_err(|error| Failure::Unavailable(format!("the freeze cannot be tried: {error}")))?;
@@ -86,7 +86,7 @@ pub(crate) fn test(config: &Config, seconds: u64, yes: bool, json: bool) -> Outc
     Ok(if backup.verdict == Verdict::Good { Exit::Ok } else { Exit::No })
 }
 
-/// Asks the person at the terminal.
+/// Asks the user at the terminal.
 fn confirmed(seconds: u64) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage("nobody is there to ask: --yes says that you mean it".to_owned()));
@@ -99,7 +99,7 @@ fn confirmed(seconds: u64) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// The last backups, the newest first.
+/// Prints the last backups, newest first.
 pub(crate) fn history(config: &Config, json: bool) -> Outcome {
     let path = &config.vss.history;
     let backups: Vec<Backup> = match status::json_lines(path) {

@@ -1,4 +1,5 @@
-//! What the daemon tells about its work on its control socket.
+//! Counts the daemon's requests and serves them as a report on its control socket. It also records the host's
+//! attempts to set addresses. It never changes an answer.
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -17,18 +18,17 @@ use hv_core::sys::clock;
 /// The names under which requests are counted.
 const KINDS: [&str; 7] = ["get", "enumerate", "set", "delete", "get-ip-info", "set-ip-info", "malformed"];
 
-/// A request that was answered. There is one for each request, so nothing is allocated and only one clock is
-/// asked.
+/// A request that was answered. One is made for each request, so it allocates nothing and reads one clock.
 #[derive(Debug, Clone, Copy)]
 struct Timed {
-    /// Its place among [`KINDS`].
+    /// Its index in [`KINDS`].
     kind: usize,
     /// When the answer was written, by the monotonic clock.
     at: Duration,
     took: Duration,
 }
 
-/// Counters, and the socket on which they are told.
+/// The counters, and the socket that serves them.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     counts: [u64; KINDS.len()],
@@ -36,22 +36,22 @@ pub(crate) struct Books {
     slowest: Option<Timed>,
     refused: u64,
     last_refused: Option<Refused>,
-    /// The last warning: why a request fails that fails now.
+    /// The last warning: the reason if the request under way fails.
     warning: String,
-    /// What the host wanted of the network and was not written down yet.
+    /// The host's attempts to set addresses that are not written yet.
     injections: Vec<Injection>,
-    /// Where it is written down.
+    /// The file that they are written to.
     injections_file: PathBuf,
     told: Option<(ControlSocket, Identity)>,
 }
 
 impl Books {
-    /// Takes over a configuration.
+    /// Applies a configuration.
     pub(crate) fn configure(&mut self, config: &Config) {
         self.injections_file = injections_in(&config.kvp.ip_injection_dir);
     }
 
-    /// Makes the socket. Without it everything else works.
+    /// Creates the socket. The daemon works without it, too.
     pub(crate) fn open(&mut self, path: &Path, identity: Identity) {
         match ControlSocket::bind(path) {
             Ok(socket) => self.told = Some((socket, identity)),
@@ -59,7 +59,7 @@ impl Books {
         }
     }
 
-    /// Removes it.
+    /// Removes the socket.
     pub(crate) fn close(&mut self) {
         if let Some((socket, _)) = self.told.take() {
             socket.remove();
@@ -70,12 +70,12 @@ impl Books {
         self.told.as_ref().map(|(socket, _)| socket.descriptor())
     }
 
-    /// Gives one who waits a report.
+    /// Sends a report to a waiting connection.
     pub(crate) fn report(&self) {
         let Some((socket, identity)) = &self.told else { return };
         socket.answer(|| {
             let now = Moment::now();
-            // Nothing is served before the registration.
+            // No request is served before the registration.
             text(&KvpReport { common: identity.common(now), registered: true, requests: self.requests(now) })
         });
     }
@@ -96,7 +96,7 @@ impl Books {
         }
     }
 
-    /// What became of a wish of the host's for the network.
+    /// Records the result of an attempt of the host to set addresses.
     pub(crate) fn injected(&mut self, request: &NetworkRequest, refused: Option<&str>) {
         let wanted = match request::parse(request).map(|injection| injection.method) {
             Ok(Method::Dhcp) => "DHCP".to_owned(),
@@ -114,7 +114,7 @@ impl Books {
         });
     }
 
-    /// Writes it down, when nobody waits any more.
+    /// Writes these records to the file, after the answer.
     pub(crate) fn write_injections(&mut self) {
         for injection in self.injections.drain(..) {
             if let Err(error) = history::append(&self.injections_file, &injection) {
@@ -123,18 +123,18 @@ impl Books {
         }
     }
 
-    /// A warning that may be the reason of a failed answer.
+    /// Remembers a warning, which may be the reason of a failure.
     pub(crate) fn note(&mut self, warning: &str) {
         warning.clone_into(&mut self.warning);
     }
 
-    /// The request in hand fails.
+    /// Records that the request under way failed.
     pub(crate) fn failed(&mut self) {
         self.refused += 1;
         self.last_refused = Some(Refused { at: Moment::now().unix, reason: shortened(&self.warning) });
     }
 
-    /// The answer to a request that was begun at this monotonic time is written.
+    /// Records that a request was answered. It was begun at this monotonic time.
     pub(crate) fn answered(&mut self, action: &Action, begun: Duration) {
         let (kind, at) = (kind(action), clock::monotonic());
         let timed = Timed { kind, at, took: at.saturating_sub(begun) };
@@ -146,7 +146,7 @@ impl Books {
     }
 }
 
-/// The place of a request among [`KINDS`].
+/// The index of a request in [`KINDS`].
 fn kind(action: &Action) -> usize {
     match action {
         Action::Get(..) | Action::GetIntrinsic(_) => 0,

@@ -1,4 +1,5 @@
-//! What the daemon knows of its guest: facts that are fetched when they are asked for, and kept for a moment.
+//! The daemon's facts about its guest. They are read when they are needed and reused for a moment. What the
+//! host gets of them is decided by `hv_core`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,10 +21,10 @@ use hv_core::sys::network::NetworkSource;
 use hv_core::sys::system_facts::SystemFacts;
 use hv_core::vf::load::network_source;
 
-/// How long facts count as present. A host walks all ten items at once: one look serves the walk.
+/// How long facts are reused. A host enumerates all ten items at once, so one read serves all of them.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long ifconfig(8) may take for an answer; without it the answer is made of what the kernel tells.
+/// How long ifconfig(8) may take for an answer. Without it the answer has the kernel's facts only.
 const LINKS: Duration = Duration::from_secs(1);
 
 /// The guest's facts with the sources they come from.
@@ -33,17 +34,17 @@ pub(crate) struct Guest {
     getent: std::path::PathBuf,
     system: SystemFacts,
     network: Aged<NetworkSnapshot>,
-    /// What only ifconfig(8) tells: bridges, vlans, carp.
+    /// Facts that only ifconfig(8) has: bridges, vlans, carp.
     links: Aged<BTreeMap<InterfaceName, Link>>,
     ifconfig: PathBuf,
     host_name: Aged<String>,
     fqdn: FqdnCache,
-    /// The host name was asked for, or may be soon: whether it can be completed is worth a look.
+    /// Whether the host name was requested, or may be soon, so that completing it is useful.
     lookup_due: bool,
     lookup: Option<Running>,
 }
 
-/// The last good look at something.
+/// The last value that was read without an error.
 #[derive(Debug, Default)]
 struct Aged<T> {
     value: T,
@@ -51,7 +52,7 @@ struct Aged<T> {
 }
 
 impl<T> Aged<T> {
-    /// Looks again if the last look is too old. A look that fails leaves what was known.
+    /// Reads the value again if it is too old. An error keeps the old value.
     fn refresh(&mut self, what: &str, look: impl FnOnce() -> std::io::Result<T>) -> &T {
         let now = clock::monotonic();
         if self.taken.is_none_or(|taken| now.saturating_sub(taken) >= FRESH) {
@@ -75,7 +76,7 @@ fn sources(config: &Config) -> (NetworkSource, SystemFacts) {
 }
 
 impl Guest {
-    /// A guest whose facts come from where `config` says.
+    /// A guest whose facts come from the sources in `config`.
     pub(crate) fn new(config: &Config) -> Self {
         let (source, system) = sources(config);
         Self {
@@ -92,8 +93,8 @@ impl Guest {
         }
     }
 
-    /// Takes its facts from where a configuration says that was read again. The completed host name stays
-    /// until another one is known.
+    /// Takes over the sources of a new configuration. The completed host name stays until another one is
+    /// found.
     pub(crate) fn reconfigure(&mut self, config: &Config) {
         (self.source, self.system) = sources(config);
         self.getent.clone_from(&config.kvp.getent);
@@ -112,7 +113,7 @@ impl Guest {
         auto::value_of(key, &self.facts(auto::key_needs_network(key)))
     }
 
-    /// The configuration of an adapter, as `complete` completes the network.
+    /// The configuration of an adapter. `complete` adds facts to the network first.
     pub(crate) fn ip_info(
         &mut self,
         adapter: &str,
@@ -127,7 +128,7 @@ impl Guest {
         ip_info::answer(adapter, &as_the_host_sees(&complete(network), links))
     }
 
-    /// The network has changed: the next look is a new one.
+    /// The network has changed, so the next request reads it again.
     pub(crate) fn forget_network(&mut self) {
         self.network.taken = None;
         self.links.taken = None;
@@ -147,7 +148,7 @@ impl Guest {
         }
     }
 
-    /// Starts to complete the host name if it is time to. Called after an answer, never before one.
+    /// Starts to complete the host name, if that is due. Called only after an answer.
     pub(crate) fn start_lookup(&mut self) {
         if !std::mem::take(&mut self.lookup_due) {
             return;
@@ -165,7 +166,7 @@ impl Guest {
         }
     }
 
-    /// What announces that the lookup got on.
+    /// The descriptors that are ready when the lookup has made progress.
     pub(crate) fn lookup_descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.lookup.iter().flat_map(Running::descriptors)
     }
@@ -175,7 +176,7 @@ impl Guest {
         self.lookup.as_ref().map(Running::deadline)
     }
 
-    /// Takes what the lookup has brought.
+    /// Takes the result of the lookup.
     pub(crate) fn advance_lookup(&mut self) {
         let Some(result) = self.lookup.as_mut().and_then(Running::advance) else { return };
         self.lookup = None;

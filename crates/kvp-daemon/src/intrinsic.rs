@@ -1,4 +1,5 @@
-//! What the daemon would tell the host of its guest now, for a program that shows it.
+//! The intrinsic items as the daemon would report them now, for `hvctl`. It needs no running daemon and
+//! changes nothing.
 
 use hv_core::runtime::config::Config;
 use hv_core::runtime::wait::wait;
@@ -6,7 +7,7 @@ use hv_core::sys::signals::Signals;
 
 use crate::guest::Guest;
 
-/// The items of the AUTO pool in the order of their enumeration. Completing the host name may take a few
+/// The items of the AUTO pool, in the order of their enumeration. Completing the host name may take a few
 /// seconds.
 #[must_use]
 pub fn items(config: &Config) -> Vec<(String, String)> {

@@ -1,4 +1,5 @@
-//! The key-value exchange daemon: a thin driver around the engines of `hv_core`.
+//! The key-value exchange daemon: a thin driver around the engines of `hv_core`. It owns device, files and
+//! programs. The rules of the exchange are not here.
 
 mod books;
 mod guest;

@@ -1,16 +1,17 @@
-//! The path under which programs of Linux guests have the pools, as a symbolic link to where they are.
+//! Keeps a symbolic link at the path where programs for Linux expect the pools. It never replaces a file or
+//! directory.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Makes `link` lead to the pools, or leaves it alone: what lies there and is no symbolic link stays as it
-/// is. Its parent is made where it is missing.
+/// Makes `link` point to the pools. A file or directory at its path is left alone. Missing parents are
+/// created.
 ///
 /// # Errors
-/// What the system says, or that something else lies there; nothing is changed then, but for a parent that
-/// was made.
+/// The error of the system, or that the path is in use. Nothing is changed then, except that parents may have
+/// been created.
 pub(crate) fn keep(link: &Path, pool_dir: &Path) -> io::Result<()> {
     match fs::symlink_metadata(link) {
         Ok(metadata) if !metadata.is_symlink() => {
@@ -23,8 +24,8 @@ pub(crate) fn keep(link: &Path, pool_dir: &Path) -> io::Result<()> {
         }
         Err(error) => return Err(error),
     }
-    // Never missing in between, and never in the place of a directory: rename(2) replaces no directory by a
-    // link.
+    // The link never disappears in between, and never replaces a directory, because rename(2) does not
+    // replace a directory by a link.
     let new = link.with_extension("new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_link_is_made_kept_and_led_to_another_place() {
+    fn the_link_is_created_and_updated() {
         let scratch = tempfile::tempdir().unwrap();
         let link = scratch.path().join("var/lib/hyperv");
         for target in ["/one", "/one", "/two"] {

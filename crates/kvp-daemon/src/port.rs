@@ -1,4 +1,5 @@
-//! Where requests come from and answers go to.
+//! The device of the key-value exchange as a trait, and its real implementation. It moves whole messages and
+//! does not look into them.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,28 +10,28 @@ use std::path::Path;
 use hv_core::abi::kvp::{MESSAGE_SIZE, Message};
 use hv_core::runtime::device::OpenError;
 
-/// The kernel's end of the exchange. For each request it wants exactly one read and then exactly one answer.
+/// The device. For each request it expects exactly one read and then exactly one answer.
 pub trait KvpPort {
-    /// The descriptor that is readable from the moment a request is there until its answer was written.
+    /// The descriptor that is readable from the arrival of a request until its answer is written.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Registers the daemon; nothing can be read before.
+    /// Registers the daemon. Before that nothing can be read.
     ///
     /// # Errors
-    /// What write(2) says.
+    /// The error of write(2).
     fn register(&mut self, registration: &Message) -> io::Result<()>;
 
-    /// Reads the request that [`Self::descriptor`] announced and gives its size. Without one it would block
+    /// Reads the request that [`Self::descriptor`] announced. Returns its size. Without a request it blocks
     /// for ever.
     ///
     /// # Errors
-    /// What read(2) says.
+    /// The error of read(2).
     fn read_request(&mut self, buffer: &mut [u8; MESSAGE_SIZE]) -> io::Result<usize>;
 
     /// Writes the answer to the request that was read.
     ///
     /// # Errors
-    /// What write(2) says. The host may have got the answer all the same, so it is never written twice.
+    /// The error of write(2). The host may have got the answer nevertheless, so it is never written twice.
     fn write_answer(&mut self, answer: &Message) -> io::Result<()>;
 }
 
@@ -39,7 +40,7 @@ pub trait KvpPort {
 pub struct DeviceFile(File);
 
 impl DeviceFile {
-    /// Opens the device, which lets one opener in at a time.
+    /// Opens the device, which only one process can have open.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -48,8 +49,8 @@ impl DeviceFile {
         file.map(Self).map_err(|error| OpenError::new(path, "key-value exchange", "key-value", error))
     }
 
-    // The driver takes the file offset for a position in its message: always zero, so never plain read and
-    // write.
+    // The driver uses the file offset as a position in its message. The offset must be zero, so plain read
+    // and write are never used.
     fn write_message(&self, message: &Message) -> io::Result<()> {
         match self.0.write_at(message.bytes(), 0)? {
             MESSAGE_SIZE => Ok(()),

@@ -1,4 +1,5 @@
-//! The loop: one request, one answer, and sleep in between.
+//! The loop of the daemon: reads one request, writes one answer, and sleeps in between. What an answer says
+//! is decided elsewhere.
 
 use std::io;
 
@@ -15,13 +16,13 @@ use crate::service::Service;
 /// Why the loop ended.
 #[derive(Debug)]
 pub enum End {
-    /// SIGTERM or SIGINT came.
+    /// SIGTERM or SIGINT arrived.
     Terminated,
-    /// SIGHUP came: the caller reads the configuration and comes back.
+    /// SIGHUP arrived. The caller reads the configuration and calls again.
     Reload,
 }
 
-/// Why the loop cannot go on.
+/// Why the loop ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The device is gone.
@@ -30,15 +31,15 @@ pub enum ServeError {
     /// An operation on the device failed.
     #[error("cannot {0} the device")]
     Device(&'static str, #[source] io::Error),
-    /// Waiting failed.
+    /// The wait for events failed.
     #[error("cannot wait for the device")]
     Wait(#[source] io::Error),
 }
 
-/// Serves requests of a registered port until a signal or the end of the device.
+/// Serves requests of a registered port until a signal arrives or the device is gone.
 ///
 /// # Errors
-/// See [`ServeError`]. A request that cannot be fulfilled is answered with its error code and is none.
+/// See [`ServeError`]. A request that fails is answered with its error code, and is no error here.
 pub fn serve<S: Storage>(
     port: &mut impl KvpPort,
     service: &mut Service<S>,
@@ -47,7 +48,7 @@ pub fn serve<S: Storage>(
     let mut exchange = Exchange::new();
     loop {
         let deadline = service.deadline().into_iter().chain(logging::retry_at()).min();
-        // Room for what there is in the idle daemon.
+        // Enough room for the descriptors of an idle daemon.
         let mut descriptors = Vec::with_capacity(4);
         descriptors.push(port.descriptor());
         descriptors.extend(service.control_descriptor());
@@ -55,7 +56,7 @@ pub fn serve<S: Storage>(
         let wakeup = wait(signals, &descriptors, deadline).map_err(ServeError::Wait)?;
         let device = wakeup.ready.first().copied().unwrap_or_default();
         let control = wakeup.ready.get(1).filter(|_| service.control_descriptor().is_some());
-        // Signals are seen only here, between two requests: an answer in hand is always finished.
+        // Signals are handled only here, between two requests, so a request is always answered first.
         if wakeup.signals.terminate {
             return Ok(End::Terminated);
         }
@@ -86,7 +87,7 @@ fn answer_one<S: Storage>(
         match port.read_request(exchange.buffer()) {
             Ok(size) => break size,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Whatever it is, the next poll(2) would announce the same request again: better gone than
+            // After any error the next poll(2) would announce the same request again. Ending is better than
             // spinning.
             Err(error) => return Err(ServeError::Device("read from", error)),
         }
@@ -99,7 +100,7 @@ fn answer_one<S: Storage>(
     service.answered(&action, begun);
     match written {
         Ok(()) => Ok(()),
-        // An answer to an operation that the kernel does not know is refused after the host has got it.
+        // The kernel refuses the answer to an operation that it does not know, after the host has got it.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             log::debug!("the kernel refused an answer: {error}");
             Ok(())
@@ -120,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// A device that announces one request and fails as it is told.
+    /// A device that announces one request and then fails as the test wants.
     struct Port {
         announcement: OwnedFd,
         announcer: Option<OwnedFd>,
@@ -144,7 +145,7 @@ mod tests {
 
         fn write_answer(&mut self, answer: &Message) -> io::Result<()> {
             self.answers.push(answer.clone());
-            // The device goes with its first answer, so that every test ends.
+            // The device is gone after its first answer, so that every test ends.
             nix::unistd::read(&self.announcement, &mut [0])?;
             self.announcer = None;
             Ok(self.write?)

@@ -1,4 +1,5 @@
-//! Performing what the engine asks for.
+//! Performs the engine's actions with pools, facts and injections, and does postponed work after the answer.
+//! It never reads or writes the device.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -20,17 +21,15 @@ use crate::books::Books;
 use crate::guest::Guest;
 use crate::injection::Injector;
 
-/// How long after the last change the pool files are brought up to date, so that a burst costs one
-/// synchronisation.
+/// How long after the last change the pools are settled. A burst of changes then costs one synchronisation.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// How often it is tried to make good what an earlier daemon left, where another program's lock or the disk
-/// is in the way.
+/// How often recovering an earlier process's changes is tried again, after a lock or the disk prevented it.
 const RECOVER_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// The host can repeat a request that fails as often as it likes: each reason is told once in so long.
+/// How often each reason is logged in the interval, because the host can repeat a request that fails.
 const WARNINGS: u32 = 1;
 const WARNINGS_PER: Duration = Duration::from_secs(600);
 
-/// All that stands behind the requests.
+/// The services behind the requests.
 #[derive(Debug)]
 pub struct Service<S = PoolFiles> {
     pools: Pools<S>,
@@ -42,7 +41,7 @@ pub struct Service<S = PoolFiles> {
 }
 
 impl Service {
-    /// Opens the pools and finds out about the guest, as `config` says. Problems are logged.
+    /// Opens the pools and reads the first facts. Errors are logged.
     #[must_use]
     pub fn open(config: &Config) -> Self {
         Self::with_storage(config, PoolFiles::new(&config.kvp.pool_dir))
@@ -50,7 +49,7 @@ impl Service {
 }
 
 impl<S: Storage> Service<S> {
-    /// The same with the pools in any place.
+    /// The same with another storage of the pools.
     pub fn with_storage(config: &Config, storage: S) -> Self {
         let (pools, problems) = Pools::open(storage, limits(config));
         for problem in problems {
@@ -66,7 +65,7 @@ impl<S: Storage> Service<S> {
         Self { pools, guest, injector, settle_at, warnings, books }
     }
 
-    /// Takes over a configuration that was read again. Device and pool directory stay.
+    /// Applies a configuration that was read again. Device and pool directory stay.
     pub fn reconfigure(&mut self, config: &Config) {
         self.pools.set_limits(limits(config));
         self.guest.reconfigure(config);
@@ -74,7 +73,7 @@ impl<S: Storage> Service<S> {
         self.books.configure(config);
     }
 
-    /// Performs one action. Everything that can go wrong becomes a failed outcome.
+    /// Performs one action. Every error becomes a failed outcome.
     pub fn perform(&mut self, action: &Action) -> Outcome {
         log::debug!("request {}", describe(action));
         let outcome = match action {
@@ -101,27 +100,27 @@ impl<S: Storage> Service<S> {
         outcome
     }
 
-    /// The answer to an action that was begun at this monotonic time is written.
+    /// Records that the answer is written. The action was begun at this monotonic time.
     pub(crate) fn answered(&mut self, action: &Action, begun: Duration) {
         self.books.answered(action, begun);
     }
 
-    /// Makes the socket on which the daemon reports. Without it everything else works.
+    /// Creates the socket on which the daemon reports. The daemon works without it, too.
     pub(crate) fn open_control(&mut self, path: &Path, identity: Identity) {
         self.books.open(path, identity);
     }
 
-    /// Removes it.
+    /// Removes the socket.
     pub(crate) fn close_control(&mut self) {
         self.books.close();
     }
 
-    /// What is readable while somebody waits for a report.
+    /// The descriptor that is readable while a connection waits for a report.
     pub(crate) fn control_descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.books.descriptor()
     }
 
-    /// Gives one who waits a report.
+    /// Sends a report to a waiting connection.
     pub(crate) fn report(&self) {
         self.books.report();
     }
@@ -188,7 +187,7 @@ impl<S: Storage> Service<S> {
                 let adapter: String = request.adapter.chars().take(64).collect();
                 let text = error_chain(&error);
                 self.books.injected(request, Some(&text));
-                // Always told: it is rare, and somebody waits for the address.
+                // Always logged: it is rare, and an administrator waits for the address.
                 let text = format!("network not configured adapter={adapter:?}: {text}");
                 self.books.note(&text);
                 log::warn!("{text}");
@@ -202,7 +201,7 @@ impl<S: Storage> Service<S> {
         Outcome::Failed(Code::Fail)
     }
 
-    /// Logs a failure, if the last one for the same reason is long ago. `reason` is in our own words, without
+    /// Logs a failure, unless the same reason was logged recently. `reason` must be in our own words, without
     /// the host's.
     fn warn(&mut self, reason: &str, text: &str) {
         self.books.note(text);
@@ -215,25 +214,25 @@ impl<S: Storage> Service<S> {
         self.settle_at = self.pools.unsettled().then(|| clock::monotonic().saturating_add(SETTLE_AFTER));
     }
 
-    /// What is done when nobody waits: after the start and after each answer.
+    /// Does the postponed work: after the start and after each answer.
     pub fn after_answer(&mut self) {
         self.guest.start_lookup();
         self.injector.after_answer();
         self.books.write_injections();
     }
 
-    /// What else wakes the daemon.
+    /// The other descriptors that wake the daemon.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.guest.lookup_descriptors().chain(self.injector.descriptors())
     }
 
-    /// When something is due although nothing happens; `None` when the daemon is idle.
+    /// When postponed work is due. `None` if there is none.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let others = self.guest.lookup_deadline().into_iter().chain(self.injector.deadline());
         self.settle_at.into_iter().chain(others).min()
     }
 
-    /// Does what is due.
+    /// Does the postponed work that is due.
     pub(crate) fn advance(&mut self) {
         self.guest.advance_lookup();
         self.injector.advance();
@@ -242,14 +241,14 @@ impl<S: Storage> Service<S> {
         }
     }
 
-    /// What is done at the end.
+    /// Does what is left before the program ends.
     pub(crate) fn finish(&mut self) {
         self.settle();
         self.injector.finish();
         self.close_control();
     }
 
-    /// Brings the pool files up to date. What cannot be done now is safe in the journal and done later.
+    /// Settles the pools. Changes that cannot be settled now are safe in the journal.
     fn settle(&mut self) {
         self.settle_at = None;
         if let Err(error) = self.pools.settle() {
@@ -261,7 +260,7 @@ impl<S: Storage> Service<S> {
     }
 }
 
-/// What is wrong, without the numbers that change while it stays wrong.
+/// The error without numbers that change while the reason stays.
 fn reason_of(error: &PoolError) -> String {
     match error {
         PoolError::Full { pool, .. } => format!("full {pool}"),
@@ -274,7 +273,7 @@ fn limits(config: &Config) -> Limits {
     Limits { max_records: config.kvp.max_records, lock_wait: config.kvp.lock_wait() }
 }
 
-/// An action without its values.
+/// The action without its values.
 fn describe(action: &Action) -> String {
     match action {
         Action::Get(pool, key) => format!("op=get pool={pool} key={key:?}"),

@@ -1,4 +1,5 @@
-//! From the command line to the loop, and out again.
+//! The life of the program: command line, configuration, device, loop, end. It opens things in the order that
+//! the kernel demands, and decides about no request.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -41,14 +42,15 @@ Exit status: 0 at the end of its work, 1 when nothing can be taken back, 64 for 
 /// `-R hnN`.
 const RESTORE: ExtraOption = ExtraOption { letter: 'R', takes_argument: true };
 
-/// Runs the daemon with these arguments, its name not among them.
+/// Runs the daemon with these arguments, without the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments, &[RESTORE]) {
         Ok(Command::Help) => DAEMON.help(),
         Ok(Command::Version) => DAEMON.version(),
         Ok(Command::CheckConfig(options)) => check(&options),
         Ok(Command::Serve(options)) => {
-            // Before anything is opened: what a careless parent left open would reach every program that is started.
+            // Before anything is opened: descriptors that the parent left open would reach every program that
+            // is started.
             close_inherited_descriptors();
             DAEMON.start(&options, serve_device)
         }
@@ -57,8 +59,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Also says which programs of the base system are missing: pkgbase splits it, and most of the daemon works
-/// without them.
+/// Also reports missing programs of the base system: pkgbase splits it, and most of the daemon works without
+/// them.
 fn check(options: &Options) -> ExitCode {
     if let Ok(config) = Config::load(options.config.as_deref()) {
         for (path, loss) in config.network.missing_programs() {
@@ -88,15 +90,15 @@ fn restore(options: &Options, argument: Option<&OsStr>) -> ExitCode {
     }
 }
 
-/// The life of the daemon. The device is opened after the last fork, because the driver kills the process
-/// that opened it, and before anything else is touched, because only one daemon can have it.
+/// Runs the daemon. The device is opened after the last fork, because the driver kills the process that
+/// opened it. It is opened before anything is changed, because only one daemon can have it.
 fn serve_device(options: &Options, config: &Config, signals: &Signals, starting: Option<Starting>) -> Exit {
     let mut port = match DeviceFile::open(&config.kvp.device) {
         Ok(port) => port,
         Err(error) => return DAEMON.fail_to_start(&error, Exit::Unavailable),
     };
     let mut service = Service::open(config);
-    // Before the first request: whoever sees that the daemon serves finds its socket.
+    // Before the first request, so that the socket exists as soon as the daemon serves.
     service.open_control(&config.kvp.control_socket, identity(options, config));
     if let Err(error) = port.register(&Message::registration(VERSION)) {
         service.close_control();
@@ -113,7 +115,7 @@ fn serve_device(options: &Options, config: &Config, signals: &Signals, starting:
     exit
 }
 
-/// Who the daemon is in its reports.
+/// The daemon's identity in its reports.
 fn identity(options: &Options, config: &Config) -> report::Identity {
     report::Identity {
         program: DAEMON.name,

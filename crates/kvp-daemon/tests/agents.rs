@@ -1,5 +1,5 @@
-//! Programs of the guest that report by appending to pool 1, as cloud-init's and azure-init's do, while the
-//! host walks the items and changes some. The code is ours, the file operations and the locks are theirs.
+//! Programs in the guest append reports to pool 1, as cloud-init and azure-init do, while the host enumerates
+//! items and changes some. The code is the test's; the file operations and locks are those of the programs.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use hvsim::session::{Session, Setup};
 use hvsim::testing::Options;
 
 const REPORTS: usize = 150;
-/// What azure-init puts into one record at most, in bytes: what the host reads of a value.
+/// The longest value of one record of azure-init, in bytes: what the host reads of a value.
 const AZURE_VALUE: usize = 1022;
 
 fn record(key: &str, value: &[u8]) -> Vec<u8> {
@@ -24,8 +24,8 @@ fn record(key: &str, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// One report of cloud-init's handler (`HyperVKvpReportingHandler._append_kvp_item`): the file is opened for
-/// appending and locked with flock(2), each record is written by itself, and the file is closed with the
+/// One report of cloud-init's handler (`HyperVKvpReportingHandler._append_kvp_item`). The file is opened for
+/// appending and locked with flock(2). Each record is written on its own, and closing the file releases the
 /// lock.
 fn append_as_cloud_init(path: &Path, records: &[Vec<u8>]) {
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
@@ -37,7 +37,7 @@ fn append_as_cloud_init(path: &Path, records: &[Vec<u8>]) {
     file.unlock().unwrap();
 }
 
-/// One report of azure-init's library: a value that is too long is cut into records of the same key, which
+/// One report of azure-init's library. A value that is too long is cut into records with the same key, which
 /// are written at once under flock(2).
 fn append_as_azure_init(path: &Path, key: &str, value: &str) {
     let records: Vec<u8> =
@@ -48,8 +48,8 @@ fn append_as_azure_init(path: &Path, key: &str, value: &str) {
     file.unlock().unwrap();
 }
 
-/// A key of its own for each event, as cloud-init makes them, and the state of the provisioning again and
-/// again.
+/// Each event has its own key, as in cloud-init. The state of the provisioning is reported repeatedly under
+/// one key.
 fn cloud_init(path: &Path, done: &AtomicUsize) {
     for number in 0..REPORTS {
         let event = record(&format!("CLOUD_INIT|1|finish|stage-{number}"), b"{\"result\":\"SUCCESS\"}");
@@ -59,7 +59,7 @@ fn cloud_init(path: &Path, done: &AtomicUsize) {
     done.fetch_add(1, Ordering::Release);
 }
 
-/// Errors, and success in the end; some of the reports take two records.
+/// Reports errors and finally success. Some reports take two records.
 fn azure_init(path: &Path, done: &AtomicUsize) {
     for number in 0..REPORTS {
         let result = if number + 1 == REPORTS { "success" } else { "error" };
@@ -69,7 +69,7 @@ fn azure_init(path: &Path, done: &AtomicUsize) {
     done.fetch_add(1, Ordering::Release);
 }
 
-/// All items of pool 1, each key once.
+/// All items of pool 1. No key may occur twice.
 fn walk(session: &mut Session) -> BTreeMap<String, String> {
     let (items, _) = session.host().enumerate(1).unwrap();
     let count = items.len();
@@ -78,7 +78,7 @@ fn walk(session: &mut Session) -> BTreeMap<String, String> {
     items
 }
 
-/// What is true of every walk while agents append: what was there stays, in its last state.
+/// Checks what holds for every enumeration while agents append: items stay, with their newest value.
 fn check_walk(
     items: &BTreeMap<String, String>,
     seen: &mut BTreeSet<String>,
@@ -93,7 +93,7 @@ fn check_walk(
     assert_eq!(theirs, *host, "what the host was told is done is there");
 }
 
-/// The state that cloud-init reported last, as far as a walk has seen it.
+/// The newest state of cloud-init in an enumeration.
 fn state(items: &BTreeMap<String, String>) -> usize {
     items.get("CLOUD_INIT|state").map_or(0, |state| state.parse().unwrap())
 }
@@ -136,12 +136,12 @@ fn agents_append_their_reports_while_the_host_walks_and_changes() {
     assert_eq!(items["CLOUD_INIT|state"], (REPORTS - 1).to_string());
     assert_eq!(items["PROVISIONING_REPORT"], "result=success");
     assert_eq!(fs::metadata(&path).unwrap().len() % 2560, 0);
-    // The host takes note of the report, and of it alone: once for hundreds of records.
+    // The host changes the report and nothing else: once for hundreds of records.
     assert!(session.host().set(1, "PROVISIONING_REPORT", "seen").unwrap().is_ok());
     assert!(session.host().delete(1, "CLOUD_INIT|state").unwrap().is_ok());
     assert_eq!(fs::metadata(&path).unwrap().len(), 2560 * (5 + REPORTS + 1 + host.len()) as u64);
     assert_eq!(walk(&mut session)["PROVISIONING_REPORT"], "seen");
-    // And the agents go on, none the wiser.
+    // The agents continue as before.
     append_as_azure_init(&path, "PROVISIONING_REPORT", "result=success");
     assert_eq!(walk(&mut session)["PROVISIONING_REPORT"], "result=success");
 }

@@ -1,4 +1,4 @@
-//! The control socket of the daemon: what it tells, and that nobody on it is in the way of a request.
+//! The control socket of the daemon: its report, and that no connection delays a request.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs;
@@ -13,7 +13,7 @@ use hvsim::session::{Session, Setup};
 use hvsim::testing::PATIENCE;
 use nix::sys::signal::Signal;
 
-/// A session with a daemon that is a process; `None`, with a word about it, where there can be none.
+/// A session with the daemon as a process. `None` where that is impossible; the reason is printed.
 fn start(setup: &Setup) -> Option<Session> {
     let session = Session::start(setup);
     if let Some(reason) = session.without_device() {
@@ -73,7 +73,7 @@ fn the_report_counts_requests_and_has_no_values() {
 }
 
 #[test]
-fn a_socket_that_was_left_behind_is_replaced_and_the_end_removes_it() {
+fn a_stale_socket_is_replaced_and_removed_at_the_end() {
     let Some(mut session) = start(&Setup::default()) else { return };
     session.daemon().unwrap().signal(Signal::SIGKILL);
     session.daemon().unwrap().wait();
@@ -89,7 +89,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_the_end_removes_it() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone_and_the_daemon_serves_without_one() {
+fn a_file_at_the_sockets_path_is_left_alone() {
     let Some(mut session) = start(&Setup::default()) else { return };
     session.daemon().unwrap().signal(Signal::SIGTERM);
     session.daemon().unwrap().wait();
@@ -104,7 +104,7 @@ fn what_is_no_socket_is_left_alone_and_the_daemon_serves_without_one() {
 }
 
 #[test]
-fn the_path_of_linux_leads_to_the_pools_while_it_is_wanted() {
+fn the_path_of_linux_leads_to_the_pools() {
     let setup =
         Setup { kvp_settings: "linux-path = \"{dir}/var/lib/hyperv\"".to_owned(), ..Setup::default() };
     let Some(mut session) = start(&setup) else { return };
@@ -115,10 +115,10 @@ fn the_path_of_linux_leads_to_the_pools_while_it_is_wanted() {
 }
 
 #[test]
-fn a_flood_of_connections_and_silent_or_talking_ones_keep_no_request_from_its_answer() {
+fn many_connections_delay_no_request() {
     let Some(mut session) = start(&Setup::default()) else { return };
     assert!(session.host().set(0, "k", "v").unwrap().is_ok());
-    // Some that never read, and one that never stops talking.
+    // Some that never read, and one that never stops writing.
     let silent: Vec<UnixStream> = (0..20).map(|_| connect(&session)).collect();
     let stop = AtomicBool::new(false);
     let path = socket(&session);

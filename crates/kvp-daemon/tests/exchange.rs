@@ -1,5 +1,5 @@
-//! What the host sees of the daemon: on the device file with the real program, or in-process where FUSE
-//! cannot be used.
+//! The exchange as the host sees it. It runs on the device file with the real program, or in one process
+//! where FUSE cannot be used.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs::{self, File, OpenOptions};
@@ -38,7 +38,7 @@ fn pairs(session: &mut Session, pool: u8) -> Vec<(String, String)> {
 }
 
 #[test]
-fn what_the_host_sets_it_gets() {
+fn the_host_gets_what_it_set() {
     let mut session = start();
     for (key, text) in [("abc", "value"), ("é", "ü"), ("日本", "日本語"), ("ab", ""), ("with blank", " x ")]
     {
@@ -80,7 +80,7 @@ fn a_key_matches_as_a_whole_and_in_its_own_pool() {
 }
 
 #[test]
-fn the_longest_keys_and_values_pass_and_longer_ones_in_a_file_are_cut_for_the_host() {
+fn longer_texts_of_a_file_are_cut_for_the_host() {
     let mut long = record(&"k".repeat(400), "日".repeat(600).as_bytes());
     long.extend(record(&"é".repeat(255), "😀x".as_bytes()));
     long.extend([b'x'; 2560]);
@@ -97,7 +97,7 @@ fn the_longest_keys_and_values_pass_and_longer_ones_in_a_file_are_cut_for_the_ho
 
 // contract K19
 #[test]
-fn whatever_a_pool_file_holds_the_host_gets_valid_text() {
+fn the_host_gets_valid_text_from_any_file() {
     let mut bytes = record("bad", b"\xff\xfe then text \xc3");
     bytes.extend(vec![0; 2560]);
     bytes.extend(record("good", b"1"));
@@ -110,7 +110,7 @@ fn whatever_a_pool_file_holds_the_host_gets_valid_text() {
     assert_eq!(fs::read(session.pool_file(0)).unwrap().len() % 2560, 0);
 }
 
-/// A pool as an agent leaves it that appends its reports.
+/// A pool with appended reports of an agent.
 fn reports() -> Vec<u8> {
     [("report", "error"), ("other", "1"), ("report", "error"), ("report", "success")]
         .iter()
@@ -119,7 +119,7 @@ fn reports() -> Vec<u8> {
 }
 
 #[test]
-fn of_several_records_of_a_key_the_host_sees_and_changes_the_last() {
+fn the_host_sees_the_last_record_of_a_key() {
     let mut session = Session::start(&Setup { pools: vec![(1, reports())], ..Setup::default() });
     let wanted = |value: &str| [("report", value), ("other", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(pairs(&mut session, 1), wanted("success"));
@@ -137,7 +137,7 @@ fn of_several_records_of_a_key_the_host_sees_and_changes_the_last() {
 }
 
 #[test]
-fn malformed_requests_get_the_right_code_and_the_daemon_lives() {
+fn malformed_requests_get_the_right_code() {
     let mut session = start();
     for pool in [5, 9, 255] {
         assert_eq!(session.host().get(pool, "k").unwrap().code, INVALIDARG);
@@ -152,7 +152,7 @@ fn malformed_requests_get_the_right_code_and_the_daemon_lives() {
         let mut message = vec![0; 7430];
         message[0] = operation;
         message[key_at..key_at + 512].fill(b'k');
-        // DELETE's array is followed by nothing of its own, GET's by the value.
+        // DELETE has nothing after its array. GET has the value there.
         assert_eq!(session.host().verbatim(message).unwrap().code, INVALIDARG, "{operation}");
     }
     for index in [10, 1000, u32::MAX] {
@@ -163,7 +163,7 @@ fn malformed_requests_get_the_right_code_and_the_daemon_lives() {
 }
 
 #[test]
-fn an_unknown_operation_is_answered_once_although_the_kernel_refuses_the_answer() {
+fn an_unknown_operation_is_answered_once() {
     let mut session = start();
     for operation in [6, 77, 255] {
         let answer = session.host().raw(operation, 0, vec![1; 64]).unwrap();
@@ -239,7 +239,7 @@ fn a_short_host_name_is_completed_by_the_resolver() {
 }
 
 #[test]
-fn a_resolver_that_hangs_delays_no_answer_and_one_that_fails_is_not_quoted() {
+fn a_resolver_that_hangs_or_fails_delays_no_answer() {
     for getent in
         ["#!/bin/sh\nexec sleep 1000\n", "#!/bin/sh\necho 'hostname nor servname provided'\nexit 2\n"]
     {
@@ -258,7 +258,7 @@ fn a_resolver_that_hangs_delays_no_answer_and_one_that_fails_is_not_quoted() {
 }
 
 #[test]
-fn the_adapter_is_found_by_its_address_and_reported_whole() {
+fn the_adapter_is_found_by_its_address() {
     let setup = Setup {
         resolv_conf: "search example.org\nnameserver 10.0.0.2\nnameserver fd00::2\n".to_owned(),
         ..Setup::default()
@@ -279,7 +279,7 @@ fn the_adapter_is_found_by_its_address_and_reported_whole() {
 }
 
 #[test]
-fn hn1_is_not_hn10_and_a_lagg_answers_for_its_ports() {
+fn a_lagg_answers_for_its_ports() {
     let interfaces = "hn1 link 00:15:5d:00:00:01 up\nhn1 inet 10.1.0.1/16\n\
                       hn10 link 00:15:5d:00:00:10 up\nhn10 inet 10.10.0.1/16\n\
                       hn0 link 00:15:5d:00:00:aa up\nmce0 link 00:15:5d:00:00:aa up\n\
@@ -317,7 +317,7 @@ fn changes_by_other_programs_are_seen_at_once() {
 }
 
 #[test]
-fn more_than_fifty_records_at_once_by_another_program_are_all_served() {
+fn many_foreign_records_are_all_served() {
     let mut session = start();
     let bytes: Vec<u8> = (0..300).flat_map(|n| record(&format!("k{n}"), b"v")).collect();
     fs::write(session.pool_file(1), bytes).unwrap();
@@ -339,12 +339,12 @@ fn a_full_pool_refuses_new_keys_only() {
 }
 
 #[test]
-fn a_lock_that_another_program_keeps_costs_a_failed_answer_in_time() {
+fn a_foreign_lock_fails_the_request_in_time() {
     let setup = Setup { kvp_settings: "lock-wait-ms = 100".to_owned(), ..Setup::default() };
     let mut session = Session::start(&setup);
     assert!(session.host().set(1, "k", "before").unwrap().is_ok());
     if session.without_device().is_some() {
-        // A POSIX lock of the same process excludes nothing: there must be two processes.
+        // A POSIX lock does not exclude its own process, so two processes are needed.
         return;
     }
     let file = OpenOptions::new().read(true).write(true).open(session.pool_file(1)).unwrap();
@@ -357,7 +357,7 @@ fn a_lock_that_another_program_keeps_costs_a_failed_answer_in_time() {
 }
 
 #[test]
-fn a_lock_that_is_given_up_in_time_is_waited_for() {
+fn a_lock_released_in_time_is_waited_for() {
     let setup = Setup {
         machine: Options { timeout: Some(Duration::from_secs(20)), ..Options::default() },
         kvp_settings: "lock-wait-ms = 4000".to_owned(),
@@ -376,7 +376,7 @@ fn a_lock_that_is_given_up_in_time_is_waited_for() {
 }
 
 #[test]
-fn the_daemon_asks_the_device_no_more_than_it_must() {
+fn the_daemon_makes_no_needless_device_calls() {
     let mut session = start();
     let before = session.host().statistics().unwrap();
     for round in 0..100 {

@@ -1,4 +1,5 @@
-//! The program itself: its command line, its life as a daemon, and what a crash or a full disk leave.
+//! The daemon as a program: its command line, its life as a daemon, and its state after crashes and on a full
+//! disk.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A session with a device file; `None`, with a word about it, where there can be none.
+/// A session with a device file. `None` where that is impossible; the reason is printed.
 fn on_device(setup: &Setup) -> Option<Session> {
     let session = Session::start(setup);
     if let Some(reason) = session.without_device() {
@@ -41,13 +42,13 @@ fn status_line(pid: Pid, name: &str) -> String {
     status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned()
 }
 
-/// The processes of the machine that are called like the daemon.
+/// The processes with the daemon's name.
 fn daemons(session: &Session) -> Vec<Pid> {
     let processes = session.machine().unwrap().processes();
     processes.into_iter().filter(|pid| status_line(*pid, "Name:") == "hv_kvp_daemon").collect()
 }
 
-/// Under a kernel and a daemon that wait for as long as a loaded machine may need to give a lock up.
+/// A kernel and a daemon that wait as long as a loaded machine may need to release a lock.
 fn patient() -> Setup {
     let timeout = Some(Duration::from_secs(20));
     Setup {
@@ -57,14 +58,15 @@ fn patient() -> Setup {
     }
 }
 
-/// Ends the daemon of the session in the ordinary way.
+/// Ends the daemon of the session by SIGTERM.
 fn stop(session: &mut Session) {
     let daemon = session.daemon().unwrap();
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.exit_code(), 0);
 }
 
-/// Starts the daemon as devd does, but for its configuration, and gives the exit code of what was started.
+/// Starts the daemon as devd(8) does, but with its configuration. Returns the exit code and output of the
+/// command.
 fn start_detached(session: &Session) -> (i32, String) {
     let config = session.path("hyperv.toml");
     let machine = session.machine().unwrap();
@@ -96,7 +98,7 @@ fn a_wrong_command_line_is_usage_and_exit_64() {
 }
 
 #[test]
-fn the_configuration_is_checked_before_anything_else() {
+fn the_configuration_is_checked_first() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("x.toml");
     let path = config.to_str().unwrap();
@@ -139,7 +141,7 @@ fn a_missing_device_ends_the_daemon() {
 }
 
 #[test]
-fn what_is_wrong_in_the_tables_of_other_programs_is_a_warning_and_an_error_for_the_check() {
+fn errors_in_foreign_tables_are_warnings_except_for_the_check() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     stop(&mut session);
     let path = session.path("hyperv.toml");
@@ -158,10 +160,10 @@ fn what_is_wrong_in_the_tables_of_other_programs_is_a_warning_and_an_error_for_t
     eventually("the end of the daemon", || daemons(&session).is_empty());
 }
 
-/// devd's children have nobody who reads their standard error.
+/// No process reads the standard error of devd's children.
 #[test]
-fn a_configuration_error_is_in_the_log_at_its_usual_place() {
-    // In a root directory for FreeBSD's executables the usual place is another one.
+fn a_configuration_error_is_logged_at_the_default_place() {
+    // In a root directory for FreeBSD's programs the default place is another one.
     if hvsim::testing::freebsd_root().is_some() {
         return;
     }
@@ -179,13 +181,13 @@ fn a_configuration_error_is_in_the_log_at_its_usual_place() {
     assert_eq!(code, 78);
     assert!(message.contains("unknown field `max-recrods`"), "{message}");
     let line = next_line(&syslogd);
-    // Facility user, level error.
+    // Facility user, priority error.
     assert!(line.starts_with("<11>1 ") && line.contains(" HV_KVP "), "{line}");
     assert!(line.contains("hyperv.toml:2:1: unknown field `max-recrods`"), "{line}");
 }
 
 #[test]
-fn sighup_keeps_the_completed_host_name_until_another_one_is_known() {
+fn sighup_keeps_the_completed_host_name() {
     let sysctl = "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE\nkern.hostname=web1\nhw.machine=amd64\n";
     let setup = Setup {
         facts: vec![("sysctl", sysctl.to_owned())],
@@ -198,7 +200,7 @@ fn sighup_keeps_the_completed_host_name_until_another_one_is_known() {
         answer.value().unwrap().to_owned()
     };
     eventually("the domain", || name(&mut session) == "web1.example.org");
-    // From now on nobody completes it.
+    // From now on no lookup completes the name.
     let path = session.path("hyperv.toml");
     let config = fs::read_to_string(&path).unwrap();
     let line = config.lines().find(|line| line.starts_with("getent")).unwrap();
@@ -214,11 +216,11 @@ fn sighup_keeps_the_completed_host_name_until_another_one_is_known() {
 
 // contract S1, S2
 #[test]
-fn as_devd_starts_it_it_is_one_process_with_one_thread_in_a_session_of_its_own() {
+fn a_detached_daemon_has_one_thread_and_its_own_session() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     stop(&mut session);
     assert_eq!(start_detached(&session), (0, String::new()));
-    // The command came back, so the daemon serves already.
+    // The command has returned, so the daemon serves.
     assert!(session.host().statistics().unwrap().registered);
     assert!(session.host().set(0, "k", "v").unwrap().is_ok());
     let found = daemons(&session);
@@ -232,7 +234,7 @@ fn as_devd_starts_it_it_is_one_process_with_one_thread_in_a_session_of_its_own()
         assert_eq!(link(&format!("fd/{descriptor}")), outside("/dev/null"));
     }
     let lines = session.log_lines();
-    // Facility user, and NOTICE, below which the stock syslog.conf stores nothing.
+    // Facility user and priority NOTICE: the stock syslog.conf stores nothing below it.
     assert!(lines[0].starts_with("<13>1 ") && lines[0].contains(" HV_KVP "), "{lines:?}");
     assert!(lines[0].contains("started version="), "{lines:?}");
     kill(pid, Signal::SIGTERM).unwrap();
@@ -241,7 +243,7 @@ fn as_devd_starts_it_it_is_one_process_with_one_thread_in_a_session_of_its_own()
 }
 
 #[test]
-fn a_second_instance_says_so_and_leaves_the_first_alone() {
+fn a_second_instance_leaves_the_first_alone() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     let (code, message) = start_detached(&session);
     assert_eq!(code, 69);
@@ -252,7 +254,7 @@ fn a_second_instance_says_so_and_leaves_the_first_alone() {
 }
 
 #[test]
-fn a_signal_ends_it_only_after_the_answer_in_hand() {
+fn a_signal_ends_it_after_the_answer_under_way() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let Some(mut session) = on_device(&patient()) else { return };
         assert!(session.host().set(0, "k", "before").unwrap().is_ok());
@@ -271,7 +273,7 @@ fn a_signal_ends_it_only_after_the_answer_in_hand() {
 }
 
 #[test]
-fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
+fn sighup_reads_the_configuration_again() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     let path = session.path("hyperv.toml");
     let config = fs::read_to_string(&path).unwrap();
@@ -291,10 +293,10 @@ fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
-fn when_the_device_goes_the_daemon_is_gone_too() {
+fn a_detached_device_ends_the_daemon() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     session.host().detach().unwrap();
-    // As on FreeBSD: the driver kills the process that has its device open.
+    // As on FreeBSD, the driver kills the process that has its device open.
     assert!(!session.daemon().unwrap().wait().success());
     session.host().attach().unwrap();
     session.start_daemon();
@@ -302,7 +304,7 @@ fn when_the_device_goes_the_daemon_is_gone_too() {
 }
 
 #[test]
-fn a_kill_at_any_instant_loses_nothing_that_was_acknowledged() {
+fn a_kill_at_any_instant_loses_no_acknowledged_change() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     let mut acknowledged: BTreeMap<String, String> = BTreeMap::new();
     for round in 0..25_u32 {
@@ -323,7 +325,7 @@ fn a_kill_at_any_instant_loses_nothing_that_was_acknowledged() {
         eventually("some requests", || {
             session.host().statistics().unwrap().reads > reads + u64::from(round % 7)
         });
-        // Whatever the daemon is doing now.
+        // At any moment of the daemon's work.
         session.daemon().unwrap().signal(Signal::SIGKILL);
         session.daemon().unwrap().wait();
         session.host().detach().unwrap();
@@ -349,7 +351,7 @@ fn a_kill_at_any_instant_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
-fn a_full_disk_is_a_failed_answer_and_nothing_more() {
+fn a_full_disk_only_fails_requests() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     stop(&mut session);
     let dir = session.pool_dir();
@@ -375,7 +377,7 @@ fn a_full_disk_is_a_failed_answer_and_nothing_more() {
     for round in 0..3 {
         assert_eq!(session.host().enumerate(0).unwrap().0.len(), kept, "round {round}");
         assert_eq!(session.host().set(0, "one more", "value").unwrap().code, E_FAIL);
-        // What needs no space still works.
+        // Changes that need no space still work.
         assert!(session.host().set(0, "key0", &format!("{round}")).unwrap().is_ok());
         assert_eq!(session.host().get(0, "key0").unwrap().value(), Some(format!("{round}").as_str()));
     }
@@ -389,24 +391,24 @@ fn a_full_disk_is_a_failed_answer_and_nothing_more() {
 
 // contract S4
 #[test]
-fn a_pool_directory_that_is_mounted_over_is_left_for_what_lies_at_its_path() {
+fn the_directory_at_the_path_is_used_after_a_mount() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     assert!(session.host().set(0, "k", "below").unwrap().is_ok());
     let dir = session.pool_dir();
     let mut mount = session.machine().unwrap().command("mount");
     let output = mount.args(["-t", "tmpfs", "-o", "mode=700", "tmpfs"]).arg(&dir).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    // A change by the host never goes where nobody sees it.
+    // A change of the host never goes to the directory below, where no program sees it.
     assert!(session.host().set(0, "other", "above").unwrap().is_ok());
     assert_eq!(session.host().enumerate(0).unwrap().0.len(), 1);
-    // Who only reads learns of it, too.
+    // A read finds the other directory, too.
     let mut unmount = session.machine().unwrap().command("umount");
     assert!(unmount.arg("-l").arg(&dir).output().unwrap().status.success());
     eventually("the directory below", || session.host().get(0, "k").unwrap().value() == Some("below"));
 }
 
 #[test]
-fn a_pool_directory_that_is_shared_is_refused_with_a_word_in_the_log() {
+fn a_shared_pool_directory_is_refused_and_logged() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     stop(&mut session);
     let dir = session.pool_dir();
@@ -418,13 +420,13 @@ fn a_pool_directory_that_is_shared_is_refused_with_a_word_in_the_log() {
     assert!(session.host().enumerate(2).unwrap().0.len() == 10, "everything else is served");
     let output = session.daemon().unwrap().output();
     assert!(output.contains("is shared with other files"), "{output}");
-    // As it says.
+    // The remedy in the log line.
     fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
     assert!(session.host().set(0, "k", "v").unwrap().is_ok());
 }
 
 #[test]
-fn a_torn_record_is_cut_off_at_the_start_with_a_word_in_the_log() {
+fn a_torn_record_is_cut_off_and_logged() {
     let torn = vec![b'#'; 2560 + 700];
     let setup = Setup { pools: vec![(1, torn)], ..Setup::default() };
     let Some(mut session) = on_device(&setup) else { return };
@@ -434,7 +436,7 @@ fn a_torn_record_is_cut_off_at_the_start_with_a_word_in_the_log() {
 }
 
 #[test]
-fn what_another_program_changed_back_after_a_kill_is_not_brought_back_by_the_next_daemon() {
+fn a_foreign_change_after_a_kill_is_not_undone() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     assert!(session.host().set(1, "k", "before").unwrap().is_ok());
     let before = fs::read(session.pool_file(1)).unwrap();
@@ -451,7 +453,7 @@ fn what_another_program_changed_back_after_a_kill_is_not_brought_back_by_the_nex
 }
 
 #[test]
-fn a_pool_of_20_gib_is_refused_in_time_with_one_line() {
+fn a_pool_of_20_gib_is_refused_in_time() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     File::options().write(true).open(session.pool_file(1)).unwrap().set_len(20 << 30).unwrap();
     for index in 0..20 {
@@ -465,7 +467,7 @@ fn a_pool_of_20_gib_is_refused_in_time_with_one_line() {
 }
 
 #[test]
-fn a_reason_that_is_new_is_logged_at_once_and_one_that_is_not_is_counted() {
+fn a_repeated_reason_is_only_counted() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     for round in 0..50 {
         session.host().get(9, &format!("{round}")).unwrap();
@@ -477,7 +479,7 @@ fn a_reason_that_is_new_is_logged_at_once_and_one_that_is_not_is_counted() {
         let warnings = output.lines().filter(|line| line.contains(" warning: ") && line.contains(said));
         assert_eq!(warnings.count(), times, "{output}");
     }
-    // An address that somebody waits for is another matter.
+    // A failed injection is logged each time, because an administrator waits for the address.
     for round in 0..7 {
         let info = IpInfo { adapter: format!("{{GUID-{round}}}"), ..IpInfo::default() };
         assert!(!session.host().set_ip_info(info).unwrap().is_ok());
@@ -486,7 +488,7 @@ fn a_reason_that_is_new_is_logged_at_once_and_one_that_is_not_is_counted() {
 }
 
 #[test]
-fn log_lines_reach_a_syslogd_that_comes_later() {
+fn log_lines_reach_a_syslogd_that_starts_later() {
     let Some(mut session) = on_device(&Setup::default()) else { return };
     stop(&mut session);
     let path = session.path("log");
@@ -495,7 +497,7 @@ fn log_lines_reach_a_syslogd_that_comes_later() {
     let syslogd = UnixDatagram::bind(&path).unwrap();
     syslogd.set_read_timeout(Some(PATIENCE)).unwrap();
     assert!(next_line(&syslogd).contains("started version="));
-    // Nothing that the host sends can forge a line.
+    // The host's text cannot forge a line.
     session.host().get(0, &"k\nforged: line\u{1b}[2J".repeat(3)).unwrap();
     session.host().ip_info("a\nforged: line").unwrap();
     let line = next_line(&syslogd);

@@ -1,5 +1,5 @@
-//! What an attacker in the guest can reach: symbolic links in the place of pool files, while the host writes, and what the programs
-//! that the daemon starts get from it.
+//! What a user in the guest could attack: symbolic links in place of pool files while the host writes, and
+//! the descriptors and environment of started programs.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::thread;
 use hvsim::session::{Session, Setup};
 use hvsim::testing::{eventually, freebsd_root};
 
-/// Writes down its descriptors and its environment, as a child sees them.
+/// Records its descriptors and its environment.
 const LOOK: &str =
     "#!/bin/sh\n{ ls -l /proc/self/fd; echo; env | sort; } >'{out}.new'\nmv '{out}.new' '{out}'\nexit 2\n";
 
@@ -25,7 +25,7 @@ fn a_child_gets_no_descriptor_and_a_clean_environment() {
     let host = "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE\nkern.hostname=guest\n".to_owned();
     let mut session = Session::start(&Setup { getent, facts: vec![("sysctl", host)], ..Setup::default() });
     if session.without_device().is_some() {
-        // The daemon is this process, and others' descriptors are in it.
+        // The daemon is in this process, which has descriptors of other tests.
         return;
     }
     session.host().get(2, "FullyQualifiedDomainName").unwrap();
@@ -35,7 +35,7 @@ fn a_child_gets_no_descriptor_and_a_clean_environment() {
     let numbers = descriptors
         .lines()
         .filter_map(|line| line.split(" -> ").next()?.rsplit(' ').next()?.parse::<u32>().ok());
-    // Standard input, output and error; the shell's copy of one of them, and the directory that ls(1) reads.
+    // Standard input, output and error, the shell's copy of one of them, and the directory that ls(1) reads.
     let strange: Vec<u32> = numbers.filter(|number| ![0, 1, 2, 3, 10].contains(number)).collect();
     assert!(strange.is_empty(), "{strange:?} in {seen}");
     for own in ["hv_kvp_dev", "kvp_pool", "kvp_journal", "inotify", "socket:", "eventfd"] {
@@ -43,13 +43,13 @@ fn a_child_gets_no_descriptor_and_a_clean_environment() {
     }
     for line in environment.lines() {
         let name = line.split('=').next().unwrap();
-        // The shell's own beside the daemon's.
+        // The shell's own variables and the daemon's.
         assert!(["PATH", "LC_ALL", "LANG", "PWD", "OLDPWD", "SHLVL", "_", "HOME"].contains(&name), "{line}");
     }
 }
 
 #[test]
-fn a_link_that_comes_and_goes_never_leads_a_write_elsewhere() {
+fn a_link_in_a_race_never_redirects_a_write() {
     let mut session = Session::start(&Setup::default());
     if session.without_device().is_some() {
         return;
@@ -63,14 +63,14 @@ fn a_link_that_comes_and_goes_never_leads_a_write_elsewhere() {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 fs::rename(&path, &aside).unwrap();
-                // The daemon may have made a file of its own there meanwhile.
+                // The daemon may have created a file there meanwhile.
                 let _ = symlink(&victim, &path);
                 thread::yield_now();
                 fs::rename(&aside, &path).unwrap();
             }
         });
         for round in 0..150 {
-            // Refused or done, but never elsewhere.
+            // The change is refused or made, but never elsewhere.
             session.host().set(0, "k", &format!("{round}")).unwrap();
             session.host().get(0, "k").unwrap();
         }
@@ -81,7 +81,7 @@ fn a_link_that_comes_and_goes_never_leads_a_write_elsewhere() {
     assert!(session.host().set(0, "k", "after").unwrap().is_ok());
 }
 
-/// The mask of this process, which nothing here changes.
+/// The mask of this process, which no test changes.
 fn mask() -> u32 {
     let file = tempfile::tempdir().unwrap();
     let path = file.path().join("x");

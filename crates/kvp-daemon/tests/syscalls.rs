@@ -1,8 +1,8 @@
-//! The daemon is killed at every system call of a change and of a start, and every system call fails in every
-//! way in which the system lets it fail. Each record is old or new, what was acknowledged is there, and a
-//! refused change is none.
+//! Kills the daemon at every system call of a change and of a start, and makes every system call fail in each
+//! way that the system allows. Each record is old or new, acknowledged changes are kept, and a refused change
+//! has no effect.
 //!
-//! `make faults` tries all cases, the test suite some of them.
+//! `make faults` tries all cases; the test suite tries a sample.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -17,12 +17,12 @@ use hvsim::testing::{Options, eventually, program};
 
 const DAEMON: &str = "hv_kvp_daemon";
 const POOL: u8 = 0;
-/// Every so many cases one is tried where not all are.
+/// The test suite tries one case of this many.
 const STRIDE: usize = 5;
 
 type Contents = BTreeMap<String, String>;
 
-/// A change by the host: `None` deletes.
+/// A change by the host. `None` deletes.
 #[derive(Debug, Clone, Copy)]
 struct Change(&'static str, Option<&'static str>);
 
@@ -37,7 +37,7 @@ fn base() -> Contents {
     ["a", "b", "c", "d", "e"].map(|key| (key.to_owned(), format!("value of {key}"))).into()
 }
 
-/// A session with a device file; `None`, with a word about it, where there can be none.
+/// A session with a device file. `None` where that is impossible; the reason is printed.
 fn session() -> Option<Session> {
     let timeout = Some(Duration::from_secs(20));
     let setup = Setup { machine: Options { timeout, ..Options::default() }, ..Setup::default() };
@@ -57,7 +57,7 @@ fn contents(session: &mut Session) -> Contents {
     contents
 }
 
-/// Brings the pool back to where every case begins.
+/// Restores the pool that every case begins with.
 fn reset(session: &mut Session) {
     let (now, base) = (contents(session), base());
     for key in now.keys().filter(|key| !base.contains_key(*key)) {
@@ -68,7 +68,7 @@ fn reset(session: &mut Session) {
     }
 }
 
-/// Sends a change to a daemon under watch. `None` for the answer: the daemon died of it.
+/// Sends a change to a daemon under observation. The answer is `None` if the daemon died.
 fn change(session: &mut Session, change: Change, case: Option<Case>) -> (Option<bool>, Report) {
     let pid = session.daemon().unwrap().pid();
     let watch = Watch::begin(pid, Begin::Now, case).unwrap();
@@ -82,7 +82,7 @@ fn change(session: &mut Session, change: Change, case: Option<Case>) -> (Option<
     }
     if watch.is_over() {
         let report = watch.wait().unwrap();
-        // Or the host waits for as long as the kernel does.
+        // Otherwise the host waits as long as the kernel does.
         session.host().detach().unwrap();
         let _ = asking.join().unwrap();
         session.host().attach().unwrap();
@@ -97,7 +97,7 @@ fn gives_up(session: &mut Session, case: &Case) -> bool {
     case.call.is_on("hv_kvp_dev") && session.daemon().unwrap().wait_for(Duration::from_millis(300)).is_some()
 }
 
-/// What the pool may hold after a change with this outcome.
+/// Checks the pool after a change with this result.
 fn check(now: &Contents, Change(key, value): Change, outcome: Option<bool>, what: &str) {
     let (mut now, mut wanted) = (now.clone(), base());
     let (is, was) = (now.remove(key), wanted.remove(key));
@@ -121,7 +121,7 @@ fn describe(case: &Case, about: &impl std::fmt::Debug) -> String {
 }
 
 #[test]
-fn every_system_call_of_a_change_may_fail_or_be_the_last() {
+fn a_failing_or_last_system_call_of_a_change_loses_nothing() {
     let Some(mut session) = session() else { return };
     let mut tried = 0;
     for about in CHANGES {
@@ -142,7 +142,7 @@ fn every_system_call_of_a_change_may_fail_or_be_the_last() {
                 restart(&mut session);
                 check(&contents(&mut session), about, outcome, &what);
             }
-            // Where the device itself failed, the kernel and the daemon may have seen different ends.
+            // Where the device itself failed, the kernel and the daemon may have seen different results.
             session.take_violations();
             tried += usize::from(report.struck);
         }
@@ -151,8 +151,8 @@ fn every_system_call_of_a_change_may_fail_or_be_the_last() {
 }
 
 #[test]
-fn a_set_makes_no_system_call_that_it_can_do_without() {
-    // There the calls are those of what stands for FreeBSD's libc.
+fn a_set_makes_no_needless_system_call() {
+    // There the system calls are those of the stand-in for FreeBSD's libc.
     if hvsim::testing::freebsd_root().is_some() {
         return;
     }
@@ -167,7 +167,7 @@ fn a_set_makes_no_system_call_that_it_can_do_without() {
     ];
     let Some(mut session) = session() else { return };
     reset(&mut session);
-    // The daemon may also do then what it does once a second.
+    // The daemon may also do what it does once a second.
     let sets: Vec<Report> = ["1", "2", "3", "4", "5"]
         .map(|value| change(&mut session, Change("b", Some(value)), None))
         .map(|(outcome, report)| (outcome == Some(true)).then_some(report).unwrap())
@@ -178,7 +178,7 @@ fn a_set_makes_no_system_call_that_it_can_do_without() {
     }
 }
 
-/// Leaves a daemon's change in the journal and, as a power cut may, its record half old and half new.
+/// Leaves a daemon's change in the journal, and its record half old and half new, as a power cut may.
 fn leave_a_journal(session: &mut Session) {
     reset(session);
     let before = std::fs::read(session.pool_file(POOL)).unwrap();
@@ -187,14 +187,14 @@ fn leave_a_journal(session: &mut Session) {
     session.daemon().unwrap().wait();
     let mut torn = std::fs::read(session.pool_file(POOL)).unwrap();
     let at = (0..torn.len()).find(|at| torn[*at] != before[*at]).unwrap();
-    // In whole sectors, as a disk writes.
+    // Disks write whole sectors.
     let sector = (at / 512 + 1) * 512;
     torn[sector..].copy_from_slice(&before[sector..]);
     std::fs::write(session.pool_file(POOL), torn).unwrap();
 }
 
 #[test]
-fn every_system_call_of_a_start_with_a_journal_may_fail_or_be_the_last() {
+fn a_failing_or_last_system_call_of_a_recovery_loses_nothing() {
     let Some(mut session) = session() else { return };
     let mut wanted = base();
     wanted.insert("c".into(), "x".repeat(900));
@@ -215,7 +215,7 @@ fn every_system_call_of_a_start_with_a_journal_may_fail_or_be_the_last() {
     eprintln!("{tried} cases: what had been acknowledged was there after each");
 }
 
-/// Starts a second daemon in the place of the one that was killed and ends it when it has registered or died.
+/// Starts a second daemon after the first was killed, and ends it when it has registered or died.
 fn start_under_watch(session: &mut Session, case: Option<Case>) -> Report {
     let config = session.path("hyperv.toml");
     eventually("the end of the daemon before", || session.host().statistics().unwrap().opener == 0);

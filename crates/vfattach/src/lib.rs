@@ -1,6 +1,7 @@
-//! Brings a new VF up, after the delay that other programs of the guest need to leave it alone.
+//! Brings a new VF up, after the delay in which other programs of the guest may still use it. It never joins
+//! a VF with hn(4); that is hyperv_vfup's work.
 //!
-//! devd(8) waits for what it starts, so the waiting is done by a process of its own.
+//! devd(8) waits for the program that it starts, so a child process does the waiting.
 
 mod options;
 mod waiter;
@@ -26,7 +27,7 @@ use waiter::{PATIENCE, SHORT_PATIENCE, WaitError, Waiter};
 const NAME: &str = "hyperv_vfattach";
 
 const PROGRAM: Identity = Identity { name: NAME, ident: NAME, usage: USAGE, help: HELP, uses: USES };
-/// devd(8) waits for it, and the network for both, whatever the version of the file.
+/// devd(8) waits for the program, and the network waits for both, so an unknown key must not stop it.
 const USES: Uses = Uses { tables: &["log", "facts", "network", "vf"], newer: true };
 const USAGE: &str = "usage: hyperv_vfattach [-v] [-f file] interface delay\n       hyperv_vfattach -h | -V";
 const HELP: &str = "Brings the VF of a Hyper-V network adapter up after a delay; 0 means that of rc.conf, in the background.
@@ -38,11 +39,11 @@ const HELP: &str = "Brings the VF of a Hyper-V network adapter up after a delay;
 
 Exit status: 0 when all is as it should be, 1 when it is not, 64 for a wrong command line, 78 for a wrong configuration.";
 
-/// The first descriptor above those that are looked for.
+/// The first descriptor above those that are closed.
 const DESCRIPTORS: i32 = 1024;
 
-/// Closes what the caller left open beside the standard streams: the waiting process would keep it open for
-/// as long as it waits. To be called before anything else.
+/// Closes the descriptors that the caller left open, except the standard streams. The waiting process would
+/// keep them open. It must be called first.
 pub fn close_inherited_descriptors() {
     for descriptor in 3..DESCRIPTORS {
         // Most of them are not open.
@@ -50,7 +51,7 @@ pub fn close_inherited_descriptors() {
     }
 }
 
-/// Does what the command line asks; returns the exit code of the program.
+/// Runs the command line. Returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments) {
         Ok(Command::Help) => PROGRAM.help(),
@@ -89,15 +90,15 @@ fn wait_detached(options: &Options, config: Config) -> ExitCode {
 }
 
 fn wait_in_background(waiter: &Waiter, starting: Starting) -> Result<(), WaitError> {
-    // Nearly always the place is taken when the parent returns, so that of two attaches in a row the second
-    // one waits.
+    // The lock is nearly always taken before the parent returns, so that of two attaches the second one
+    // waits.
     let place = waiter.replace_waiter(SHORT_PATIENCE)?;
     starting.ready().map_err(WaitError::Detach)?;
     let place = match place {
         Some(place) => place,
         None => waiter.replace_waiter(PATIENCE)?.ok_or(WaitError::Predecessor)?,
     };
-    // Read here and not before: the shell takes longer than devd should wait.
+    // Read in the child: the shell takes longer than devd should wait.
     let delay = load_vf_delay(&waiter.config.network).unwrap_or_else(|error| {
         log::warn!("{}: {}", waiter.interface, error_chain(&error));
         SHORTEST_VF_DELAY

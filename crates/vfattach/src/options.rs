@@ -1,4 +1,4 @@
-//! The command line of hyperv_vfattach.
+//! Parses the command line of hyperv_vfattach. It checks the words and runs nothing.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use lexopt::Arg;
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// A new interface.
+    /// Wait and bring up a new interface.
     Work(Options),
     /// `-h`.
     Help,
@@ -18,16 +18,16 @@ pub(crate) enum Command {
     Version,
 }
 
-/// A new interface.
+/// A new interface and how to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
     /// `-v`: log details.
     pub(crate) verbose: bool,
     /// `-f FILE`: the configuration file.
     pub(crate) config: Option<PathBuf>,
-    /// Its name.
+    /// The interface's name.
     pub(crate) interface: InterfaceName,
-    /// Seconds to wait in the foreground; 0: wait in the background for as long as rc.conf says.
+    /// Seconds to wait in the foreground. 0: wait in the background, as long as rc.conf says.
     pub(crate) delay: u32,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     Ok(Command::Work(Options { verbose, config, interface, delay }))
 }
 
-/// Decimal digits only: `+5` and ` 5` are no numbers.
+/// Decimal digits only: `+5` and ` 5` are refused.
 fn read_delay(text: &str) -> Option<u32> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn interface_and_delay() {
+    fn interface_and_delay_are_parsed() {
         let interface = "mce0".parse().unwrap();
         let wanted = Options { verbose: true, config: Some("/x".into()), interface, delay: 120 };
         assert_eq!(read(&["-v", "-f", "/x", "mce0", "120"]).unwrap(), Command::Work(wanted));

@@ -1,4 +1,5 @@
-//! The waiting half: at most one process for each interface, the latest.
+//! The waiting process: at most one for each interface, the latest. It waits, checks that the VF still
+//! exists, and runs ifconfig(8).
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,9 +19,9 @@ use nix::sys::signal::{Signal, kill};
 
 /// How long a predecessor may take to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// The part of it for which devd(8) may be kept waiting.
+/// How long devd(8) may be kept waiting for that.
 pub(crate) const SHORT_PATIENCE: Duration = Duration::from_millis(20);
-/// How often is looked whether it has ended.
+/// How often its end is checked.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Why the VF was not brought up.
@@ -29,19 +30,19 @@ pub(crate) enum WaitError {
     /// The lock file cannot be opened or locked.
     #[error("cannot lock {path}")]
     Lock { path: PathBuf, source: io::Error },
-    /// A predecessor does not end.
+    /// A predecessor did not end.
     #[error("a process that waits for the same interface does not end")]
     Predecessor,
-    /// The standard streams cannot be let go.
+    /// The standard streams cannot be closed.
     #[error("cannot go to the background")]
     Detach(#[source] io::Error),
-    /// The kernel cannot be asked.
+    /// rc.conf or the kernel's facts cannot be read.
     #[error(transparent)]
     Load(LoadError),
-    /// The list of interfaces cannot be had.
+    /// The interfaces cannot be listed.
     #[error("cannot read interfaces")]
     Interfaces(#[source] io::Error),
-    /// ifconfig(8).
+    /// ifconfig(8) failed.
     #[error(transparent)]
     Program(ProgramError),
 }
@@ -53,7 +54,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits and brings the VF up if it is still one. `place` is what [`Self::replace_waiter`] gave.
+    /// Waits, and brings the VF up if it still exists. `place` is the lock of [`Self::replace_waiter`].
     pub(crate) fn run(&self, place: File, seconds: u32) -> Result<(), WaitError> {
         let _place = place;
         log::info!("{}: bringing it up in {seconds} s", self.interface);
@@ -66,8 +67,8 @@ impl Waiter {
         }
     }
 
-    /// Takes the place of a process that waits for the same interface and ends it. The lock tells its process
-    /// id, so no pid file can name a stranger. `None`: it did not end within `patience`.
+    /// Ends a process that waits for the same interface, and takes its lock. The lock tells its process id,
+    /// so no pid file can name another process. `None`: it did not end within `patience`.
     pub(crate) fn replace_waiter(&self, patience: Duration) -> Result<Option<File>, WaitError> {
         let path = self.config.vf.lock_dir.join(format!("hyperv_vfattach.{}.lock", self.interface));
         let error = |source| WaitError::Lock { path: path.clone(), source };
@@ -80,7 +81,7 @@ impl Waiter {
                 return Ok(None);
             }
             if let Some(predecessor) = holder(&file).map_err(error)? {
-                // It may have ended in this moment, which is just as well.
+                // It may have ended already.
                 let _ = kill(predecessor, Signal::SIGTERM);
             }
             std::thread::sleep(PAUSE);

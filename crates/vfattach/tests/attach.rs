@@ -1,4 +1,4 @@
-//! hyperv_vfattach against a simulated network.
+//! hyperv_vfattach against a simulated network: which interfaces it waits for, and what it leaves running.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::fs;
@@ -98,7 +98,7 @@ fn open_files(pid: Pid) -> Vec<PathBuf> {
 
 // contract V4
 #[test]
-fn what_is_no_vf_to_bring_up_is_left_alone_at_once() {
+fn interfaces_that_are_no_vf_are_left_alone() {
     type Case = (&'static str, fn(&mut State));
     let cases: [Case; 5] = [
         ("mce1", |state| state.transparent = Some(1)),
@@ -119,7 +119,7 @@ fn what_is_no_vf_to_bring_up_is_left_alone_at_once() {
 
 // contract V4
 #[test]
-fn kernel_without_the_transparent_mode_has_none() {
+fn a_kernel_without_transparent_mode_has_no_vf() {
     let scratch = Scratch::new(|state| state.transparent = None);
     scratch.succeed(&["mce1", "1"]);
     assert!(scratch.is_up("mce1"));
@@ -127,11 +127,11 @@ fn kernel_without_the_transparent_mode_has_none() {
 
 // contract V1, V5
 #[test]
-fn delay_of_zero_returns_at_once_and_leaves_one_waiting_process_in_its_own_session() {
+fn delay_of_zero_leaves_one_waiting_process() {
     // Contract V5.
     let scratch = Scratch::new(|_| {});
     scratch.guest.set_rc_conf("hyperv_vf_delay=60\n").unwrap();
-    // Whatever the caller has open must not be held open by the waiting process.
+    // The waiting process must not hold the caller's descriptors open.
     let (mut reader, writer) = std::io::pipe().unwrap();
     let fastest = (0..5)
         .map(|_| {
@@ -180,7 +180,7 @@ fn descriptors_that_the_caller_leaks_are_closed() {
 }
 
 #[test]
-fn second_attach_takes_the_place_of_the_first() {
+fn a_second_attach_replaces_the_first() {
     let scratch = Scratch::new(|state| state.attach_vf("mce2", "hn0"));
     scratch.guest.set_rc_conf("hyperv_vf_delay=60\n").unwrap();
     scratch.succeed(&["mce1", "0"]);
@@ -195,9 +195,9 @@ fn second_attach_takes_the_place_of_the_first() {
 }
 
 #[test]
-fn after_the_delay_the_vf_is_brought_up_and_nobody_waits() {
+fn after_the_delay_the_vf_is_brought_up() {
     let scratch = Scratch::new(|_| {});
-    // Less than two seconds, and no number, are two.
+    // Less than two seconds and malformed values mean two.
     scratch.guest.set_rc_conf("hyperv_vf_delay=0\n").unwrap();
     let started = Instant::now();
     scratch.succeed(&["mce1", "0"]);
@@ -209,7 +209,7 @@ fn after_the_delay_the_vf_is_brought_up_and_nobody_waits() {
 
 // contract V6
 #[test]
-fn delay_of_the_command_line_is_waited_for_in_the_foreground() {
+fn a_delay_on_the_command_line_waits_in_the_foreground() {
     let scratch = Scratch::new(|_| {});
     let started = Instant::now();
     scratch.succeed(&["mce1", "1"]);
@@ -219,7 +219,7 @@ fn delay_of_the_command_line_is_waited_for_in_the_foreground() {
 }
 
 #[test]
-fn vf_that_is_gone_after_the_delay_is_left_alone() {
+fn a_vf_that_is_gone_after_the_delay_is_ignored() {
     for change in
         [|state: &mut State| state.detach("mce1"), |state: &mut State| drop(state.vfs.remove("mce1"))]
     {
@@ -233,7 +233,7 @@ fn vf_that_is_gone_after_the_delay_is_left_alone() {
 }
 
 #[test]
-fn failure_of_ifconfig_is_told_with_its_status() {
+fn a_failure_of_ifconfig_is_logged_with_its_status() {
     let scratch = Scratch::new(|_| {});
     let fault = "ifconfig 1 fail".parse().unwrap();
     faults::plan_faults(scratch.guest.root(), &[fault]).unwrap();
@@ -245,7 +245,7 @@ fn failure_of_ifconfig_is_told_with_its_status() {
 
 // contract V7, V16
 #[test]
-fn delay_comes_from_every_place_of_rc_conf() {
+fn the_delay_is_read_from_every_file_of_rc_conf() {
     // Contract V7.
     for place in
         ["etc/rc.conf", "etc/rc.conf.local", "etc/rc.conf.d/hyperv", "usr/local/etc/rc.conf.d/network"]
@@ -263,7 +263,7 @@ fn delay_comes_from_every_place_of_rc_conf() {
 }
 
 #[test]
-fn bad_arguments_get_usage_and_nothing_runs() {
+fn bad_arguments_get_the_usage() {
     let scratch = Scratch::new(|_| {});
     let long = "h".repeat(300);
     for words in [

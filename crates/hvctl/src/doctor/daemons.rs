@@ -1,4 +1,5 @@
-//! The daemons, their devices, and devd(8)'s rules.
+//! Checks of the daemons, their devices, and devd(8)'s rules. It reads reports and files, and changes
+//! nothing.
 
 use hv_core::runtime::VERSION;
 
@@ -9,7 +10,7 @@ use crate::live::Live;
 struct Subject {
     check: &'static str,
     program: &'static str,
-    /// What Hyper-V's settings call its service.
+    /// The name of its service in Hyper-V's settings.
     service: &'static str,
 }
 
@@ -28,7 +29,7 @@ pub(super) fn look(patient: &Patient<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What is known of a daemon by asking it.
+/// The answer of a daemon on its control socket.
 enum Known {
     Version(String),
     Silent,
@@ -64,7 +65,7 @@ fn daemon(patient: &Patient<'_>, subject: &Subject, device: bool, known: Known) 
         Known::Version(version) => Finding::ok(check, format!("{program} {version} serves")),
         Known::NotPermitted => Finding::unknown(check, "only root can ask it", "run hvctl doctor as root"),
         Known::Strange(why) => Finding::problem(check, why, restart),
-        // devd(8) or an administrator started one that has no control socket.
+        // devd(8) or an administrator started a daemon without a control socket.
         Known::Silent if !processes.is_empty() => Finding::problem(
             check,
             format!("{program} runs, but not that of this suite: {}", processes[0].command),
@@ -81,8 +82,8 @@ fn daemon(patient: &Patient<'_>, subject: &Subject, device: bool, known: Known) 
     }
 }
 
-/// devd(8) runs the matching rule with the highest number only, so a port's rules beside base's must have
-/// higher ones.
+/// devd(8) runs only the matching rule with the highest number, so a port's rules must have higher numbers
+/// than base's.
 fn rules(patient: &Patient<'_>) -> Finding {
     const CHECK: &str = "devd rules";
     const BASE: &str = "/etc/devd/hyperv.conf";

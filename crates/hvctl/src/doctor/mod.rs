@@ -1,4 +1,4 @@
-//! `hvctl doctor`: every known complaint, each with what mends it.
+//! `hvctl doctor`: runs all checks, and prints each finding with a remedy. It changes nothing in the guest.
 
 mod daemons;
 mod network;
@@ -19,17 +19,17 @@ use crate::outcome::{Exit, Outcome};
 use crate::output::{Mood, coloured, print, print_json, printable};
 use crate::processes::{self, Process};
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
     /// As it should be.
     Ok,
-    /// Nothing is wrong, but worth knowing.
+    /// No problem, but worth knowing.
     Note,
-    /// It is to be mended.
+    /// A problem that should be repaired.
     Problem,
-    /// It could not be looked at.
+    /// The check was not possible.
     Unknown,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Finding {
     check: &'static str,
     verdict: Verdict,
     text: String,
-    /// What mends it: a command, or what to do.
+    /// The remedy: a command, or what to do.
     mend: Option<String>,
 }
 
@@ -62,11 +62,11 @@ impl Finding {
     }
 }
 
-/// What all checks look at.
+/// The facts for all checks.
 pub(crate) struct Patient<'a> {
     pub(crate) config: &'a Config,
     pub(crate) facts: FactsSource,
-    /// `/`, or another directory that stands for it in a test.
+    /// `/`, or a directory that stands for it in a test.
     pub(crate) root: PathBuf,
     pub(crate) processes: Option<Vec<Process>>,
     pub(crate) kvp: Live<KvpReport>,
@@ -74,7 +74,7 @@ pub(crate) struct Patient<'a> {
 }
 
 impl Patient<'_> {
-    /// A file outside of what the configuration names.
+    /// The path of a file that the configuration does not name.
     pub(crate) fn path(&self, absolute: &str) -> PathBuf {
         self.root.join(absolute.trim_start_matches('/'))
     }

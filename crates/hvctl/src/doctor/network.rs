@@ -1,4 +1,4 @@
-//! Laggs, VFs and what stands in the way of a hand-over.
+//! Checks of laggs, VFs and everything that prevents a hand-over. It reads interfaces, rc.conf and processes.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ fn is_joined(links: &BTreeMap<InterfaceName, Link>, hn: &Adapter) -> bool {
     lagg.is_some_and(|lagg| lagg.ports.contains(hn.name()))
 }
 
-/// The lagg of the adapter's number that is neither ours nor base's.
+/// The lagg with the adapter's number that neither this suite nor base has made.
 fn lagg_in_the_way<'a>(
     links: &BTreeMap<InterfaceName, Link>,
     hn: &'a Adapter,
@@ -99,7 +99,7 @@ fn vlan_over<'a>(
     links.iter().find(|(_, link)| link.vlan_parent.as_ref() == Some(parent)).map(|(name, _)| name)
 }
 
-/// Clients of the same network on more than one of the interfaces that are one.
+/// DHCP clients on more than one interface of an adapter.
 fn clients(patient: &Patient<'_>, hn: &Adapter, vf: Option<&InterfaceName>) -> Option<Finding> {
     let names = [Some(hn.name()), vf, Some(hn.lagg())];
     let served: Vec<&str> = names
@@ -122,14 +122,14 @@ fn clients(patient: &Patient<'_>, hn: &Adapter, vf: Option<&InterfaceName>) -> O
     })
 }
 
-/// `ifconfig_DEFAULT` gives a VF an address of its own.
+/// Whether `ifconfig_DEFAULT` gives a VF an address of its own.
 fn default_catches_vf(patient: &Patient<'_>, transparent: bool) -> Option<Finding> {
     if transparent {
         return None;
     }
     let bytes = std::fs::read(&patient.config.kvp.rc_conf).ok()?;
     let value = RcFile::new(bytes).value(&Variable::new("ifconfig_DEFAULT").ok()?)?;
-    // Rules that keep the stock ones away from a VF: they are about the arrival of any interface.
+    // Rules that keep the stock rules away from a VF. They apply to every new interface.
     let has_rule = ["/etc/devd/hyperv.conf", "/usr/local/etc/devd/hyperv.conf"]
         .iter()
         .any(|path| std::fs::read_to_string(patient.path(path)).is_ok_and(|text| text.contains("\"IFNET\"")));

@@ -1,4 +1,5 @@
-//! Backups that are vetoed, other programs that do the same work, and the clock.
+//! Checks of backups, of other programs with the same tasks, and of the clock. It reads files, reports and
+//! processes.
 
 use super::{Finding, Patient};
 
@@ -11,14 +12,14 @@ pub(super) fn look(patient: &Patient<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What would keep a backup from being made: mounts, hooks, what the daemon itself has open.
+/// The reasons against a backup: mounts, hooks, and files that the daemon has open.
 fn mounts(patient: &Patient<'_>) -> Vec<Finding> {
     const CHECK: &str = "next backup";
     let checked = match vss_daemon::check::check(patient.config) {
         Ok(checked) => checked,
         Err(error) => return vec![Finding::unknown(CHECK, error.to_string(), "run hvctl doctor as root")],
     };
-    // The daemon knows its own open files, and whether its configuration is this one.
+    // The daemon knows its own open files, and which configuration it uses.
     let told = patient.vss.report().map(|report| report.refusals.as_slice()).unwrap_or_default();
     let mut refusals = checked.refusals.clone();
     refusals.extend(told.iter().filter(|reason| !checked.refusals.contains(reason)).cloned());
@@ -31,7 +32,7 @@ fn mounts(patient: &Patient<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// A reason, and what mends it.
+/// The text of a finding for a reason, and its remedy.
 fn mend_of(reason: &str) -> (String, String) {
     let text = format!("the host would hear no: {reason}");
     let mend = if reason.starts_with("hook ") {
@@ -47,7 +48,7 @@ fn mend_of(reason: &str) -> (String, String) {
     (text, mend)
 }
 
-/// A backup that was not good is a complaint until the next one.
+/// A backup that was not good stays a problem until the next one.
 fn last_backup(patient: &Patient<'_>) -> Option<Finding> {
     const CHECK: &str = "last backup";
     let live = patient.vss.report().and_then(|report| report.last_backup.clone());
@@ -63,7 +64,7 @@ fn last_backup(patient: &Patient<'_>) -> Option<Finding> {
     })
 }
 
-/// Who else configures the network or reports to the host.
+/// Other programs that configure the network or report to the host.
 fn configurators(patient: &Patient<'_>) -> Vec<Finding> {
     const CHECK: &str = "other programs";
     const KNOWN: [(&str, &[&str]); 4] = [
@@ -84,7 +85,7 @@ fn configurators(patient: &Patient<'_>) -> Vec<Finding> {
     vec![Finding::note(CHECK, format!("{} may configure the network, too", found.join(" and ")), injection)]
 }
 
-/// cloud-init and azure-init have the path of Linux built in.
+/// cloud-init and azure-init have Linux's path built in.
 fn linux_path(patient: &Patient<'_>) -> Option<Finding> {
     const CHECK: &str = "reports";
     let reporters = ["/usr/local/bin/cloud-init", "/usr/local/bin/azure-init", "/usr/local/sbin/azure-init"];
@@ -99,8 +100,8 @@ fn linux_path(patient: &Patient<'_>) -> Option<Finding> {
     ))
 }
 
-/// The host's clock is taken over by the kernel, unless somebody switched that off (sys/dev/hyperv/utilities/
-/// vmbus_timesync.c).
+/// The kernel takes over the host's clock, unless an administrator switched that off
+/// (sys/dev/hyperv/utilities/ vmbus_timesync.c).
 fn clock(patient: &Patient<'_>) -> Finding {
     const CHECK: &str = "clock";
     let ignored = patient.facts.sysctl_number("hw.hvtimesync.ignore_sync").ok().flatten();

@@ -1,4 +1,5 @@
-//! The pool directory, and what the files hold.
+//! Checks of the pool directory and of the files' contents. It reads the files directly, so it also finds
+//! what the engine would refuse.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -11,10 +12,10 @@ use super::{Finding, Patient};
 use crate::pools::{Pool, Reading};
 
 const CHECK: &str = "pools";
-/// Bytes of a record, and of its key.
+/// Size of a record in bytes.
 const RECORD: usize = 2560;
 const KEY: usize = 512;
-/// More of a file is not looked at.
+/// The rest of a larger file is not read.
 const LONGEST: u64 = 64 * 1024 * 1024;
 
 pub(super) fn look(patient: &Patient<'_>) -> Vec<Finding> {
@@ -89,7 +90,7 @@ fn file(patient: &Patient<'_>, pool: Pool) -> io::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Keys and values that the host would not get whole, and keys that are there more than once.
+/// Finds keys and values that the host would get cut, and keys that occur more than once.
 fn contents(pool: Pool, bytes: &[u8]) -> Vec<Finding> {
     let mut keys: BTreeMap<&[u8], u32> = BTreeMap::new();
     let mut long = None;

@@ -1,4 +1,5 @@
-//! Changes of pools: by the daemon's engine, with its locks and its journal.
+//! Changes pools with the daemon's engine, its locks and the tools' journal. It never writes a pool file
+//! itself.
 
 use std::io::{BufRead, Read, stdin};
 use std::time::Duration;
@@ -17,17 +18,17 @@ use crate::machine::{self, Machine};
 use crate::outcome::{Exit, Failure, Outcome};
 use crate::pools::limits;
 
-/// More is no value in any encoding.
+/// A longer input cannot be a value.
 const LONGEST_INPUT: u64 = 64 * 1024;
-/// How long another tool may be at work.
+/// How long to wait for another tool.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Items after which an import lets other tools at the pools.
+/// After this many items an import lets other tools write.
 const AT_ONCE: usize = 50;
-/// Lines of an import.
+/// The most lines of an import.
 const MOST_LINES: usize = 100_000;
 
-/// The engine, where changing is allowed. Nothing is changed yet but the repairs that the daemon makes at its
-/// start.
+/// Opens the pools for a change, if the target may be changed. Opening recovers and repairs like a start of
+/// the daemon.
 fn open(config: &Config, target: &Target) -> Result<Pools<PoolFiles>, Failure> {
     let pool = target.pool;
     if pool.0 == PoolId::Auto {
@@ -48,7 +49,7 @@ fn open(config: &Config, target: &Target) -> Result<Pools<PoolFiles>, Failure> {
         let (pools, problems) = Pools::open(PoolFiles::for_tool(dir), limits(&config.kvp));
         match problems.into_iter().next() {
             None => return Ok(pools),
-            // Another tool is at work. A daemon would give up in time for its host, nobody waits for us.
+            // Another tool has the journal. A daemon would give up in time for its host; a tool can wait.
             Some(PoolError::JournalInUse) if clock::monotonic() < until => {}
             Some(problem) => return Err(problem.into()),
         }
@@ -65,7 +66,7 @@ pub(super) fn put(config: &Config, key: &str, value: &str, target: &Target) -> O
     Ok(Exit::Ok)
 }
 
-/// Standard input; a newline at its end is echo(1)'s.
+/// Reads standard input. A newline at the end comes from echo(1) and is dropped.
 fn read_value() -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = stdin().lock().take(LONGEST_INPUT).read_to_end(&mut bytes);
@@ -77,7 +78,7 @@ fn read_value() -> Result<Vec<u8>, Failure> {
 }
 
 pub(super) fn delete(config: &Config, key: &str, target: &Target) -> Outcome {
-    // Whatever another program wrote may be removed, however long it is.
+    // Keys of other programs can be removed, even if they are too long for the host.
     let bytes = hv_core::kvp::KvpKey::new(key.as_bytes());
     let key = bytes.ok_or_else(|| Failure::Usage("that is no key".to_owned()))?;
     let mut pools = open(config, target)?;
@@ -90,7 +91,7 @@ pub(super) fn delete(config: &Config, key: &str, target: &Target) -> Outcome {
     }
 }
 
-/// All lines are checked before the first one is written.
+/// Checks all lines before it writes the first item.
 pub(super) fn import(config: &Config, target: &Target) -> Outcome {
     let mut pairs = Vec::new();
     for (number, line) in stdin().lock().lines().enumerate() {
@@ -118,7 +119,7 @@ pub(super) fn import(config: &Config, target: &Target) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// What cannot be brought home now is safe in the journal.
+/// Changes that cannot be settled now are safe in the journal.
 fn settle(pools: &mut Pools<PoolFiles>) {
     if let Err(error) = pools.settle() {
         log::debug!("{}", hv_core::runtime::error_chain(&error));

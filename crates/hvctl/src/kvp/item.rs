@@ -1,18 +1,18 @@
-//! One item as JSON has it.
+//! One item of a pool as JSON, and the limits of keys and values. It reads and writes no file.
 
 use hv_core::kvp::pool::Record;
 use hv_core::kvp::{KvpKey, KvpValue};
 use serde::{Deserialize, Serialize};
 
-/// What the kernel hands to the host: contract K18.
+/// The UTF-16 units that the kernel passes to the host: contract K18.
 const KEY_UNITS: usize = 254;
 const VALUE_UNITS: usize = 1022;
-/// What a record holds beside the NUL.
+/// The bytes of a key in a record, without the NUL.
 const KEY_BYTES: usize = 511;
 const VALUE_BYTES: usize = 2047;
 
-/// A key and its value. Bytes that are no UTF-8 are written as hexadecimal digits instead, so that export and
-/// import lose nothing.
+/// A key and its value. Bytes that are not UTF-8 are written as hexadecimal digits, so export and import lose
+/// nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Item {
@@ -55,12 +55,12 @@ impl Item {
         Self { key: Some(key.to_owned()), key_hex: None, value: Some(value.to_owned()), value_hex: None }
     }
 
-    /// The key for people.
+    /// The key as shown to users.
     pub(crate) fn key_text(&self) -> String {
         shown(self.key.as_ref(), self.key_hex.as_ref())
     }
 
-    /// The value for people.
+    /// The value as shown to users.
     pub(crate) fn value_text(&self) -> String {
         shown(self.value.as_ref(), self.value_hex.as_ref())
     }
@@ -69,10 +69,10 @@ impl Item {
         self.key.as_deref() == Some(key)
     }
 
-    /// The pair that is written into a record.
+    /// The key and value for a record.
     ///
     /// # Errors
-    /// What is wrong with it, with the numbers.
+    /// The problem, with its numbers.
     pub(crate) fn checked(&self) -> Result<(KvpKey, KvpValue), String> {
         let key = joined(self.key.as_ref(), self.key_hex.as_ref())
             .ok_or("there is no key, or it is there twice")?;
@@ -87,10 +87,10 @@ fn shown(text: Option<&String>, hex: Option<&String>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A key that arrives at the host whole.
+/// Checks that the host would get this key complete.
 ///
 /// # Errors
-/// What is wrong with it, with the numbers.
+/// The problem, with its numbers.
 pub(crate) fn checked_key(key: &[u8]) -> Result<KvpKey, String> {
     if key.is_empty() {
         return Err("a key must not be empty".to_owned());
@@ -99,10 +99,10 @@ pub(crate) fn checked_key(key: &[u8]) -> Result<KvpKey, String> {
     KvpKey::new(key).ok_or_else(|| "a key must not hold a NUL".to_owned())
 }
 
-/// A value that arrives at the host whole.
+/// Checks that the host would get this value complete.
 ///
 /// # Errors
-/// What is wrong with it, with the numbers.
+/// The problem, with its numbers.
 pub(crate) fn checked_value(value: &[u8]) -> Result<KvpValue, String> {
     check("value", value, VALUE_UNITS, VALUE_BYTES)?;
     KvpValue::new(value).ok_or_else(|| "a value must not hold a NUL".to_owned())
@@ -127,11 +127,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_named_with_their_numbers() {
+    fn errors_have_the_limits() {
         assert!(checked_key("k".repeat(254).as_bytes()).is_ok());
         let error = checked_key("k".repeat(255).as_bytes()).unwrap_err();
         assert_eq!(error, "the key has 255 UTF-16 units, the host gets at most 254");
-        // Two units each, four bytes.
+        // Two UTF-16 units each, and four bytes.
         assert!(checked_key("😀".repeat(127).as_bytes()).is_ok());
         assert!(checked_key("😀".repeat(128).as_bytes()).unwrap_err().contains("256 UTF-16 units"));
         let error = checked_key("日".repeat(171).as_bytes()).unwrap_err();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_come_back_from_json() {
+    fn bytes_that_are_not_utf8_survive_json() {
         let record = Record { key: b"k".to_vec(), value: vec![0xff, b'v'] };
         let line = serde_json::to_string(&Item::of(&record)).unwrap();
         assert_eq!(line, r#"{"key":"k","value-hex":"ff76"}"#);

@@ -1,4 +1,5 @@
-//! `hvctl kvp`.
+//! `hvctl kvp` and `hvctl host`: lists, exports and prints items. It reads pools without changing them;
+//! changes are in `edit`.
 
 mod edit;
 mod item;
@@ -36,7 +37,7 @@ pub(crate) fn run(config: &Config, command: KvpCommand, json: bool) -> Outcome {
     }
 }
 
-/// The items of a pool, those of the AUTO pool as the daemon would make them up now.
+/// The items of a pool. Those of the AUTO pool are made as the daemon would make them now.
 pub(crate) fn load(config: &Config, pool: Pool) -> Result<Vec<Item>, Failure> {
     if pool.0 == PoolId::Auto {
         let items = kvp_daemon::intrinsic::items(config);
@@ -46,7 +47,7 @@ pub(crate) fn load(config: &Config, pool: Pool) -> Result<Vec<Item>, Failure> {
     Ok(pools::items(&config.kvp, pool.0)?.iter().map(Item::of).collect())
 }
 
-/// Says clearly why there is nothing to be read.
+/// Checks that the pools can be read, and returns the reason if not.
 fn check_readable(config: &Config, pool: Pool) -> Result<(), Failure> {
     let dir = &config.kvp.pool_dir;
     match std::fs::File::open(Reading::path(dir, pool.0)) {
@@ -61,7 +62,7 @@ fn check_readable(config: &Config, pool: Pool) -> Result<(), Failure> {
     }
 }
 
-/// There is no pool directory.
+/// The error for a missing pool directory.
 fn no_pools(config: &Config) -> Failure {
     let machine = Machine::look(&machine::facts(config));
     let dir = config.kvp.pool_dir.display();
@@ -123,7 +124,7 @@ fn get(config: &Config, pool: Pool, key: &str, json: bool) -> Outcome {
 
 fn export(config: &Config, pool: Pool) -> Outcome {
     for item in load(config, pool)? {
-        // A reader that has enough is no failure.
+        // A reader that closed the pipe is no error.
         if print_json_line(&item).is_err() {
             break;
         }
@@ -131,7 +132,7 @@ fn export(config: &Config, pool: Pool) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// What the host says of itself.
+/// Prints what the host reports about itself.
 pub(crate) fn host(config: &Config, json: bool) -> Outcome {
     let items = load(config, Pool(PoolId::AutoExternal))?;
     let pairs: Vec<(String, String)> =
@@ -149,7 +150,7 @@ pub(crate) fn host(config: &Config, json: bool) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// Known names first, in words; the rest as it is.
+/// Known names come first, in words. Other keys follow unchanged.
 fn host_table(pairs: &[(String, String)]) -> String {
     const KNOWN: [(&str, &str); 6] = [
         ("VirtualMachineName", "name of this VM"),

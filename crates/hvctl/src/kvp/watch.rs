@@ -1,4 +1,4 @@
-//! `hvctl kvp watch`: a line for each change, by word from the kernel.
+//! `hvctl kvp watch`: prints a line for each change, when the kernel reports it. It polls nothing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::outcome::{Exit, Failure, Outcome};
 use crate::output::{moment, print_json_line, printable};
 use crate::pools::{self, Pool, Reading};
 
-/// The number of the directory among the watches: files that are made or replaced show there.
+/// The number of the directory's watch, which reports files that are created or replaced.
 const DIRECTORY: usize = 5;
 
 /// One change.
@@ -54,7 +54,7 @@ pub(super) fn run(config: &Config, pool: Option<Pool>, json: bool) -> Outcome {
     let directory = File::open(dir).map_err(Failure::io("open", dir))?;
     watches.add(DIRECTORY, &directory, dir).map_err(Failure::io("watch", dir))?;
     let mut files: BTreeMap<usize, File> = BTreeMap::new();
-    // The watch comes first: what changes from now on is told.
+    // The watch begins before the first read, so that later changes are reported.
     watched.iter().for_each(|pool| open(&mut watches, &mut files, dir, *pool));
     let mut known: BTreeMap<usize, Items> = BTreeMap::new();
     for pool in &watched {
@@ -81,7 +81,7 @@ pub(super) fn run(config: &Config, pool: Option<Pool>, json: bool) -> Outcome {
     }
 }
 
-/// A file that is not there is seen in the directory when it comes.
+/// A missing file is noticed in the directory when it is created.
 fn open(watches: &mut FileWatches, files: &mut BTreeMap<usize, File>, dir: &Path, pool: Pool) {
     let path = Reading::path(dir, pool.0);
     if let Ok(file) = File::open(&path)
@@ -139,7 +139,7 @@ mod tests {
     use hv_core::kvp::PoolId;
 
     #[test]
-    fn changes_are_told_and_what_stays_is_not() {
+    fn only_changed_items_are_printed() {
         let items = |pairs: &[(&str, &str)]| -> Items {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), Item::of_text(key, value))).collect()
         };

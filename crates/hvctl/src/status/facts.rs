@@ -1,4 +1,5 @@
-//! What status, metrics and doctor look at.
+//! The facts for status, metrics and doctor. They are collected from daemons, files and the kernel; nothing
+//! is changed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,10 +20,10 @@ use crate::machine::{self, Machine};
 use crate::outcome::Exit;
 use crate::pools::{self, Pool, Reading};
 
-/// Bytes of a record.
+/// Size of a record in bytes.
 const RECORD: u64 = 2560;
 
-/// Everything on the page. `version` is that of the shape.
+/// The contents of the page. `version` is the version of the format.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Status {
@@ -33,12 +34,12 @@ pub(crate) struct Status {
     pub(crate) frozen: Vec<String>,
     pub(crate) frozen_since: Option<u64>,
     pub(crate) last_backup: Option<Backup>,
-    /// `None`: they cannot be read.
+    /// `None` if they cannot be read.
     pub(crate) pools: Option<Vec<PoolState>>,
     pub(crate) vfs: Vec<Vf>,
-    /// `None`: it cannot be read.
+    /// `None` if they cannot be read.
     pub(crate) injected: Option<Vec<Injected>>,
-    /// What could not be looked at, and why.
+    /// What could not be read, and why.
     pub(crate) notes: Vec<String>,
 }
 
@@ -57,9 +58,9 @@ pub(crate) struct Daemon {
     pub(crate) peak_memory_kib: Option<u64>,
     pub(crate) registered: Option<bool>,
     pub(crate) requests: Option<Requests>,
-    /// The configuration that it was started with, where one was named.
+    /// The configuration file that it was started with, if one was named.
     pub(crate) config: Option<String>,
-    /// Why its state is not known.
+    /// Why its state is unknown.
     pub(crate) trouble: Option<String>,
 }
 
@@ -82,7 +83,7 @@ pub(crate) struct PoolState {
     pub(crate) items: u64,
     pub(crate) records: u64,
     pub(crate) bytes: u64,
-    /// When the file was changed last.
+    /// When the file was last changed.
     pub(crate) changed: u64,
 }
 
@@ -92,9 +93,9 @@ pub(crate) struct PoolState {
 pub(crate) struct Vf {
     pub(crate) hn: String,
     pub(crate) vf: Option<String>,
-    /// Who joins them: `transparent` is the kernel, `lagg` is hyperv_vfup.
+    /// What joins them: `transparent` is the kernel, `lagg` is hyperv_vfup.
     pub(crate) mode: &'static str,
-    /// The lagg, where there is one.
+    /// The lagg, if there is one.
     pub(crate) lagg: Option<String>,
     /// Its ports.
     pub(crate) ports: Vec<String>,
@@ -102,19 +103,19 @@ pub(crate) struct Vf {
     pub(crate) data: String,
 }
 
-/// What the host set on an interface.
+/// The addresses that the host set on an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Injected {
     pub(crate) interface: String,
-    /// When it was set last.
+    /// When they were last set.
     pub(crate) since: u64,
     /// `dhcp` or `static`.
     pub(crate) method: &'static str,
     pub(crate) addresses: Vec<String>,
     pub(crate) gateways: Vec<String>,
     pub(crate) name_servers: Vec<String>,
-    /// What it changed in rc.conf: variables by name.
+    /// The variables of rc.conf that were changed.
     pub(crate) variables: Vec<String>,
 }
 
@@ -159,7 +160,7 @@ impl Status {
         }
     }
 
-    /// A machine that is no guest of Hyper-V is no failure; a daemon that should run and does not is one.
+    /// A machine that is not a guest of Hyper-V is no failure. A daemon that should run and does not is one.
     pub(crate) fn exit(&self) -> Exit {
         let missing = |daemon: &&Daemon| daemon.device && daemon.state == DaemonState::NotRunning;
         if self.daemons.iter().any(|daemon| missing(&daemon)) { Exit::Unavailable } else { Exit::Ok }
@@ -228,20 +229,20 @@ impl Daemon {
     pub(crate) fn of_vss(live: &Live<VssReport>, device: &Path) -> Self {
         let daemon = Self::empty("hv_vss_daemon", live, device);
         match live.report() {
-            // Opening the device is all that the kernel wants of it.
+            // The kernel wants the device opened, nothing else.
             Some(report) => daemon.with(&report.common, &report.requests, true),
             None => daemon,
         }
     }
 }
 
-/// The lines of a file that a daemon appends to, the oldest first; those that are none are passed over.
+/// The lines of a file that a daemon appends to, oldest first. Malformed lines are left out.
 pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path) -> std::io::Result<Vec<T>> {
     let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// The last backups that were written down.
+/// The recorded backups.
 pub(crate) fn history(path: &Path) -> Vec<Backup> {
     json_lines(path).unwrap_or_default()
 }
@@ -296,7 +297,7 @@ pub(crate) fn injected(dir: &Path) -> std::io::Result<Vec<Injected>> {
 /// The interfaces of hn(4) with their VFs.
 ///
 /// # Errors
-/// In one line, what cannot be read.
+/// The reason in one line.
 pub(crate) fn vfs(config: &Config, facts: &FactsSource) -> Result<Vec<Vf>, String> {
     let transparent = load_vf_facts(facts).map_err(|error| error.to_string())?.is_transparent();
     let interfaces = match interfaces::load(config) {
@@ -324,7 +325,7 @@ fn describe(hn: &Adapter, vf: Option<String>, transparent: bool, interfaces: &In
         (Some(_), false, _) => "not joined",
         (None, ..) => "no VF",
     };
-    // The kernel sends through the VF while it has one and it is up, whatever is above hn(4).
+    // The kernel sends through the VF while the VF is up, whatever is stacked above hn(4).
     let data = vf.clone().unwrap_or_else(|| hn.to_string());
     Vf {
         hn: hn.to_string(),

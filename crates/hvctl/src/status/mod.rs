@@ -1,4 +1,4 @@
-//! `hvctl status`: one page.
+//! `hvctl status`: prints one page, as text or JSON, once or repeatedly. The facts come from `facts`.
 
 mod facts;
 mod page;
@@ -27,12 +27,12 @@ pub(crate) fn run(config: &Config, arguments: &StatusArgs, json: bool) -> Outcom
     loop {
         let status = Status::look(config);
         if json {
-            // A reader that has enough ends it.
+            // A reader that closed the pipe ends the program.
             if print_json_line(&status).is_err() {
                 return Ok(Exit::Ok);
             }
         } else {
-            // From the top of a cleared screen.
+            // Clears the screen and prints from its top.
             print(&format!("\x1b[H\x1b[2J{}", page::render(&status, now())));
         }
         std::thread::sleep(Duration::from_secs(arguments.interval));

@@ -1,4 +1,4 @@
-//! The page for people.
+//! The page of `hvctl status` as text. It is given the facts and reads nothing.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ pub(super) fn render(status: &Status, now: u64) -> String {
     page
 }
 
-/// A label in its column, and a text behind it.
+/// A label in its column, followed by a text.
 fn line(page: &mut String, label: &str, text: &str) {
     let pad = " ".repeat(15_usize.saturating_sub(label.len()));
     // Writing to a String cannot fail.
@@ -105,7 +105,7 @@ fn backup(page: &mut String, backup: Option<&Backup>, now: u64) {
     backup_details(backup).iter().for_each(|text| more(page, text));
 }
 
-/// How a backup ended, in a few words.
+/// The result of a backup in a few words.
 pub(crate) fn verdict(backup: &Backup) -> String {
     let reason =
         backup.reason.as_deref().map(|reason| format!(": {}", printable(reason))).unwrap_or_default();
@@ -116,7 +116,7 @@ pub(crate) fn verdict(backup: &Backup) -> String {
     }
 }
 
-/// What it took, a line each.
+/// What the backup took, one line each.
 pub(crate) fn backup_details(backup: &Backup) -> Vec<String> {
     let mut lines = vec![format!(
         "answered in {}{}",

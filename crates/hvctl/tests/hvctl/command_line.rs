@@ -1,4 +1,4 @@
-//! Help, usage, configuration, completions.
+//! Help, usage, configuration and completions of hvctl, as a user sees them.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::{HYPER_V, without_daemons};
 
 #[test]
-fn a_wrong_command_line_is_exit_64_and_help_is_none() {
+fn a_wrong_command_line_exits_with_64() {
     let (_scratch, place) = without_daemons(HYPER_V);
     for arguments in
         [&[][..], &["nonsense"], &["kvp"], &["kvp", "get", "9", "k"], &["kvp", "put", "k"], &["-x"]]
@@ -23,7 +23,7 @@ fn a_wrong_command_line_is_exit_64_and_help_is_none() {
 }
 
 #[test]
-fn a_wrong_configuration_is_exit_78() {
+fn a_wrong_configuration_exits_with_78() {
     let (_scratch, place) = without_daemons(HYPER_V);
     std::fs::write(&place.config, "[kvp]\nmax-record = 1\n").unwrap();
     for arguments in [&["status"][..], &["kvp", "list"], &["host"], &["metrics"]] {
@@ -45,7 +45,7 @@ fn the_installed_completions_are_those_of_this_program() {
 }
 
 #[test]
-fn every_shell_gets_completions_that_know_the_commands() {
+fn completions_of_every_shell_have_the_commands() {
     let (_scratch, place) = without_daemons(HYPER_V);
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = place.hvctl(&["completions", shell]).good();

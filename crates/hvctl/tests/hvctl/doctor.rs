@@ -1,4 +1,4 @@
-//! `hvctl doctor`: each complaint is found and has what mends it.
+//! `hvctl doctor`: each problem is found and has a remedy, and a healthy guest has none.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::status::both;
 use crate::support::{HYPER_V, Place, make_accessible, record, settings, without_daemons};
 
-/// A finding as JSON has it: verdict, check, text, what mends it.
+/// The exit code and the findings from JSON: verdict, check, text, remedy.
 fn findings(place: &Place) -> (i32, Vec<[String; 4]>) {
     let said = place.hvctl(&["doctor", "--json", "--root", place.dir.join("root").to_str().unwrap()]);
     let code = said.code;
@@ -30,14 +30,14 @@ fn append(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// A process that runs what its arguments name.
+/// Adds a process with these arguments to the facts.
 fn process(dir: &Path, pid: u32, arguments: &str) {
     let program = arguments.split([':', ' ']).next().unwrap().rsplit('/').next().unwrap();
     append(&dir.join("facts/procs"), &format!("proc {pid} {program}\n"));
     append(&dir.join("facts/sysctl"), &format!("1.14.7.{pid}:str={arguments}\n"));
 }
 
-/// A guest without a complaint but for the daemons, which do not run here.
+/// A guest without a problem, except that no daemons run here.
 fn guest() -> (tempfile::TempDir, Place) {
     let (scratch, place) = without_daemons(HYPER_V);
     let dir = &place.dir;
@@ -54,7 +54,7 @@ fn guest() -> (tempfile::TempDir, Place) {
     (scratch, place)
 }
 
-/// A daemon's socket on which somebody reports this version.
+/// Serves a daemon's socket on which a report is sent.
 fn speak(path: &Path, report: &str) -> std::thread::JoinHandle<()> {
     let listener = UnixListener::bind(path).unwrap();
     let report = report.to_owned();
@@ -290,7 +290,7 @@ fn interfaces(dir: &Path, more: &str) {
 }
 
 #[test]
-fn each_complaint_is_found_and_has_what_mends_it() {
+fn each_problem_is_found_and_has_a_remedy() {
     let (_scratch, healthy) = guest();
     let (_, before) = findings(&healthy);
     for (name, spoil, verdict, text, mend) in COMPLAINTS {
@@ -312,7 +312,7 @@ fn each_complaint_is_found_and_has_what_mends_it() {
 }
 
 #[test]
-fn an_old_daemon_that_still_runs_is_told_and_two_of_them_are() {
+fn outdated_and_duplicate_daemons_are_reported() {
     let (_scratch, place) = guest();
     let old = speak(&place.dir.join("kvp.sock"), OLD);
     let (_, found) = findings(&place);
@@ -331,7 +331,7 @@ fn an_old_daemon_that_still_runs_is_told_and_two_of_them_are() {
 }
 
 #[test]
-fn what_the_backup_daemon_itself_has_open_is_told() {
+fn open_files_of_the_backup_daemon_are_reported() {
     let (_scratch, place) = guest();
     let held =
         "/ (ufs): this daemon itself holds descriptor 2 of /var/log/x open there; send its output elsewhere";
@@ -357,7 +357,7 @@ fn a_healthy_guest_has_no_problem() {
 }
 
 #[test]
-fn a_machine_without_hyper_v_is_told_in_one_line() {
+fn a_machine_without_hyper_v_gets_one_line() {
     let (_scratch, place) = without_daemons("kern.vm_guest=none\n");
     let said = place.hvctl(&["doctor"]);
     assert_eq!(said.code, 1);

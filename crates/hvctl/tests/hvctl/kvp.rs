@@ -1,4 +1,4 @@
-//! `hvctl kvp` and `hvctl host`, with the daemon and without.
+//! `hvctl kvp` and `hvctl host`, with and without the daemon.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -17,7 +17,7 @@ fn beside(session: &Session) -> Place {
 }
 
 #[test]
-fn the_host_reads_what_put_wrote_and_list_shows_what_the_host_wrote() {
+fn host_and_tool_read_each_others_items() {
     let mut session = Session::start(&Setup::default());
     let place = beside(&session);
     assert_eq!(place.hvctl(&["kvp", "put", "AppState", "healthy"]).good(), "");
@@ -41,7 +41,7 @@ fn the_host_reads_what_put_wrote_and_list_shows_what_the_host_wrote() {
 }
 
 #[test]
-fn what_is_not_there_is_exit_1() {
+fn a_missing_key_exits_with_1() {
     let (_scratch, place) = without_daemons(HYPER_V);
     for arguments in [&["kvp", "get", "guest", "k"][..], &["kvp", "delete", "k"]] {
         let said = place.hvctl(arguments);
@@ -65,7 +65,7 @@ fn limits_are_checked_before_anything_is_written() {
 }
 
 #[test]
-fn pools_of_the_host_are_written_only_with_force_and_auto_never() {
+fn pools_of_the_host_need_force() {
     let (_scratch, place) = without_daemons(HYPER_V);
     let said = place.hvctl(&["kvp", "put", "k", "v", "--pool", "external"]);
     assert_eq!((said.code, said.err.contains("--force")), (64, true), "{said:?}");
@@ -76,7 +76,7 @@ fn pools_of_the_host_are_written_only_with_force_and_auto_never() {
 }
 
 #[test]
-fn one_record_takes_the_place_of_all_of_its_key() {
+fn put_replaces_all_records_of_a_key() {
     let (_scratch, place) = without_daemons(HYPER_V);
     let file = place.dir.join("pool/.kvp_pool_1");
     let records = [record("a", "1"), record("b", "1"), record("a", "2"), record("a", "3")];
@@ -89,7 +89,7 @@ fn one_record_takes_the_place_of_all_of_its_key() {
 }
 
 #[test]
-fn export_and_import_lose_nothing_and_a_bad_line_writes_nothing() {
+fn export_and_import_lose_nothing() {
     let (_scratch, place) = without_daemons(HYPER_V);
     let file = place.dir.join("pool/.kvp_pool_1");
     let mut odd = record("odd", "");
@@ -113,7 +113,7 @@ fn export_and_import_lose_nothing_and_a_bad_line_writes_nothing() {
 }
 
 #[test]
-fn what_the_host_would_be_told_is_made_up_by_the_daemons_own_code() {
+fn list_auto_equals_the_hosts_enumeration() {
     let mut session = Session::start(&Setup::default());
     let told: Vec<(String, String)> =
         session.host().enumerate(2).unwrap().0.into_iter().map(|item| (item.key, item.value)).collect();
@@ -125,7 +125,7 @@ fn what_the_host_would_be_told_is_made_up_by_the_daemons_own_code() {
     assert_eq!(listed, told);
 }
 
-/// A running watch with the lines that it prints. It ends with this.
+/// A running `hvctl kvp watch` and its lines. Dropping it ends the process.
 struct Watch {
     child: Child,
     lines: Receiver<String>,
@@ -144,7 +144,7 @@ impl Watch {
         Self { child, lines }
     }
 
-    /// The next change within the time: what, key, value.
+    /// The next change within the limit: kind, key, value.
     fn next(&self, limit: Duration) -> Option<[String; 3]> {
         let line = self.lines.recv_timeout(limit).ok()?;
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -161,11 +161,11 @@ impl Drop for Watch {
 }
 
 #[test]
-fn watch_prints_a_line_for_each_change_whoever_makes_it() {
+fn watch_prints_a_line_for_each_change() {
     let (_scratch, place) = without_daemons(HYPER_V);
     let watch = Watch::start(&place);
-    // The file comes when the watch may have begun already, and its first record changes until the watch has
-    // told of it.
+    // The file is created when the watch may have begun already. Its first record is changed until the watch
+    // reports a change.
     let file = place.dir.join("pool/.kvp_pool_1");
     fs::write(&file, [record("old", "1"), record("begin", "0")].concat()).unwrap();
     let other = OpenOptions::new().write(true).open(&file).unwrap();
@@ -188,7 +188,7 @@ fn watch_prints_a_line_for_each_change_whoever_makes_it() {
 }
 
 #[test]
-fn without_pools_it_says_why() {
+fn without_pools_the_reason_is_printed() {
     let (_scratch, place) = without_daemons("kern.vm_guest=none\n");
     fs::remove_dir(place.dir.join("pool")).unwrap();
     for arguments in [&["kvp", "list", "guest"][..], &["kvp", "put", "a", "b"], &["host"], &["kvp", "watch"]]

@@ -1,4 +1,4 @@
-//! The program itself, beside the real daemons under a simulated host.
+//! hvctl as a program, beside the real daemons under a simulated host. Its output is compared with snapshots.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod command_line;

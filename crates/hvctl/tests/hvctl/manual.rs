@@ -1,4 +1,4 @@
-//! The examples of hvctl(8) do what they should.
+//! Runs the examples of hvctl(8). Each must succeed in a simulated guest.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +14,7 @@ const PAGE: &str = include_str!("../../../../docs/man/hvctl.8");
 fn each_example_of_the_page_runs() {
     let Some(mut both) = both() else { return };
     let dir = both.place.dir.clone();
-    // The examples are the words of an administrator: the configuration and the places of files are the
+    // The examples are an administrator's commands. Only the configuration and the places of files are the
     // test's.
     fs::create_dir_all(dir.join("bin")).unwrap();
     let wrapper = dir.join("bin/hvctl");

@@ -1,4 +1,4 @@
-//! `hvctl vf` and `hvctl ip`.
+//! `hvctl vf` and `hvctl ip`, in guests with a simulated network.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ fn guest(dir: &std::path::Path) -> (Guest, Place) {
 }
 
 #[test]
-fn the_plan_is_that_of_hyperv_vfup_and_is_performed_and_undone() {
+fn the_plan_of_hyperv_vfup_is_printed_applied_and_undone() {
     if hvsim::testing::freebsd_root().is_some() {
         return;
     }
@@ -68,7 +68,7 @@ fn the_plan_is_that_of_hyperv_vfup_and_is_performed_and_undone() {
 }
 
 #[test]
-fn elsewhere_there_is_nothing_to_list() {
+fn a_machine_without_hn_has_nothing_to_list() {
     let (_scratch, place) = without_daemons("kern.vm_guest=none\n");
     let said = place.hvctl(&["vf", "list"]);
     assert_eq!((said.code, said.err.as_str()), (69, "hvctl: this is no guest of Hyper-V\n"));
@@ -81,7 +81,7 @@ fn elsewhere_there_is_nothing_to_list() {
 }
 
 #[test]
-fn what_the_host_set_is_shown_and_taken_back() {
+fn addresses_of_the_host_are_shown_and_taken_back() {
     if hvsim::testing::freebsd_root().is_some() {
         return;
     }
@@ -99,7 +99,7 @@ fn what_the_host_set_is_shown_and_taken_back() {
     assert!(session.host().set_ip_info(info.clone()).unwrap().is_ok());
     let wrong = IpInfo { addresses: "10.1.1.9;$(reboot)".into(), ..info };
     assert!(!session.host().set_ip_info(wrong).unwrap().is_ok());
-    // It is written down when the host has its answer.
+    // The daemon records it after its answer to the host.
     let history = session.path("var/hyperv/injection/history");
     hvsim::testing::eventually("the history", || {
         fs::read_to_string(&history).is_ok_and(|text| text.lines().count() == 2)

@@ -1,4 +1,4 @@
-//! `hvctl status` and `hvctl metrics`.
+//! `hvctl status` and `hvctl metrics`, compared with snapshots and read by a parser.
 
 use std::fs;
 
@@ -52,7 +52,7 @@ fn a_freeze_is_seen_while_it_lasts() {
 }
 
 #[test]
-fn a_machine_without_hyper_v_is_told_in_a_line_and_no_failure() {
+fn a_machine_without_hyper_v_is_no_failure() {
     let (_scratch, place) = without_daemons("kern.vm_guest=none\n");
     settings(&place.dir).bind(|| {
         insta::assert_snapshot!("status-elsewhere", place.hvctl(&["status"]).good());
@@ -60,7 +60,7 @@ fn a_machine_without_hyper_v_is_told_in_a_line_and_no_failure() {
 }
 
 #[test]
-fn a_daemon_that_does_not_run_though_its_device_is_there_is_exit_69() {
+fn a_missing_daemon_with_a_device_exits_with_69() {
     let (_scratch, place) = without_daemons(HYPER_V);
     fs::write(place.dir.join("hv_kvp_dev"), "").unwrap();
     let said = place.hvctl(&["status"]);
@@ -69,7 +69,7 @@ fn a_daemon_that_does_not_run_though_its_device_is_there_is_exit_69() {
 }
 
 #[test]
-fn metrics_are_read_by_a_parser_that_is_not_ours() {
+fn metrics_are_read_by_a_foreign_parser() {
     let Some(mut both) = both() else { return };
     assert!(both.kvp.host().set(0, "Owner", "somebody").unwrap().is_ok());
     let output = both.kvp.path("hyperv.prom");
@@ -95,7 +95,7 @@ fn metrics_are_read_by_a_parser_that_is_not_ours() {
     assert_eq!(value("hyperv_requests_total", "set"), Some(Counter(1.0)));
     assert_eq!(value("hyperv_daemon_up", "hv_vss_daemon"), Some(Gauge(1.0)));
     assert_eq!(value("hyperv_pool_items", "external"), Some(Gauge(1.0)));
-    // Each metric has its two lines, and a name after the rules.
+    // Each metric has its two lines, and a valid name.
     for sample in &scrape.samples {
         let name = &sample.metric;
         assert!(

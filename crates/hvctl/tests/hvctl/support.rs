@@ -1,4 +1,4 @@
-//! Guests to look at, and what the program said.
+//! Guests for the tests, and the output of the program in them.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 
 use hvsim::testing::command;
 
-/// What a run of the program gave.
+/// The result of a run of the program.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) code: i32,
@@ -24,7 +24,7 @@ impl Said {
         }
     }
 
-    /// Standard output of a run that was good and had nothing to complain about.
+    /// Standard output of a run that succeeded without a message on standard error.
     #[track_caller]
     pub(crate) fn good(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
@@ -38,7 +38,7 @@ impl Said {
     }
 }
 
-/// A guest's configuration, and the directory that all its files are in.
+/// A guest's configuration, and the directory of all its files.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) dir: PathBuf,
@@ -46,19 +46,19 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The program with this configuration.
+    /// Runs the program with this configuration.
     pub(crate) fn hvctl(&self, arguments: &[&str]) -> Said {
         let mut command = command("hvctl", &self.dir);
         Said::of(&command.arg("-f").arg(&self.config).args(arguments).output().unwrap())
     }
 
-    /// The same with something on standard input.
+    /// The same with text on standard input.
     pub(crate) fn hvctl_with(&self, arguments: &[&str], input: &str) -> Said {
         let mut command = command("hvctl", &self.dir);
         command.arg("-f").arg(&self.config).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // The program may refuse to read.
+        // The program may not read it.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         Said::of(&child.wait_with_output().unwrap())
     }
@@ -96,7 +96,7 @@ pub(crate) fn without_daemons(sysctl: &str) -> (tempfile::TempDir, Place) {
     (scratch, Place { dir, config })
 }
 
-/// Stands for ifconfig(8): prints what the file beside it holds.
+/// A stand-in for ifconfig(8): prints the file beside it.
 const IFCONFIG: &str = "#!/bin/sh\ncat \"${0%/*}/interfaces\" 2>/dev/null\nexit 0\n";
 
 pub(crate) fn make_accessible(path: &Path, mode: u32) {
@@ -105,7 +105,7 @@ pub(crate) fn make_accessible(path: &Path, mode: u32) {
 
 pub(crate) const HYPER_V: &str = "kern.vm_guest=hv\nmachdep.bootmethod=UEFI\ndev.vmbus.0.version=5.3\n";
 
-/// A record as programs of the guest write it.
+/// A record as programs in the guest write it.
 pub(crate) fn record(key: &str, value: &str) -> Vec<u8> {
     let mut record = vec![0; 2560];
     record[..key.len()].copy_from_slice(key.as_bytes());
@@ -113,7 +113,7 @@ pub(crate) fn record(key: &str, value: &str) -> Vec<u8> {
     record
 }
 
-/// Snapshots in which numbers that differ from run to run are replaced.
+/// Settings of snapshots that replace numbers which differ between runs.
 pub(crate) fn settings(dir: &Path) -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);

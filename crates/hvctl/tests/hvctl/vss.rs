@@ -1,4 +1,4 @@
-//! `hvctl vss`.
+//! `hvctl vss`, with the real backup daemon where a device file is possible.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use crate::support::{HYPER_V, settings, without_daemons};
 
 #[test]
-fn check_says_what_the_daemon_says() {
+fn check_prints_the_result_of_the_daemon() {
     let (_scratch, place) = without_daemons(HYPER_V);
     for (mounts, code) in
         [("ufs / /dev/da0 local 1 7\n", 0), ("ufs / /dev/da0 local 1 7\next2fs /l /dev/da1 local 2 7\n", 1)]
@@ -50,7 +50,7 @@ fn history_shows_the_last_backups_newest_first() {
 
 const HOOK: &str = "echo \"$1\" >>\"$CALLS\"";
 
-/// A guest whose daemon runs, with one hook.
+/// A guest with a running daemon and one hook.
 fn guest() -> Option<Session> {
     if freebsd_root().is_some() {
         return None;
@@ -59,8 +59,8 @@ fn guest() -> Option<Session> {
     Session::start_on_device(&setup).map_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
 
-/// The program inside the machine, where the device is. Its output is in pipes, as a terminal would not hold
-/// a file open.
+/// The program inside the machine that has the device. Its output goes to pipes, because a terminal holds no
+/// file open.
 fn trial(session: &Session, arguments: &[&str]) -> std::process::Command {
     let mut command = session.machine().command(program("hvctl"));
     command.arg("-f").arg(session.path("hyperv.toml")).args(["vss", "test"]).args(arguments);
@@ -72,7 +72,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn a_test_freezes_and_thaws_by_the_steps_of_a_backup() {
+fn a_test_freezes_and_thaws_like_a_backup() {
     let Some(mut session) = guest() else { return };
     let output = trial(&session, &["--seconds", "0", "--yes", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
@@ -89,12 +89,12 @@ fn a_test_freezes_and_thaws_by_the_steps_of_a_backup() {
         (Some("freeze"), Some("thaw"))
     );
     assert!(!session.path("backups").exists(), "a test is no backup");
-    // The daemon serves on.
+    // The daemon continues to serve.
     assert!(session.host().vss_backup(std::time::Duration::ZERO).unwrap().is_ok());
 }
 
 #[test]
-fn a_test_is_refused_in_a_backup_and_without_a_yes() {
+fn a_test_is_refused_during_a_backup() {
     let Some(mut session) = guest() else { return };
     let unasked = trial(&session, &[]).stdin(std::process::Stdio::null()).output().unwrap();
     assert_eq!(unasked.status.code(), Some(64), "{}", text(&unasked));
@@ -107,7 +107,7 @@ fn a_test_is_refused_in_a_backup_and_without_a_yes() {
 }
 
 #[test]
-fn a_test_that_is_interrupted_thaws_at_once() {
+fn an_interrupted_test_thaws_at_once() {
     let Some(mut session) = guest() else { return };
     let mut command = trial(&session, &["--seconds", "50", "--yes"]);
     let child =

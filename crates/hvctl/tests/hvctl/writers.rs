@@ -1,5 +1,5 @@
 //! Many writers of one pool at once: tools, the host through the daemon, and a program that appends under
-//! flock(2).
+//! flock(2). No record may be lost, doubled or torn.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -16,19 +16,19 @@ use hvsim::testing::{Options, command, freebsd_root};
 use crate::support::record;
 
 const TOOLS: usize = 8;
-/// Of each tool.
+/// Changes of each tool.
 const PUTS: usize = 1250;
-/// Each is found and removed by the host: three operations.
+/// The host finds and removes each of them, which makes three operations.
 const APPENDED: usize = 2000;
-/// Of the host.
+/// Changes of the host.
 const SETS: usize = 4000;
 
 const _: () = assert!(TOOLS * PUTS + 3 * APPENDED + SETS >= 20_000);
 
-/// Keys of one writer that gives values again and again.
+/// The keys of one writer, whose values change repeatedly.
 const KEYS: usize = 4;
 
-/// A value that crosses sectors and shows when it is not whole.
+/// A value that crosses sectors and shows if it is torn.
 fn value(writer: &str, step: usize) -> String {
     format!("{writer}.{step}.").repeat(60)
 }
@@ -50,7 +50,7 @@ fn start_tool(session: &Session, tool: usize) -> Child {
     command.stdin(fs::File::open(input).unwrap()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
-/// Appends under flock(2), and tells the host what.
+/// Appends under flock(2), and sends the number of each record to the host.
 fn append(file: &Path, told: &std::sync::mpsc::SyncSender<usize>) {
     for step in 0..APPENDED {
         let mut other = OpenOptions::new().append(true).open(file).unwrap();
@@ -61,7 +61,7 @@ fn append(file: &Path, told: &std::sync::mpsc::SyncSender<usize>) {
     }
 }
 
-/// Takes each appended item as soon as it is there, and sets items of its own; gives what those must be.
+/// Reads and removes each appended item, and sets items of its own. Returns the expected values of those.
 fn play_host(mut host: Client, appended: &Receiver<usize>) -> BTreeMap<String, String> {
     let mut own = BTreeMap::new();
     for step in 0..SETS.max(APPENDED) {
@@ -85,7 +85,7 @@ fn play_host(mut host: Client, appended: &Receiver<usize>) -> BTreeMap<String, S
     own
 }
 
-/// Key and value of each record.
+/// The key and value of each record.
 fn contents(file: &PathBuf) -> Vec<(String, String)> {
     let bytes = fs::read(file).unwrap();
     assert_eq!(bytes.len() % 2560, 0, "the file is torn");
@@ -101,7 +101,7 @@ fn no_record_of_many_writers_is_lost_doubled_or_torn() {
     if freebsd_root().is_some() {
         return;
     }
-    // In memory: what is tested is who writes when, not the disk.
+    // In memory: the test is about the order of writers, not about the disk.
     let scratch = Some(PathBuf::from("/dev/shm")).filter(|path| path.is_dir());
     let machine = Options { timeout: Some(Duration::from_secs(120)), scratch, ..Options::default() };
     let settings = "lock-wait-ms = 4000".to_owned();
@@ -119,7 +119,7 @@ fn no_record_of_many_writers_is_lost_doubled_or_torn() {
     let mut wanted = host.join().unwrap();
     appender.join().unwrap();
     for (tool, mut child) in tools.into_iter().enumerate() {
-        // Whoever waits for the lock too long is refused and says so; the same again does no harm.
+        // A tool that waited too long for the lock is refused and says so. Running it again does no harm.
         let again = || start_tool(&session, tool).wait().unwrap().success();
         assert!(child.wait().unwrap().success() || again(), "tool {tool}");
         for step in PUTS - KEYS..PUTS {
