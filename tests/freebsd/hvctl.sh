@@ -5,25 +5,18 @@
 set -eu
 cd "$(dirname "$0")/../.."
 . tests/freebsd/host.sh
+. tests/freebsd/vss-guest.sh
 programs=$PWD/target/release
 mount_point=$scratch/ufs
-md=
-watcher=
 
 tidy_up() {
-	[ -z "$watcher" ] || kill "$watcher" || :
 	end_daemon hv_kvp_daemon KILL
-	end_daemon hv_vss_daemon KILL
-	[ -z "$md" ] || umount -f "$mount_point"
-	[ -z "$md" ] || mdconfig -d -u "$md"
+	tidy_up_vss
 }
 
 hvctl() { "$programs/hvctl" -f "$scratch/hyperv.toml" "$@"; }
 
-md=$(mdconfig -a -t swap -s 64m)
-newfs -U "/dev/$md" > /dev/null
-mkdir "$mount_point"
-mount "/dev/$md" "$mount_point"
+make_ufs "$mount_point"
 cat > "$scratch/hyperv.toml" << EOF
 [kvp]
 pool-dir = "$scratch/pool"
@@ -33,15 +26,8 @@ control-socket = "$scratch/kvp.sock"
 [vss]
 control-socket = "$mount_point/vss.sock"
 history = "$scratch/backups"
-
-[[vss.mounts]]
-mount-point = "$mount_point"
-action = "suspend"
-
-[[vss.mounts]]
-mount-point = "**"
-action = "ignore"
 EOF
+rules_for "$mount_point" >> "$scratch/hyperv.toml"
 # shellcheck disable=SC2119 # without options
 start_host
 "$programs/hv_kvp_daemon" -f "$scratch/hyperv.toml"
@@ -54,6 +40,7 @@ hvctl kvp put AppState healthy
 host kvp get 1 AppState | grep -q healthy
 hvctl kvp watch > "$scratch/changes" &
 watcher=$!
+helper $watcher
 tries=0
 until grep -q Owner "$scratch/changes"; do
 	host kvp set 0 Owner "somebody $tries"

@@ -10,7 +10,7 @@ helpers=
 
 say() { echo "vss: $*"; }
 
-tidy_up() {
+tidy_up_vss() {
 	end_daemon hv_vss_daemon KILL
 	for helper in $helpers; do
 		kill -9 "$helper" 2> /dev/null
@@ -20,6 +20,8 @@ tidy_up() {
 		mdconfig -d -u "${pair%%=*}"
 	done
 }
+
+tidy_up() { tidy_up_vss; }
 
 # refused COMMAND...: it must fail.
 refused() {
@@ -64,6 +66,20 @@ configure() {
 		echo ']'
 	} > "$scratch/hyperv.toml"
 	"$daemon" -f "$scratch/hyperv.toml" -t
+}
+
+# rules_for MOUNT-POINT: the sections of a configuration by which a backup suspends it and ignores all other mounts.
+rules_for() {
+	cat << EOF
+
+[[vss.mounts]]
+mount-point = "$1"
+action = "suspend"
+
+[[vss.mounts]]
+mount-point = "**"
+action = "ignore"
+EOF
 }
 
 start_daemon() { "$daemon" -f "$scratch/hyperv.toml"; }

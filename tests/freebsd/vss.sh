@@ -4,39 +4,10 @@
 set -eu
 cd "$(dirname "$0")/../.."
 . tests/freebsd/host.sh
-daemon=$PWD/target/release/hv_vss_daemon
+. tests/freebsd/vss-guest.sh
 mount_point=$scratch/ufs
-md=
-
-tidy_up() {
-	end_daemon hv_vss_daemon KILL
-	[ -z "$md" ] || umount -f "$mount_point"
-	[ -z "$md" ] || mdconfig -d -u "$md"
-}
-
-# What sleeps because its file system is suspended waits for "suspfs".
-sleeps() {
-	tries=0
-	until [ "$(ps -o wchan= -p "$1" | tr -d ' ')" = suspfs ]; do
-		tries=$((tries + 1))
-		[ $tries -lt 100 ] || return 1
-		sleep 0.1
-	done
-}
-
-md=$(mdconfig -a -t swap -s 64m)
-newfs -U "/dev/$md" > /dev/null
-mkdir "$mount_point"
-mount "/dev/$md" "$mount_point"
-cat > "$scratch/hyperv.toml" << EOF
-[[vss.mounts]]
-mount-point = "$mount_point"
-action = "suspend"
-
-[[vss.mounts]]
-mount-point = "**"
-action = "ignore"
-EOF
+make_ufs "$mount_point"
+rules_for "$mount_point" > "$scratch/hyperv.toml"
 # shellcheck disable=SC2119 # without options
 start_host
 

@@ -1,63 +1,40 @@
-//! How a command ends: exit codes of sysexits(3) and what is said with them.
+//! The results of a command: its exit code, or why it failed. Printing them is left to `lib`.
 
 use std::io;
 use std::path::PathBuf;
 
 use hv_core::runtime::config::ConfigError;
+pub(crate) use hv_core::runtime::exit::Exit;
 
-/// Exit codes besides those of clap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Exit {
-    /// Done, and all is well.
-    Ok = 0,
-    /// A negative verdict, or what was asked for is not there.
-    No = 1,
-    /// EX_USAGE.
-    Usage = 64,
-    /// EX_UNAVAILABLE: a device or a daemon is not there.
-    Unavailable = 69,
-    /// EX_NOPERM.
-    NotPermitted = 77,
-    /// EX_CONFIG.
-    Config = 78,
-}
-
-impl From<Exit> for std::process::ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
-
-/// Why a command did not do what it should.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The command line makes no sense.
+    /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// It needs root; nothing was done.
+    /// It needs root. Nothing was done.
     #[error("{0}: this needs root")]
     NotPermitted(String),
-    /// A daemon or device is not there.
+    /// A daemon or device does not exist or does not answer.
     #[error("{0}")]
     Unavailable(String),
-    /// What was asked for is not there, or the answer is no.
+    /// The requested item does not exist, or the answer is no.
     #[error("{0}")]
     No(String),
-    /// The system refused something.
+    /// The system refused an operation.
     #[error("cannot {doing} {}", path.display())]
     Io {
-        /// What.
+        /// The operation.
         doing: &'static str,
-        /// With which file.
+        /// Its file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Something of the pools failed; nothing was changed.
+    /// An operation on the pools failed. Nothing was changed.
     #[error(transparent)]
     Pool(#[from] hv_core::kvp::pool::PoolError),
 }
@@ -80,10 +57,10 @@ impl Failure {
             Self::Config(_) => Exit::Config,
             Self::NotPermitted(_) => Exit::NotPermitted,
             Self::Unavailable(_) => Exit::Unavailable,
-            Self::No(_) | Self::Io { .. } | Self::Pool(_) => Exit::No,
+            Self::No(_) | Self::Io { .. } | Self::Pool(_) => Exit::Failure,
         }
     }
 }
 
-/// What a command gives back.
+/// The result of a command.
 pub(crate) type Outcome = Result<Exit, Failure>;

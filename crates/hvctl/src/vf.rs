@@ -53,7 +53,7 @@ pub(crate) fn plan_json(config: Option<&Path>, undo: bool, hn: &str) -> Result<E
         print_json(&serde_json::json!({ "version": 1, "interface": hn, "undo": undo, "steps": steps }));
     }
     let code = output.status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(ExitCode::from(code.unwrap_or(Exit::No as u8)))
+    Ok(ExitCode::from(code.unwrap_or(Exit::Failure as u8)))
 }
 
 /// Runs hyperv_vfup with these options.

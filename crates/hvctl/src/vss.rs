@@ -25,7 +25,7 @@ pub(crate) fn check(config: &Config, json: bool) -> Outcome {
     } else {
         print(&checked.report());
     }
-    Ok(if checked.allows_backup() { Exit::Ok } else { Exit::No })
+    Ok(if checked.allows_backup() { Exit::Ok } else { Exit::Failure })
 }
 
 fn as_json(checked: &Checked) -> serde_json::Value {
@@ -83,7 +83,7 @@ pub(crate) fn test(config: &Config, seconds: u64, yes: bool, json: bool) -> Outc
         print(&verdict(&backup));
         backup_details(&backup).iter().for_each(|line| print(line));
     }
-    Ok(if backup.verdict == Verdict::Good { Exit::Ok } else { Exit::No })
+    Ok(if backup.verdict == Verdict::Good { Exit::Ok } else { Exit::Failure })
 }
 
 /// Asks the user at the terminal.

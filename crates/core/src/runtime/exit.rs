@@ -1,4 +1,5 @@
-//! The exit codes of the programs: those of sysexits(3) that they use. hvctl adds its own meaning of 1.
+//! The exit codes of all programs: those of sysexits(3) that they use, and 1. It decides nothing: each program
+//! chooses its code.
 
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Success.
     Ok = 0,
-    /// The work failed. Its partial effects were undone.
+    /// The work failed, and its partial effects were undone. For hvctl also: the answer is no.
     Failure = 1,
     /// EX_USAGE: unknown option, stray or malformed argument.
     Usage = 64,
@@ -18,6 +19,8 @@ pub enum Exit {
     Software = 70,
     /// EX_OSERR: the system refused an operation that normally succeeds.
     OsError = 71,
+    /// EX_NOPERM: only root may do this.
+    NotPermitted = 77,
     /// EX_CONFIG: the configuration file is wrong.
     Config = 78,
 }

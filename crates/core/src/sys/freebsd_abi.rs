@@ -209,8 +209,12 @@ abi_table! {
     KINFO_PROC_SIZE: usize = 1088, "sizeof(struct kinfo_proc)";
     /// Offset of the process id, i32.
     KI_PID: usize = 72, "offsetof(struct kinfo_proc, ki_pid)";
+    /// Offset of the parent's process id, i32.
+    KI_PPID: usize = 76, "offsetof(struct kinfo_proc, ki_ppid)";
     /// Offset of the P_* flags, long.
     KI_FLAG: usize = 368, "offsetof(struct kinfo_proc, ki_flag)";
+    /// Offset of the state, char.
+    KI_STAT: usize = 388, "offsetof(struct kinfo_proc, ki_stat)";
     /// Offset of the command's name.
     KI_COMM: usize = 447, "offsetof(struct kinfo_proc, ki_comm)";
     /// Bytes of the command's name without its NUL.
@@ -219,6 +223,8 @@ abi_table! {
     KI_JID: usize = 592, "offsetof(struct kinfo_proc, ki_jid)";
     /// Offset of the number of threads, i32.
     KI_NUMTHREADS: usize = 596, "offsetof(struct kinfo_proc, ki_numthreads)";
+    /// The state of a process that has ended and was not collected.
+    SZOMB: u8 = 5, "SZOMB";
     /// A process of the kernel.
     P_SYSTEM: u64 = 0x200, "P_SYSTEM";
     /// Offset of the record's size, i32: mappings are packed.

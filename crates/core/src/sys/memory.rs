@@ -1,5 +1,4 @@
-//! Locks the memory of the process and forbids core files, so that neither depends on a disk that may be
-//! frozen.
+//! Locks the memory of the process and forbids core files. Neither may depend on a disk that is frozen.
 
 use std::io;
 

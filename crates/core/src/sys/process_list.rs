@@ -1,40 +1,31 @@
-//! The processes that run certain programs.
+//! The processes that run certain programs, with their arguments. What such a process does is decided by
+//! `net::processes`.
 
 use std::io;
 
+use super::process_records::Entry;
 use super::system_facts::FactsSource;
 use super::{os, simulated};
 use crate::net::processes::Process;
 
-/// The programs whose arguments are looked at: a script is its shell.
+/// The programs whose arguments are read. A script is listed as its shell.
 const PROGRAMS: [&str; 5] = ["dhclient", "sh", "dhcpcd", "udhcpc", "dual-dhclient"];
 
-/// A process as the kernel lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// Its number.
-    pub(super) pid: u32,
-    /// That of its parent.
-    pub(super) parent: u32,
-    /// The name of its program.
-    pub(super) program: String,
-}
-
 impl FactsSource {
-    /// The DHCP clients and shells that run, with their arguments. One that ends meanwhile is left out.
+    /// The running DHCP clients and shells, with their arguments. A process that ends meanwhile is left out.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The processes cannot be listed.
     pub fn network_processes(&self) -> io::Result<Vec<Process>> {
         self.processes_of(&PROGRAMS)
     }
 
-    /// The processes of these programs, with their arguments. One that ends meanwhile is left out.
+    /// The processes of these programs, with their arguments. A process that ends meanwhile is left out.
     ///
-    /// A directory has them in its file `procs`, with lines `proc PID COMM [ppid=N]`.
+    /// In a directory of facts they are in the file `procs`, with lines `proc PID COMM [ppid=N]`.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The processes cannot be listed.
     pub fn processes_of(&self, programs: &[&str]) -> io::Result<Vec<Process>> {
         let entries = match self {
             Self::System => os::process_list::all()?,
@@ -57,7 +48,7 @@ fn simulated_entries(text: &str) -> Vec<Entry> {
         let mut words = line.split_whitespace().skip_while(|word| *word != "proc").skip(1);
         let (pid, program) = (words.next()?.parse().ok()?, words.next()?.to_owned());
         let parent = words.find_map(|word| word.strip_prefix("ppid=")).and_then(|number| number.parse().ok());
-        Some(Entry { pid, parent: parent.unwrap_or(1), program })
+        Some(Entry { pid, parent: parent.unwrap_or(1), jail: 0, program })
     };
     simulated::lines(text).filter_map(entry).collect()
 }
@@ -67,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_names_its_processes() {
+    fn processes_of_a_directory_are_listed() {
         let directory = tempfile::tempdir().unwrap();
         let procs = "# a guest\nproc 7 dhclient ppid=3\nproc 8 sshd\nproc 9 sh\nmap /x on=/\nproc x sh\n";
         std::fs::write(directory.path().join("procs"), procs).unwrap();
@@ -85,7 +76,7 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         let mut child = command.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
         let own = std::process::id();
-        // Until it has begun to run its program, the list calls it by its parent's name.
+        // Before it runs its program, the list shows it under its parent's name.
         let found = (0..500).find_map(|_| {
             let all = FactsSource::System.network_processes().unwrap();
             let found = all.into_iter().find(|process| process.pid == child.id());
@@ -100,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_ended_is_left_out_before_its_parent_collects_it() {
+    fn an_ended_process_is_left_out_before_its_parent_collects_it() {
         use nix::sys::wait::{Id, WaitPidFlag, waitid};
         let mut child = std::process::Command::new("/bin/sh")
             .args(["-c", ":", "netif", "restart", "hn0"])

@@ -2,30 +2,46 @@
 //! it is tested on every platform.
 
 use super::freebsd_abi as abi;
-use crate::vss::scan::{MappedFile, Process};
+use crate::vss::scan::MappedFile;
 
-/// Parses the records of kern.proc.proc, without the kernel's own processes. `None` if their layout is
-/// unknown.
-#[must_use]
-pub fn processes(bytes: &[u8]) -> Option<Vec<Process>> {
-    let all: Vec<(Process, bool)> = bytes.chunks(abi::KINFO_PROC_SIZE).map(process).collect::<Option<_>>()?;
-    Some(all.into_iter().filter(|(_, is_kernel)| !is_kernel).map(|(process, _)| process).collect())
+/// A process as the kernel lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub pid: u32,
+    /// The number of its parent.
+    pub parent: u32,
+    /// The number of its jail; 0 outside jails.
+    pub jail: u32,
+    /// The name of its command.
+    pub program: String,
 }
 
-/// A process. The second value is true for one of the kernel's own.
-fn process(record: &[u8]) -> Option<(Process, bool)> {
+/// Parses the records of kern.proc.proc. The kernel's own processes are left out, and so are those that have
+/// ended: until its parent collects it, the kernel keeps such a process in the list with its arguments
+/// (`proc_reap()` of sys/kern/kern_exit.c drops them). `None` if the layout of the records is unknown.
+#[must_use]
+pub fn processes(bytes: &[u8]) -> Option<Vec<Entry>> {
+    let all: Vec<(Entry, bool)> = bytes.chunks(abi::KINFO_PROC_SIZE).map(process).collect::<Option<_>>()?;
+    Some(all.into_iter().filter(|(_, is_left_out)| !is_left_out).map(|(entry, _)| entry).collect())
+}
+
+/// A process. The second value is true for one of the kernel's own and for one that has ended.
+fn process(record: &[u8]) -> Option<(Entry, bool)> {
     let size = usize::try_from(int(record, 0)?).ok()?;
     if size != abi::KINFO_PROC_SIZE || record.len() != size {
         return None;
     }
     let flags = long(record, abi::KI_FLAG)?;
     let comm = record.get(abi::KI_COMM..abi::KI_COMM + abi::COMMLEN)?;
-    let process = Process {
+    let entry = Entry {
         pid: u32::try_from(int(record, abi::KI_PID)?).ok()?,
+        parent: u32::try_from(int(record, abi::KI_PPID)?).unwrap_or(0),
         jail: u32::try_from(int(record, abi::KI_JID)?).unwrap_or(0),
         program: text(comm),
     };
-    Some((process, flags & abi::P_SYSTEM != 0))
+    let has_ended = *record.get(abi::KI_STAT)? == abi::SZOMB;
+    Some((entry, has_ended || flags & abi::P_SYSTEM != 0))
 }
 
 /// The number of threads of a process, from its record of kern.proc.pid.
@@ -92,6 +108,7 @@ mod tests {
         let mut record = vec![0; abi::KINFO_PROC_SIZE];
         put(&mut record, 0, &1088_i32.to_ne_bytes());
         put(&mut record, abi::KI_PID, &pid.to_ne_bytes());
+        put(&mut record, abi::KI_PPID, &1_i32.to_ne_bytes());
         put(&mut record, abi::KI_JID, &jail.to_ne_bytes());
         put(&mut record, abi::KI_NUMTHREADS, &3_i32.to_ne_bytes());
         put(&mut record, abi::KI_COMM, comm.as_bytes());
@@ -114,13 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_read_and_those_of_the_kernel_left_out() {
+    fn processes_of_the_kernel_and_ended_ones_are_left_out() {
+        let mut ended = process_record(900, 0, "dhclient", 0);
+        put(&mut ended, abi::KI_STAT, &[abi::SZOMB]);
         let bytes = [
             process_record(0, 0, "kernel", abi::P_SYSTEM),
+            ended,
             process_record(812, 3, "a-command-name-19ch", 0x1000_4000),
         ]
         .concat();
-        let process = Process { pid: 812, jail: 3, program: "a-command-name-19ch".into() };
+        let process = Entry { pid: 812, parent: 1, jail: 3, program: "a-command-name-19ch".into() };
         assert_eq!(processes(&bytes), Some(vec![process]));
         assert_eq!(threads(&bytes), Some(3));
         assert_eq!(processes(&[]), Some(vec![]));

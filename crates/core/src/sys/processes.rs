@@ -1,4 +1,5 @@
-//! What all processes have mapped, and what lies below the mounts.
+//! The files that all processes have mapped, and the devices below the mounts. It collects both for a scan,
+//! which `vss::scan` and `vss::stores` evaluate.
 
 use std::io;
 
@@ -9,17 +10,17 @@ use crate::vss::scan::{MappedFile, Process, Scan, attribute, obstacles};
 use crate::vss::stores::{Graph, find, locate_by_path};
 
 impl FactsSource {
-    /// All processes but the kernel's own, each with the files that it can store into through memory.
+    /// All processes except the kernel's own, each with the files that it can store into through memory.
     ///
-    /// It takes locks of the processes' maps and of the files in them: a file on a dead file server can hold
-    /// it up for ever, uninterruptibly. So it is to be called in a child that can be left behind.
+    /// It takes locks of the processes' maps and of the files in them. A file on a dead file server can block
+    /// it for ever and uninterruptibly, so it must be called in a child process that can be left behind.
     ///
-    /// A directory has them in its file `procs`: `proc PID COMM [jid=N] [gone] [slow=MS]`, each followed by
-    /// its lines `map PATH on=MOUNTPOINT [ro] [private] [anon]`, with `\040` for a blank. Without the file
-    /// there are none.
+    /// In a directory of facts they are in the file `procs`, with lines `proc PID COMM [jid=N] [gone] [slow=MS]`,
+    /// each followed by its lines `map PATH on=MOUNTPOINT [ro] [private] [anon]`; `\040` is a blank. Without
+    /// the file there are none.
     ///
     /// # Errors
-    /// A failed sysctl(3), records of another layout, or a process that may not be looked at.
+    /// sysctl(3) failed, its records have another layout, or a process may not be read.
     pub fn mapped_files(&self, table: &[Mount]) -> io::Result<Vec<(Process, Vec<MappedFile>)>> {
         match self {
             Self::System => os::processes::mapped_files(),
@@ -27,9 +28,8 @@ impl FactsSource {
         }
     }
 
-    /// What stat(2) calls `st_dev` for each mount, in the table's order; `None` where it cannot be told,
-    /// because the mount is below another one and its device has no name. Can be held up as
-    /// [`Self::mapped_files`].
+    /// The `st_dev` of each mount, in the table's order. `None` if it is unknown, because another mount covers
+    /// the mount and its device has no name. It can block like [`Self::mapped_files`].
     #[must_use]
     pub fn device_numbers(&self, table: &[Mount]) -> Vec<Option<u64>> {
         match self {
@@ -38,14 +38,14 @@ impl FactsSource {
         }
     }
 
-    /// Looks at all processes and at all devices. `vdevs` are those of ZFS pools, by pool. To be called in a
-    /// child, see [`Self::mapped_files`].
+    /// Scans all processes and all devices. `vdevs` are the devices of ZFS pools, by pool. It must be called in
+    /// a child process, see [`Self::mapped_files`].
     ///
     /// # Errors
-    /// As [`Self::mapped_files`], or the kernel does not tell of its devices.
+    /// As [`Self::mapped_files`], or the devices cannot be read.
     pub fn scan(&self, table: &[Mount], vdevs: &[(String, String)]) -> io::Result<Scan> {
         let graph = self.sysctl_text("kern.geom.confxml")?.unwrap_or_default();
-        // Only these can be suspended, and the mount point of a dead file server must not be looked at.
+        // Only UFS can be suspended, and stat(2) on the mount point of a dead file server would block.
         let ufs: Vec<Mount> = table.iter().filter(|mount| mount.fs_type == "ufs").cloned().collect();
         let devices = self.device_numbers(&ufs);
         let mapped = self.mapped_files(table)?;
@@ -55,7 +55,7 @@ impl FactsSource {
         Ok(Scan { writers: attribute(&ufs, &devices, mapped), stores, at_work })
     }
 
-    /// The mounts that a file may be on: by its device, and by its name where that says something else.
+    /// The mounts that a file may be on: by its device, and by its name if that gives another mount.
     fn locate(&self, table: &[Mount], ufs: &[Mount], devices: &[Option<u64>], file: &str) -> Vec<FsId> {
         let mut found: Vec<FsId> = locate_by_path(table, file).into_iter().collect();
         if let (Self::System, Some(device)) = (self, os::processes::device_number_of(file)) {
@@ -68,8 +68,8 @@ impl FactsSource {
     }
 }
 
-/// Keeps the kernel from counting resident pages for kern.proc.vmmap, which takes longer than all the rest,
-/// while this lives. It touches the whole system, so it is not to live long.
+/// While this exists, the kernel does not count resident pages for kern.proc.vmmap, which takes longer than
+/// the rest of the call. The switch concerns the whole system, so it must be short.
 #[derive(Debug)]
 pub struct WithoutResidentCounts {
     restore: bool,
@@ -78,14 +78,14 @@ pub struct WithoutResidentCounts {
 const SKIP: &str = "kern.proc_vmmap_skip_resident_count";
 
 impl WithoutResidentCounts {
-    /// Nothing where the kernel has no such switch, or somebody has set it already.
+    /// Sets the switch. No effect if the kernel has none, or if it is already set.
     #[must_use]
     pub fn begin(source: &FactsSource) -> Self {
         let off = *source == FactsSource::System && matches!(source.sysctl_number(SKIP), Ok(Some(0)));
         Self { restore: off && os::processes::set_sysctl(SKIP, 1).is_ok() }
     }
 
-    /// Changes nothing.
+    /// No effect.
     #[must_use]
     pub fn none() -> Self {
         Self { restore: false }
@@ -95,7 +95,7 @@ impl WithoutResidentCounts {
 impl Drop for WithoutResidentCounts {
     fn drop(&mut self) {
         if self.restore {
-            // What was read as 0 and set to 1 can be set back; a failure leaves counts out of procstat -v.
+            // It was set from 0 to 1 before, so it can be reset. A failure leaves counts out of procstat -v.
             let _ = os::processes::set_sysctl(SKIP, 0);
         }
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_of_a_directory() {
+    fn processes_of_a_directory_are_scanned() {
         let text = "# a guest\nproc 1 init\nproc 812 sql\\040ite jid=3 uid=5\nmap /db\\0401/x on=/db\\0401\n\
                     map /etc/ro on=/ ro\nmap /lib/c on=/ private\nmap - on=/ anon\nproc 900 late gone\nmap /y on=/\n\
                     proc 901 umount\nmap /z on=/nowhere\nmap /n/x on=/n\n";
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_of_a_directory() {
+    fn devices_of_a_directory_are_scanned() {
         let xml = "<mesh><class id=\"1\"><name>MD</name><geom id=\"2\"><class ref=\"1\"/><name>md0</name><provider id=\"3\">\
                    <mode>r1w1e1</mode><name>md0</name><config><type>vnode</type><file>/box.img</file></config></provider></geom></class></mesh>";
         let scan = scan("", &format!("kern.geom.confxml:str={xml}\n")).unwrap();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_system_can_be_looked_at() {
+    fn the_running_system_can_be_scanned() {
         let table = FactsSource::System.mounts().unwrap();
         assert_eq!(FactsSource::System.device_numbers(&table).len(), table.len());
         drop(WithoutResidentCounts::begin(&FactsSource::System));

@@ -18,6 +18,8 @@
 //! * *veto*: a reason against making a backup.
 
 pub mod fates;
+#[cfg(test)]
+mod fixtures;
 mod freezer;
 pub mod hooks;
 pub mod mounts;

@@ -133,14 +133,7 @@ mod tests {
     use super::*;
 
     fn mount(on: &str, number: i32) -> Mount {
-        Mount {
-            fs_type: "ufs".into(),
-            from: "/dev/da0".into(),
-            on: on.into(),
-            id: FsId([number, 0]),
-            read_only: false,
-            local: true,
-        }
+        crate::vss::fixtures::mount("ufs", "/dev/da0", on, number)
     }
 
     fn process(pid: u32, program: &str) -> Process {

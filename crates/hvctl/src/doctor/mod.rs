@@ -115,7 +115,7 @@ pub(crate) fn run(path: Option<&Path>, root: &Path, json: bool) -> Outcome {
     }
     report(&findings, json);
     let problem = findings.iter().any(|finding| finding.verdict == Verdict::Problem);
-    Ok(if problem { Exit::No } else { Exit::Ok })
+    Ok(if problem { Exit::Failure } else { Exit::Ok })
 }
 
 fn report(findings: &[Finding], json: bool) {

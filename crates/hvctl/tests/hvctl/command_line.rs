@@ -1,4 +1,5 @@
-//! Help, usage, configuration and completions of hvctl, as a user sees them.
+//! Help, usage, configuration and completions of hvctl, as a user sees them. No guest and no daemon is
+//! involved.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `hvctl kvp` and `hvctl host`, with and without the daemon.
+//! `hvctl kvp` and `hvctl host`, with and without the daemon. The pools are scratch files.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use hvsim::session::{Session, Setup};
+use hvsim::session::kvp::{Session, Setup};
 use hvsim::testing::{PATIENCE, command};
 
 use crate::support::{HYPER_V, Place, record, settings, without_daemons};

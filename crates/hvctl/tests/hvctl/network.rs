@@ -1,11 +1,12 @@
-//! `hvctl vf` and `hvctl ip`, in guests with a simulated network.
+//! `hvctl vf` and `hvctl ip`, in guests with a simulated network. The programs that they call are the real
+//! ones.
 
 use std::fs;
 
 use hvsim::kvp::IpInfo;
 use hvsim::network::guest::static_rc_conf;
 use hvsim::network::{Guest, State};
-use hvsim::session::{NetworkSetup, Session, Setup};
+use hvsim::session::kvp::{NetworkSetup, Session, Setup};
 use hvsim::testing::{command, program};
 
 use crate::support::{HYPER_V, Place, settings, without_daemons};

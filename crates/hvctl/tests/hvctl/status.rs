@@ -1,10 +1,10 @@
-//! `hvctl status` and `hvctl metrics`, compared with snapshots and read by a parser.
+//! `hvctl status` and `hvctl metrics`. Their output is compared with snapshots and read by a parser.
 
 use std::fs;
 
 use hvsim::both::Both;
-use hvsim::session::Session;
-use hvsim::vss::session as vss;
+use hvsim::session::kvp::Session;
+use hvsim::session::vss;
 
 use crate::support::{HYPER_V, Place, settings, without_daemons};
 

@@ -1,4 +1,4 @@
-//! Guests for the tests, and the output of the program in them.
+//! Guests for the tests of hvctl, and the output of the program in them. It contains no test.
 
 use std::fs;
 use std::io::Write;

@@ -1,11 +1,12 @@
-//! `hvctl vss`, with the real backup daemon where a device file is possible.
+//! `hvctl vss`, with the real backup daemon where a device file is possible. Otherwise those tests are
+//! skipped.
 
 use std::fs;
 
 use std::process::Output;
 
+use hvsim::session::vss::{Session, Setup};
 use hvsim::testing::{command, eventually, freebsd_root, program};
-use hvsim::vss::session::{Session, Setup};
 use hvsim::vss::{Operation, Outcome};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use hvsim::client::Client;
-use hvsim::session::{Session, Setup};
+use hvsim::session::kvp::{Session, Setup};
 use hvsim::testing::{Options, command, freebsd_root};
 
 use crate::support::record;

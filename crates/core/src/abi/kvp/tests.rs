@@ -1,3 +1,5 @@
+//! Messages of the key-value exchange, byte by byte. Offsets and limits are those of the contract.
+
 use super::*;
 
 fn message(operation: u8, pool: u8) -> Message {

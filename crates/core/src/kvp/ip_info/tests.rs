@@ -1,9 +1,12 @@
+//! Answers to GET_IP_INFO from made-up snapshots. No interface of the machine is read.
+
 use super::*;
 use crate::net::DefaultRoute;
 
 const MAC: &str = "00:15:5D:01:02:0A";
 
-fn interface(name: &str, mac: &str, addresses: &[&str]) -> Interface {
+/// An interface that is up, with these addresses. `mac` may be empty.
+pub(super) fn interface(name: &str, mac: &str, addresses: &[&str]) -> Interface {
     Interface {
         name: name.parse().unwrap(),
         index: 1,

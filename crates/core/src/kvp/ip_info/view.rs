@@ -40,19 +40,9 @@ fn holds_any(interface: &Interface) -> bool {
 mod tests {
     use super::*;
     use crate::kvp::ip_info::answer;
+    use crate::kvp::ip_info::tests::interface;
 
     const MAC: &str = "00:15:5d:01:02:03";
-
-    fn interface(name: &str, mac: &str, addresses: &[&str]) -> Interface {
-        Interface {
-            name: name.parse().unwrap(),
-            index: 1,
-            up: true,
-            loopback: false,
-            mac: mac.parse().ok(),
-            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-        }
-    }
 
     fn answered(interfaces: Vec<Interface>, links: &[(&str, Link)]) -> String {
         let network = NetworkSnapshot { interfaces, ..NetworkSnapshot::default() };

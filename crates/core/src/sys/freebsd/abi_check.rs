@@ -74,6 +74,9 @@ equal! {
 
     abi::KINFO_PROC_SIZE, size_of::<libc::kinfo_proc>();
     abi::KI_PID, offset_of!(libc::kinfo_proc, ki_pid);
+    abi::KI_PPID, offset_of!(libc::kinfo_proc, ki_ppid);
+    abi::KI_STAT, offset_of!(libc::kinfo_proc, ki_stat);
+    abi::SZOMB, libc::SZOMB;
     abi::KI_FLAG, offset_of!(libc::kinfo_proc, ki_flag);
     abi::KI_COMM, offset_of!(libc::kinfo_proc, ki_comm);
     abi::COMMLEN, libc::COMMLEN;

@@ -1,18 +1,10 @@
+//! The fates of mounts after a scan, and the order of suspensions. Mounts and findings are made up.
+
+use super::super::fixtures::mount;
 use super::super::mounts::{Glob, Rule, Verdict};
 use super::super::scan::Process;
 use super::super::stores::{Held, Unknown};
 use super::*;
-
-fn mount(fs_type: &str, from: &str, on: &str, number: i32) -> Mount {
-    Mount {
-        fs_type: fs_type.into(),
-        from: from.into(),
-        on: on.into(),
-        id: FsId([number, 0]),
-        read_only: false,
-        local: true,
-    }
-}
 
 fn ufs(on: &[&str]) -> Vec<Mount> {
     (1..).zip(on).map(|(number, on)| mount("ufs", &format!("/dev/da{number}"), on, number)).collect()

@@ -1,7 +1,11 @@
+//! The freezer through whole backups, failures and deadlines. A guest performs its actions, and fails the
+//! test when one is forbidden.
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use super::*;
+use crate::vss::fixtures::mount;
 use crate::vss::hooks::{Hook, Selection, Skipped};
 use crate::vss::mounts::{FsId, Glob, MappedWriters, Mount, Policy, Rule, Treatment};
 use crate::vss::scan::{Process, Scan, Writer};
@@ -15,17 +19,6 @@ fn seconds(count: u64) -> Duration {
 
 fn request(operation: Operation, id: u64) -> Request {
     Request { operation, id }
-}
-
-fn mount(fs_type: &str, from: &str, on: &str, number: i32) -> Mount {
-    Mount {
-        fs_type: fs_type.into(),
-        from: from.into(),
-        on: on.into(),
-        id: FsId([number, 0]),
-        read_only: false,
-        local: true,
-    }
 }
 
 fn ufs(count: usize) -> Vec<Mount> {

@@ -1,3 +1,5 @@
+//! Decisions about mounts, by the default rules and by a policy. Mount tables are made up.
+
 use super::*;
 
 /// A mount from `type from on flags`. The flags are the letters r for read-only and l for local.

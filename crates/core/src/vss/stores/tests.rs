@@ -1,4 +1,8 @@
+//! File systems in files and EFI partitions, found in a text of kern.geom.confxml. The text follows the
+//! output of a FreeBSD kernel.
+
 use super::*;
+use crate::vss::fixtures::mount;
 
 /// A disk with an EFI partition and a labelled UFS, and md(4) devices in files: md0 with a label and geli,
 /// md1 with a partition table, md2 of swap space, md3 that is not open, md4 with unknown contents.
@@ -88,17 +92,6 @@ const XML: &str = r#"<mesh>
   </class>
 </mesh>
 "#;
-
-fn mount(fs_type: &str, from: &str, on: &str, number: i32) -> Mount {
-    Mount {
-        fs_type: fs_type.into(),
-        from: from.into(),
-        on: on.into(),
-        id: FsId([number, 0]),
-        read_only: false,
-        local: true,
-    }
-}
 
 fn table() -> Vec<Mount> {
     vec![

@@ -1,3 +1,5 @@
+//! Requests of SET_IP_INFO: valid, unusual and malformed ones. Each malformed one names the expected item.
+
 use super::*;
 
 /// A valid request: `hn0`, 10.1.1.5/24 and nothing else.
