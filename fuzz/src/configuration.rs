@@ -1,4 +1,5 @@
-//! hyperv.toml and the options of the daemons.
+//! Fuzz target: hyperv.toml and the options of the daemons. No input may panic, and an error must have its
+//! place in the text.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -1,4 +1,4 @@
-//! Reading choices from bytes, and naming behaviours.
+//! Reads choices from the bytes of a fuzz input, and names behaviours for the driver. It knows no target.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};

@@ -1,5 +1,5 @@
-//! Messages of the host through the daemon's engine to the real pools, on a disk that fails, dies and loses
-//! power.
+//! Fuzz target: messages of the host through the daemon's engine to the real pools, on a disk that fails,
+//! dies and loses power. A model has the allowed contents.
 
 use std::collections::BTreeMap;
 use std::path::Path;

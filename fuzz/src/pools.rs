@@ -1,4 +1,5 @@
-//! Pool files and journals that hold anything.
+//! Fuzz target: pool files and journals with any contents. Opening, reading and changing them must neither
+//! panic nor lose other records.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A guest with both daemons, for a program that looks at both: `hvctl`. Each daemon has a machine of its
-//! own; the program has one configuration that leads to both.
+//! A guest with both daemons, for `hvctl`, which examines both. Each daemon has a machine of its own; hvctl
+//! has one configuration that names both.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use crate::network::State;
 use crate::network::guest::static_rc_conf;
-use crate::session::{NetworkSetup, Session, Setup};
-use crate::vss::session as vss;
+use crate::session::kvp::{NetworkSetup, Session, Setup};
+use crate::session::vss;
 
-/// Mounts that a backup can be made of.
+/// Mounts that can be backed up.
 const MOUNTS: &str = "ufs / /dev/gpt/rootfs local 1 7\ntmpfs /tmp tmpfs local 2 7\n";
 /// devd's rules as a port installs them.
 const RULES: &str = "notify 110 {\n};\n";
@@ -25,7 +25,7 @@ pub struct Both {
 }
 
 impl Both {
-    /// Starts both daemons; `None` where there can be no device files.
+    /// Starts both daemons. `None` if there can be no device files.
     ///
     /// # Panics
     /// The guest cannot be set up.
@@ -55,19 +55,19 @@ impl Both {
         fs::write(devd.join("hyperv.conf"), RULES)
     }
 
-    /// The configuration that leads to both.
+    /// The configuration that names both daemons.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.kvp.path("both.toml")
     }
 
-    /// The directory that stands for `/`.
+    /// The directory that replaces `/`.
     #[must_use]
     pub fn root(&self) -> PathBuf {
         self.kvp.path("root")
     }
 
-    /// Replaces the mount table that the program sees.
+    /// Replaces the mount table that hvctl sees.
     ///
     /// # Errors
     /// The file cannot be written.

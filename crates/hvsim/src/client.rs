@@ -1,4 +1,5 @@
-//! The control socket's client: one blocking call for each thing that the host can do.
+//! The client of the control socket: one blocking call for each thing that the host or a test can do. It
+//! interprets no answer.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::control::{Command, Hello, KvpCommand, Latencies, Reply, socket_path};
 use crate::kvp::{HostAnswer, HostRequest, HostValue, IpInfo, Item, Statistics, layout};
 
-/// Why a call did not get its result.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no server.
@@ -18,16 +19,16 @@ pub enum ClientError {
     Connect {
         /// The socket.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// The connection broke.
     #[error("the simulated host does not answer any more")]
     Talk(#[source] io::Error),
-    /// What came is no reply.
+    /// The reply cannot be parsed.
     #[error("the simulated host's reply is not understood")]
     Understand(#[source] serde_json::Error),
-    /// The server did not do it.
+    /// The server refused.
     #[error("{0}")]
     Refused(String),
 }
@@ -35,7 +36,7 @@ pub enum ClientError {
 /// The result of a call.
 pub type Result<T> = std::result::Result<T, ClientError>;
 
-/// A connection to a server. Every call blocks; for calls at the same time use several clients.
+/// A connection to a server. Every call blocks; calls at the same time need several clients.
 #[derive(Debug)]
 pub struct Client {
     reader: BufReader<UnixStream>,
@@ -53,20 +54,20 @@ impl Client {
         Ok(Self::on(stream))
     }
 
-    /// Talks over a connected socket.
+    /// A client on a connected socket.
     pub(crate) fn on(stream: UnixStream) -> Self {
         Self { reader: BufReader::new(stream), limit: None }
     }
 
-    /// How long [`Client::ask`] and the calls built on it wait for an answer, also while no daemon is
-    /// registered. Without it they wait for ever.
+    /// Limits how long [`Client::ask`] and the calls based on it wait for an answer, also while no daemon is
+    /// registered. Without a limit they wait for ever.
     #[must_use]
     pub fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// What [`Client::with_limit`] set.
+    /// The limit of [`Client::with_limit`].
     pub(crate) fn limit(&self) -> Option<Duration> {
         self.limit
     }
@@ -74,7 +75,7 @@ impl Client {
     /// Performs any command.
     ///
     /// # Errors
-    /// As for every call: the connection broke, or the server refuses.
+    /// For every call: the connection broke, or the server refused.
     pub fn call<T: DeserializeOwned>(&mut self, command: &Command) -> Result<T> {
         let mut line = serde_json::to_string(command).map_err(ClientError::Understand)?;
         line.push('\n');
@@ -89,7 +90,7 @@ impl Client {
         }
     }
 
-    /// Who serves.
+    /// Returns the server's process and directory.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -97,7 +98,7 @@ impl Client {
         self.call(&Command::Hello)
     }
 
-    /// The time that a program's start takes begins now.
+    /// Begins to measure the time that a program takes to start.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -105,7 +106,7 @@ impl Client {
         self.call(&Command::Starting)
     }
 
-    /// How long the latest daemon took from its start by `hvsim run` to its registration.
+    /// The time from the start of the latest daemon by `hvsim run` to its registration.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -114,7 +115,7 @@ impl Client {
         Ok(took.map(Duration::from_nanos))
     }
 
-    /// What the guest's programs did against the contract so far.
+    /// The violations of the contract by the guest's programs so far.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -122,7 +123,7 @@ impl Client {
         self.call(&Command::Violations { take: false })
     }
 
-    /// The same, and the server forgets it.
+    /// The same, and clears them.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -130,10 +131,10 @@ impl Client {
         self.call(&Command::Violations { take: true })
     }
 
-    /// The host sends a request and waits for its answer.
+    /// Sends a request of the host and waits for its answer.
     ///
     /// # Errors
-    /// See [`Client::call`]; also when there is no answer within the limit.
+    /// See [`Client::call`]. Also an error if there is no answer within the limit.
     pub fn ask(&mut self, request: HostRequest) -> Result<HostAnswer> {
         let limit = self.limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         self.call(&Command::Kvp(KvpCommand::Ask { request, limit }))
@@ -179,8 +180,7 @@ impl Client {
         self.ask(HostRequest::Enumerate { pool, index })
     }
 
-    /// The host's walk over a pool: indices from 0 on to the first that is not OK, whose answer comes
-    /// back as well.
+    /// Enumerates a pool as the host does: indices from 0 on, up to the first error. Returns that error, too.
     ///
     /// # Errors
     /// See [`Client::ask`].
@@ -220,7 +220,7 @@ impl Client {
         self.ask(HostRequest::Raw { opcode, pool, body })
     }
 
-    /// A message that reaches the daemon unconverted.
+    /// Sends a message that reaches the daemon without conversion.
     ///
     /// # Errors
     /// See [`Client::ask`].
@@ -228,16 +228,16 @@ impl Client {
         self.ask(HostRequest::Verbatim { message })
     }
 
-    /// Sends `count` requests, in turn, as fast as they are answered: inside the server, so that only the
-    /// device and the daemon are measured.
+    /// Sends `count` requests in turn, as fast as they are answered. The server does it itself, so only
+    /// device and daemon are measured.
     ///
     /// # Errors
-    /// See [`Client::call`]; also when one is not answered in time.
+    /// See [`Client::call`]. Also an error if a request is not answered in time.
     pub fn ask_many(&mut self, requests: Vec<HostRequest>, count: usize) -> Result<Latencies> {
         self.call(&Command::Kvp(KvpCommand::AskMany { requests, count }))
     }
 
-    /// Waits until a daemon is registered, and tells whether one is.
+    /// Waits until a daemon is registered. Returns whether one is.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -254,7 +254,7 @@ impl Client {
         self.call(&Command::Kvp(KvpCommand::Statistics))
     }
 
-    /// Changes how long the kernel waits for the key-value daemon, from the next request on.
+    /// Changes how long the kernel waits for the key-value daemon, beginning with the next request.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -263,7 +263,7 @@ impl Client {
         self.call(&Command::Kvp(KvpCommand::SetTimeout { milliseconds }))
     }
 
-    /// Removes the key-value device; its daemon is killed.
+    /// Removes the key-value device. Its daemon is killed.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -271,7 +271,7 @@ impl Client {
         self.call(&Command::Kvp(KvpCommand::Detach))
     }
 
-    /// Brings the key-value device back, as new.
+    /// Creates the key-value device again.
     ///
     /// # Errors
     /// See [`Client::call`].

@@ -1,7 +1,8 @@
-//! The control protocol: one JSON value a line over a Unix stream socket, request and reply in turn.
+//! The control protocol between client and server: one JSON value in a line over a Unix stream socket,
+//! request and reply in turn. Only types; server and client do the work.
 //!
-//! A connection's requests are served one after the other; whoever wants requests to overlap opens
-//! several connections.
+//! The requests of one connection are served one after the other. Overlapping requests need several
+//! connections.
 
 use std::path::{Path, PathBuf};
 
@@ -17,96 +18,96 @@ pub fn socket_path(dir: &Path) -> PathBuf {
     dir.join("control.sock")
 }
 
-/// Where the server in `dir` mounts the device files.
+/// The directory in which the server in `dir` mounts the device files.
 #[must_use]
 pub fn device_dir(dir: &Path) -> PathBuf {
     dir.join("dev")
 }
 
-/// What a client asks of the server.
+/// A request to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Command {
-    /// Who is there: a [`Hello`].
+    /// Identify the server: a [`Hello`].
     Hello,
-    /// `hvsim run` is about to become a program: the time that a start takes begins.
+    /// `hvsim run` is about to start a program: the measured time begins.
     Starting,
-    /// Nanoseconds from the latest [`Command::Starting`] to the latest registration of a key-value daemon, or
-    /// nothing.
+    /// Nanoseconds from the latest [`Command::Starting`] to the latest registration of a key-value daemon, if
+    /// there was one.
     StartUp,
-    /// What the guest's programs did against the contract: a list of sentences.
+    /// The violations of the contract by the guest's programs: a list of sentences.
     Violations {
-        /// Forget them afterwards.
+        /// Clear them afterwards.
         take: bool,
     },
-    /// Something about `/dev/hv_kvp_dev`.
+    /// A request about `/dev/hv_kvp_dev`.
     Kvp(KvpCommand),
-    /// Something about the devices of a live backup.
+    /// A request about the devices of a live backup.
     Vss(VssCommand),
 }
 
-/// What a client asks about `/dev/hv_kvp_dev`.
+/// A request about `/dev/hv_kvp_dev`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kvp", rename_all = "kebab-case")]
 pub enum KvpCommand {
-    /// The host sends a request: a [`crate::kvp::HostAnswer`].
+    /// Send a request of the host: a [`crate::kvp::HostAnswer`].
     Ask {
         /// The request.
         request: HostRequest,
-        /// Milliseconds to wait for the answer, also while no daemon is registered; none: for ever.
+        /// Milliseconds to wait for the answer, also while no daemon is registered. None: for ever.
         limit: Option<u64>,
     },
-    /// The host sends requests as fast as they are answered: [`Latencies`].
+    /// Send requests of the host as fast as they are answered: [`Latencies`].
     AskMany {
-        /// The requests, in turn.
+        /// The requests, used in turn.
         requests: Vec<HostRequest>,
-        /// How many are sent altogether.
+        /// How many are sent in all.
         count: usize,
     },
-    /// Waits until a daemon is registered: whether one is.
+    /// Wait until a daemon is registered: whether one is.
     WaitRegistered {
         /// Milliseconds to wait.
         limit: u64,
     },
-    /// Counters: [`crate::kvp::Statistics`].
+    /// Return the counters: [`crate::kvp::Statistics`].
     Statistics,
-    /// Changes how long the kernel waits for the daemon.
+    /// Change how long the kernel waits for the daemon.
     SetTimeout {
         /// Milliseconds.
         milliseconds: u64,
     },
-    /// Removes the device and kills the daemon, as the kernel does.
+    /// Remove the device and kill the daemon, as the kernel does.
     Detach,
-    /// Brings the device back, as new.
+    /// Create the device again.
     Attach,
 }
 
-/// Who serves.
+/// The identity of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The server's process, whose namespaces hold the mount.
+    /// The server's process, whose namespaces have the mount.
     pub pid: i32,
     /// The directory of the device files, as seen in those namespaces.
     pub devices: PathBuf,
 }
 
-/// How long requests took.
+/// The durations of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latencies {
-    /// Nanoseconds of each request, in the order of sending.
+    /// Nanoseconds of each request, in the order in which they were sent.
     pub nanoseconds: Vec<u64>,
-    /// Nanoseconds for all of them together.
+    /// Nanoseconds of all requests together.
     pub total: u64,
     /// How many answers had a status other than OK.
     pub failed: usize,
 }
 
-/// What the server answers: the value that the command promises, or why there is none.
+/// The reply of the server: the value for the command, or an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// It went well.
+    /// Success.
     Done(Value),
-    /// It did not.
+    /// An error, as a sentence.
     Refused(String),
 }

@@ -1,50 +1,51 @@
-//! One simulated device file: what the FreeBSD kernel's `cdevsw` is for the real one.
+//! The trait of a simulated device file, which corresponds to the `cdevsw` of FreeBSD's kernel. No
+//! implementation is here.
 //!
-//! A device is a state machine that knows no file system and no clock: calls come in with the time, and
-//! what must happen later is told by [`DeviceFile::next_deadline`]. [`crate::nodes`] makes files of any
-//! number of them, [`crate::station::Station`] lets host and guest side share one.
+//! A device is a state machine without file system and clock. Calls come with the time, and
+//! [`DeviceFile::next_deadline`] says when it must be called again. [`crate::nodes`] makes files of devices,
+//! and [`crate::station::Station`] shares a device between host and guest.
 
 use std::time::Instant;
 
 use nix::errno::Errno;
 
-/// One open description of a device file; numbers are never used again during a server's life.
+/// One open description of a device file. A server never uses a number twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle(pub u64);
 
 /// The process that opened a device file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opener {
-    /// Its process number, as the mounting process sees it; 0 for a port inside the own process.
+    /// Its process id, as the mounting process sees it. 0 for a port inside this process.
     pub pid: u32,
 }
 
-/// One `read(2)` as it reached the device.
+/// One `read(2)` that reached the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadCall {
-    /// The open description that is read.
+    /// The open description.
     pub handle: Handle,
-    /// The file offset: of `pread`, or where earlier `read`s left it.
+    /// The file offset: that of `pread`, or the position after earlier reads.
     pub offset: u64,
-    /// Bytes asked for.
+    /// The requested number of bytes.
     pub size: usize,
-    /// False at the first attempt, true when a sleeping read is tried again after a change: what a
-    /// device counts or records about a read belongs to the first attempt.
+    /// False at the first attempt, true when a sleeping read is tried again. A device counts and records a
+    /// read at the first attempt.
     pub again: bool,
 }
 
-/// How a read went.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// The bytes; none is the end of the file.
+    /// The bytes. Empty at the end of the file.
     Data(Vec<u8>),
     /// The call fails.
     Failed(Errno),
-    /// The caller sleeps; the read is tried again after every change of the device.
+    /// The caller sleeps. The read is tried again after every change of the device.
     Sleeps,
 }
 
-/// What `poll(2)` reports.
+/// The result of `poll(2)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readiness {
     /// `POLLIN`.
@@ -54,7 +55,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Whether a poller returns.
+    /// Whether `poll(2)` returns.
     #[must_use]
     pub fn any(self) -> bool {
         self.readable || self.hung_up
@@ -63,8 +64,8 @@ impl Readiness {
 
 /// A simulated device file.
 ///
-/// Every method is called with the station's lock held and must not block. Whatever a method changes,
-/// pollers, sleeping readers and waiting host calls are looked at again afterwards.
+/// Every method is called with the station's lock held and must not block. After a change all pollers,
+/// sleeping readers and waiting host calls are tried again.
 #[expect(unused_variables, reason = "the parameters' names are part of the documentation")]
 pub trait DeviceFile: Send + 'static {
     /// The node's name below `/dev`.
@@ -75,7 +76,7 @@ pub trait DeviceFile: Send + 'static {
         0o640
     }
 
-    /// Whether the node exists; false after the device was detached.
+    /// Whether the node exists. False after the device was detached.
     fn is_present(&self) -> bool {
         true
     }
@@ -83,10 +84,10 @@ pub trait DeviceFile: Send + 'static {
     /// Opens the device.
     ///
     /// # Errors
-    /// What `open(2)` fails with; the handle is then unknown to the device.
+    /// The error of `open(2)`. The device does not know the handle then.
     fn open(&mut self, handle: Handle, opener: Opener, now: Instant) -> Result<(), Errno>;
 
-    /// The last descriptor of this open description is closed, or its process died.
+    /// The last descriptor of this open description was closed, or its process died.
     fn close(&mut self, handle: Handle, now: Instant);
 
     /// Reads.
@@ -94,45 +95,45 @@ pub trait DeviceFile: Send + 'static {
         ReadOutcome::Failed(Errno::ENODEV)
     }
 
-    /// Writes, and returns how many bytes were taken.
+    /// Writes. Returns how many bytes were taken.
     ///
     /// # Errors
-    /// What `write(2)` fails with.
+    /// The error of `write(2)`.
     fn write(&mut self, handle: Handle, offset: u64, data: &[u8], now: Instant) -> Result<usize, Errno> {
         Err(Errno::ENODEV)
     }
 
-    /// The state that `poll(2)` sees. Called for every poll of the guest, so a device may count.
+    /// The result of a `poll(2)` of the guest, which the device may count.
     fn poll(&mut self, handle: Handle, now: Instant) -> Readiness;
 
-    /// The same state, looked at by the simulator itself: nothing is counted.
+    /// The same without counting, for the simulator itself.
     fn readiness(&self, handle: Handle) -> Readiness;
 
-    /// An `ioctl(2)` by the number that the Linux side of the daemons uses. `input` is what the
-    /// command's size and direction bits made the kernel copy in, the result is copied out and must be
-    /// no longer than those bits allow.
+    /// An `ioctl(2)` with the number that the daemons use on Linux. `input` has the bytes that the number's
+    /// size and direction make the kernel copy in. The result is copied out and must not be longer than the
+    /// number allows.
     ///
     /// # Errors
-    /// What `ioctl(2)` fails with; `ENOTTY` for a device that has none.
+    /// The error of `ioctl(2)`. `ENOTTY` for a device without any.
     fn ioctl(&mut self, handle: Handle, command: u32, input: &[u8], now: Instant) -> Result<Vec<u8>, Errno> {
         Err(Errno::ENOTTY)
     }
 
-    /// What the guest's program did against the device's contract so far, a sentence each.
+    /// The violations of the device's contract by the guest's program so far, one sentence each.
     fn violations(&self) -> &[String] {
         &[]
     }
 
-    /// The same, and forgets them.
+    /// The same, and clears them.
     fn take_violations(&mut self) -> Vec<String> {
         Vec::new()
     }
 
-    /// When [`DeviceFile::tick`] has something to do next.
+    /// When [`DeviceFile::tick`] must be called next.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// Lets time-outs happen that are due at `now`. Called before every other call, too.
+    /// Performs time-outs that are due at `now`. It is also called before every other call.
     fn tick(&mut self, now: Instant) {}
 }

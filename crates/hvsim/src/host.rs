@@ -1,4 +1,5 @@
-//! The host's side of the devices: performs the commands that come over the control socket.
+//! The host's side of the devices: performs the commands from the control socket. The devices decide what an
+//! answer is.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ pub struct Host {
     devices: PathBuf,
     kvp: Arc<Station<KvpDevice>>,
     vss: vss::Devices,
-    /// When `hvsim run` last became a program.
+    /// When `hvsim run` last started a program.
     started: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -33,7 +34,7 @@ impl Host {
         Self { devices, kvp, vss, started: Arc::default() }
     }
 
-    /// Every device, to be put in its place.
+    /// All devices, for `nodes`.
     #[must_use]
     pub fn shared_devices(&self) -> Vec<SharedDevice> {
         let vss::Devices { file_system, application, suspender } = &self.vss;
@@ -95,7 +96,7 @@ fn perform_kvp(kvp: &Station<KvpDevice>, command: KvpCommand) -> Result<Value, S
             value(&())
         }
         KvpCommand::Detach => {
-            // The kernel kills first and removes the node then; for the daemon that is one moment.
+            // The kernel kills first and then removes the node. The daemon cannot tell the two apart.
             kvp.with(|device, _| device.detach().map(kill_opener));
             value(&())
         }
@@ -106,7 +107,7 @@ fn perform_kvp(kvp: &Station<KvpDevice>, command: KvpCommand) -> Result<Value, S
     }
 }
 
-/// Sends `request` and waits for its answer; `None` when there is none within `limit`.
+/// Sends `request` and waits for its answer. `None` if there is none within `limit`.
 pub fn ask(kvp: &Station<KvpDevice>, request: HostRequest, limit: Option<Duration>) -> Option<HostAnswer> {
     let ticket = kvp.with(|device, now| device.submit(request, now));
     kvp.wait(limit, |device, _| device.take_answer(ticket))
@@ -141,9 +142,9 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 fn kill_opener(opener: Opener) {
-    // 0 is a port in this process, 1 never is a daemon.
+    // 0 is a port in this process, and 1 is never a daemon.
     if let Ok(pid @ 2..) = i32::try_from(opener.pid) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }

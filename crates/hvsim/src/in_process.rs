@@ -1,7 +1,7 @@
-//! The same devices without FUSE: a port for a daemon's loop that runs inside the test.
+//! The devices without FUSE: a port for a daemon's loop that runs inside the test.
 //!
-//! The state machine, its violations and the host's calls are those of the real thing; only the device
-//! file, and with it the processes, are missing.
+//! State machine, violations and the host's calls are the same as on device files. Only the file and the
+//! processes are missing.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -39,10 +39,10 @@ impl Machine {
         Self { kvp, host }
     }
 
-    /// The host's side, with the calls that a server offers. A thread serves it while it lives.
+    /// A client of the host's side. A thread serves it as long as it exists.
     ///
     /// # Errors
-    /// No socket pair can be made.
+    /// No socket pair can be created.
     pub fn client(&self) -> io::Result<Client> {
         let (ours, theirs) = UnixStream::pair()?;
         let host = self.host.clone();
@@ -70,7 +70,7 @@ pub struct KvpPort {
     level: Arc<Level>,
 }
 
-/// A descriptor that is readable while something holds.
+/// A descriptor that is readable while a condition holds.
 #[derive(Debug)]
 pub(crate) struct Level {
     event: EventFd,
@@ -89,11 +89,12 @@ impl Level {
         Ok(Self { event: EventFd::from_flags(flags)?, raised: Mutex::new(false) })
     }
 
-    /// Looks under its own lock, so that of two changes at once the later one stays.
+    /// Evaluates the condition under a lock of its own, so that of two simultaneous changes the later one
+    /// counts.
     pub(crate) fn adjust(&self, holds: impl FnOnce() -> bool) {
         let mut raised = lock(&self.raised);
         let wanted = holds();
-        // Neither fails: the counter is 0 or 1 as `raised` says.
+        // Neither can fail: the counter is 0 or 1, as `raised` says.
         match (*raised, wanted) {
             (false, true) => drop(self.event.write(1)),
             (true, false) => drop(self.event.read()),
@@ -123,7 +124,7 @@ impl KvpPort {
     /// `pread(fd, buffer, 7430, 0)`: blocks when there is no request.
     ///
     /// # Errors
-    /// What the device answers: `EPERM` before registration, `ENXIO` after detach.
+    /// The error of the device: `EPERM` before registration, `ENXIO` after detach.
     pub fn read_message(&self) -> io::Result<Vec<u8>> {
         let mut again = false;
         let outcome = self.station.wait(None, |device, now| {
@@ -142,7 +143,7 @@ impl KvpPort {
     /// `pwrite(fd, message, size, 0)`.
     ///
     /// # Errors
-    /// What the device answers: `EINVAL` for a wrong registration or the answer to an unknown operation.
+    /// The error of the device: `EINVAL` for a wrong registration or the answer to an unknown operation.
     pub fn write_message(&self, message: &[u8]) -> io::Result<usize> {
         Ok(self.station.with(|device, now| device.write(self.handle, 0, message, now))?)
     }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptor_is_readable_from_hand_over_to_the_answer() {
+    fn the_descriptor_is_readable_until_the_answer() {
         let machine = Machine::new(Settings::default());
         let port = registered(&machine);
         assert!(!is_readable(&port, PollTimeout::ZERO));
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn port_obeys_the_device_like_a_file() {
+    fn the_port_behaves_like_the_device_file() {
         let machine = Machine::new(Settings::default());
         let port = machine.open_kvp().unwrap();
         let number = |error: io::Error| error.raw_os_error().map(Errno::from_raw);

@@ -9,18 +9,20 @@
 //!                                        │       or in_process::KvpPort, inside a test
 //! ```
 //!
-//! * [`kvp`] is the driver's state machine, with the driver's conversions and mistakes. It records whatever
-//!   the guest's program does against the contract of the device; `testing` makes a test fail for it.
-//! * [`device`] is what a device file must offer, [`station`] lets both sides share one. A further device is
-//!   a further [`device::DeviceFile`], named in [`host::Host`].
-//! * [`nodes`] makes files of them, `namespace` the private mount, [`server`] and [`client`] the host's side.
-//! * `in_process` is the fallback where FUSE cannot be used: the same device without the file.
+//! * [`kvp`] is the driver's state machine, with the driver's conversions and mistakes. It records every
+//!   violation of the device's contract by the guest's program, and `testing` makes a test fail for it.
+//! * [`device`] is the trait of a device file, and [`station`] shares a device between both sides. Another
+//!   device is another [`device::DeviceFile`], added to [`host::Host`].
+//! * [`nodes`] makes device files, `namespace` the private mount. [`server`] and [`client`] are the host's
+//!   side.
+//! * `in_process` replaces FUSE where it cannot be used: the same device without the file. `session` starts a
+//!   real daemon on either.
 //! * `syscalls` kills a real program at its n-th system call or makes that call fail.
 //! * [`cli`] is the program `hvsim`, `bench` its measurements.
 //!
 //! # What it needs
 //!
-//! Linux; on FreeBSD the two subcommands that make a host, see below. `/dev/fuse` must be there (the kernel's
+//! Linux; on FreeBSD the two subcommands that make a host, see below. `/dev/fuse` must exist (the kernel's
 //! module `fuse`; a container must be given the device), and
 //!
 //! * as root: the right to mount (`CAP_SYS_ADMIN`), or user namespaces as below;
@@ -29,24 +31,23 @@
 //!   `kernel.apparmor_restrict_unprivileged_userns` 0). In the namespace the user is root, as the guest's
 //!   daemons are on FreeBSD.
 //!
-//! No helper such as `fusermount` is used. The mount is in a mount namespace of the server's own: the
-//! programs that `hvsim run` starts see it, nobody else does, and it is gone with the last of them, also
-//! after `kill -9`.
+//! No helper such as `fusermount` is used. The mount is in a private mount namespace of the server. Only
+//! programs that `hvsim run` starts see it, and it disappears with the last of them, also after `kill -9`.
 //!
 //! # On FreeBSD
 //!
-//! `hvsim serve` makes `/dev/hv_kvp_dev`, `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` by cuse(3), as root,
-//! where the kernel itself has not made them; `/dev/ufssuspend` is the kernel's, so what is frozen is. `hvsim
-//! host` works as on Linux. All that starts processes or plays a network is missing. `tests/freebsd` uses
-//! this.
+//! `hvsim serve` creates `/dev/hv_kvp_dev`, `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` by cuse(3), as root,
+//! if the kernel itself has not created them. `/dev/ufssuspend` is the kernel's, so freezes are real. `hvsim
+//! host` works as on Linux. Commands that start processes or simulate a network are missing. `tests/freebsd`
+//! uses this.
 //!
 //! # Where it differs from the drivers
 //!
-//! * On Linux the nodes are regular files, not character devices, which it would take to its own drivers.
+//! * On Linux the nodes are regular files, because Linux would pass character devices to its own drivers.
 //! * A second opener gets `EBUSY`, not the negated number that FreeBSD's driver returns.
-//! * An answer before any request ever makes the kernel fault; here it fails with `EFAULT`.
-//! * A registration of a wrong size fails with `EINVAL`. The driver takes it, and reads what happened to be
-//!   in memory for the missing bytes.
+//! * An answer before the first request makes the kernel fault; here it fails with `EFAULT`.
+//! * A registration of a wrong size fails with `EINVAL`. The driver takes it, and uses whatever is in memory
+//!   for the missing bytes.
 //! * When the server ends, calls on the device fail with `ENOTCONN` or `ECONNABORTED`.
 
 #[cfg(target_os = "linux")]
@@ -70,8 +71,6 @@ pub mod network;
 pub mod nodes;
 #[cfg(target_os = "linux")]
 pub mod root;
-#[cfg(target_os = "linux")]
-mod scratch;
 pub mod server;
 #[cfg(target_os = "linux")]
 pub mod session;

@@ -1,4 +1,4 @@
-//! Entry point of `hvsim`.
+//! The program `hvsim`. Everything is in the library; see [`hvsim::cli`].
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! Private namespaces: the mount is seen by the server and by programs that enter on purpose, needs no
-//! setuid helper and no root, and is gone with the last process in it, however that ended.
+//! Private namespaces. Only the server and programs that enter see the mount. It needs no setuid helper and
+//! no root, and disappears with the last process in it. What is mounted is decided elsewhere.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,41 +17,41 @@ pub enum NamespaceError {
     /// `/dev/fuse` cannot be opened.
     #[error("cannot open /dev/fuse{}", fuse_advice(source))]
     OpenFuse {
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// No new namespace.
+    /// A new namespace is refused.
     #[error(
         "cannot make a private mount namespace: user namespaces are switched off here (see \
          /proc/sys/user/max_user_namespaces and kernel.unprivileged_userns_clone or \
          kernel.apparmor_restrict_unprivileged_userns) and this is not root"
     )]
     Unshare {
-        /// What the system says.
+        /// The error of the system.
         source: Errno,
     },
     /// The user of a new user namespace cannot be mapped, or a mount cannot be made private.
     #[error("cannot {step}")]
     Prepare {
-        /// What was tried.
+        /// The operation.
         step: &'static str,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// The file system cannot be mounted.
     #[error("cannot mount FUSE at {path}")]
     Mount {
-        /// Where.
+        /// The mount point.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: Errno,
     },
     /// Another process's namespaces cannot be entered.
     #[error("cannot enter the namespaces of process {pid}")]
     Enter {
-        /// Its process number.
+        /// Its process id.
         pid: i32,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -66,13 +66,14 @@ fn fuse_advice(source: &io::Error) -> &'static str {
     }
 }
 
-/// Moves this process into a mount namespace of its own, and into a user namespace as well where it may
-/// not have the one without the other; there it is root, as the guest's daemons are.
+/// Moves this process into a mount namespace of its own. If that needs a user namespace, it creates one, too,
+/// in which the process is root, as the guest's daemons are.
 ///
-/// To be called while the process has one thread. After an error the process may be half moved: exit.
+/// It must be called while the process has one thread. After an error the process may be half moved and must
+/// exit.
 ///
 /// # Errors
-/// [`NamespaceError::Unshare`] where the system forbids it, else [`NamespaceError::Prepare`].
+/// [`NamespaceError::Unshare`] if the system forbids it, otherwise [`NamespaceError::Prepare`].
 pub fn isolate() -> Result<(), NamespaceError> {
     if let Err(error) = unshare(CloneFlags::CLONE_NEWNS) {
         if error != Errno::EPERM {
@@ -80,7 +81,7 @@ pub fn isolate() -> Result<(), NamespaceError> {
         }
         isolate_as_user()?;
     }
-    // Else the mount would travel to the namespace that this one was copied from.
+    // Otherwise the mount would also appear in the namespace that this one was copied from.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .map_err(|source| NamespaceError::Prepare { step: "make the mounts private", source: source.into() })
 }
@@ -93,13 +94,13 @@ fn isolate_as_user() -> Result<(), NamespaceError> {
         fs::write(path, text)
             .map_err(|source| NamespaceError::Prepare { step: "map the user into the namespace", source })
     };
-    // The kernel takes a group map from an unprivileged process only after this.
+    // Only then does the kernel accept a group map from an unprivileged process.
     write("/proc/self/setgroups", "deny".to_owned())?;
     write("/proc/self/uid_map", format!("0 {user} 1"))?;
     write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
-/// Mounts a FUSE file system at the existing directory `path` and returns the descriptor to serve it by.
+/// Mounts a FUSE file system at the existing directory `path`. Returns the descriptor for serving it.
 ///
 /// # Errors
 /// [`NamespaceError::OpenFuse`] or [`NamespaceError::Mount`].
@@ -109,7 +110,7 @@ pub fn mount_fuse(path: &Path) -> Result<OwnedFd, NamespaceError> {
         .write(true)
         .open("/dev/fuse")
         .map_err(|source| NamespaceError::OpenFuse { source })?;
-    // The nodes' modes decide who may open them, as on a real device, and so others must get that far.
+    // The nodes' modes decide who may open them, as for a real device, so other users must be allowed in.
     let options = format!(
         "fd={},rootmode=40000,user_id={},group_id={},allow_other,default_permissions",
         fuse.as_raw_fd(),
@@ -122,9 +123,9 @@ pub fn mount_fuse(path: &Path) -> Result<OwnedFd, NamespaceError> {
     Ok(fuse.into())
 }
 
-/// Moves this process into the namespaces of process `pid`, keeping its working directory's path.
+/// Moves this process into the namespaces of process `pid`. The path of its working directory stays.
 ///
-/// To be called while the process has one thread.
+/// It must be called while the process has one thread.
 ///
 /// # Errors
 /// [`NamespaceError::Enter`].
@@ -137,7 +138,7 @@ fn enter_by_files(pid: i32) -> io::Result<()> {
     let of = |process: &str, kind: &str| PathBuf::from(format!("/proc/{process}/ns/{kind}"));
     let process = pid.to_string();
     let mounts = File::open(of(&process, "mnt"))?;
-    // The user namespace first: only there does an ordinary user have the right to the other one.
+    // The user namespace first: only there an ordinary user may enter the other one.
     if fs::read_link(of("self", "user"))? != fs::read_link(of(&process, "user"))? {
         setns(File::open(of(&process, "user"))?, CloneFlags::CLONE_NEWUSER)?;
     }

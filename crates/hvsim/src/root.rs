@@ -1,9 +1,8 @@
-//! A root directory for FreeBSD executables: made in the namespaces of one machine from a template that all
-//! machines share, so that each has `/etc`, `/var` and `/dev` of its own and nothing of it outlives the
-//! machine.
+//! A root directory for FreeBSD's executables. It is made in the namespaces of one machine from a template
+//! that all machines share, so each machine has its own `/etc`, `/var` and `/dev`, and nothing outlives it.
 //!
-//! The template is a directory with a loader and a libc for FreeBSD's ABI, made by the folder that `FBSD_ABI`
-//! names.
+//! The template is a directory with a loader and a libc for FreeBSD's ABI, made from the directory in
+//! `FBSD_ABI`.
 
 use std::fs;
 use std::io;
@@ -14,13 +13,14 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 
-/// The environment variable that names the template; with it the test harness runs FreeBSD's executables.
+/// The environment variable with the template's path. If it is set, the test harness runs FreeBSD's
+/// executables.
 pub const VARIABLE: &str = "HVSIM_FREEBSD_ROOT";
 
-/// What programs only read: seen in place, so that a machine costs no copy of the libraries.
+/// Directories that programs only read. They are bind-mounted, so a machine needs no copy of the libraries.
 const SHARED: [&str; 4] = ["bin", "lib", "lib64", "libexec"];
 
-/// The devices that a guest knows, each a link into the machine's directory of devices.
+/// The devices of a guest, each a link into the machine's directory of devices.
 const DEVICES: [&str; 4] = ["hv_kvp_dev", "hv_fsvss_dev", "hv_appvss_dev", "ufssuspend"];
 
 /// Why there is no root.
@@ -32,7 +32,7 @@ pub struct RootError {
     source: io::Error,
 }
 
-/// A root that is to be made.
+/// A root that can be made.
 #[derive(Debug, Clone)]
 pub struct Root {
     template: PathBuf,
@@ -50,22 +50,21 @@ impl Root {
         Ok(Self { template })
     }
 
-    /// Where the root is, in the namespaces in which it was made: the template's `/tmp`, which nobody else
-    /// needs.
+    /// The path of the root in its namespaces: the template's `/tmp`, which is not needed otherwise.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.template.join("tmp")
     }
 
-    /// Makes the root in the mount namespace of this process, which must be a private one. The directories in
-    /// `shared` are seen at their own paths inside, mounts that are made in them later included.
+    /// Makes the root in the mount namespace of this process, which must be private. The directories in
+    /// `shared` appear at their own paths inside, with mounts that are made in them later.
     ///
     /// # Errors
-    /// What cannot be made; this takes the rights of root.
+    /// An operation failed. It takes the rights of root.
     pub fn assemble(&self, shared: &[PathBuf]) -> Result<(), RootError> {
         let root = self.path();
-        // Mounts below the shared directory arrive at its second place only if both are shared among each
-        // other.
+        // Later mounts below a shared directory appear at its second place only if both places are shared
+        // with each other.
         set_mount("share the mounts below", None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED)?;
         mount(Some("tmpfs"), &root, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
             .map_err(|error| failed("mount a root at", &root)(error.into()))?;
@@ -83,7 +82,7 @@ impl Root {
         self.mount_processes(&root.join("proc"))
     }
 
-    /// FreeBSD has no such directory, but this system's programs in the root want it.
+    /// FreeBSD has no such directory, but programs of this system in the root need it.
     fn mount_processes(&self, path: &Path) -> Result<(), RootError> {
         fs::create_dir_all(path).map_err(failed("make the directory", path))?;
         mount(Some("proc"), path, Some("proc"), MsFlags::empty(), None::<&str>)
@@ -105,10 +104,10 @@ impl Root {
         }
     }
 
-    /// Lets the programs of the root find a machine's devices in `/dev`.
+    /// Makes a machine's devices available in the root's `/dev`.
     ///
     /// # Errors
-    /// What cannot be made.
+    /// An operation failed.
     pub fn show_devices(&self, devices: &Path) -> Result<(), RootError> {
         for name in DEVICES {
             let link = self.path().join("dev").join(name);
@@ -117,20 +116,20 @@ impl Root {
         Ok(())
     }
 
-    /// Lets the root serve the facts in the directory `facts`.
+    /// Makes the facts in the directory `facts` available in the root.
     ///
     /// # Errors
-    /// What cannot be made.
+    /// An operation failed.
     pub fn serve_facts(&self, facts: &Path) -> Result<(), RootError> {
         let link = self.path().join("etc/fbsd-abi");
         fs::remove_dir_all(&link).map_err(failed("remove", &link))?;
         symlink(facts, &link).map_err(failed("make the link", &link))
     }
 
-    /// Makes the root, which must be there, the one of this process.
+    /// Changes the root of this process to the root, which must exist.
     ///
     /// # Errors
-    /// What chroot(2) and chdir(2) say.
+    /// The error of chroot(2) or chdir(2).
     pub fn enter(&self) -> Result<(), RootError> {
         let root = self.path();
         chroot(&root)

@@ -1,4 +1,5 @@
-//! `hvsim serve`: puts the devices in their place, then does what clients say until a signal ends it.
+//! `hvsim serve`: creates the devices, and performs the commands of clients until a signal ends it. What a
+//! command does is in `host`.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,56 +19,56 @@ use crate::nodes::{Place, PlaceError};
 use crate::station::Station;
 use crate::vss;
 
-/// What is served.
+/// The options of a server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The directory for the control socket and the devices; made if it is not there.
+    /// The directory for the control socket and the devices. It is created if it does not exist.
     pub dir: PathBuf,
     /// The key-value device's settings.
     pub kvp: Settings,
     /// The settings of the devices of a live backup.
     pub vss: vss::Settings,
-    /// A root directory for FreeBSD's executables, made from this template; the parent of `dir` is seen in
-    /// it, and it serves the guest's facts.
+    /// A template for a root directory for FreeBSD's executables. The parent of `dir` appears in the root,
+    /// and the root has the guest's facts.
     pub root: Option<PathBuf>,
-    /// End when standard input does, which it does when the process that started the server dies.
+    /// End when standard input ends, which happens when the process that started the server dies.
     pub while_stdin: bool,
 }
 
-/// Why nothing is served.
+/// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The directories or the socket cannot be made.
+    /// The directories or the socket cannot be created.
     #[error("cannot {step} {path}")]
     Prepare {
-        /// What was tried.
+        /// The operation.
         step: &'static str,
-        /// On what.
+        /// Its object.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// There is no place for the devices.
+    /// The devices have no place.
     #[error(transparent)]
     Place(PlaceError),
-    /// The signals that end the server cannot be waited for.
+    /// The signals that end the server cannot be blocked.
     #[error("cannot block signals")]
     Signals(#[source] Errno),
 }
 
-/// Serves until SIGTERM, SIGINT or SIGHUP. `ready` is called when clients and programs may come.
+/// Serves until SIGTERM, SIGINT or SIGHUP. `ready` is called when clients and programs can connect.
 ///
-/// To be called while the process has one thread.
+/// It must be called while the process has one thread.
 ///
 /// # Errors
-/// Nothing is served then, and the process may be half moved into a namespace.
+/// The server does not run. The process may be half moved into a namespace.
 pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeError> {
-    // Absolute, because programs that enter come from elsewhere.
+    // An absolute path, because programs that enter have other working directories.
     let dir = make_dir(&options.dir)?;
     make_dir(&device_dir(&dir))?;
     let place = Place::prepare(options, &dir).map_err(ServeError::Place)?;
 
-    // Before the first thread, which inherits the mask, so that the signals wait for `wait_for_end`.
+    // Before the first thread, which inherits the mask, so that the signals stay pending for `wait_for_end`.
     let signals = end_signals();
     signals.thread_block().map_err(ServeError::Signals)?;
 
@@ -83,7 +84,7 @@ pub fn serve(options: &Options, ready: impl FnOnce(&Path)) -> Result<(), ServeEr
     }
     ready(&dir);
     wait_for_end(&signals);
-    // The mount goes with the namespace, the socket would stay.
+    // The mount disappears with the namespace; the socket would stay.
     let _ = fs::remove_file(socket);
     Ok(())
 }
@@ -99,7 +100,8 @@ fn make_dir(path: &Path) -> Result<PathBuf, ServeError> {
 
 fn listen(path: &Path) -> Result<UnixListener, ServeError> {
     let failed = |step, source| ServeError::Prepare { step, path: path.to_owned(), source };
-    // Of a server that was killed; two servers in one directory are not caught by this and need not be.
+    // A socket of a server that was killed. Two servers that start in one directory at the same time are not
+    // detected.
     if UnixStream::connect(path).is_ok() {
         let source = io::Error::from(io::ErrorKind::AddrInUse);
         return Err(failed("listen, because another server does, at", source));

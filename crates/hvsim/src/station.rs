@@ -1,4 +1,5 @@
-//! A device that the host side, the file system and in-process ports share.
+//! A lock around a device that the host side, the file system and in-process ports share. It wakes waiters
+//! and knows no device.
 
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::device::DeviceFile;
 
-/// Called after every change of a device, without its lock: wakes pollers and sleeping readers.
+/// Called after every change of a device, without its lock. Wakes pollers and sleeping readers.
 pub type Listener = Box<dyn Fn() + Send + Sync>;
 
-/// A device behind a lock, with everyone who waits for it.
+/// A device behind a lock, with its waiters.
 ///
-/// `Arc<Station<MyDevice>>` is what the host side keeps; it becomes an `Arc<Station<dyn DeviceFile>>`
-/// for the file system by itself.
+/// The host side keeps an `Arc<Station<MyDevice>>`, which coerces to the `Arc<Station<dyn DeviceFile>>` of
+/// the file system.
 pub struct Station<D: DeviceFile + ?Sized> {
     changed: Condvar,
     listeners: Mutex<Vec<Listener>>,
@@ -26,8 +27,8 @@ impl<D: DeviceFile> Station<D> {
         Self { changed: Condvar::new(), listeners: Mutex::new(Vec::new()), device: Mutex::new(device) }
     }
 
-    /// Blocks until `ready` answers, looking again after every change and at every deadline of the
-    /// device. `None` when `limit` has passed first.
+    /// Blocks until `ready` returns a value. It is tried again after every change and at every deadline of
+    /// the device. `None` when `limit` has passed first.
     pub fn wait<R>(
         &self,
         limit: Option<Duration>,
@@ -43,7 +44,7 @@ impl<D: DeviceFile> Station<D> {
             }
             let found = ready(&mut device, now);
             if due {
-                // Others may have waited for the same time-out.
+                // Other threads may have waited for the same time-out.
                 drop(device);
                 self.announce();
                 device = lock(&self.device);
@@ -70,13 +71,13 @@ impl<D: DeviceFile> Station<D> {
 }
 
 impl<D: DeviceFile + ?Sized> Station<D> {
-    /// Has `listener` called after every change. It must take no lock that is held while [`Station::with`]
-    /// or [`Station::wait`] is called.
+    /// Registers `listener`, which is called after every change. It must take no lock that is held while
+    /// [`Station::with`] or [`Station::wait`] is called.
     pub fn listen(&self, listener: Listener) {
         lock(&self.listeners).push(listener);
     }
 
-    /// Runs `act` on the device after letting due time-outs happen, then wakes everyone who waits.
+    /// Performs due time-outs, runs `act` on the device, then wakes all waiters.
     pub fn with<R>(&self, act: impl FnOnce(&mut D, Instant) -> R) -> R {
         let result = {
             let mut device = lock(&self.device);
@@ -88,7 +89,7 @@ impl<D: DeviceFile + ?Sized> Station<D> {
         result
     }
 
-    /// Runs `look` on the device and wakes nobody: for questions that change nothing.
+    /// Runs `look` on the device without waking anyone, for queries.
     pub fn peek<R>(&self, look: impl FnOnce(&mut D, Instant) -> R) -> R {
         let mut device = lock(&self.device);
         look(&mut device, Instant::now())
@@ -108,8 +109,8 @@ impl<D: DeviceFile + ?Sized> fmt::Debug for Station<D> {
     }
 }
 
-/// Locks, also after a thread panicked with the lock held: the devices' states are plain values, and a
-/// simulator that goes on is of more use to a failing test than one that panics as well.
+/// Locks, also after a thread panicked with the lock held. The states of devices are plain values, and a
+/// simulator that continues helps a failing test more than a second panic.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
-//! A real program, system call by system call: it is killed at the n-th one, or that call fails, or does only
-//! half of its work. For tests that try every n.
+//! Kills a real program at its n-th system call, makes that call fail, or makes it do half of its work. It is
+//! for tests that try every n; what must hold afterwards is theirs.
 //!
-//! By ptrace(2), on Linux on amd64. The calls of children are left alone.
+//! It uses ptrace(2), on Linux on amd64. The calls of children are not touched.
 
 use std::fs;
 use std::io;
@@ -20,38 +20,37 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-/// The variable that makes tests try every case: its value is `all`. Else they try some.
+/// With the value `all` in this variable tests try every case, otherwise a sample.
 pub const VARIABLE: &str = "HVSIM_FAULTS";
 
-/// What happens to a system call.
+/// What is done to a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strike {
     /// The process is killed before the call does anything.
     Kill,
-    /// The call does nothing and fails; close(2) does its work and fails.
+    /// The call has no effect and fails. close(2) closes and fails.
     Error(Errno),
-    /// A read or write of more than a byte moves half of it.
+    /// A read or write of more than one byte moves half of them.
     Short,
 }
 
-/// One way in which a run goes wrong.
+/// One fault of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
-    /// The call that is struck.
+    /// The call with the fault.
     pub call: Call,
-    /// Which of its equals: a run may make one call more or less than another.
+    /// Its number among equal calls: a run may make one call more or less than another.
     pub occurrence: usize,
-    /// What happens to it.
+    /// What is done to it.
     pub strike: Strike,
 }
 
-/// One system call that was made.
+/// One system call of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// Its number (`__NR_*`).
     pub number: i64,
-    /// The name of the file that its first argument stands for, where that is a descriptor. Scratch files are
-    /// all the same.
+    /// The name of the file behind its first argument, if that is a descriptor. Scratch files share one name.
     pub file: Option<String>,
 }
 
@@ -60,13 +59,13 @@ impl Call {
         numbers.contains(&self.number)
     }
 
-    /// Whether it works on the device of this name.
+    /// Whether it is a call on the device with this name.
     #[must_use]
     pub fn is_on(&self, device: &str) -> bool {
         self.file.as_deref() == Some(device)
     }
 
-    /// The ways in which the system lets this call go wrong, killing left out.
+    /// The faults that the system allows for this call, except killing.
     #[must_use]
     pub fn faults(&self) -> Vec<Strike> {
         use Errno::{EINTR, EIO, EMFILE, ENOMEM, ENOSPC};
@@ -85,7 +84,7 @@ impl Call {
         } else if self.is(&LOCKS) {
             &[EINTR, ENOMEM]
         } else if self.is(&WAITS) {
-            // Nothing else: FreeBSD's poll(2) waits for memory (sys/kern/sys_generic.c, kern_poll).
+            // No other error: FreeBSD's poll(2) waits for memory (sys/kern/sys_generic.c, kern_poll).
             &[EINTR]
         } else if self.is(&[libc::SYS_ioctl]) {
             &[EIO, EINTR, ENOMEM]
@@ -141,27 +140,27 @@ const LOOKS: [i64; 8] = [
 const LOCKS: [i64; 2] = [libc::SYS_fcntl, libc::SYS_flock];
 const WAITS: [i64; 4] = [libc::SYS_poll, libc::SYS_ppoll, libc::SYS_wait4, libc::SYS_waitid];
 
-/// Where the counting begins.
+/// Where counting begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
     /// With the next call.
     Now,
-    /// When the process has become the program of this name.
+    /// When the process runs the program with this name.
     Program(&'static str),
 }
 
-/// What a watched process did.
+/// The calls of a watched process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Its calls, in order, until the watch ended.
+    /// Its calls in order, until the watch ended.
     pub calls: Vec<Call>,
-    /// Whether one was struck.
+    /// Whether the fault happened.
     pub struck: bool,
     /// Whether the process has ended.
     pub ended: bool,
 }
 
-/// A process under watch. Meanwhile nobody else may wait for it.
+/// A watched process. No other thread may wait for it meanwhile.
 #[derive(Debug)]
 pub struct Watch {
     pid: Pid,
@@ -170,10 +169,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches a child of this process; the call of `case` is struck.
+    /// Watches a child of this process. The call of `case` gets its fault.
     ///
     /// # Errors
-    /// What ptrace(2) says.
+    /// The error of ptrace(2).
     ///
     /// # Panics
     /// The thread that watches cannot be started.
@@ -192,7 +191,7 @@ impl Watch {
             pending: None,
             report: Report::default(),
         };
-        // All requests of ptrace(2) for a process come from one thread.
+        // One thread must make all requests of ptrace(2) for a process.
         let thread = thread::spawn(move || watcher.run(&ready));
         match wait.recv() {
             Ok(()) => Ok(Self { pid, finish, thread }),
@@ -203,23 +202,23 @@ impl Watch {
         }
     }
 
-    /// Whether the process has ended, or the watch has come to its end otherwise.
+    /// Whether the process or the watch has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Lets the process go on without a watch, and tells what it did.
+    /// Lets the process continue without a watch, and returns its calls.
     ///
     /// # Errors
-    /// What ptrace(2) says.
+    /// The error of ptrace(2).
     ///
     /// # Panics
     /// The watch panicked.
     pub fn end(self) -> io::Result<Report> {
         wait_for_rest(self.pid);
         self.finish.store(true, Ordering::SeqCst);
-        // Ignored by whoever does not ask for it, but a watched process stops for it.
+        // A process ignores this signal unless it asked for it, but a watched process stops for it.
         let _ = kill(self.pid, Signal::SIGURG);
         self.thread.join().expect("the watch does not panic")
     }
@@ -227,7 +226,7 @@ impl Watch {
     /// Waits for the end of the process.
     ///
     /// # Errors
-    /// What ptrace(2) says.
+    /// The error of ptrace(2).
     ///
     /// # Panics
     /// The watch panicked.
@@ -236,11 +235,11 @@ impl Watch {
     }
 }
 
-/// How long a process is given to come to rest. One that never does is interrupted where it is.
+/// How long a process may take to come to rest. After that it is interrupted where it is.
 const REST: Duration = Duration::from_millis(500);
 
-/// Waits until a process sleeps in poll(2): an interruption elsewhere, in the middle of a request to FUSE
-/// above all, would be a fault of its own.
+/// Waits until a process sleeps in poll(2). An interruption elsewhere would be a fault of its own, especially
+/// during a request to FUSE.
 fn wait_for_rest(pid: Pid) {
     let place = || fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
     let _ = crate::testing::look_for(REST, || place().starts_with("poll_").then_some(()));
@@ -252,7 +251,7 @@ struct Watcher {
     from: Begin,
     case: Option<Case>,
     counting: bool,
-    /// What the call under way returns in place of its own result.
+    /// The value that the call under way returns instead of its own result.
     pending: Option<Errno>,
     report: Report,
 }
@@ -265,7 +264,7 @@ impl Watcher {
         let mut ready = Some(ready);
         loop {
             let status = match self.next() {
-                // It is gone, and somebody has taken its status.
+                // It has ended, and its status was collected.
                 Err(Errno::ECHILD) => {
                     self.report.ended = true;
                     return Ok(self.report);
@@ -281,14 +280,14 @@ impl Watcher {
             }
             match self.stopped(status) {
                 Ok(true) => return Ok(self.report),
-                // Killed while it was stopped.
+                // It was killed while it was stopped.
                 Ok(false) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
     }
 
-    /// The next stop, or the end, which stays for the process's owner to be waited for.
+    /// Waits for the next stop, or for the end, which is not collected here.
     fn next(&self) -> nix::Result<WaitStatus> {
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::__WALL;
         let seen = loop {
@@ -300,14 +299,14 @@ impl Watcher {
         match seen {
             WaitStatus::Exited(..) | WaitStatus::Signaled(..) => Ok(seen),
             _ => match waitid(Id::Pid(self.pid), flags | WaitPidFlag::WNOHANG)? {
-                // Killed in between.
+                // It was killed in between.
                 WaitStatus::StillAlive => self.next(),
                 status => Ok(status),
             },
         }
     }
 
-    /// Handles one stop; `true` when the watch is over.
+    /// Handles one stop. Returns true when the watch is over.
     fn stopped(&mut self, status: WaitStatus) -> nix::Result<bool> {
         match status {
             WaitStatus::PtraceSyscall(_) => {
@@ -325,7 +324,7 @@ impl Watcher {
                 }
                 ptrace::syscall(self.pid, None)?;
             }
-            // A signal on its way.
+            // A signal to be delivered.
             WaitStatus::PtraceEvent(_, signal, 0) | WaitStatus::Stopped(_, signal) => {
                 if signal == Signal::SIGURG && self.finish.load(Ordering::SeqCst) {
                     ptrace::detach(self.pid, None)?;
@@ -356,7 +355,7 @@ impl Watcher {
             Strike::Error(errno) => {
                 self.pending = Some(errno);
                 if !call.is(&[libc::SYS_close]) {
-                    // No such call: the kernel does nothing.
+                    // An unknown number: the kernel does nothing.
                     registers.orig_rax = u64::MAX;
                     ptrace::setregs(self.pid, registers)?;
                 }
@@ -387,8 +386,8 @@ fn name_of(path: &Path) -> String {
     }
 }
 
-/// The same command, stopped before it does anything, so that it can be watched from its first call on: the
-/// process goes on with SIGCONT.
+/// The command, stopped before its first call, so that it can be watched from there. SIGCONT makes it
+/// continue.
 #[must_use]
 pub fn stopped(command: &Command) -> Command {
     let mut stopped = Command::new("/bin/sh");
@@ -397,10 +396,10 @@ pub fn stopped(command: &Command) -> Command {
     stopped
 }
 
-/// Watches a command that [`stopped`] has made, from the moment when it becomes `program`, and lets it go.
+/// Watches a command of [`stopped`], beginning when it runs `program`, and lets it continue.
 ///
 /// # Errors
-/// What ptrace(2) says.
+/// The error of ptrace(2).
 ///
 /// # Panics
 /// It does not stop.
@@ -415,8 +414,8 @@ pub fn watch_start(pid: Pid, program: &'static str, case: Option<Case>) -> io::R
     Ok(watch)
 }
 
-/// The strikes to try on a run that made these calls: each call killed, and each in every way in which it can
-/// fail. Without [`VARIABLE`] only every `stride`-th of them.
+/// The cases for a run with these calls: each call killed, and each with every fault that it can have.
+/// Without [`VARIABLE`] only every `stride`-th case.
 #[must_use]
 pub fn cases(calls: &[Call], stride: usize) -> Vec<Case> {
     let all = std::env::var_os(VARIABLE).is_some_and(|value| value == "all");

@@ -1,4 +1,5 @@
-//! For tests of whole programs: a simulated machine with its devices, scratch files and processes.
+//! For tests of whole programs: a simulated machine with its devices, scratch files and processes. Daemons
+//! and guests are in `session`.
 //!
 //! ```no_run
 //! use hvsim::testing::Machine;
@@ -36,25 +37,25 @@ use crate::root;
 
 pub use patience::{PATIENCE, eventually, look_for};
 
-/// How long a killed program may take to be gone. One that sleeps in a read is not before the machine is:
-/// as on FreeBSD, no signal wakes it.
+/// How long a killed program may take to end. A program that sleeps in a read does not end before the machine
+/// does, because no signal wakes it, as on FreeBSD.
 const DEATH: Duration = Duration::from_secs(2);
 
-/// What can be chosen about a machine.
+/// The options of a machine.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// How long the kernel waits for a daemon, instead of 5 seconds.
     pub timeout: Option<Duration>,
-    /// The network adapters that the kernel knows, each as `hnN=GUID`.
+    /// The network adapters of the kernel, each as `hnN=GUID`.
     pub adapters: Vec<String>,
-    /// Where the scratch directory is made, instead of the system's place for temporary files.
+    /// The parent of the scratch directory, instead of the system's directory for temporary files.
     pub scratch: Option<PathBuf>,
 }
 
 /// A simulated machine: a server in a scratch directory, and the programs that run in its namespaces.
 ///
-/// When it goes, every process in its namespaces is killed, the files are removed, and violations of a
-/// device's contract that no one took make the test fail.
+/// Dropping it kills every process in its namespaces and removes the files. Violations of a device's contract
+/// that were not taken make the test fail.
 #[derive(Debug)]
 pub struct Machine {
     // Dropped in this order: the scratch files last.
@@ -68,10 +69,10 @@ impl Machine {
     /// Starts a machine as [`Options::default`] describes it.
     ///
     /// # Errors
-    /// Why FUSE or namespaces cannot be used here, in one line.
+    /// In one line, why FUSE or namespaces cannot be used.
     ///
     /// # Panics
-    /// The program `hvsim` is not there, or `HVSIM_REQUIRED=1` is set and FUSE cannot be used.
+    /// The program `hvsim` does not exist, or `HVSIM_REQUIRED=1` is set and FUSE cannot be used.
     pub fn start() -> Result<Self, String> {
         Self::start_with(&Options::default())
     }
@@ -142,7 +143,7 @@ impl Machine {
         self.path("host")
     }
 
-    /// The directory that stands for `/dev`, as programs of the machine see it.
+    /// The directory that replaces `/dev`, as programs of the machine see it.
     #[must_use]
     pub fn device_dir(&self) -> PathBuf {
         device_dir(&self.dir())
@@ -154,25 +155,25 @@ impl Machine {
         self.device_dir().join("hv_kvp_dev")
     }
 
-    /// Where pools belong. Neither it nor its parent exists yet, as on a new guest.
+    /// The directory of the pools. Neither it nor its parent exists yet, as in a new guest.
     #[must_use]
     pub fn pool_dir(&self) -> PathBuf {
         self.path("pool-parent/hyperv/pool")
     }
 
-    /// An empty directory for the facts about the simulated guest.
+    /// An empty directory for the facts of the simulated guest.
     #[must_use]
     pub fn facts_dir(&self) -> PathBuf {
         self.path("facts")
     }
 
-    /// Where [`Machine::write_config`] puts the configuration.
+    /// The path of the configuration of [`Machine::write_config`].
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
         self.path("hyperv.toml")
     }
 
-    /// Where a test may listen for log lines; nothing is there yet.
+    /// The path where a test may listen for log lines. It does not exist yet.
     #[must_use]
     pub fn log_socket(&self) -> PathBuf {
         self.path("log")
@@ -191,17 +192,17 @@ impl Machine {
         &mut self.host
     }
 
-    /// Another connection of the host's, for requests at the same time.
+    /// Another connection of the host, for requests at the same time.
     ///
     /// # Panics
-    /// The server has gone.
+    /// The server has ended.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::connect(&self.dir()).expect("hvsim has gone").with_limit(PATIENCE)
     }
 
-    /// A command that runs `program` in the machine, ready for arguments, environment and redirections. One
-    /// of the suite's programs runs in the machine's root directory where it has one.
+    /// A command that runs `program` in the machine, without arguments, environment and redirections. A
+    /// program of the suite runs in the machine's root directory, if the machine has one.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(self::program("hvsim"));
@@ -214,7 +215,7 @@ impl Machine {
         command
     }
 
-    /// Starts a program in the machine; its standard output and error go to files, see [`Process`].
+    /// Starts a program in the machine. Its standard output and error go to a file, see [`Process`].
     ///
     /// # Panics
     /// It cannot be started.
@@ -228,7 +229,7 @@ impl Machine {
         self.spawn_command(command)
     }
 
-    /// Starts a command made by [`Machine::command`].
+    /// Starts a command of [`Machine::command`].
     ///
     /// # Panics
     /// It cannot be started.
@@ -243,22 +244,21 @@ impl Machine {
     /// Waits until a key-value daemon is registered.
     ///
     /// # Panics
-    /// None is after [`PATIENCE`].
+    /// No daemon is registered after [`PATIENCE`].
     pub fn wait_registered(&mut self) {
         let registered = self.host.wait_registered(PATIENCE).expect("hvsim has gone");
         assert!(registered, "no daemon has registered");
     }
 
-    /// What the programs did against the contract so far; it is forgotten then, so that the end of the
-    /// machine is no panic.
+    /// The violations so far. They are cleared, so they no longer fail the test.
     ///
     /// # Panics
-    /// The server has gone.
+    /// The server has ended.
     pub fn take_violations(&mut self) -> Vec<String> {
         self.host.take_violations().expect("hvsim has gone")
     }
 
-    /// By what path the test reaches `path` of a program's view, mounts of the machine included.
+    /// The path by which the test reaches `path` of a program's view, through mounts of the machine.
     #[must_use]
     pub fn reach(&self, path: impl AsRef<Path>) -> PathBuf {
         let view = PathBuf::from(format!("/proc/{}/root", self.server.id()));
@@ -266,7 +266,7 @@ impl Machine {
         view.join(outside.strip_prefix("/").unwrap_or(&outside))
     }
 
-    /// The processes in the machine's namespaces, the server left out.
+    /// The processes in the machine's namespaces, without the server.
     #[must_use]
     pub fn processes(&self) -> Vec<Pid> {
         let server = Pid::from_raw(i32::try_from(self.server.id()).unwrap_or(0));
@@ -285,7 +285,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         let violations = self.host.take_violations();
-        // Before the server: its end makes their calls fail, which they would log about.
+        // Before the server: its end would make their calls fail, and they would log that.
         for pid in self.processes() {
             let _ = kill(pid, Signal::SIGKILL);
         }
@@ -300,7 +300,7 @@ impl Drop for Machine {
     }
 }
 
-/// A program in the machine. It is killed when this goes.
+/// A program in the machine. Dropping this kills it.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -308,13 +308,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Its process number, which is the program's own.
+    /// The program's process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0))
     }
 
-    /// Sends a signal; none if it has ended.
+    /// Sends a signal, if it has not ended.
     pub fn signal(&self, signal: Signal) {
         let _ = kill(self.pid(), signal);
     }
@@ -330,13 +330,13 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Panics
-    /// It runs after [`PATIENCE`].
+    /// It still runs after [`PATIENCE`].
     pub fn wait(&mut self) -> ExitStatus {
         self.wait_for(PATIENCE)
             .unwrap_or_else(|| panic!("a program still runs; it printed:\n{}", self.output()))
     }
 
-    /// Waits for its end, not longer than `limit`.
+    /// Waits for its end, at most for `limit`.
     ///
     /// # Panics
     /// The system cannot tell.
@@ -344,7 +344,7 @@ impl Process {
         look_for(limit, || self.child.try_wait().expect("cannot wait for a child"))
     }
 
-    /// Its exit code, after waiting for its end.
+    /// Waits for its end and returns its exit code.
     ///
     /// # Panics
     /// It does not end, or a signal ended it.
@@ -353,7 +353,7 @@ impl Process {
         status.code().unwrap_or_else(|| panic!("signal {:?} ended a program", status.signal()))
     }
 
-    /// What it has printed so far, standard output and error together.
+    /// Its output so far, standard output and error together.
     #[must_use]
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
@@ -367,52 +367,51 @@ impl Drop for Process {
     }
 }
 
-/// The next line that reaches a log socket.
+/// The next line at a log socket.
 ///
 /// # Panics
-/// None does, within the socket's time limit.
+/// None arrives within the socket's time limit.
 #[must_use]
 pub fn next_line(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 4096];
     loop {
         match socket.recv(&mut buffer) {
-            // A receive with a time limit is never restarted by the kernel.
+            // The kernel does not restart a receive with a time limit.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             size => return String::from_utf8_lossy(&buffer[..size.expect("no line")]).into_owned(),
         }
     }
 }
 
-/// The template of the root directories in which FreeBSD's executables run instead of this system's.
+/// The template of the root directories for FreeBSD's executables, if tests run those.
 ///
 /// # Panics
-/// The variable names what is no directory.
+/// The variable names something else than a directory.
 #[must_use]
 pub fn freebsd_root() -> Option<PathBuf> {
     let template = std::env::var_os(root::VARIABLE)?;
     Some(fs::canonicalize(&template).unwrap_or_else(|error| panic!("{}: {error}", template.display())))
 }
 
-/// Where the suite's programs are installed.
+/// The directories of the suite's installed programs.
 const INSTALLED: [&str; 2] = ["/usr/sbin", "/usr/libexec/hyperv"];
 
 fn is_installed(program: &Path) -> bool {
     program.parent().is_some_and(|dir| INSTALLED.iter().any(|installed| dir == Path::new(installed)))
 }
 
-/// What `path` of a program's view is called outside: the same, but for one that runs in a root directory.
+/// The path of a program's `path` outside: the same, unless programs run in a root directory.
 #[must_use]
 pub fn outside(path: impl AsRef<Path>) -> PathBuf {
     let path = path.as_ref();
     match freebsd_root() {
-        // A mount that another namespace has is called by where it is mounted there.
+        // A mount of another namespace is named by its mount point there.
         Some(root) => root.join("tmp").join(path.strip_prefix("/").unwrap_or(path)),
         None => path.to_owned(),
     }
 }
 
-/// A command that runs one of the suite's programs outside of any machine; it sees the scratch files in
-/// `dir`.
+/// A command that runs a program of the suite outside of any machine. It sees the scratch files in `dir`.
 #[must_use]
 pub fn command(name: &str, dir: &Path) -> Command {
     let words = words(name, dir);
@@ -426,7 +425,7 @@ pub fn command(name: &str, dir: &Path) -> Command {
 pub fn words(name: &str, dir: &Path) -> Vec<PathBuf> {
     let Some(root) = freebsd_root() else { return vec![program(name)] };
     let hvsim = program("hvsim");
-    // The simulated tools of this system, which programs run, lie beside it.
+    // The simulated tools of this system, which programs run, are beside it.
     let tools = hvsim.parent().unwrap_or(Path::new("/")).to_owned();
     let mut words: Vec<PathBuf> = vec![hvsim, "run".into(), "--root".into(), root];
     words.extend(["--share".into(), dir.to_owned(), "--share".into(), tools]);
@@ -437,14 +436,14 @@ pub fn words(name: &str, dir: &Path) -> Vec<PathBuf> {
     words
 }
 
-/// A program of this workspace, found beside the running test: in the directory of its build profile. With a
-/// root for FreeBSD's executables an installed program is called by its path there.
+/// The path of a program of this workspace: in the directory of the running test's build profile. With a root
+/// for FreeBSD's executables it is the installed path there.
 ///
 /// # Panics
-/// It is not there; the text says how to build it.
+/// It does not exist. The text says how to build it.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    // Only the simulator itself stays native.
+    // Only the simulator stays native.
     if let Some(root) = freebsd_root().filter(|_| !name.starts_with("hvsim")) {
         let places = INSTALLED.iter().map(|dir| Path::new(dir).join(name));
         let mut found = places.filter(|path| root.join(path.strip_prefix("/").unwrap_or(path)).is_file());

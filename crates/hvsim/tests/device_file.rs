@@ -1,5 +1,5 @@
 //! The device as a file: what a program sees through open, poll, pread and pwrite, and what is left when
-//! processes die. Needs FUSE and namespaces; skipped with the reason where they are not, see
+//! processes die. It needs FUSE and namespaces, and is skipped with the reason where they cannot be used, see
 //! `hvsim::testing`.
 
 #![expect(clippy::unwrap_used, reason = "the functions that tests call are tests, too")]
@@ -33,7 +33,7 @@ fn quick() -> Options {
     Options { timeout: Some(Duration::from_millis(100)), ..Options::default() }
 }
 
-/// `hvsim-device-probe` in the machine.
+/// A running `hvsim-device-probe` in the machine.
 struct Probe {
     child: Child,
     input: Option<ChildStdin>,
@@ -89,7 +89,7 @@ impl Drop for Probe {
     }
 }
 
-/// A request from another thread; its answer comes through the channel.
+/// Sends a request from another thread. Its answer arrives through the channel.
 fn ask(machine: &Machine, request: HostRequest) -> mpsc::Receiver<HostAnswer> {
     let mut client = machine.client();
     let (sender, receiver) = mpsc::channel();
@@ -150,7 +150,7 @@ fn null_daemon_serves_every_operation() {
 }
 
 #[test]
-fn device_has_one_opener_and_the_next_one_after_its_close() {
+fn the_device_has_one_opener_at_a_time() {
     let machine = machine_or_skip!();
     let (mut first, mut second) = (Probe::start(&machine), Probe::start(&machine));
     assert_eq!(first.open(), "ok");
@@ -160,7 +160,7 @@ fn device_has_one_opener_and_the_next_one_after_its_close() {
 }
 
 #[test]
-fn before_registration_reading_and_writing_fail() {
+fn reading_and_writing_before_registration_fail() {
     let mut machine = machine_or_skip!();
     let mut probe = Probe::start(&machine);
     assert_eq!(probe.open(), "ok");
@@ -206,7 +206,7 @@ fn second_read_blocks_and_is_recorded() {
     probe.call("pread 7430 0");
     probe.send("pread 7430 0");
     assert!(answer.recv_timeout(PATIENCE).unwrap().timed_out);
-    // The read was there first: it has been recorded when this is answered, or is about to be.
+    // The read came first: it is recorded when this is answered, or soon after.
     let end = std::time::Instant::now() + PATIENCE;
     let mut violations = machine.take_violations();
     while violations.is_empty() && std::time::Instant::now() < end {
@@ -214,12 +214,12 @@ fn second_read_blocks_and_is_recorded() {
         violations = machine.take_violations();
     }
     assert_eq!(violations, ["hv_kvp_dev: read the same request a second time: that blocks for ever"]);
-    // Nothing wakes the probe, not even SIGKILL, as on FreeBSD; only the end of the machine does.
+    // Nothing wakes the probe, not even SIGKILL, as on FreeBSD. Only the end of the machine does.
     drop(machine);
 }
 
 #[test]
-fn request_waits_for_a_daemon_and_fails_after_the_time_out() {
+fn a_request_waits_for_a_daemon_and_times_out() {
     let machine = machine_or_skip!(quick());
     let answer = ask(&machine, get("key"));
     let mut probe = Probe::registered(&machine);
@@ -243,7 +243,7 @@ fn answer_to_an_unknown_operation_fails_with_einval() {
 }
 
 #[test]
-fn token_of_a_killed_daemon_gives_the_next_one_stale_bytes() {
+fn a_killed_daemons_token_gives_stale_bytes() {
     let mut machine = machine_or_skip!(quick());
     let mut first = Probe::registered(&machine);
     let answer = ask(&machine, get("key"));
@@ -296,7 +296,7 @@ fn detach_kills_a_sleeping_poller() {
 }
 
 #[test]
-fn nothing_is_mounted_outside_or_left_behind() {
+fn nothing_is_mounted_outside() {
     let machine = machine_or_skip!();
     let marker = machine.device_dir();
     let seen = |path: &str| std::fs::read_to_string(path).unwrap().contains(marker.to_str().unwrap());
@@ -310,7 +310,7 @@ fn nothing_is_mounted_outside_or_left_behind() {
 }
 
 #[test]
-fn unasked_violations_fail_the_test() {
+fn violations_fail_the_test() {
     let machine = machine_or_skip!();
     let mut probe = Probe::start(&machine);
     probe.open();

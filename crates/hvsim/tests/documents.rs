@@ -1,4 +1,5 @@
-//! What the documents promise is there: the tests that they name, the files that they link to.
+//! Checks the documents: the tests, files, functions and rules that they name exist, their links lead
+//! somewhere, and every source file has a header.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// All test functions below a directory: their names, and their text up to the brace that ends it.
+/// All test functions below a directory: their names, and their text up to the closing brace.
 fn tests_below(dir: &Path, tests: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -15,22 +16,21 @@ fn tests_below(dir: &Path, tests: &mut BTreeMap<String, String>) {
             tests_below(&path, tests);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
-            // The attribute, then perhaps others, then the function.
+            // The attribute, possibly others, then the function.
             for rest in text.split("#[test]\n").skip(1) {
                 let indent: String = rest.chars().take_while(|c| *c == ' ').collect();
                 let Some((name, body)) = rest.split_once("fn ").and_then(|(_, f)| f.split_once('(')) else {
                     continue;
                 };
                 let body = body.split(&format!("\n{indent}}}")).next().unwrap();
-                // A name can stand for the same thing at two levels.
+                // Two levels may have a test of the same name.
                 tests.entry(name.to_owned()).or_default().push_str(body);
             }
         }
     }
 }
 
-/// What stands in backquotes in the last column of a table's rows, and in a list's lines behind the last
-/// colon.
+/// The names in backquotes in the last column of a table's rows, and after the last colon of a list's lines.
 fn tests_that_are_named(document: &str) -> Vec<String> {
     let column = |line: &str| {
         let row = line.strip_prefix("| ").and_then(|row| row.trim_end().strip_suffix(" |"));
@@ -68,7 +68,7 @@ fn every_test_that_a_document_names_exists() {
     assert!(missing.is_empty(), "{document} names what is no test: {missing:?}");
 }
 
-/// A test with the right name may long have come to show something else.
+/// A test with the right name may test something else by now.
 #[test]
 fn every_test_of_a_threat_mentions_what_it_shows() {
     let tests = all_tests();
@@ -82,7 +82,7 @@ fn every_test_of_a_threat_mentions_what_it_shows() {
 }
 
 #[test]
-fn every_threat_names_the_test_that_shows_it() {
+fn every_threat_names_its_test() {
     let text = fs::read_to_string(Path::new(REPOSITORY).join("docs/threat-model.md")).unwrap();
     let attacks = text.split_once("## Attacks").unwrap().1.split("\n## ").next().unwrap();
     let rows: Vec<&str> = attacks.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
@@ -93,7 +93,7 @@ fn every_threat_names_the_test_that_shows_it() {
 }
 
 #[test]
-fn every_deviation_names_the_test_that_shows_it() {
+fn every_deviation_names_its_test() {
     let text = fs::read_to_string(Path::new(REPOSITORY).join("docs/differences-from-base.md")).unwrap();
     for row in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| base ")) {
         assert!(row.ends_with("` |"), "{row}");
@@ -121,7 +121,7 @@ fn links_between_documents_lead_somewhere() {
     }
 }
 
-/// `path`, or `path: function()`: the spans of a document that name something below `crates`.
+/// The spans `path` or `path: function()` of a document that name something below `crates`.
 fn places_that_are_named(document: &str) -> Vec<(String, Option<String>)> {
     let spans = document.split('`').skip(1).step_by(2).filter(|span| span.starts_with("crates/"));
     spans
@@ -150,7 +150,7 @@ fn every_file_and_function_of_the_tour_exists() {
     assert!(missing.is_empty(), "docs/tour.md names what is not there: {missing:?}");
 }
 
-/// The numbers of the contract's rules, as `K1`.
+/// The numbers of the contract's rules, such as `K1`.
 fn rules_of_the_contract() -> BTreeSet<String> {
     let contract = fs::read_to_string(Path::new(REPOSITORY).join("docs/contract.md")).unwrap();
     let number = |line: &str| {
@@ -161,7 +161,7 @@ fn rules_of_the_contract() -> BTreeSet<String> {
     contract.lines().filter_map(number).collect()
 }
 
-/// The numbers behind the word `contract` in comments below a directory, and those that follow them.
+/// The numbers after the word `contract` in comments below a directory.
 fn rules_that_are_named(dir: &Path, named: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -185,7 +185,7 @@ fn rules_that_are_named(dir: &Path, named: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_rule_of_the_contract_is_named_by_code_that_plays_or_shows_it() {
+fn every_rule_of_the_contract_is_named_by_code() {
     let rules = rules_of_the_contract();
     assert!(rules.len() > 90, "{rules:?}");
     let mut named = BTreeSet::new();

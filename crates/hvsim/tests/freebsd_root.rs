@@ -1,5 +1,5 @@
-//! FreeBSD's executables at their stock places, started as the stock devd rules start them: without arguments
-//! and without a configuration. Runs with `make test-freebsd`; elsewhere there is nothing to run.
+//! FreeBSD's executables at their stock paths, started as the stock devd rules start them: without arguments
+//! and without a configuration. They run with `make test-freebsd`; elsewhere the tests are skipped.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs::{self, File};
@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use hvsim::session::FACTS;
+use hvsim::session::kvp::FACTS;
 use hvsim::testing::{Machine, PATIENCE, freebsd_root, next_line};
 
-/// The loader that only executables for FreeBSD ask for.
+/// The loader that only FreeBSD's executables name.
 const LOADER: &[u8] = b"/libexec/ld-elf.so.1\0";
 
 fn machine() -> Option<Machine> {
@@ -26,7 +26,8 @@ fn machine() -> Option<Machine> {
     Some(machine)
 }
 
-/// syslogd's own socket in the machine. Bound by way of a descriptor, because a socket's path must be short.
+/// The socket of a syslogd in the machine. It is bound through a descriptor, because a socket's path must be
+/// short.
 fn syslogd(machine: &Machine) -> UnixDatagram {
     let dir = File::open(machine.reach("/var/run")).unwrap();
     let socket = UnixDatagram::bind(format!("/proc/self/fd/{}/logpriv", dir.as_raw_fd())).unwrap();
@@ -39,7 +40,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_stock_rule_for_the_key_value_device_starts_a_daemon_with_the_stock_places() {
+fn the_stock_rule_starts_a_daemon_with_stock_paths() {
     let Some(mut machine) = machine() else { return };
     let syslogd = syslogd(&machine);
     let mut command = machine.spawn("/usr/sbin/hv_kvp_daemon", [""; 0]);
@@ -59,7 +60,7 @@ fn the_stock_rule_for_the_key_value_device_starts_a_daemon_with_the_stock_places
             (0o600, if pool == 0 { 2560 } else { 0 })
         );
     }
-    // What FreeBSD's own calls told it: sysctl(3), getifaddrs(3) and the routing table.
+    // The results of FreeBSD's own calls: sysctl(3), getifaddrs(3) and the routing table.
     let name = machine.host().get(2, "FullyQualifiedDomainName").unwrap();
     assert_eq!(name.value(), Some("guest.example.org"));
     let ip = machine.host().ip_info("00:15:5D:01:02:03").unwrap().ip.unwrap();
@@ -68,7 +69,7 @@ fn the_stock_rule_for_the_key_value_device_starts_a_daemon_with_the_stock_places
 }
 
 #[test]
-fn what_runs_is_the_program_for_freebsd() {
+fn the_running_program_is_freebsds() {
     let Some(mut machine) = machine() else { return };
     let daemon = machine.spawn("/usr/sbin/hv_kvp_daemon", ["-n"]);
     machine.wait_registered();

@@ -1,4 +1,5 @@
-//! `make install` and `make uninstall` into a scratch directory, held against the lists of files.
+//! `make install` and `make uninstall` into a scratch directory, compared with the lists of files. Nothing
+//! outside of it is touched.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use hvsim::network::devd::Devd;
 use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::testing::{freebsd_root, program};
 
-/// What the base layout remembers of its installation.
+/// Where the base layout records its installation.
 const RECORD: &str = "/var/backups/hyperv-guest/installed";
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -30,7 +31,7 @@ fn text(path: &str) -> String {
 fn install(verb: &str, prefix: &str, destination: &Path) {
     let mut command = Command::new("/bin/sh");
     command.arg(script("install.sh")).arg(verb).env("PREFIX", prefix).env("DESTDIR", destination);
-    // Where cargo put them: the directory of any of them.
+    // The directory with the programs that cargo built.
     command.env("PROGRAMS", program("hvsim").parent().unwrap());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -58,7 +59,7 @@ fn files_below(root: &Path) -> Files {
     found
 }
 
-/// What `packaging/plist` says.
+/// The files of `packaging/plist`.
 fn base_list() -> Files {
     let list = text("packaging/plist");
     let lines = list.lines().filter(|line| !line.starts_with('#'));
@@ -72,7 +73,7 @@ fn octal(mode: &str) -> u32 {
     u32::from_str_radix(mode, 8).unwrap()
 }
 
-/// What the port's list says, and the scripts that the framework adds to it by itself.
+/// The files of the port's list, and the scripts that the ports framework adds.
 fn port_list() -> Files {
     let list = text("packaging/port/pkg-plist");
     let names = list.lines().map(|line| line.trim_start_matches("@sample ").trim_end_matches(".gz"));
@@ -110,20 +111,20 @@ fn installed(prefix: &str) -> Option<(tempfile::TempDir, Files)> {
 }
 
 #[test]
-fn the_base_layout_is_what_its_list_says() {
+fn the_base_layout_matches_its_list() {
     let Some((_scratch, files)) = installed("/usr") else { return };
     assert_eq!(files, base_list());
 }
 
 #[test]
-fn the_port_layout_is_what_its_list_says_and_leaves_base_alone() {
+fn the_port_layout_matches_its_list() {
     let Some((_scratch, files)) = installed("/usr/local") else { return };
     assert_eq!(files, port_list());
     assert!(files.keys().all(|path| path.starts_with("/usr/local/")));
 }
 
 #[test]
-fn what_is_installed_names_the_places_of_its_layout() {
+fn installed_files_name_the_paths_of_their_layout() {
     for (prefix, other) in [("/usr/local", "/usr/"), ("/usr", "/usr/local/")] {
         let Some((scratch, files)) = installed(prefix) else { return };
         for path in files.keys().filter(|path| path.contains("/etc/") && !path.ends_with(".sample")) {
@@ -143,7 +144,7 @@ fn installed_rules(prefix: &str, etc: &str, name: &str) -> Option<String> {
     Some(fs::read_to_string(scratch.path().join(format!("destination{etc}/devd/{name}"))).unwrap())
 }
 
-/// Event, and the action of base's rules; a port has the same below its own prefix.
+/// An event, and the action of base's rules. A port has the same below its own prefix.
 const EVENTS: [(&str, Option<&str>); 8] = [
     ("!system=DEVFS subsystem=CDEV type=CREATE cdev=hv_kvp_dev", Some("/usr/sbin/hv_kvp_daemon")),
     ("!system=DEVFS subsystem=CDEV type=DESTROY cdev=hv_kvp_dev", Some("pkill -x hv_kvp_daemon")),
@@ -156,7 +157,7 @@ const EVENTS: [(&str, Option<&str>); 8] = [
 ];
 
 #[test]
-fn the_rules_of_the_port_win_over_those_of_base_whichever_is_read_first() {
+fn the_ports_rules_win_over_bases() {
     let Some(base) = installed_rules("/usr", "/etc", "hyperv.conf") else { return };
     let port = installed_rules("/usr/local", "/usr/local/etc", "hyperv.conf").unwrap();
     assert_eq!(base, SHIPPED_RULES);
@@ -170,20 +171,20 @@ fn the_rules_of_the_port_win_over_those_of_base_whichever_is_read_first() {
             assert_eq!(both.action(event), wanted, "{event}");
         }
     }
-    // No rule of the port has a number that one of base has.
+    // No rule of the port has a number that a rule of base has.
     let numbers = |text: &str| Devd::parse(text).unwrap().rules().iter().map(|rule| rule.priority).min();
     assert!(numbers(&port) > alone.rules().iter().map(|rule| rule.priority).max());
 }
 
 #[test]
-fn the_sample_for_a_vf_that_goes_belongs_to_its_layout_and_is_not_read() {
+fn the_sample_rule_for_a_departing_vf_is_not_read() {
     let name = "hyperv-vfdown.conf.sample";
     for (prefix, etc) in [("/usr", "/etc"), ("/usr/local", "/usr/local/etc")] {
         let Some(text) = installed_rules(prefix, etc, name) else { return };
         let action = Devd::parse(&text).unwrap().action("!system=HYPERV_NIC_VF subsystem=hn7 type=VF_DOWN");
         assert_eq!(action.unwrap(), format!("{prefix}/libexec/hyperv/hyperv_vfup -d 'hn7'"));
     }
-    // devd reads what ends in .conf.
+    // devd reads files that end in .conf.
     assert!(!name.ends_with(".conf"));
 }
 
@@ -198,7 +199,7 @@ fn the_sample_names_the_configuration_of_its_layout() {
 }
 
 #[test]
-fn uninstall_leaves_configuration_pools_and_what_others_added() {
+fn uninstall_keeps_configuration_and_pools() {
     for prefix in ["/usr", "/usr/local"] {
         let Some((scratch, _)) = installed(prefix) else { return };
         let destination = scratch.path().join("destination");
@@ -218,7 +219,7 @@ fn uninstall_leaves_configuration_pools_and_what_others_added() {
         let mut wanted: Vec<String> = kept.iter().map(|name| format!("/{name}")).collect();
         wanted.sort();
         assert_eq!(left, wanted);
-        // Twice does no harm.
+        // A second uninstall does no harm.
         install("uninstall", prefix, &destination);
     }
 }
@@ -239,7 +240,7 @@ fn write(destination: &Path, path: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// What base has at places that the base layout uses, too.
+/// Files of base at paths that the base layout uses, too.
 const OF_BASE: [&str; 4] = [
     "/usr/sbin/hv_kvp_daemon",
     "/usr/libexec/hyperv/hyperv_vfup",
@@ -248,7 +249,7 @@ const OF_BASE: [&str; 4] = [
 ];
 
 #[test]
-fn uninstall_puts_back_the_files_of_base_after_any_number_of_installs() {
+fn uninstall_restores_the_files_of_base() {
     if freebsd_root().is_some() {
         return;
     }
@@ -266,7 +267,7 @@ fn uninstall_puts_back_the_files_of_base_after_any_number_of_installs() {
 }
 
 #[test]
-fn a_file_that_an_update_of_base_replaced_is_the_one_that_comes_back() {
+fn uninstall_restores_a_file_that_base_updated() {
     if freebsd_root().is_some() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The manual pages say what the programs say: options both ways, and every setting with its default.
+//! The manual pages agree with the programs: options both ways, and every setting with its default.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +18,11 @@ fn programs() -> Vec<String> {
     let table = text("scripts/programs");
     let lines = table.lines().filter(|line| !line.starts_with('#'));
     let names = lines.filter_map(|line| line.split_whitespace().nth(1));
-    // Its commands are another kind of command line, which its own tests hold against its page.
+    // hvctl has commands, which its own tests compare with its page.
     names.filter(|name| *name != "hvctl").map(str::to_owned).collect()
 }
 
-/// The letters of `[-abc]`, `-h | -V` and of lines that explain an option.
+/// The letters in `[-abc]`, `-h | -V` and lines that explain an option.
 fn options_of_help(help: &str) -> BTreeSet<char> {
     let words = help.split_whitespace().map(|word| word.trim_matches(['[', ']']));
     words
@@ -47,14 +47,14 @@ fn page(program: &str) -> String {
     text(&format!("docs/man/{program}.8"))
 }
 
-/// The letters behind `.Op Fl` and `.Fl` of the synopsis.
+/// The letters after `.Op Fl` and `.Fl` of the synopsis.
 fn synopsis_of_page(page: &str) -> BTreeSet<char> {
     let (_, rest) = page.split_once(".Sh SYNOPSIS\n").unwrap();
     let (synopsis, _) = rest.split_once(".Sh DESCRIPTION\n").unwrap();
     let lines = synopsis
         .lines()
         .filter_map(|line| line.trim_start_matches(".Op ").trim_start_matches('.').strip_prefix("Fl "));
-    // `Ar` and what follows is an argument, `|` a choice.
+    // `Ar` and the rest is an argument, `|` a choice.
     lines
         .flat_map(|line| line.split_whitespace().take_while(|word| *word != "Ar").filter(|word| *word != "|"))
         .flat_map(str::chars)
@@ -69,7 +69,7 @@ fn explained_in_page(page: &str) -> BTreeSet<char> {
 }
 
 #[test]
-fn options_of_programs_and_pages_are_the_same_everywhere() {
+fn options_of_programs_and_pages_agree() {
     let programs = programs();
     assert!(!programs.is_empty());
     for program in programs {
@@ -94,7 +94,7 @@ fn an_option_that_the_program_refuses_is_in_no_page() {
     }
 }
 
-/// Settings by section: the lines of the sample, which a test of the configuration holds against the
+/// Settings by section: the lines of the sample, which a test of the configuration compares with the
 /// defaults.
 fn settings_of_sample(sample: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut settings = BTreeMap::<String, BTreeMap<String, String>>::new();
@@ -120,7 +120,7 @@ fn settings_of_page(page: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         if let Some(name) = line.strip_prefix(".Ss Section ") {
             section = name.to_owned();
         } else if let Some(item) = line.strip_prefix(".It Ic ") {
-            // A setting that has no default stands in the sample with an empty text.
+            // The sample has an empty text for a setting without a default.
             let (key, value) = item.split_once(" = ").unwrap_or((item, r"\(dq\(dq"));
             settings.entry(section.clone()).or_default().insert(key.to_owned(), value.replace(r"\(dq", "\""));
         }
@@ -138,7 +138,7 @@ fn every_setting_is_in_the_page_with_its_default() {
     assert_eq!(page, sample);
 }
 
-/// The names that the parser itself knows: it lists them when it meets one that it does not know.
+/// The names that the parser knows: it lists them when it meets an unknown one.
 fn names_that_are_known(text: &str) -> BTreeSet<String> {
     let error = Config::parse(text, Path::new("x.toml")).unwrap_err().to_string();
     let (_, names) = error.split_once("expected ").unwrap();
@@ -151,7 +151,7 @@ fn every_setting_that_the_parser_knows_is_in_the_sample() {
     assert_eq!(names_that_are_known("unknown-name = 1\n"), sample.keys().cloned().collect());
     for (section, settings) in sample {
         let mut known = names_that_are_known(&format!("[{section}]\nunknown-name = 1\n"));
-        // A table of tables has no default; both texts explain it in a paragraph of its own.
+        // A table of tables has no default. Both texts explain it in a paragraph of its own.
         if known.remove("mounts") {
             assert!(text("docs/man/hyperv.toml.5").contains(".Ic [[vss.mounts]]"));
             assert!(text("etc/hyperv.toml.sample").contains("# [[vss.mounts]]"));

@@ -1,6 +1,6 @@
-//! The rc.d scripts, run for real: with a stand-in for rc.subr(8) and daemon(8), the real daemons and the
-//! simulated devices. What the scripts do is FreeBSD's business only in rc.subr's part, so this is not
-//! repeated with FreeBSD's executables.
+//! Runs the rc.d scripts with a stand-in for rc.subr(8) and daemon(8), the real daemons and the simulated
+//! devices. The scripts depend on FreeBSD only through rc.subr, so this is not repeated with FreeBSD's
+//! executables.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs::{self, Permissions};
@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hvsim::session::FACTS;
+use hvsim::session::kvp::FACTS;
 use hvsim::testing::{Machine, PATIENCE, eventually, freebsd_root, program};
 use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::{Signal, kill};
@@ -27,7 +27,7 @@ fn services() -> Vec<String> {
     rc_d(&[]).lines().map(str::to_owned).collect()
 }
 
-/// The script of a service in a machine of its own, with everything that it touches in the scratch directory.
+/// The script of a service in its own machine, with all its files in the scratch directory.
 struct Service {
     machine: Machine,
     name: String,
@@ -42,7 +42,7 @@ impl Service {
         let machine = Machine::start().map_err(|reason| eprintln!("skipped: {reason}")).ok()?;
         let (key, device) =
             if name == "hv_kvp_daemon" { ("kvp", "hv_kvp_dev") } else { ("vss", "hv_fsvss_dev") };
-        // With a full host name, or a resolver would run for a moment under the daemon's name.
+        // With a full host name, so that no resolver runs for a moment under the daemon's name.
         for (name, text) in FACTS {
             fs::write(machine.facts_dir().join(name), text).unwrap();
         }
@@ -88,14 +88,14 @@ impl Service {
         self.kernel_says("hv");
     }
 
-    /// A sysctl(8) that knows kern.vm_guest only.
+    /// Installs a sysctl(8) that only knows kern.vm_guest.
     fn kernel_says(&self, guest: &str) {
         let script = format!("#!/bin/sh\n[ \"$*\" = '-n kern.vm_guest' ] && echo {guest}\n");
         fs::write(self.path("bin/sysctl"), script).unwrap();
         fs::set_permissions(self.path("bin/sysctl"), Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// rc.conf.
+    /// Writes rc.conf.
     fn set(&self, enable: &str, more: &str) {
         let (name, config) = (&self.name, self.machine.config_file());
         let text = format!(
@@ -123,7 +123,7 @@ impl Service {
         self.finish(self.command(word))
     }
 
-    /// As rc(8) runs it at boot, when rc.subr does not look for a running daemon.
+    /// Runs it as rc(8) does at boot, when rc.subr does not look for a running daemon.
     fn boot(&self) -> (i32, String) {
         let mut command = self.command("faststart");
         command.env("autoboot", "yes");
@@ -156,7 +156,7 @@ fn each(check: impl Fn(Service)) {
 }
 
 #[test]
-fn start_status_restart_and_stop_mean_one_daemon() {
+fn start_status_restart_and_stop_manage_one_daemon() {
     each(|service| {
         assert_eq!(service.run("status"), (1, service.said("", "NAME is not running.\n")));
         assert_eq!(service.run("start"), (0, service.said("", "Starting NAME.\n")));
@@ -190,7 +190,7 @@ fn a_daemon_that_devd_started_is_left_alone() {
 }
 
 #[test]
-fn without_the_device_start_says_why_and_succeeds() {
+fn without_the_device_start_succeeds_with_a_reason() {
     each(|mut service| {
         service.device = service.path("no_such_device");
         service.set("YES", "");
@@ -219,9 +219,9 @@ fn a_service_that_is_not_enabled_starts_only_when_told_so() {
 }
 
 #[test]
-fn a_bad_configuration_is_told_and_reload_spares_the_daemon() {
+fn a_bad_configuration_keeps_the_running_daemon() {
     each(|service| {
-        // Before it, what is missing on this machine, which need not be FreeBSD.
+        // Reports of programs that are missing on this machine come first.
         let verdict = format!("{}: no error\n", service.machine.config_file().display());
         let (code, text) = service.run("configtest");
         assert!(code == 0 && text.ends_with(&verdict), "{text}");
@@ -243,7 +243,7 @@ fn a_bad_configuration_is_told_and_reload_spares_the_daemon() {
 }
 
 #[test]
-fn a_supervised_daemon_comes_back_until_it_is_stopped() {
+fn a_supervised_daemon_restarts_until_it_is_stopped() {
     each(|service| {
         service.set("YES", "NAME_supervise=YES\nNAME_restart_delay=0\n");
         assert_eq!(service.run("start"), (0, service.said("", "Starting NAME.\n")));
@@ -257,7 +257,7 @@ fn a_supervised_daemon_comes_back_until_it_is_stopped() {
         eventually("the second start", || starts() == 2);
         assert_ne!(service.pid(), first);
         assert_eq!(service.run("status").0, 0);
-        // Also when the setting is gone by then.
+        // Also if the setting is gone by then.
         service.set("YES", "");
         assert_eq!(service.run("stop"), (0, service.said("", "Stopping NAME and its supervisor.\n")));
         assert!(service.daemons().is_empty());

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use hvsim::session::{Session, Setup};
+use hvsim::session::kvp::{Session, Setup};
 use hvsim::testing::Options;
 
 const REPORTS: usize = 150;

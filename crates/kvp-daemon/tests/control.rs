@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hv_core::report::KvpReport;
-use hvsim::session::{Session, Setup};
+use hvsim::session::kvp::{Session, Setup};
 use hvsim::testing::PATIENCE;
 use nix::sys::signal::Signal;
 

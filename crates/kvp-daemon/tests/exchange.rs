@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hv_core::sys::file_lock;
 use hvsim::kvp::{HostAnswer, HostValue};
-use hvsim::session::{Session, Setup};
+use hvsim::session::kvp::{Session, Setup};
 use hvsim::testing::{Options, eventually};
 
 const E_FAIL: u32 = 0x8000_4005;

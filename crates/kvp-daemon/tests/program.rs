@@ -11,7 +11,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use hvsim::kvp::IpInfo;
-use hvsim::session::{Session, Setup};
+use hvsim::session::kvp::{Session, Setup};
 use hvsim::testing::{Options, PATIENCE, command, eventually, next_line, outside, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use hvsim::session::{Session, Setup};
+use hvsim::session::kvp::{Session, Setup};
 use hvsim::syscalls::{Begin, Case, Report, Strike, Watch, cases, stopped, watch_start};
 use hvsim::testing::{Options, eventually, program};
 

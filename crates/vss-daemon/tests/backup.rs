@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use hvsim::session::vss::{Session, Setup};
 use hvsim::testing::{PATIENCE, eventually, look_for};
-use hvsim::vss::session::{Session, Setup};
 use hvsim::vss::timeline::{Entry, Happening};
 use hvsim::vss::{Answer, Call, Fault, Operation, Outcome, Side, VssCommand};
 

@@ -1,4 +1,5 @@
-//! The control socket and the history of the backup daemon.
+//! The control socket and the history of the backup daemon. Backups run on the device files, or the tests are
+//! skipped.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::fs;
@@ -7,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use hv_core::report::{Backup, Verdict, VssReport};
+use hvsim::session::vss::{Session, Setup};
 use hvsim::testing::{PATIENCE, look_for};
-use hvsim::vss::session::{Session, Setup};
 use hvsim::vss::{Call, Fault, Operation, Outcome, Side};
 use nix::sys::signal::Signal;
 

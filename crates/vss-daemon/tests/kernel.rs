@@ -6,8 +6,8 @@ use std::fs::File;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use hvsim::session::vss::{Session, Setup};
 use hvsim::testing::{PATIENCE, eventually, program};
-use hvsim::vss::session::{Session, Setup};
 use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::Signal;
 

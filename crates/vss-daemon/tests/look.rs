@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use hvsim::session::vss::{Daemon, Session, Setup};
 use hvsim::testing::{PATIENCE, eventually, freebsd_root, look_for, program};
-use hvsim::vss::session::{Daemon, Session, Setup};
 use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::Signal;
 

@@ -1,10 +1,11 @@
-//! A sample of the orders of events from `matrix.rs`, with the real program on the device files.
+//! A sample of the orders of events from `matrix.rs`, with the real program on the device files. It shows
+//! that the simulated daemon there behaves like the program.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::time::Duration;
 
+use hvsim::session::vss::{Session, Setup};
 use hvsim::testing::PATIENCE;
-use hvsim::vss::session::{Session, Setup};
 use hvsim::vss::{Call, Fault, Operation, Side};
 use nix::sys::signal::Signal;
 

@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use hvsim::session::vss::{Daemon, Session, Setup};
 use hvsim::testing::{PATIENCE, command, eventually, freebsd_root, look_for, outside, program};
-use hvsim::vss::session::{Daemon, Session, Setup};
 use hvsim::vss::{Operation, Outcome, Side};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use hv_core::vss::KERNEL_LIMIT;
+use hvsim::session::vss::{Session, Setup};
 use hvsim::syscalls::{Begin, Case, Report, Strike, Watch, cases};
 use hvsim::testing::{PATIENCE, look_for};
 use hvsim::vss::backup::Backup;
-use hvsim::vss::session::{Session, Setup};
 use hvsim::vss::{Operation, Outcome, Side};
 
 use Operation::{Freeze, Thaw};

@@ -1,4 +1,4 @@
-//! The measured daemon as a process, and the guest's files that it finds.
+//! The measured daemon as a process, and the files of its guest. It measures nothing itself.
 
 use std::fs;
 use std::io;
@@ -36,7 +36,7 @@ pub(super) fn key(index: usize) -> String {
     format!("bench-key-{index:06}")
 }
 
-/// Writes pool, facts and configuration.
+/// Writes the pool, the facts and the configuration.
 pub(super) fn prepare(machine: &Machine, records: usize) -> io::Result<()> {
     let pools = machine.pool_dir();
     fs::create_dir_all(&pools)?;
@@ -57,7 +57,7 @@ pub(super) fn prepare(machine: &Machine, records: usize) -> io::Result<()> {
 }
 
 fn toml_string(path: &Path) -> String {
-    // A scratch directory's path has nothing in it that differs between Rust's and TOML's escapes.
+    // A scratch directory's path has no character that Rust and TOML escape differently.
     format!("{:?}", path.display().to_string())
 }
 
@@ -72,7 +72,7 @@ fn record(index: usize) -> Vec<u8> {
 /// A running daemon.
 pub(super) struct Guest {
     process: Process,
-    /// From the start of the program to its registration.
+    /// The time from the start of the program to its registration.
     pub(super) start_up: Duration,
 }
 
@@ -93,17 +93,17 @@ impl Guest {
         }
     }
 
-    /// Kilobytes of memory at the most (`VmHWM` of proc(5)).
+    /// The most memory that it had resident, in KiB (`VmHWM` of proc(5)).
     pub(super) fn peak_memory(&self) -> Result<u64, String> {
         self.status(&["VmHWM:"])
     }
 
-    /// How often it went to sleep or was put to sleep.
+    /// How often it slept or was put to sleep.
     pub(super) fn context_switches(&self) -> Result<u64, String> {
         self.status(&["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"])
     }
 
-    /// The sum of some lines of `/proc/PID/status`.
+    /// The sum of these lines of `/proc/PID/status`.
     fn status(&self, names: &[&str]) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.process.pid());
         let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;

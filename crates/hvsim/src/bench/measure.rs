@@ -1,4 +1,4 @@
-//! One measurement: many requests of a kind, or many bare writes.
+//! One measurement: a burst of requests of one kind, or of bare writes. It returns times and judges none.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -12,7 +12,7 @@ use super::guest::{MAC, POOL, RECORD, key};
 use crate::kvp::{HostRequest, HostValue};
 use crate::testing::Machine;
 
-/// The pool of the items that the daemon makes up itself, and how many there are.
+/// The pool of the intrinsic items.
 const AUTO_POOL: u8 = 2;
 const AUTO_ITEMS: u32 = 10;
 
@@ -33,7 +33,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All, in the order in which they are measured: the writing one last.
+    /// All operations, in the order in which they are measured. The one that writes is last.
     pub const ALL: [Self; 5] = [Self::Get, Self::Enumerate, Self::Auto, Self::IpInfo, Self::Set];
 
     /// The name in tables.
@@ -48,14 +48,14 @@ impl Operation {
         }
     }
 
-    /// How many requests of the kind are in a burst: writes wait for the disk, so fewer of them.
+    /// How many requests of this kind are in a burst. Writes wait for the disk, so there are fewer of them.
     pub(super) fn count(self, exchanges: usize) -> usize {
         if self == Self::Set { exchanges.div_ceil(3) } else { exchanges }
     }
 
     /// The `number`th request of a measurement.
     fn request(self, records: usize, number: usize) -> HostRequest {
-        // All records in an order that is not theirs: the factor has no divisor in common with their count.
+        // The records in a scattered order: the factor has no divisor in common with their number.
         let record = number.wrapping_mul(379) % records;
         let index = u32::try_from(record).unwrap_or(u32::MAX);
         match self {
@@ -71,14 +71,14 @@ impl Operation {
     }
 }
 
-/// How fast something was.
+/// The speed of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Speed {
     /// Exchanges a second.
     pub rate: f64,
-    /// Half of the exchanges took at most so many microseconds.
+    /// Half of the exchanges took at most this number of microseconds.
     pub p50: f64,
-    /// All but one in a hundred took at most so many microseconds.
+    /// 99 in 100 exchanges took at most this number of microseconds.
     pub p99: f64,
 }
 
@@ -93,7 +93,7 @@ impl Speed {
         Self { rate: count * 1e9 / real(total.max(1)), p50: share(50), p99: share(99) }
     }
 
-    /// One thing and then the other.
+    /// The speed of one operation followed by the other.
     pub(super) fn and_then(&self, other: &Self) -> Self {
         let rate = 1.0 / (1.0 / self.rate + 1.0 / other.rate);
         Self { rate, p50: self.p50 + other.p50, p99: self.p99 + other.p99 }
@@ -107,7 +107,7 @@ impl Speed {
     }
 }
 
-/// The middle one; 0 of none.
+/// The middle number. 0 if there is none.
 pub(super) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_unstable_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or(0.0)
@@ -136,7 +136,7 @@ pub(super) fn exchange(
     Ok(Speed::of(latencies.nanoseconds, latencies.total))
 }
 
-/// What a durable SET costs at least: lock, one record in place, fsync, unlock.
+/// The least cost of a durable SET: lock, write of one record in place, fsync, unlock.
 pub(super) fn bare_set(directory: &Path, records: usize, count: usize) -> io::Result<Speed> {
     let path = directory.join("bare-writes");
     let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
@@ -168,14 +168,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_and_rate_come_from_the_latencies() {
+    fn rate_and_percentiles_come_from_the_latencies() {
         let speed = Speed::of((1..=100).map(|n| n * 1000).collect(), 1_000_000_000);
         assert_eq!(speed, Speed { rate: 100.0, p50: 51.0, p99: 100.0 });
         assert_eq!(Speed::of(vec![], 0), Speed::default());
     }
 
     #[test]
-    fn one_thing_and_then_the_other_takes_the_time_of_both() {
+    fn two_operations_take_the_time_of_both() {
         let speed = |rate, p50, p99| Speed { rate, p50, p99 };
         assert_eq!(speed(40.0, 1.0, 2.0).and_then(&speed(40.0, 3.0, 5.0)), speed(20.0, 4.0, 7.0));
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_loop_writes_and_cleans_up() {
+    fn the_bare_loop_writes_and_cleans_up() {
         let scratch = tempfile::tempdir().unwrap();
         assert!(bare_set(scratch.path(), 3, 7).unwrap().rate > 0.0);
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);

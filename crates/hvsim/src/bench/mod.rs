@@ -1,10 +1,10 @@
-//! `hvsim bench`: what a key-value daemon costs beyond what the machine and the simulator cost.
+//! `hvsim bench`: measures what the key-value daemon costs beyond the machine and the simulator. It prints
+//! numbers and never fails because of one.
 //!
-//! A *null daemon* that only echoes is the limit. Both run at the same time, each on a device of its own, and
-//! are asked in turns, a short burst each. What is compared are neighbours in time: the ratio shown is the
-//! median over the pairs, so noise of the machine hits both sides of a ratio. Everything runs on one
-//! processor, because a wake-up across processors costs several times an exchange and comes and goes with
-//! the scheduler's mood.
+//! A *null daemon* that only echoes is the limit. Both daemons run at the same time, each on its own device,
+//! and get short bursts of requests in turn. The ratio is the median over pairs of neighbouring bursts, so
+//! noise of the machine affects both sides of it. Everything runs on one processor: a wake-up across
+//! processors costs several times an exchange, and the scheduler causes it irregularly.
 
 mod guest;
 mod measure;
@@ -22,26 +22,26 @@ use guest::Guest;
 pub use measure::{Operation, Speed};
 pub use report::{Compared, ExchangeRow, Report, SetRow};
 
-/// Records in the pool, of which each size is measured.
+/// The sizes of pools that are measured, in records.
 pub const POOL_SIZES: [usize; 3] = [10, 100, 1000];
 
-/// A start takes a new machine each, which takes longer than the start.
+/// Each start needs a new machine, which takes longer than the start.
 const MOST_STARTS: usize = 15;
 
-/// What is measured, and how thoroughly.
+/// What is measured, and how often.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The daemon's program; started with `-n -f CONFIG`, but `hvsim-null-daemon` with the device.
+    /// The daemon's program. It is started with `-n -f CONFIG`; `hvsim-null-daemon` gets the device.
     pub daemon: PathBuf,
     /// Where the scratch directory is made.
     pub scratch: Option<PathBuf>,
-    /// Pairs of bursts of which the medians are taken.
+    /// Pairs of bursts from which the medians are taken.
     pub rounds: usize,
-    /// Requests in one burst; a third of it for SET.
+    /// Requests in one burst. SET has a third of it.
     pub exchanges: usize,
-    /// Leave the choice of processors to the scheduler.
+    /// Let the scheduler choose processors.
     pub spread: bool,
-    /// How long to watch an idle daemon.
+    /// How long to observe an idle daemon.
     pub idle: Option<Duration>,
 }
 
@@ -61,7 +61,7 @@ impl Default for Plan {
 /// Measures everything.
 ///
 /// # Errors
-/// One line: FUSE cannot be used here, or a daemon does not start, answer or live.
+/// In one line: FUSE cannot be used, or a daemon does not start, answer or survive.
 pub fn run(plan: &Plan) -> Result<Report, String> {
     if !plan.spread {
         pin_to_one_processor().map_err(|error| format!("cannot choose a processor: {error}"))?;
@@ -77,11 +77,11 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
     Ok(report)
 }
 
-/// Programs that are started later inherit it.
+/// Binds this process to one processor. Programs that are started later inherit that.
 fn pin_to_one_processor() -> nix::Result<()> {
     let own = Pid::from_raw(0);
     let allowed = sched_getaffinity(own)?;
-    // The last one: interrupts and other people's work gather on the first.
+    // The last processor: interrupts and other programs prefer the first.
     for processor in (0..CpuSet::count()).rev() {
         if allowed.is_set(processor)? {
             let mut one = CpuSet::new();
@@ -108,7 +108,7 @@ impl Stand {
         Ok(Self { guest, machine })
     }
 
-    /// Ends the daemon; a violation of the contract makes the whole measurement void.
+    /// Ends the daemon. A violation of the contract makes the measurement void.
     fn end(mut self) -> Result<(), String> {
         self.guest.stop()?;
         let violations = self.machine.take_violations();
@@ -119,19 +119,19 @@ impl Stand {
     }
 }
 
-/// The limit and the daemon.
+/// A stand for the null daemon and one for the daemon.
 fn stands(plan: &Plan, records: usize) -> Result<[Stand; 2], String> {
     let null = Stand::new(plan, &program("hvsim-null-daemon"), records)?;
     Ok([null, Stand::new(plan, &plan.daemon, records)?])
 }
 
-/// Everything that is measured by asking, with a pool of `records`.
+/// Measures all operations with a pool of `records`.
 fn measure_pool(plan: &Plan, records: usize, report: &mut Report) -> Result<(), String> {
     let mut stands = stands(plan, records)?;
     for operation in Operation::ALL {
         let mut pairs = Vec::new();
         let mut limits = Vec::new();
-        // The first pair is for warming up.
+        // The first pair only warms up.
         for round in 0..=plan.rounds {
             let pair = measure_pair(&mut stands, operation, records, plan.exchanges, round)?;
             if operation == Operation::Set {
@@ -149,7 +149,7 @@ fn measure_pool(plan: &Plan, records: usize, report: &mut Report) -> Result<(), 
     stands.into_iter().try_for_each(Stand::end)
 }
 
-/// A burst for each daemon. Who begins alternates, so that being second is no advantage.
+/// A burst for each daemon. They take turns in beginning, so that neither has an advantage.
 fn measure_pair(
     stands: &mut [Stand; 2],
     operation: Operation,
@@ -169,7 +169,7 @@ fn bare_set(machine: &Machine, records: usize, exchanges: usize) -> Result<Speed
     measure::bare_set(&machine.pool_dir(), records, count).map_err(|error| format!("bare writes: {error}"))
 }
 
-/// Starts both on a large pool, again and again.
+/// Starts both on a large pool, several times.
 fn measure_start(plan: &Plan, report: &mut Report) -> Result<(), String> {
     let records = POOL_SIZES.into_iter().max().unwrap_or_default();
     let mut starts = [Vec::new(), Vec::new()];
@@ -190,7 +190,7 @@ fn measure_idle(plan: &Plan, idle: Duration, report: &mut Report) -> Result<(), 
         // A daemon that has served may do more when idle than one that has not.
         measure::exchange(&mut stand.machine, Operation::Get, 10, 10, 0)?;
     }
-    // Work that is left for after the answer may be done.
+    // Postponed work may be done first.
     std::thread::sleep(Duration::from_secs(1));
     let before = [stands[0].guest.context_switches()?, stands[1].guest.context_switches()?];
     std::thread::sleep(idle);

@@ -1,4 +1,5 @@
-//! The results: a table for people, the same as data for programs.
+//! The results of `hvsim bench`: a table for users, or the same as data. It is given numbers and measures
+//! none.
 
 use std::fmt;
 
@@ -6,23 +7,23 @@ use serde::Serialize;
 
 use super::measure::{Operation, Speed, median, real};
 
-/// A number of the null daemon beside the daemon's.
+/// A number of both daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Compared<T> {
-    /// Of the null daemon.
+    /// That of the null daemon.
     pub null: T,
-    /// Of the daemon.
+    /// That of the daemon.
     pub daemon: T,
 }
 
 impl<T> Compared<T> {
-    /// Both numbers.
+    /// A pair of numbers.
     pub fn new(null: T, daemon: T) -> Self {
         Self { null, daemon }
     }
 }
 
-/// One operation at one size of the pool.
+/// One operation with one size of the pool.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExchangeRow {
     /// The operation.
@@ -32,50 +33,50 @@ pub struct ExchangeRow {
     /// The speeds.
     #[serde(flatten)]
     pub speed: Compared<Speed>,
-    /// The daemon's rate divided by the null daemon's: the median over neighbours in time.
+    /// The daemon's rate divided by the null daemon's: the median over neighbouring bursts.
     pub ratio: f64,
-    /// The same of the median latencies: it does not see what other programs do to the machine.
+    /// The same for the median latencies, which other programs on the machine affect less.
     pub ratio_p50: f64,
 }
 
-/// SET beside its limit: the exchange of a daemon that does nothing, and then a bare durable write.
+/// SET and its limit: the exchange of the null daemon, followed by a bare durable write.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SetRow {
     /// Records in the pool.
     pub records: usize,
-    /// The null daemon's SET and then lock, write of a record, fsync and unlock, one after the other.
+    /// The null daemon's SET followed by lock, write of a record, fsync and unlock.
     pub limit: Speed,
     /// The daemon's SET.
     pub daemon: Speed,
-    /// The daemon's rate divided by the limit's: the median over neighbours in time.
+    /// The daemon's rate divided by the limit's: the median over neighbouring bursts.
     pub ratio: f64,
-    /// The same of the median latencies: it does not see what other programs do to the machine.
+    /// The same for the median latencies, which other programs on the machine affect less.
     pub ratio_p50: f64,
 }
 
-/// Everything that was measured.
+/// All results.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Report {
-    /// Pairs of bursts of which the medians were taken.
+    /// Pairs of bursts from which the medians were taken.
     pub rounds: usize,
-    /// Requests in one burst; a third of it for SET.
+    /// Requests in one burst. SET has a third of it.
     pub exchanges: usize,
     /// Each operation at each size.
     pub exchange: Vec<ExchangeRow>,
     /// SET at each size.
     pub set: Vec<SetRow>,
-    /// How long the idle daemons were watched; 0 when they were not.
+    /// How long the idle daemons were observed. 0 if they were not.
     pub idle_seconds: f64,
-    /// How often they woke up or were put to sleep then.
+    /// How often they woke up or were put to sleep in that time.
     pub idle_wakeups: Compared<u64>,
     /// Peak resident memory in KiB after all operations on the largest pool.
     pub peak_memory: Compared<u64>,
-    /// Milliseconds from the start of the program to its registration, at the largest pool.
+    /// Milliseconds from the start of the program to its registration, with the largest pool.
     pub start_up: Compared<f64>,
 }
 
 impl ExchangeRow {
-    /// From pairs of the null daemon's and the daemon's speed.
+    /// The row for these pairs of the null daemon's and the daemon's speed.
     pub(super) fn new(operation: Operation, records: usize, pairs: &[(Speed, Speed)]) -> Self {
         let (null, daemon, [ratio, ratio_p50]) = medians(pairs);
         Self { operation, records, speed: Compared { null, daemon }, ratio, ratio_p50 }
@@ -83,7 +84,7 @@ impl ExchangeRow {
 }
 
 impl SetRow {
-    /// From pairs of the limit's and the daemon's speed.
+    /// The row for these pairs of the limit's and the daemon's speed.
     pub(super) fn new(records: usize, pairs: &[(Speed, Speed)]) -> Self {
         let (limit, daemon, [ratio, ratio_p50]) = medians(pairs);
         Self { records, limit, daemon, ratio, ratio_p50 }
@@ -166,7 +167,7 @@ fn target(operation: Operation) -> &'static str {
     match operation {
         Operation::Get | Operation::Enumerate => "0.90",
         Operation::Auto | Operation::IpInfo => "0.80",
-        // Its target is relative to the disk, not to a daemon that writes nothing.
+        // Its target depends on the disk, not on a daemon that writes nothing.
         Operation::Set => "",
     }
 }

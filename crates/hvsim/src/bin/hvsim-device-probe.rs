@@ -1,4 +1,5 @@
-//! A daemon by hand: one call on the device for each line of standard input, its result on standard output.
+//! Makes one call on a device for each line of standard input, and prints its result. It adds nothing of its
+//! own, so a test can break every rule.
 //!
 //! ```text
 //! open PATH          register             poll MILLISECONDS
@@ -6,8 +7,8 @@
 //! pwrite SIZE OFFSET OPERATION            answer STATUS
 //! ```
 //!
-//! `answer` sends the message that was read last, with a status in place of its header; an error carries
-//! nothing back.
+//! `answer` sends the message that was read last, with a status in place of its header. An error clears the
+//! rest.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};

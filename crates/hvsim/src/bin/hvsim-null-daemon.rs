@@ -1,6 +1,6 @@
-//! The least that can be a key-value daemon: registers, then sends every message back with the status OK.
+//! The smallest key-value daemon: registers, then returns every message with the status OK.
 //!
-//! What a benchmark measures with it is the limit of the machine and of the simulator.
+//! With it a benchmark measures the limit of machine and simulator.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
@@ -39,7 +39,7 @@ fn serve(device: &File) -> std::io::Result<()> {
         device.read_at(&mut message, 0)?;
         message[..4].copy_from_slice(&STATUS_OK.to_le_bytes());
         match device.write_at(&message, 0) {
-            // An operation that the driver does not know; the host has its answer.
+            // The driver does not know the operation. The host has its answer.
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {}
             result => {
                 result?;

@@ -1,8 +1,8 @@
-//! The least that can be a backup daemon: answers every request with one status, and suspends every UFS of a
-//! mount table with one bare open and one bare call each.
+//! The smallest backup daemon: answers every request with one status, and suspends every UFS of a mount table
+//! with one open and one call each.
 //!
-//! What a benchmark measures with it is the limit of the machine and of the simulator. Without a mount table
-//! it is an application's own daemon.
+//! With it a benchmark measures the limit of machine and simulator. Without a mount table it plays an
+//! application's own daemon.
 //!
 //! `hvsim-null-vss-daemon DEVICE STATUS [SUSPEND-DEVICE FACTS-DIR]`
 

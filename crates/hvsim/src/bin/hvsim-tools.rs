@@ -1,4 +1,5 @@
-//! The stand-ins for the network programs of the base system, each under its own name.
+//! The stand-ins for the network programs of the base system. The program acts as the one whose name it is
+//! started under; the work is in `network::tools`.
 
 use std::process::ExitCode;
 

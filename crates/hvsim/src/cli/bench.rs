@@ -1,4 +1,4 @@
-//! `hvsim bench`.
+//! `hvsim bench`: parses its options and prints the report. The measurements are in `bench`.
 
 use std::path::PathBuf;
 
@@ -54,7 +54,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<(Plan, bool), Failure> {
         return Err(Failure::Usage("at least one round of ten exchanges".to_owned()));
     }
     plan.daemon = daemon.unwrap_or_else(|| program("hv_kvp_daemon"));
-    // The program starts in another directory's namespace and finds the same path there.
+    // The program starts in another namespace, where the absolute path is the same.
     plan.daemon = std::fs::canonicalize(&plan.daemon)
         .map_err(|error| Failure::Unavailable(format!("{}: {error}", plan.daemon.display())))?;
     Ok((plan, json))

@@ -1,4 +1,4 @@
-//! `hvsim demo`.
+//! `hvsim demo`: runs the demo and turns its result into an exit code.
 
 use super::Failure;
 use crate::demo;

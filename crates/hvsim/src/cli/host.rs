@@ -1,4 +1,5 @@
-//! `hvsim host`: plays the host against a running server.
+//! `hvsim host`: plays the host against a running server. Each command word becomes one call of the client;
+//! answers are printed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::{Failure, required_dir};
 use crate::client::Client;
 use crate::kvp::{HostAnswer, HostRequest, HostValue, IpInfo, Item, Statistics, layout};
 
-/// Long enough for a request that waits behind another one that times out.
+/// Long enough for a request that waits for one that times out.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
@@ -129,7 +130,7 @@ fn add_item(list: &mut String, item: &str) {
     list.push_str(item);
 }
 
-/// With `--mask` the lists are sent as they are given, however odd.
+/// The lists for SET_IP_INFO. With `--mask` they are sent exactly as given.
 fn new_addresses(adapter: &str, arguments: &Arguments) -> Result<IpInfo, Failure> {
     let given = &arguments.ip;
     if !given.masks.is_empty() {
@@ -220,7 +221,7 @@ fn perform(action: Action, client: &mut Client, arguments: &Arguments) -> Result
 #[derive(Serialize)]
 struct Listing<'a> {
     items: &'a [Item],
-    /// The answer that ended the walk.
+    /// The answer that ended the enumeration.
     end: &'a HostAnswer,
 }
 
@@ -304,7 +305,7 @@ fn table(items: &[Item]) -> String {
     std::iter::once(row("KEY", "VALUE")).chain(rows).collect::<Vec<_>>().join("\n")
 }
 
-/// What a guest sends may hold control characters, which a terminal must not see.
+/// Escapes control characters, which a guest may send and a terminal must not get.
 fn escape(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_with_prefix_lengths_become_the_lists_of_a_host() {
+    fn prefix_lengths_become_the_lists_of_a_host() {
         let words = ["--address", "10.1.1.5/24", "--address", "fd00::5/64", "--gateway", "10.1.1.1"];
         let words = [&words[..], &["--gateway", "fe80::1", "--dns", "10.1.1.2"]].concat();
         let wanted = IpInfo {
@@ -337,14 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn with_masks_the_lists_are_sent_as_they_are() {
+    fn with_masks_the_lists_are_sent_unchanged() {
         let info = request(&["--address", "$(id);x", "--mask", ";;", "--gateway", "a;b"]).ok().unwrap();
         assert_eq!((info.addresses.as_str(), info.masks.as_str()), ("$(id);x", ";;"));
         assert_eq!(info.gateways, "a;b");
     }
 
     #[test]
-    fn addresses_without_prefix_length_are_a_wrong_command() {
+    fn addresses_without_prefix_length_are_refused() {
         for words in [&["--address", "10.1.1.5"][..], &["--address", "x/24"], &["--address", "10.1.1.5/33"]] {
             assert!(matches!(request(words), Err(Failure::Usage(_))), "{words:?}");
         }

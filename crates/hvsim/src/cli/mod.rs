@@ -1,4 +1,5 @@
-//! The program `hvsim`: its subcommands, their options and what they print.
+//! The program `hvsim`: chooses the subcommand, and prints errors. What a subcommand does is in its own
+//! module.
 
 #[cfg(target_os = "linux")]
 mod bench;
@@ -20,9 +21,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// sysexits(3): the command was used wrongly.
+/// sysexits(3): wrong usage.
 pub(crate) const EX_USAGE: u8 = 64;
-/// sysexits(3): something that is needed is not there.
+/// sysexits(3): something required is missing.
 pub(crate) const EX_UNAVAILABLE: u8 = 69;
 
 const USAGE: &str = "\
@@ -92,14 +93,14 @@ usage:
   hvsim --help | --version
 ";
 
-/// Why the program ends without success.
+/// Why the program fails.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The command line is wrong.
     Usage(String),
     /// Something is missing: the server, FUSE, a program.
     Unavailable(String),
-    /// It was done, and the result is not as it should be. Already told.
+    /// The work was done, and its result is not as it should be. It was printed already.
     Bad,
 }
 
@@ -160,7 +161,7 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
         "network" => network::run(parser),
         #[cfg(target_os = "linux")]
         "soak" => soak::run(parser),
-        // One of the programs that a soak starts.
+        // A program that a soak starts.
         #[cfg(target_os = "linux")]
         "soak-writer" => soak::write(parser),
         #[cfg(not(target_os = "linux"))]
@@ -169,18 +170,18 @@ fn subcommand(name: &str, parser: lexopt::Parser) -> Result<(), Failure> {
     }
 }
 
-/// What needs namespaces, FUSE or the simulated network.
+/// The error for commands that need namespaces, FUSE or the simulated network.
 #[cfg(not(target_os = "linux"))]
 fn only_on_linux(what: &str) -> Failure {
     Failure::Unavailable(format!("{what} works on Linux only; here the devices of hvsim serve are in /dev"))
 }
 
-/// The option that every subcommand needs.
+/// The option that every subcommand requires.
 fn required_dir(dir: Option<PathBuf>) -> Result<PathBuf, Failure> {
     dir.ok_or_else(|| Failure::Usage("--dir is missing".to_owned()))
 }
 
-/// An error with everything that caused it, for one line.
+/// An error with its causes, in one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,5 @@
-//! `hvsim run`: a program in the server's namespaces, or in a root directory of its own.
+//! `hvsim run`: replaces itself by a program in the server's namespaces, or in a root directory for FreeBSD's
+//! executables. It changes nothing in the server.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -12,7 +13,7 @@ use crate::client::Client;
 use crate::namespace;
 use crate::root::Root;
 
-/// Comes back only with an error: the program takes this process over.
+/// Returns only on an error: otherwise the program replaces this process.
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
     let (mut dir, mut root, mut facts, mut shared) = (None, None, None, Vec::new());
     let mut words: Vec<OsString> = Vec::new();

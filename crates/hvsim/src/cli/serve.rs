@@ -1,4 +1,4 @@
-//! `hvsim serve`.
+//! `hvsim serve`: parses the options of the server and starts it. Serving is in `server`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let options = parse(parser)?;
     server::serve(&options, |dir| {
         let mut out = std::io::stdout();
-        // Whoever started this may not listen any more; that is no reason to end.
+        // The process that started this may no longer read.
         let _ = writeln!(out, "ready {}", dir.display()).and_then(|()| out.flush());
     })
     .map_err(|error| Failure::Unavailable(chain(&error)))
@@ -41,7 +41,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Options, Failure> {
     Ok(Options { dir: required_dir(dir)?, kvp, vss, root, while_stdin })
 }
 
-/// A positive number of seconds, with or without a fraction.
+/// A positive number of seconds, possibly with a fraction.
 pub(super) fn seconds(text: &str) -> Result<Duration, Failure> {
     text.parse()
         .ok()

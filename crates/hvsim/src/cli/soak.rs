@@ -1,4 +1,4 @@
-//! `hvsim soak`, and the writers that it starts.
+//! `hvsim soak`, and the writers that it starts: options and printing. The work is in `soak`.
 
 use std::path::PathBuf;
 

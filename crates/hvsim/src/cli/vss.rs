@@ -1,4 +1,4 @@
-//! `hvsim host … vss …`.
+//! `hvsim host … vss …`: the words for backups. Each becomes calls of the client; answers are printed.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::host::show;
 use crate::client::Client;
 use crate::vss::{Operation, timeline};
 
-/// How long a host's snapshot takes, where nothing else is said.
+/// The default time of a host's snapshot.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Performs a command word.
@@ -47,7 +47,7 @@ pub(super) fn perform(
     }
 }
 
-/// Somebody in the guest unmounts a file system.
+/// Unmounts a file system in the guest.
 pub(super) fn unmount(on: &str, client: &mut Client) -> Result<(), Failure> {
     let done = client.vss_unmount(on)?;
     println!("{}", if done { "done" } else { "sleeps until it is resumed" });

@@ -1,4 +1,5 @@
-//! What an administrator sees and does from inside the guest.
+//! The chapter of the demo about hvctl: what an administrator sees and does inside the guest. It runs the
+//! real program.
 
 use std::process::Output;
 use std::time::Duration;
@@ -46,11 +47,11 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and shows what it prints.
+/// Runs a command and prints its output.
 fn hvctl(stage: &mut Stage, guest: &Both, arguments: &[&str]) -> Result<Output> {
     let mut command = command("hvctl", &guest.kvp.path(""));
     let output = command.arg("-f").arg(guest.config()).args(arguments).output()?;
-    // Where this machine has what a guest has in /, and the scratch files, is of no interest.
+    // The paths of this machine's root and scratch files are not shown.
     let words: Vec<&str> = arguments.iter().copied().take_while(|word| *word != "--root").collect();
     stage.show(format_args!("# hvctl {}", words.join(" ")));
     let scratch = guest.kvp.path("").display().to_string();

@@ -1,5 +1,5 @@
-//! A failover: the host gives the guest the addresses of another site, and the guest keeps them over a
-//! reboot.
+//! The chapter of the demo about failover: the host gives the guest addresses of another site, and the guest
+//! keeps them over a reboot.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use super::{DemoError, Result, Stage};
 use crate::kvp::{IpInfo, layout};
 use crate::network::State;
 use crate::network::guest::{mac_of, static_rc_conf};
-use crate::session::{NetworkSetup, Session, Setup};
+use crate::session::kvp::{NetworkSetup, Session, Setup};
 use crate::testing::command;
 
 /// The addresses at the other site.
@@ -105,7 +105,7 @@ fn read_rc_conf(session: &Session) -> Result<String> {
     Ok(fs::read_to_string(session.guest().root().path("etc/rc.conf"))?)
 }
 
-/// Lines that are only in one of the files, as diff(1) marks them.
+/// Prints the lines that are only in one of the files, as diff(1) marks them.
 fn show_difference(stage: &mut Stage, old: &str, new: &str) {
     let without = |text: &str, line: &str| !text.lines().any(|other| other == line);
     old.lines().filter(|line| without(new, line)).for_each(|line| stage.show(format_args!("-{line}")));

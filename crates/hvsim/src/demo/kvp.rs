@@ -1,4 +1,5 @@
-//! Key-value exchange.
+//! The chapter of the demo about key-value exchange, with failing requests and a killed daemon. The daemon is
+//! the real one.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -9,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::{DemoError, Result, Stage};
 use crate::kvp::{HostAnswer, Item, layout};
-use crate::session::{Session, Setup};
+use crate::session::kvp::{Session, Setup};
 
 const MAC: &str = "00:15:5D:01:02:03";
 
@@ -125,7 +126,7 @@ fn refusals(stage: &mut Stage, session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// The daemon is killed while the host writes as fast as it can.
+/// Kills the daemon while the host writes as fast as it can.
 fn crash(stage: &mut Stage, session: &mut Session) -> Result<()> {
     stage.step("kill -9 while the host writes as fast as it can; then the daemon starts again");
     let mut host = session.another_host();
@@ -148,7 +149,7 @@ fn crash(stage: &mut Stage, session: &mut Session) -> Result<()> {
         daemon.signal(Signal::SIGKILL);
         daemon.wait();
     }
-    // The kernel ends the request that nobody will answer.
+    // The kernel ends the request that no daemon will answer.
     session.host().detach()?;
     let writer = writer.join().map_err(|_| DemoError::Step("the host's thread panicked".to_owned()))?;
     let (mut acknowledged, key, value) = writer;

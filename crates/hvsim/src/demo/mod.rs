@@ -1,4 +1,5 @@
-//! `hvsim demo`: a scripted session, each step with what the host sees and whether that is as it must be.
+//! `hvsim demo`: a scripted session. Each step shows what the host sees, and whether that is right. The
+//! chapters are in their own modules.
 
 mod hvctl;
 mod injection;
@@ -13,16 +14,16 @@ use crate::client::ClientError;
 use crate::kvp::IpInfo;
 use crate::network::Guest;
 
-/// Why the demo stops in the middle.
+/// Why the demo ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// The simulated host does not answer.
     #[error(transparent)]
     Host(#[from] ClientError),
-    /// A file or a process of the demo itself.
+    /// A file or a process of the demo failed.
     #[error(transparent)]
     System(#[from] io::Error),
-    /// Something is not as the step needs it to go on.
+    /// A step cannot continue.
     #[error("{0}")]
     Step(String),
 }
@@ -30,7 +31,7 @@ pub enum DemoError {
 /// The result of a step.
 pub type Result<T> = std::result::Result<T, DemoError>;
 
-/// What the spectator sees, and the count of what was not as it must be.
+/// The output of the demo, and the number of checks that failed.
 #[derive(Debug, Default)]
 pub struct Stage {
     wrong: u32,
@@ -38,22 +39,22 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A chapter begins.
+    /// Begins a chapter.
     pub fn chapter(&mut self, title: &str) {
         self.line(format_args!("\n{title}\n{}", "=".repeat(title.chars().count())));
     }
 
-    /// A step begins.
+    /// Begins a step.
     pub fn step(&mut self, text: impl Display) {
         self.line(format_args!("\n* {text}"));
     }
 
-    /// Something that is seen.
+    /// Prints something that the host or the administrator sees.
     pub fn show(&mut self, text: impl Display) {
         self.line(format_args!("    {text}"));
     }
 
-    /// A table with a heading.
+    /// Prints a table with a heading.
     pub fn table<const N: usize>(&mut self, heading: [&str; N], rows: &[[String; N]]) {
         let width = |column: usize| {
             let cells = rows.iter().map(|row| row[column].chars().count());
@@ -70,7 +71,7 @@ impl Stage {
         }
     }
 
-    /// What the host is told about an adapter.
+    /// Prints the host's view of an adapter.
     pub fn ip_info(&mut self, ip: &IpInfo) {
         let rows = [
             ("addresses", &ip.addresses),
@@ -81,7 +82,7 @@ impl Stage {
         self.table(["WHAT", "VALUE"], &rows.map(|(what, value)| [what.to_owned(), value.clone()]));
     }
 
-    /// What ifconfig(8) of the guest prints about an interface, which is returned.
+    /// Prints the output of the guest's ifconfig(8) for an interface, and returns it.
     ///
     /// # Errors
     /// The simulated network cannot be read.
@@ -92,7 +93,7 @@ impl Stage {
         Ok(text)
     }
 
-    /// Something that must hold: said with a mark, and counted when it does not.
+    /// Prints a check with its result, and counts it if it failed.
     pub fn check(&mut self, holds: bool, what: impl Display) {
         self.checks += 1;
         self.wrong += u32::from(!holds);
@@ -100,13 +101,14 @@ impl Stage {
         self.line(format_args!("    {mark} {what}"));
     }
 
-    /// A closed standard output must not end the demo in the middle, with processes left behind.
+    /// Prints a line. A closed standard output must not end the demo in the middle, with processes left
+    /// behind.
     fn line(&mut self, text: fmt::Arguments<'_>) {
         let _ = writeln!(io::stdout(), "{text}");
     }
 }
 
-/// Runs the whole demo. `true` when everything was as it must be.
+/// Runs the whole demo. Returns whether all checks passed.
 pub fn run() -> bool {
     let mut stage = Stage::default();
     for chapter in [kvp::play, injection::play, vf::play, vss::play, hvctl::play] {

@@ -1,4 +1,5 @@
-//! A live migration of a guest whose network goes through a VF.
+//! The chapter of the demo about live migration of a guest whose network uses a VF. Rules and programs are
+//! the real ones; the network is simulated.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use crate::network::guest::{SHIPPED_RULES, static_rc_conf};
 use crate::network::{Guest, State};
 use crate::testing::program;
 
-/// What hn0 has, and what must be there at any time, here or on the lagg.
+/// The addresses of hn0, which must exist at any time, on hn0 or on the lagg.
 const ADDRESSES: [&str; 3] = ["inet 10.0.0.5 ", "inet 10.1.0.5 ", "inet6 fd00::5 "];
 
 pub(super) fn play(stage: &mut Stage) -> Result<()> {
@@ -50,7 +51,7 @@ fn make_guest(directory: &Path) -> Result<Guest> {
     Ok(guest)
 }
 
-/// Shows the interface, and whether it has all addresses and just these ports.
+/// Prints the interface, and whether it has all addresses and exactly these ports.
 fn look(stage: &mut Stage, guest: &Guest, name: &str, ports: &[&str]) -> Result<()> {
     let text = stage.ifconfig(guest, name)?;
     stage.check(

@@ -1,16 +1,17 @@
-//! Live backup.
+//! The chapter of the demo about live backup: a good backup, failures, and a killed daemon. The daemon is the
+//! real one.
 
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use super::{Result, Stage};
+use crate::session::vss::{Session, Setup};
 use crate::testing::PATIENCE;
-use crate::vss::session::{Session, Setup};
 use crate::vss::timeline;
 use crate::vss::{Call, Fault, Operation, Outcome, Side};
 
-/// How long the simulated host takes for its snapshot.
+/// The time of the simulated host's snapshot.
 const SNAPSHOT: Duration = Duration::from_millis(50);
 const EBUSY: i32 = 16;
 

@@ -1,11 +1,12 @@
-//! What is wrong with an answer, in sentences.
+//! Judges the contents of an answer: returns every violation of the contract as a sentence. The order of
+//! calls is judged in `device/judge`.
 
 use std::ops::Range;
 
 use super::layout::{self, ENUMERATED, EXCHANGE, IP_DAEMON, Message};
 use super::unicode::utf8_to_utf16;
 
-/// Everything that the contract forbids in `answer` to `request` (the message that the daemon read).
+/// All violations in `answer` to `request`, which is the message that the daemon read.
 pub(super) fn audit(request: &Message, answer: &Message) -> Vec<String> {
     let mut found = Vec::new();
     let code = answer.u32_at(layout::ERROR);
@@ -36,8 +37,8 @@ pub(super) fn audit(request: &Message, answer: &Message) -> Vec<String> {
     found
 }
 
-/// An error has nothing to say but its code: what the request held may lack its NUL, and the kernel converts
-/// the answer all the same.
+/// An error must have nothing after its code. A text of the request may lack its NUL, and the kernel converts
+/// the answer even then.
 fn echo_fault(request: &Message, answer: &Message) -> Option<String> {
     let from = match request.u8_at(layout::OPERATION) {
         layout::OP_GET_IP_INFO => IP_DAEMON.adapter().end,
@@ -63,7 +64,7 @@ fn text_faults(answer: &Message, what: &str, range: Range<usize>, limit: usize) 
 
 fn adapter_fault(request: &Message, answer: &Message) -> Option<String> {
     let (asked, given) = (request.text(IP_DAEMON.adapter()), answer.text(IP_DAEMON.adapter()));
-    // What is no text cannot be converted back.
+    // An adapter that is no text cannot be converted back.
     let may_go = std::str::from_utf8(asked).is_err() || asked.len() == IP_DAEMON.adapter().len();
     (asked != given && !(may_go && given.is_empty())).then(|| {
         format!(

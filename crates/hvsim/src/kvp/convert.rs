@@ -1,4 +1,5 @@
-//! What the driver makes of a host's message for the daemon, and of the daemon's answer for the host.
+//! The driver's conversions: of the host's message for the daemon, and of the daemon's answer for the host,
+//! with the driver's mistakes. It keeps no state.
 
 use std::ops::Range;
 
@@ -46,8 +47,8 @@ fn copy_key(host: &Message, message: &mut Message, size_at: usize, array: Range<
     message.put_u32(size_at, size);
 }
 
-/// Converts as many *units* as the host gave *bytes*, so what is behind the NUL comes along, and returns
-/// half of what came out: the driver's idea of a size.
+/// Converts as many *units* as the host gave *bytes*, so the bytes after the NUL are copied, too. Returns
+/// half of the resulting length, which the driver takes for a size.
 fn copy_text(host: &Message, message: &mut Message, host_size: u32, array: Range<usize>) -> u32 {
     let units = usize::try_from(host_size).unwrap_or(usize::MAX);
     // The driver keeps the last byte of the array for the NUL.
@@ -56,7 +57,7 @@ fn copy_text(host: &Message, message: &mut Message, host_size: u32, array: Range
     u32::try_from(len / 2).unwrap_or(u32::MAX)
 }
 
-/// The value's type itself is not handed on: it stays 0.
+/// The value's type is not passed on: it stays 0.
 fn set_value(host: &Message, message: &mut Message) {
     let value = EXCHANGE.value();
     let printed = match host.u32_at(EXCHANGE.value_type()) {
@@ -65,7 +66,7 @@ fn set_value(host: &Message, message: &mut Message) {
             message.put_u32(EXCHANGE.value_size(), size);
             return;
         }
-        // "%d" of an unsigned number.
+        // The kernel prints an unsigned number with "%d".
         layout::REG_U32 => host.u32_at(value.start).cast_signed().to_string(),
         layout::REG_U64 => host.u64_at(value.start).to_string(),
         _ => return,
@@ -83,11 +84,11 @@ fn set_ip_info(host: &Message, message: &mut Message, adapters: &[Adapter]) {
     message.put_u8(IP_DAEMON.family(), host.u8_at(IP_HOST.family()));
     message.put_u8(IP_DAEMON.dhcp(), host.u8_at(IP_HOST.dhcp()));
 
-    // The comparison skips the leading brace and does not look at the closing one.
+    // The comparison skips the opening brace and ignores the closing one.
     let named = message.text(IP_DAEMON.adapter()).get(1..).unwrap_or_default();
     let known = adapters.iter().rev().find(|adapter| named.starts_with(adapter.guid.as_bytes()));
     if let Some(adapter) = known {
-        // strlcpy: the name and a NUL, the rest of the GUID stays behind it.
+        // The kernel copies name and NUL by strlcpy. The rest of the GUID stays behind them.
         let name = adapter.interface.as_str().as_bytes();
         let start = IP_DAEMON.adapter().start;
         message.part_mut(start..start + name.len()).copy_from_slice(name);
@@ -95,18 +96,18 @@ fn set_ip_info(host: &Message, message: &mut Message, adapters: &[Adapter]) {
     }
 }
 
-/// A whole array of units, NULs included, into at most as many *bytes* as the array has units.
+/// Converts a whole array of units, with its NULs, into at most as many *bytes* as the array has units.
 fn copy_ip_text(host: &Message, message: &mut Message, from: Range<usize>, to: Range<usize>) {
     let units = from.len() / 2;
     let room = to.start..to.start + units;
     utf16_to_utf8(message.part_mut(room), host.units_from(from.start).take(units));
 }
 
-/// `hv_kvp_convert_usermsg_to_hostmsg`: changes the host's own message. The operation is the host's, the
+/// `hv_kvp_convert_usermsg_to_hostmsg`: changes the host's own message. The operation is the host's; the
 /// daemon's bytes there are the error code.
 ///
 /// # Errors
-/// `EINVAL` for an operation that the driver does not know; the host is answered all the same.
+/// `EINVAL` for an operation that the driver does not know. The host gets its answer nevertheless.
 pub(super) fn to_host(answer: &Message, host: &mut Message) -> Result<(), Errno> {
     match host.u8_at(layout::OPERATION) {
         layout::OP_GET_IP_INFO => {
@@ -114,8 +115,8 @@ pub(super) fn to_host(answer: &Message, host: &mut Message) -> Result<(), Errno>
             put_ip_text(answer, host, IP_DAEMON.masks(), IP_HOST.masks(), layout::LIST_UNITS);
             put_ip_text(answer, host, IP_DAEMON.gateways(), IP_HOST.gateways(), layout::GATEWAY_UNITS);
             put_ip_text(answer, host, IP_DAEMON.name_servers(), IP_HOST.name_servers(), layout::LIST_UNITS);
-            // The driver bounds the adapter by the size of an address list: a long one runs into what
-            // follows.
+            // The driver limits the adapter by the size of an address list, so a long one reaches into the
+            // next field.
             put_ip_text(answer, host, IP_DAEMON.adapter(), IP_HOST.adapter(), layout::LIST_UNITS);
             host.put_u8(IP_HOST.dhcp(), answer.u8_at(IP_DAEMON.dhcp()));
             host.put_u8(IP_HOST.family(), answer.u8_at(IP_DAEMON.family()));
@@ -136,7 +137,7 @@ fn put_answered_value(answer: &Message, host: &mut Message, at: Exchange) {
     host.put_u32(at.value_type(), layout::REG_SZ);
 }
 
-/// Stores at most `limit` units but tells the host the size of all of them.
+/// Stores at most `limit` units but reports the size of all of them.
 fn put_text(answer: &Message, host: &mut Message, size_at: usize, array: Range<usize>, limit: usize) {
     let units = utf8_to_utf16(answer.text(array.clone()));
     host.put_u32(size_at, u32::try_from(2 * (units.len() + 1)).unwrap_or(u32::MAX));

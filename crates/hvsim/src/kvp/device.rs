@@ -1,8 +1,9 @@
-//! The driver's state machine.
+//! The state machine of the driver behind `/dev/hv_kvp_dev`. It is given calls with their times, and knows no
+//! file and no clock.
 //!
-//! The driver is one task that takes the host's messages one after the other and waits up to five
-//! seconds for each, and four entry points that the daemon calls. A few flags tie them together, and the
-//! daemon's life depends on how: so the flags here are the driver's, by name.
+//! The driver is one task that takes the host's messages one after the other and waits up to five seconds for
+//! each, and four entry points for the daemon. A few flags connect them, and their exact meaning decides
+//! whether a daemon survives. So the flags here have the driver's names.
 
 mod judge;
 
@@ -20,12 +21,12 @@ use crate::device::{DeviceFile, Handle, Opener, ReadCall, ReadOutcome, Readiness
 /// How long the kernel waits for the daemon.
 pub const KERNEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What can be chosen about a device.
+/// The settings of a device.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long the kernel waits for the daemon: [`KERNEL_TIMEOUT`], less in tests.
     pub timeout: Duration,
-    /// The network adapters, by which `SET_IP_INFO`'s GUIDs become interface names.
+    /// The network adapters. They turn the GUIDs of `SET_IP_INFO` into interface names.
     pub adapters: Vec<Adapter>,
 }
 
@@ -35,23 +36,23 @@ impl Default for Settings {
     }
 }
 
-/// A host's request under way.
+/// A request of the host under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// What the device counted.
+/// The counters of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Statistics {
-    /// `poll` calls; one sleeping `poll(2)` makes two or three of them.
+    /// `poll` calls. One sleeping `poll(2)` makes two or three of them.
     pub polls: u64,
-    /// The most `poll` calls in a row between which nothing was read, written or handed over. More than
-    /// a handful is a spin.
+    /// The most `poll` calls in a row without a read, a write or a new request between them. A large number
+    /// means that the daemon spins.
     pub most_polls_without_progress: u64,
     /// `read` calls.
     pub reads: u64,
     /// `write` calls.
     pub writes: u64,
-    /// Requests that the daemon did not answer in time, or was never given.
+    /// Requests that were not answered in time, or never read.
     pub timeouts: u64,
     /// Whether a daemon is registered now.
     pub registered: bool,
@@ -61,19 +62,19 @@ pub struct Statistics {
     pub registrations: u64,
 }
 
-/// The request in front of the daemon.
+/// The request that the daemon works on.
 struct Current {
     ticket: Ticket,
     asked: HostRequest,
-    /// `host_kvp_msg`: changed in place by the answer.
+    /// `host_kvp_msg`, which the answer changes in place.
     host: Message,
     deadline: Instant,
 }
 
-/// How far the daemon is with what was handed over last.
+/// How far the daemon is with the last request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// Nothing since the device was opened.
+    /// No request since the device was opened.
     Nothing,
     Handed,
     Read,
@@ -91,16 +92,16 @@ pub struct KvpDevice {
     register_done: bool,
     daemon_busy: bool,
     req_timed_out: bool,
-    /// Whether `host_kvp_msg` points anywhere.
+    /// Whether `host_kvp_msg` points to a message.
     had_request: bool,
     /// `dev_sema`.
     tokens: u32,
-    /// `daemon_kvp_msg`: every write of the daemon lands in it, too.
+    /// `daemon_kvp_msg`, which every write of the daemon changes.
     daemon_message: Message,
-    /// The request as it was handed over, to judge the answer by.
+    /// The request as it was handed over, to judge the answer.
     handed: Message,
     progress: Progress,
-    /// Packets in the channel that the task has not come to.
+    /// Packets in the channel that the task has not taken yet.
     ring: VecDeque<(Ticket, HostRequest)>,
     current: Option<Current>,
     done: BTreeMap<Ticket, HostAnswer>,
@@ -112,7 +113,7 @@ pub struct KvpDevice {
 }
 
 impl KvpDevice {
-    /// The device as it is after boot: nobody has opened it.
+    /// A device as after boot: not open.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -138,8 +139,8 @@ impl KvpDevice {
         }
     }
 
-    /// The host sends `request`. It stays in the channel until a daemon is registered and earlier
-    /// requests are through; its time begins when the kernel's task takes it.
+    /// Sends a request of the host. It stays in the channel until a daemon is registered and earlier requests
+    /// are done. Its time begins when the kernel's task takes it.
     pub fn submit(&mut self, request: HostRequest, now: Instant) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
@@ -154,13 +155,13 @@ impl KvpDevice {
         ticket
     }
 
-    /// The answer to a request, once.
+    /// Takes the answer to a request.
     pub fn take_answer(&mut self, ticket: Ticket) -> Option<HostAnswer> {
         self.done.remove(&ticket)
     }
 
-    /// Removes the device: the node is gone, requests under way fail, and the process that is returned
-    /// (the opener, 0 for a port of the own process) is to be killed.
+    /// Removes the device: the node is gone, and requests under way fail. Returns the process to kill, which
+    /// is the opener, or 0 for a port of this process.
     pub fn detach(&mut self) -> Option<Opener> {
         self.present = false;
         let under_way = self.current.take().map(|current| current.ticket);
@@ -172,7 +173,7 @@ impl KvpDevice {
         self.opener.take().map(|(_, opener)| opener)
     }
 
-    /// Brings a detached device back, as new. Counters and violations stay.
+    /// Creates a detached device again. Counters and violations stay.
     pub fn attach(&mut self) {
         if self.present {
             return;
@@ -185,7 +186,7 @@ impl KvpDevice {
         self.violations = old.violations;
     }
 
-    /// Changes how long the kernel waits for the daemon, from the next request on.
+    /// Changes how long the kernel waits for the daemon, beginning with the next request.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.settings.timeout = timeout;
     }
@@ -202,7 +203,7 @@ impl KvpDevice {
         self.registered_at
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         Statistics {
@@ -212,8 +213,8 @@ impl KvpDevice {
         }
     }
 
-    /// `hv_kvp_process_request`: it goes on taking messages as long as there are any, also when the
-    /// daemon has gone meanwhile.
+    /// `hv_kvp_process_request`: continues as long as there are messages, even if the daemon has ended
+    /// meanwhile.
     fn run_task(&mut self, now: Instant) {
         if self.current.is_some() {
             return;
@@ -238,7 +239,7 @@ impl KvpDevice {
     }
 
     fn finish(&mut self, answer: impl FnOnce(&Current) -> HostAnswer, now: Instant) {
-        // What wakes the task also makes it leave this behind: every later answer is dropped.
+        // The wake-up of the task sets this flag and leaves it set, so every later answer is dropped.
         self.req_timed_out = true;
         if let Some(current) = self.current.take() {
             self.done.insert(current.ticket, answer(&current));
@@ -268,7 +269,7 @@ impl KvpDevice {
         }
         self.judge_answer();
         if !self.req_timed_out && !self.had_request {
-            // The kernel follows a null pointer here; there is no better way to say it than to fail.
+            // The kernel follows a null pointer here. Failing is the closest equivalent.
             return Err(Errno::EFAULT);
         }
         self.daemon_busy = false;
@@ -313,7 +314,7 @@ impl DeviceFile for KvpDevice {
             return Err(Errno::ENXIO);
         }
         if self.opener.is_some() {
-            // The driver returns the negated number, which Linux cannot hand on.
+            // The driver returns the negated number, which Linux cannot pass on.
             return Err(Errno::EBUSY);
         }
         self.opener = Some((handle, opener));
@@ -347,7 +348,7 @@ impl DeviceFile for KvpDevice {
             self.progress = Progress::Read;
         }
         self.progressed();
-        // BUFFERSIZE + 1 - uio_offset: one byte too many, which lies behind the driver's buffer.
+        // BUFFERSIZE + 1 - uio_offset: one byte too many, from behind the driver's buffer.
         let offset = usize::try_from(call.offset).unwrap_or(usize::MAX);
         let amount = call.size.min((MESSAGE_SIZE + 1).saturating_sub(offset));
         let mut bytes = self.daemon_message.bytes().to_vec();

@@ -1,4 +1,5 @@
-//! What the host asks and what it understands of the answers: UTF-16, sizes in bytes with the NUL.
+//! The host's requests, and its interpretation of answers: UTF-16, sizes in bytes with the NUL. It never
+//! talks to a device.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -52,7 +53,7 @@ pub enum HostRequest {
         /// The adapter and its new addresses; the adapter is a GUID in braces.
         info: IpInfo,
     },
-    /// Any operation number with a body in the host's layout, which the kernel converts.
+    /// Any operation number, with a body in the host's layout that the kernel converts.
     Raw {
         /// The operation.
         opcode: u8,
@@ -61,7 +62,7 @@ pub enum HostRequest {
         /// The body, from offset 4 on; cut at the message's end, padded with zeros.
         body: Vec<u8>,
     },
-    /// A message that reaches the daemon exactly as given, whatever a kernel would have made of it.
+    /// A message that reaches the daemon unchanged, even if no kernel would send it.
     Verbatim {
         /// The message, padded with zeros.
         message: Vec<u8>,
@@ -78,11 +79,11 @@ pub enum HostValue {
     U32(u32),
     /// `REG_U64`.
     U64(u64),
-    /// Windows' `REG_QWORD`, which the kernel does not know.
+    /// Windows' `REG_QWORD`, which the driver does not know.
     Qword(u64),
 }
 
-/// Addresses of an adapter: lists are joined with `;`.
+/// The addresses of an adapter. Lists are joined with `;`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct IpInfo {
@@ -103,11 +104,11 @@ pub struct IpInfo {
 }
 
 impl IpInfo {
-    /// What a host sends to give `adapter` addresses, each `10.1.1.5/24` or `fd00::5/64`, with the lists as
-    /// hosts write them: dotted masks for IPv4, prefix lengths for IPv6.
+    /// A request of a host that gives `adapter` addresses such as `10.1.1.5/24` or `fd00::5/64`. The lists
+    /// are written as hosts write them: dotted masks for IPv4, prefix lengths for IPv6.
     ///
     /// # Errors
-    /// An address without a prefix length, or what is none.
+    /// A text is no address with a prefix length.
     pub fn with_addresses(adapter: &str, addresses: &[&str]) -> Result<Self, String> {
         let mut info = Self { adapter: adapter.to_owned(), ..Self::default() };
         let (mut texts, mut masks) = (Vec::new(), Vec::new());
@@ -131,24 +132,24 @@ impl IpInfo {
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// The key; for GET the one that was asked for.
+    /// The key. For GET it is the requested one.
     pub key: String,
     /// The value.
     pub value: String,
 }
 
-/// What came back.
+/// The answer as the host sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostAnswer {
     /// The status: 0 or one of [`layout::STATUSES`].
     pub code: u32,
-    /// The kernel answered, because the daemon did not in time.
+    /// The kernel answered, because the daemon did not answer in time.
     pub timed_out: bool,
-    /// The device went away before there was an answer.
+    /// The device was detached before there was an answer.
     pub detached: bool,
-    /// Of a successful GET or ENUMERATE.
+    /// The item of a successful GET or ENUMERATE.
     pub item: Option<Item>,
-    /// Of a successful `GET_IP_INFO`.
+    /// The addresses of a successful `GET_IP_INFO`.
     pub ip: Option<IpInfo>,
 }
 
@@ -159,7 +160,7 @@ impl HostAnswer {
         Self { code, timed_out: false, detached: false, item: None, ip: None }
     }
 
-    /// Whether the host got what it asked for.
+    /// Whether the request succeeded.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.code == layout::STATUS_OK
@@ -173,7 +174,7 @@ impl HostAnswer {
 }
 
 impl HostRequest {
-    /// The message as the host puts it into the channel.
+    /// The message that the host puts into the channel.
     #[must_use]
     pub fn to_message(&self) -> Message {
         match self {
@@ -214,7 +215,7 @@ impl HostRequest {
         }
     }
 
-    /// What the host understands of `message`, which the kernel sent back with `code`.
+    /// The host's interpretation of `message`, which the kernel sent back with `code`.
     #[must_use]
     pub fn answer(&self, code: u32, message: &Message) -> HostAnswer {
         let mut answer = HostAnswer::bare(code);
@@ -260,13 +261,13 @@ fn put_value(message: &mut Message, value: &HostValue) {
     message.part_mut(start..start + bytes.len()).copy_from_slice(&bytes);
 }
 
-/// A text into an array, and its size in bytes with the NUL into the field before it.
+/// Writes a text into an array, and its size in bytes with the NUL into the size field.
 fn put_sized(message: &mut Message, size_at: usize, array: Range<usize>, text: &str) {
     let units = put_text(message, array, text);
     message.put_u32(size_at, u32::try_from(2 * (units + 1)).unwrap_or(0));
 }
 
-/// As many units as leave room for the NUL; returns how many.
+/// Writes the units that fit before the NUL. Returns their number.
 fn put_text(message: &mut Message, array: Range<usize>, text: &str) -> usize {
     let room = array.len() / 2 - 1;
     let units: Vec<u16> = text.encode_utf16().take(room).collect();

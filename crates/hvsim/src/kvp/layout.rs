@@ -1,5 +1,5 @@
-//! Where things are in a key-value message: `struct hv_kvp_msg` (towards the daemon) and
-//! `struct hv_kvp_ip_msg` (towards the host), both packed and little endian. Source: `hv_kvp.h`.
+//! The layout of key-value messages: `struct hv_kvp_msg` (for the daemon) and `struct hv_kvp_ip_msg` (for the
+//! host), both packed and little endian. The source is `hv_kvp.h`; nothing is shared with `hv_core`.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub const OP_ENUMERATE: u8 = 3;
 pub const OP_GET_IP_INFO: u8 = 4;
 /// `HV_KVP_OP_SET_IP_INFO`.
 pub const OP_SET_IP_INFO: u8 = 5;
-/// `HV_KVP_OP_REGISTER`: the number of [`OP_GET_IP_INFO`], told apart by direction.
+/// `HV_KVP_OP_REGISTER`: the same number as [`OP_GET_IP_INFO`]; the direction distinguishes them.
 pub const OP_REGISTER: u8 = 4;
 
 /// `HV_REG_SZ`: a text.
@@ -56,7 +56,7 @@ pub struct Exchange {
 
 /// The exchange value of GET and SET.
 pub const EXCHANGE: Exchange = Exchange { start: BODY };
-/// The exchange value of ENUMERATE, behind the index.
+/// The exchange value of ENUMERATE, after the index.
 pub const ENUMERATED: Exchange = Exchange { start: BODY + 4 };
 /// Offset of ENUMERATE's index.
 pub const INDEX: usize = BODY;
@@ -110,9 +110,9 @@ pub struct IpLayout {
     start: usize,
 }
 
-/// Towards the daemon: behind the four-byte header.
+/// In messages for the daemon: after the four-byte header.
 pub const IP_DAEMON: IpLayout = IpLayout { start: BODY };
-/// Towards the host: `struct hv_kvp_ip_msg` has a header of operation and pool only.
+/// In messages for the host: `struct hv_kvp_ip_msg` has a header of operation and pool only.
 pub const IP_HOST: IpLayout = IpLayout { start: 2 };
 
 impl IpLayout {
@@ -155,7 +155,7 @@ impl IpLayout {
 
 /// `HV_S_OK`.
 pub const STATUS_OK: u32 = 0;
-/// `HV_E_FAIL`: also what the kernel itself answers after its time-out.
+/// `HV_E_FAIL`: also the kernel's own answer after its time-out.
 pub const STATUS_FAIL: u32 = 0x8000_4005;
 /// `HV_S_CONT`: no more items.
 pub const STATUS_CONT: u32 = 0x8007_0103;
@@ -170,7 +170,7 @@ pub const STATUS_NOT_CONNECTED: u32 = 0x8007_048f;
 /// `HV_ERROR_MACHINE_LOCKED`.
 pub const STATUS_MACHINE_LOCKED: u32 = 0x8007_04f7;
 
-/// What the host knows as answers, with the names that people are shown.
+/// The codes that the host knows, with their names.
 pub const STATUSES: [(u32, &str); 8] = [
     (STATUS_OK, "OK"),
     (STATUS_FAIL, "E_FAIL"),
@@ -182,7 +182,7 @@ pub const STATUSES: [(u32, &str); 8] = [
     (STATUS_MACHINE_LOCKED, "MACHINE_LOCKED"),
 ];
 
-/// The name of a status, where the host knows it.
+/// The name of a status, if the host knows it.
 #[must_use]
 pub fn status_name(code: u32) -> Option<&'static str> {
     STATUSES.iter().find(|(known, _)| *known == code).map(|(_, name)| *name)
@@ -199,7 +199,7 @@ impl Message {
         Self(Box::new([0; MESSAGE_SIZE]))
     }
 
-    /// The first [`MESSAGE_SIZE`] bytes of `bytes`, the missing ones zero.
+    /// The first [`MESSAGE_SIZE`] bytes of `bytes`. Missing bytes are zero.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut message = Self::zeroed();
@@ -208,7 +208,7 @@ impl Message {
         message
     }
 
-    /// A request's first two bytes, the rest zero.
+    /// A request's first two bytes. The rest is zero.
     #[must_use]
     pub fn request(operation: u8, pool: u8) -> Self {
         let mut message = Self::zeroed();
@@ -223,18 +223,18 @@ impl Message {
         &self.0[..]
     }
 
-    /// Part of the message; the offsets of this module never lie outside.
+    /// A part of the message. The offsets of this module are always inside.
     #[must_use]
     pub fn part(&self, range: Range<usize>) -> &[u8] {
         &self.0[range]
     }
 
-    /// Part of the message, to be changed.
+    /// A part of the message, for changes.
     pub fn part_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         &mut self.0[range]
     }
 
-    /// The part up to its first NUL, or the whole part without one.
+    /// The part up to its first NUL, or the whole part if it has none.
     #[must_use]
     pub fn text(&self, range: Range<usize>) -> &[u8] {
         let part = self.part(range);
@@ -263,8 +263,8 @@ impl Message {
         u64::from_le_bytes(bytes)
     }
 
-    /// UTF-16 units from `offset` on to the end of the message, as the kernel reads them: it does not
-    /// stop at the end of an array.
+    /// The UTF-16 units from `offset` to the end of the message. The kernel reads them like this, beyond the
+    /// end of an array.
     pub fn units_from(&self, offset: usize) -> impl Iterator<Item = u16> + '_ {
         self.0[offset..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
     }
@@ -279,7 +279,7 @@ impl Message {
         self.part_mut(offset..offset + 4).copy_from_slice(&value.to_le_bytes());
     }
 
-    /// Writes UTF-16 units at `offset`, as many as the message has room for.
+    /// Writes UTF-16 units at `offset`, as many as fit into the message.
     pub fn put_units(&mut self, offset: usize, units: impl IntoIterator<Item = u16>) {
         for (pair, unit) in self.0[offset..].chunks_exact_mut(2).zip(units) {
             pair.copy_from_slice(&unit.to_le_bytes());
@@ -299,7 +299,7 @@ mod tests {
 
     // contract K11, K12
     #[test]
-    fn sizes_are_those_of_the_header_file() {
+    fn sizes_match_the_header_file() {
         assert_eq!(IP_SIZE, 7426);
         assert_eq!(MESSAGE_SIZE, 7430);
         assert_eq!(EXCHANGE.value().end - BODY, 2572);

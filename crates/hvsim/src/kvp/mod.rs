@@ -1,6 +1,6 @@
-//! `/dev/hv_kvp_dev` as `sys/dev/hyperv/utilities/hv_kvp.c` of FreeBSD 12 to 15 makes it.
+//! `/dev/hv_kvp_dev` as made by `sys/dev/hyperv/utilities/hv_kvp.c` of FreeBSD 12 to 15.
 //!
-//! The layout and the conversions are this crate's own reading of the driver, on purpose not shared with
+//! Layout and conversions are this crate's own reading of the driver, and are deliberately not shared with
 //! `hv_core`: where the two readings differ, a test fails.
 
 mod audit;

@@ -1,13 +1,13 @@
-//! The kernel's conversions between UTF-8 and UTF-16 (`sys/dev/hyperv/utilities/unicode.h`), with
-//! everything that they get wrong: a guest sees texts only through them.
+//! The kernel's conversions between UTF-8 and UTF-16 (`sys/dev/hyperv/utilities/unicode.h`), with all their
+//! errors: a guest gets and sends texts only through them.
 
-/// Converts like the kernel's `utf16_to_utf8`: into `out` as far as it has room, all units of `units`
-/// including NULs. Returns the length the whole text would have.
+/// Converts like the kernel's `utf16_to_utf8`: all units of `units`, NULs included, into `out` as far as it
+/// has room. Returns the length of the whole text.
 ///
 /// Surrogates, paired or not, and U+F800 to U+FFFF are left out: the kernel's masks take the latter for
 /// surrogates, and it looks for the second half of a pair in the first.
 pub fn utf16_to_utf8(out: &mut [u8], units: impl Iterator<Item = u16>) -> usize {
-    // The kernel counts in 16 bits; no host message is long enough for that to matter.
+    // The kernel counts in 16 bits. No host message is long enough for that to matter.
     let mut position = 0;
     let mut stopped = false;
     for unit in units {
@@ -30,7 +30,7 @@ pub fn utf16_to_utf8(out: &mut [u8], units: impl Iterator<Item = u16>) -> usize 
                 &bytes
             }
         };
-        // Once a character did not fit, nothing is stored any more, not even a shorter one.
+        // After a character that does not fit, nothing is stored, not even a shorter one.
         stopped |= position + bytes.len() > out.len();
         if !stopped {
             out[position..position + bytes.len()].copy_from_slice(bytes);
@@ -40,11 +40,11 @@ pub fn utf16_to_utf8(out: &mut [u8], units: impl Iterator<Item = u16>) -> usize 
     position
 }
 
-/// Converts like the kernel's `utf8_to_utf16` and returns all units; the kernel stores only the first
-/// ones but counts them all.
+/// Converts like the kernel's `utf8_to_utf16` and returns all units. The kernel stores only the first ones
+/// but counts all of them.
 ///
-/// What is no UTF-8 is taken for ISO 8859-1 from 0xa0 on and left out below; the second half of a
-/// surrogate pair comes out wrong (18 bits are masked where 10 should be).
+/// Bytes that are not UTF-8 are taken as ISO 8859-1 from 0xa0 on and left out below. The second half of a
+/// surrogate pair is wrong (18 bits are masked where 10 should be).
 #[must_use]
 pub fn utf8_to_utf16(text: &[u8]) -> Vec<u16> {
     let at = |index: usize| text.get(index).copied().unwrap_or(0);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_of_the_basic_plane_survive_both_ways() {
+    fn characters_of_the_basic_plane_survive() {
         for text in ["abc", "é", "日本", "Größe €", "\u{7ff}\u{800}\u{d7ff}\u{e000}\u{f7ff}"] {
             let (bytes, len) = to_utf8(text, 100);
             assert_eq!(&bytes[..len], text.as_bytes());
@@ -116,7 +116,7 @@ mod tests {
 
     // contract K16
     #[test]
-    fn characters_outside_of_it_and_the_last_of_it_are_lost_on_the_way_to_the_guest() {
+    fn other_characters_are_lost_on_the_way_to_the_guest() {
         for text in ["a😀b", "a\u{f800}b", "a\u{ffff}b"] {
             let (bytes, len) = to_utf8(text, 100);
             assert_eq!(&bytes[..len], b"ab", "{text:?}");
@@ -124,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn second_half_of_a_pair_is_mangled_on_the_way_to_the_host() {
+    fn the_second_surrogate_is_mangled_towards_the_host() {
         assert_eq!(utf8_to_utf16("😀".as_bytes()), [0xd83d, 0xfe00]);
     }
 
     #[test]
-    fn storing_stops_for_good_at_the_first_character_without_room() {
+    fn storing_stops_at_the_first_character_without_room() {
         let (bytes, len) = to_utf8("ab日c", 4);
         assert_eq!((bytes.as_slice(), len), (&b"ab\0\0"[..], 6));
     }

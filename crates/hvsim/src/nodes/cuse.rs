@@ -1,8 +1,9 @@
-//! The devices as character devices of a FreeBSD kernel, by cuse(3).
+//! The devices as character devices of a FreeBSD kernel, by cuse(3). It translates calls; the devices decide
+//! their results.
 //!
-//! What the kernel does not tell is missing: the process that opens a device, so that a detached device kills
-//! nobody, and the offset of a read or write, which counts as 0. Of errors it knows a few; all others reach
-//! the client as ENXIO. A device that is detached keeps its node, and opening it fails with ENXIO.
+//! cuse(3) does not report everything. The opening process is unknown, so detaching a device kills none. The
+//! offset of a read or write is unknown and counts as 0. Few error numbers can be passed on; all others
+//! become ENXIO. A detached device keeps its node, and opening it fails with ENXIO.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,41 +17,41 @@ use super::SharedDevice;
 use crate::device::{Handle, Opener, ReadCall, ReadOutcome, Readiness};
 use crate::station::lock;
 
-/// Each serves one call at a time, and a read that sleeps keeps one.
+/// Each worker serves one call at a time. A sleeping read occupies one.
 const WORKERS: usize = 8;
 
 /// A call of the guest's program on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// The device's place in the list.
+    /// The device's index.
     pub(crate) device: usize,
-    /// The open file's number; 0 before it has one.
+    /// The open file's number. 0 before it has one.
     pub(crate) handle: u64,
     /// `CUSE_CMD_…`.
     pub(crate) kind: u64,
     /// Bytes of a read or write, the number of an ioctl.
     pub(crate) argument: u64,
-    /// Where the caller's data are.
+    /// The address of the caller's data.
     pub(crate) data: u64,
 }
 
-/// The kernel's side: a call belongs to the thread that took it until that finishes it.
+/// The kernel's side. A call belongs to the thread that took it, until the thread finishes it.
 pub(crate) trait Kernel: Send + Sync + 'static {
     /// Waits for a call.
     fn next(&self) -> io::Result<Call>;
-    /// Numbers the open file of this thread's call.
+    /// Assigns a number to the open file of this thread's call.
     fn set_handle(&self, handle: usize) -> io::Result<()>;
     /// Reads the caller's data.
     fn copy_in(&self, call: &Call, bytes: &mut [u8]) -> io::Result<()>;
     /// Writes the caller's data.
     fn copy_out(&self, call: &Call, bytes: &[u8]) -> io::Result<()>;
-    /// Lets the call return.
+    /// Ends the call.
     fn finish(&self, result: i32) -> io::Result<()>;
-    /// Has everyone who polls ask again.
+    /// Makes every poll(2) ask for readiness again.
     fn wake_pollers(&self) -> io::Result<()>;
 }
 
-/// Serves `devices` with threads in the background, for as long as the process lives.
+/// Serves `devices` with threads in the background until the process ends.
 pub(crate) fn serve(devices: Vec<SharedDevice>, kernel: impl Kernel) {
     let server = Arc::new(Server {
         nodes: devices.into_iter().map(Node::new).collect(),
@@ -62,7 +63,7 @@ pub(crate) fn serve(devices: Vec<SharedDevice>, kernel: impl Kernel) {
         node.device.listen(Box::new(move || {
             changes.announce();
             if let Some(server) = weak.upgrade() {
-                // It fails only when the kernel takes the devices away.
+                // It fails only when the kernel removes the devices.
                 let _ = server.kernel.wake_pollers();
             }
         }));
@@ -90,7 +91,7 @@ impl Node {
     }
 }
 
-/// Counts a device's changes, for those who sleep until there is one.
+/// Counts the changes of a device, for threads that sleep until the next one.
 #[derive(Default)]
 struct Changes {
     count: Mutex<u64>,
@@ -119,7 +120,7 @@ impl<K: Kernel> Server<K> {
             match self.kernel.next() {
                 Ok(call) => {
                     let result = self.perform(&call).unwrap_or_else(result_of);
-                    // Whoever called may be gone.
+                    // The caller may have ended.
                     let _ = self.kernel.finish(result);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -128,7 +129,7 @@ impl<K: Kernel> Server<K> {
         }
     }
 
-    /// What the call returns: bytes, or events, or nothing.
+    /// The result of the call: bytes, events or nothing.
     fn perform(&self, call: &Call) -> Result<i32, Errno> {
         let node = self.nodes.get(call.device).ok_or(Errno::ENXIO)?;
         let handle = Handle(call.handle);
@@ -152,7 +153,7 @@ impl<K: Kernel> Server<K> {
                 device.tick(now);
                 device.poll(handle, now)
             }))),
-            // Above all a signal to the caller: as in the real drivers, it wakes nobody.
+            // Usually a signal to the caller, which wakes no one in the real drivers, either.
             _ => Ok(0),
         }
     }
@@ -173,7 +174,8 @@ impl<K: Kernel> Server<K> {
         Ok(0)
     }
 
-    /// The number says how many bytes go which way; the kernel has them in a buffer of its own.
+    /// The number says how many bytes are copied in each direction. The kernel has them in a buffer of its
+    /// own.
     fn ioctl(&self, node: &Node, call: &Call) -> Result<i32, Errno> {
         let command = u32::try_from(call.argument).map_err(|_| Errno::ENOTTY)?;
         let size = usize::try_from((command >> 16) & IOCPARM_MASK).unwrap_or(0);
@@ -197,7 +199,7 @@ impl<K: Kernel> Server<K> {
     }
 }
 
-/// Far more than any message has.
+/// Much more than any message has.
 const LARGEST_WRITE: usize = 1 << 20;
 
 /// FreeBSD's sys/ioccom.h: the bits of an ioctl's number.
@@ -208,7 +210,7 @@ const IOCPARM_MASK: u32 = 0x1fff;
 fn read(node: &Node, handle: Handle, size: usize) -> Result<Vec<u8>, Errno> {
     let mut call = ReadCall { handle, offset: 0, size, again: false };
     loop {
-        // Before the attempt, or a change right behind it would wake nobody.
+        // Before the attempt, so that a change right after it wakes the sleeper.
         let seen = node.changes.count();
         let outcome = node.device.peek(|device, now| {
             device.tick(now);

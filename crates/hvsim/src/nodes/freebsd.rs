@@ -1,4 +1,5 @@
-//! The devices at their real names in `/dev`.
+//! The place of the devices on FreeBSD: their real names in `/dev`, by cuse(3). Linux's counterpart is
+//! `nodes/linux`.
 
 use std::io;
 use std::path::Path;
@@ -9,21 +10,21 @@ use super::SharedDevice;
 use super::cuse::{self, Call, Kernel};
 use crate::server::Options;
 
-/// The kernel's own: what is suspended is real.
+/// This device is the kernel's own, so suspensions are real.
 const NOT_SIMULATED: &str = "ufssuspend";
 
-/// Why there is no place for the devices.
+/// Why the devices have no place.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// `/dev/cuse` cannot be opened.
     #[error("cannot open /dev/cuse{}", cuse_advice(.0))]
     Open(#[source] io::Error),
-    /// A device cannot be made.
+    /// A device cannot be created.
     #[error("cannot make /dev/{name}, which another hvsim or Hyper-V itself may have made")]
     Create {
         /// Its name below `/dev`.
         name: &'static str,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// A root for FreeBSD's executables was asked for.
@@ -39,11 +40,11 @@ fn cuse_advice(source: &io::Error) -> &'static str {
     }
 }
 
-/// The devices are there.
+/// Proof that the devices are served.
 #[derive(Debug)]
 pub(crate) struct Served;
 
-/// Where the devices will be.
+/// The place of the devices.
 #[derive(Debug)]
 pub(crate) struct Place(CuseServer);
 

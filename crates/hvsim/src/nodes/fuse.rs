@@ -1,8 +1,9 @@
-//! The directory of simulated device files, spoken over the FUSE protocol.
+//! The directory of simulated device files, by the FUSE protocol. It translates calls; the devices decide
+//! their results.
 //!
-//! Every file is opened for direct I/O, so size and offset of each `pread` and `pwrite` reach the device as
-//! the guest's program gave them, and `poll` is answered by the device and woken by notification. The
-//! nodes are regular files: Linux would take a character node to its own drivers.
+//! Every file is opened for direct I/O, so that size and offset of each `pread` and `pwrite` reach the device
+//! unchanged. `poll` is answered by the device and woken by notification. The nodes are regular files,
+//! because Linux would pass a character node to its own drivers.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,16 +24,16 @@ use super::SharedDevice;
 use crate::device::{DeviceFile, Handle, Opener, ReadCall, ReadOutcome, Readiness};
 use crate::station::{Station, lock};
 
-/// A detached node must be gone at the next look.
+/// A detached node must be gone at the next lookup.
 const NO_CACHING: Duration = Duration::ZERO;
 
 /// The first node's inode number; the root directory has 1.
 const FIRST_NODE: u64 = 2;
 
-/// Serves `devices` on `fuse`, the descriptor of a mounted `/dev/fuse`, with a thread in the background.
+/// Serves `devices` on `fuse`, the descriptor of a mounted `/dev/fuse`, in a background thread.
 ///
 /// # Errors
-/// The kernel's first message could not be read or is of another age.
+/// The kernel's first message could not be read, or has an unknown version.
 pub(super) fn serve(devices: Vec<SharedDevice>, fuse: OwnedFd) -> io::Result<BackgroundSession> {
     let nodes = devices.into_iter().map(Node::new).collect();
     let directory = Directory { nodes, next_handle: AtomicU64::new(1) };
@@ -51,7 +52,7 @@ struct Node {
     waiters: Arc<Mutex<Waiters>>,
 }
 
-/// Who sleeps at a node.
+/// The sleeping readers and pollers of a node.
 #[derive(Default)]
 struct Waiters {
     pollers: BTreeMap<Handle, PollNotifier>,
@@ -76,7 +77,7 @@ impl Node {
     }
 }
 
-/// Looks at everyone who sleeps at a node again.
+/// Tries everything that sleeps at a node again.
 fn wake(station: &Weak<Station<dyn DeviceFile>>, waiters: &Mutex<Waiters>) {
     let Some(station) = station.upgrade() else { return };
     let mut waiters = lock(waiters);
@@ -108,7 +109,7 @@ fn reply_read(outcome: ReadOutcome, reply: ReplyData) {
     match outcome {
         ReadOutcome::Data(bytes) => reply.data(&bytes),
         ReadOutcome::Failed(error) => reply.error(errno(error)),
-        // Whoever calls this has put sleepers aside.
+        // The caller has put sleepers aside before.
         ReadOutcome::Sleeps => reply.error(Errno::EIO),
     }
 }
@@ -172,7 +173,7 @@ impl Filesystem for Directory {
         }
     }
 
-    /// Opening with `O_TRUNC` must do no harm, as on a device; nothing is changed.
+    /// Opening with `O_TRUNC` must have no effect, as on a device.
     fn setattr(
         &self,
         request: &Request,
@@ -248,7 +249,7 @@ impl Filesystem for Directory {
         let Some(node) = self.node(inode) else { return reply.error(Errno::ENOENT) };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let call = ReadCall { handle: Handle(handle.0), offset, size, again: false };
-        // Held over the attempt, or a token posted right behind it would wake nobody.
+        // Held during the attempt, so that a change right after it wakes the sleeper.
         let mut waiters = lock(&node.waiters);
         let outcome = node.station.peek(|device, now| {
             device.tick(now);

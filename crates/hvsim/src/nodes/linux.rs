@@ -1,4 +1,5 @@
-//! A directory of devices in a mount namespace of its own.
+//! The place of the devices on Linux: a FUSE directory in a private mount namespace. FreeBSD's counterpart is
+//! `nodes/freebsd`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ use crate::namespace::{self, NamespaceError};
 use crate::root::{Root, RootError};
 use crate::server::Options;
 
-/// Why there is no place for the devices.
+/// Why the devices have no place.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// FUSE or namespaces cannot be used here.
@@ -26,7 +27,7 @@ pub enum PlaceError {
     Fuse(#[source] io::Error),
 }
 
-/// Where the devices will be.
+/// The place of the devices.
 #[derive(Debug)]
 pub(crate) struct Place {
     devices: PathBuf,
@@ -34,8 +35,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Mounts `DIR/dev`, which exists, in namespaces of this process's own. To be called while it has one
-    /// thread; after an error it may be half moved into a namespace.
+    /// Mounts the existing `DIR/dev` in private namespaces of this process. It must be called while the
+    /// process has one thread. After an error it may be half moved into a namespace.
     pub(crate) fn prepare(options: &Options, dir: &Path) -> Result<Self, PlaceError> {
         let devices = device_dir(dir);
         namespace::isolate().map_err(PlaceError::Namespace)?;
@@ -57,11 +58,11 @@ impl Place {
     }
 }
 
-/// Before the devices are mounted, so that their mount is seen in the root as well.
+/// It is made before the devices are mounted, so that their mount appears in the root, too.
 fn make_root(template: &Path, dir: &Path, facts: Option<&Path>) -> Result<(), RootError> {
     let shared = dir.parent().unwrap_or(dir);
     let root = Root::of_template(template)?;
-    // The simulated tools, which programs run, lie beside this program.
+    // The simulated tools, which programs run, are beside this program.
     let tools = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_owned()));
     root.assemble(&std::iter::once(shared.to_owned()).chain(tools).collect::<Vec<_>>())?;
     root.show_devices(&device_dir(dir))?;

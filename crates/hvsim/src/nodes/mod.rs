@@ -1,8 +1,8 @@
-//! The devices as files that the guest's programs open.
+//! The devices as files that the guest's programs open. It chooses the implementation for the platform.
 //!
-//! On Linux these are files of a FUSE file system in a private mount namespace, so that any number of
-//! machines live side by side and nobody else sees them. On FreeBSD they are the real names in `/dev`, by
-//! cuse(3): one machine at a time, and root's.
+//! On Linux they are files of a FUSE file system in a private mount namespace, so any number of machines can
+//! exist at the same time. On FreeBSD they have their real names in `/dev`, by cuse(3): one machine at a
+//! time, run by root.
 
 #[cfg(any(target_os = "freebsd", test))]
 mod cuse;

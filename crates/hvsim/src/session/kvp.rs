@@ -1,5 +1,5 @@
-//! A guest whose key-value daemon serves the simulated host: the real program on the device file, or, where
-//! FUSE cannot be used, the same loop inside this process.
+//! The session of the key-value service: its setup, its device, its daemon and the guest's network. How a
+//! session starts and ends is in the module above.
 
 use std::fs;
 use std::io;
@@ -17,12 +17,13 @@ use kvp_daemon::port::KvpPort;
 use kvp_daemon::serve::{ServeError, serve};
 use kvp_daemon::service::Service;
 
+use super::Place;
+use super::scratch::{Scratch, quoted};
 use crate::client::Client;
 use crate::in_process;
 use crate::kvp::Settings;
 use crate::network::guest::{Guest, SHIPPED_RULES, network_settings};
 use crate::network::state::State;
-use crate::scratch::{Scratch, quoted};
 use crate::testing::{Machine, Options, PATIENCE, Process, look_for, program};
 
 /// A small FreeBSD guest with one adapter, as the files of a facts directory.
@@ -40,23 +41,23 @@ pub const FACTS: [(&str, &str); 3] = [
     ("routes", "default 10.0.0.1 hn0\ndefault fe80::1%hn0 hn0\n10.0.0.0/24 - hn0\n"),
 ];
 
-/// What a session finds when it begins.
+/// What a session begins with.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// How long the kernel waits for the daemon, instead of 5 seconds.
     pub machine: Options,
-    /// Keys of `[kvp]` besides those that say where things are; `{dir}` in them stands for the scratch
-    /// directory, see [`Session::path`].
+    /// Keys of `[kvp]`, except those with paths. `{dir}` in them stands for the scratch directory, see
+    /// [`Session::path`].
     pub kvp_settings: String,
-    /// Files of the facts directory, in place of those of the usual guest.
+    /// Files of the facts directory that replace those of [`FACTS`].
     pub facts: Vec<(&'static str, String)>,
-    /// What pool files hold, by number.
+    /// The contents of pool files, by number.
     pub pools: Vec<(u8, Vec<u8>)>,
     /// resolv.conf.
     pub resolv_conf: String,
-    /// A program that stands for getent(1), as the text of a script.
+    /// A stand-in for getent(1), as the text of a script.
     pub getent: Option<String>,
-    /// A simulated network in place of the facts of the usual guest.
+    /// A simulated network that replaces the one of [`FACTS`].
     pub network: Option<NetworkSetup>,
 }
 
@@ -69,103 +70,92 @@ pub struct NetworkSetup {
     pub rc_conf: String,
 }
 
-/// A guest under a host.
+/// The key-value service in a session: the log socket, and the guest with its network.
 #[derive(Debug)]
-pub struct Session {
-    host: Client,
-    place: Option<Place>,
-    reason: Option<String>,
+pub struct Kvp {
     log: UnixDatagram,
-    scratch: Scratch,
     guest: Option<Guest>,
 }
 
-#[derive(Debug)]
-enum Place {
-    // Dropped in this order: the daemon before the machine.
-    Device { daemon: Option<Process>, machine: Box<Machine> },
-    InProcess { machine: in_process::Machine, daemon: JoinHandle<ServeError>, _directory: tempfile::TempDir },
+/// A guest whose key-value daemon serves the host.
+pub type Session = super::Session<Kvp>;
+
+impl super::Service for Kvp {
+    type Setup = Setup;
+    type Daemon = Process;
+    type Devices = in_process::Machine;
+    type End = ServeError;
+
+    const FACTS: &'static str = "guest/facts";
+
+    fn start_machine(setup: &Setup) -> Result<Machine, String> {
+        Machine::start_with(&setup.machine)
+    }
+
+    fn prepare(scratch: &Path, setup: &Setup, devices: &Path) -> Self {
+        prepare(&Scratch(scratch.to_owned()), setup, &devices.join("hv_kvp_dev"))
+    }
+
+    fn configure(_: &mut Client, _: &Setup) {}
+
+    /// Linux reports the last close later than the end of the process. A request in between would reach no
+    /// daemon.
+    fn await_closed(host: &mut Client) {
+        let mut is_closed = || host.statistics().expect("hvsim is there").opener == 0;
+        let closed = look_for(PATIENCE, || is_closed().then_some(()));
+        assert!(closed.is_some(), "another daemon has the device open");
+    }
+
+    fn spawn(&self, machine: &Machine, config: &Path) -> Process {
+        machine.spawn(program("hv_kvp_daemon"), [Path::new("-n"), Path::new("-d"), Path::new("-f"), config])
+    }
+
+    fn await_served(host: &mut Client) {
+        assert!(host.wait_registered(PATIENCE).expect("hvsim is there"), "no daemon has registered");
+    }
+
+    fn start_inside(setup: &Setup, scratch: &Path) -> (Client, in_process::Machine, JoinHandle<ServeError>) {
+        let timeout = setup.machine.timeout.unwrap_or(Settings::default().timeout);
+        let machine = in_process::Machine::new(Settings { timeout, adapters: Vec::new() });
+        let config = Scratch(scratch.to_owned()).config();
+        let port = machine.open_kvp().expect("no other process has it");
+        let daemon = thread::spawn(move || serve_in_process(&config, Port(port)));
+        let mut host = machine.client().expect("no socket pair").with_limit(PATIENCE);
+        <Self as super::Service>::await_served(&mut host);
+        (host, machine, daemon)
+    }
+
+    fn detach(_: &mut Client, devices: &in_process::Machine) -> bool {
+        devices.client().is_ok_and(|mut client| client.detach().is_ok())
+    }
+
+    fn check_end(_: ServeError) {}
 }
 
 impl Session {
-    /// Starts a guest with its daemon and waits until that is registered.
+    /// Another connection of the host, for requests at the same time.
     ///
     /// # Panics
-    /// The guest cannot be set up, or with `HVSIM_REQUIRED=1` FUSE cannot be used.
-    #[must_use]
-    pub fn start(setup: &Setup) -> Self {
-        match Machine::start_with(&setup.machine) {
-            Ok(machine) => Self::on_device(setup, machine),
-            Err(reason) => Self::in_process(setup, reason),
-        }
-    }
-
-    fn on_device(setup: &Setup, machine: Machine) -> Self {
-        let scratch = Scratch(machine.path(""));
-        let (log, guest) = prepare(&scratch, setup, &machine.kvp_device());
-        let host = machine.client();
-        let machine = Box::new(machine);
-        let place = Some(Place::Device { daemon: None, machine });
-        let mut session = Self { host, place, reason: None, log, scratch, guest };
-        session.start_daemon();
-        session
-    }
-
-    fn in_process(setup: &Setup, reason: String) -> Self {
-        let directory = tempfile::tempdir().expect("no scratch directory");
-        let scratch = Scratch(directory.path().to_owned());
-        let (log, guest) = prepare(&scratch, setup, Path::new("/dev/hv_kvp_dev"));
-        let timeout = setup.machine.timeout.unwrap_or(Settings::default().timeout);
-        let machine = in_process::Machine::new(Settings { timeout, adapters: Vec::new() });
-        let config = scratch.config();
-        let port = machine.open_kvp().expect("nobody else has it");
-        let daemon = thread::spawn(move || serve_in_process(&config, Port(port)));
-        let mut host = machine.client().expect("no socket pair").with_limit(PATIENCE);
-        assert!(host.wait_registered(PATIENCE).expect("the host is in this process"), "nobody registered");
-        let place = Some(Place::InProcess { machine, daemon, _directory: directory });
-        Self { host, place, reason: Some(reason), log, scratch, guest }
-    }
-
-    /// Why there is no device file in this session; `None` when there is one.
-    #[must_use]
-    pub fn without_device(&self) -> Option<&str> {
-        self.reason.as_deref()
-    }
-
-    /// The host.
-    pub fn host(&mut self) -> &mut Client {
-        &mut self.host
-    }
-
-    /// Another connection of the host's, for requests at the same time.
-    ///
-    /// # Panics
-    /// The host is gone.
+    /// The host has ended.
     #[must_use]
     pub fn another_host(&self) -> Client {
         match self.place() {
             Place::Device { machine, .. } => machine.client(),
-            Place::InProcess { machine, .. } => {
-                machine.client().expect("no socket pair").with_limit(PATIENCE)
+            Place::InProcess { devices, .. } => {
+                devices.client().expect("no socket pair").with_limit(PATIENCE)
             }
         }
     }
 
-    /// The machine with its device file, where there is one.
+    /// The machine with its device file, if there is one.
     #[must_use]
     pub fn machine(&self) -> Option<&Machine> {
-        match self.place() {
-            Place::Device { machine, .. } => Some(machine),
-            Place::InProcess { .. } => None,
-        }
+        self.device_machine()
     }
 
-    /// The daemon's process, where it is one.
+    /// The daemon's process, if it is one.
     pub fn daemon(&mut self) -> Option<&mut Process> {
-        match self.place.as_mut() {
-            Some(Place::Device { daemon, .. }) => daemon.as_mut(),
-            _ => None,
-        }
+        self.process()
     }
 
     /// The guest with its simulated network.
@@ -174,36 +164,7 @@ impl Session {
     /// The session has none.
     #[must_use]
     pub fn guest(&self) -> &Guest {
-        self.guest.as_ref().expect("the setup has no network")
-    }
-
-    /// Starts the daemon again after its end. Without a device file nothing ends it.
-    ///
-    /// # Panics
-    /// It does not register.
-    pub fn start_daemon(&mut self) {
-        let config = self.scratch.config_file();
-        if let Some(Place::Device { daemon, machine }) = self.place.as_mut() {
-            // The old one must be gone before the new one can have the device.
-            *daemon = None;
-            // The kernel of Linux tells of the last close later than of the process's end. A request that
-            // comes in between would go to nobody.
-            let host = &mut self.host;
-            let mut opened = || host.statistics().expect("hvsim is there").opener != 0;
-            assert!(
-                look_for(PATIENCE, || (!opened()).then_some(())).is_some(),
-                "another daemon has the device open"
-            );
-            let arguments = [Path::new("-n"), Path::new("-d"), Path::new("-f"), &config];
-            *daemon = Some(machine.spawn(program("hv_kvp_daemon"), arguments));
-            machine.wait_registered();
-        }
-    }
-
-    /// A file of the scratch directory.
-    #[must_use]
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path(name)
+        self.service.guest.as_ref().expect("the setup has no network")
     }
 
     /// A pool file.
@@ -215,58 +176,32 @@ impl Session {
     /// The directory of the pool files.
     #[must_use]
     pub fn pool_dir(&self) -> PathBuf {
-        self.scratch.path("var/hyperv/pool")
+        self.path("var/hyperv/pool")
     }
 
-    /// Puts another file into the facts directory, whole at once.
-    ///
-    /// # Panics
-    /// It cannot be written.
-    pub fn set_fact(&self, name: &str, text: &str) {
-        self.scratch.replace("guest/facts", name, text);
-    }
-
-    /// The lines that reached the log socket so far: those of daemons that detached.
+    /// The lines at the log socket since the last call: those of daemons that detached.
     #[must_use]
     pub fn log_lines(&self) -> Vec<String> {
         let mut buffer = [0; 4096];
-        std::iter::from_fn(|| self.log.recv(&mut buffer).ok().map(|size| text(&buffer[..size]))).collect()
+        let line = || self.service.log.recv(&mut buffer).ok().map(|size| text(&buffer[..size]));
+        std::iter::from_fn(line).collect()
     }
 
-    /// Violations of the device's contract so far, which then do not fail the test.
+    /// The violations of the device's contract so far. They no longer fail the test.
     ///
     /// # Panics
-    /// The host is gone.
+    /// The host has ended.
     pub fn take_violations(&mut self) -> Vec<String> {
-        self.host.take_violations().expect("the host is gone")
-    }
-
-    fn place(&self) -> &Place {
-        self.place.as_ref().expect("only a session that is dropped has none")
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let Some(Place::InProcess { machine, daemon, _directory }) = self.place.take() else { return };
-        let violations = self.host.take_violations();
-        let detached = machine.client().map(|mut client| client.detach());
-        if thread::panicking() {
-            return;
-        }
-        assert!(matches!(detached, Ok(Ok(()))), "the device cannot be detached");
-        daemon.join().expect("the daemon's loop panicked");
-        let violations = violations.expect("the host is gone");
-        assert!(violations.is_empty(), "the contract was violated:\n{}", violations.join("\n"));
+        self.host.take_violations().expect("the host has ended")
     }
 }
 
 /// Writes everything that the daemon reads, and listens where it logs.
-fn prepare(scratch: &Scratch, setup: &Setup, device: &Path) -> (UnixDatagram, Option<Guest>) {
+fn prepare(scratch: &Scratch, setup: &Setup, device: &Path) -> Kvp {
     for (name, text) in FACTS {
         scratch.write(&format!("guest/facts/{name}"), text.as_bytes());
     }
-    // A machine has an empty directory for what its kernel and its root say; theirs are the same facts.
+    // A machine has an empty directory for the facts of its kernel and its root, which are the same facts.
     if fs::remove_dir(scratch.path("facts")).is_ok() {
         symlink("guest/facts", scratch.path("facts")).expect("no scratch link");
     }
@@ -283,7 +218,7 @@ fn prepare(scratch: &Scratch, setup: &Setup, device: &Path) -> (UnixDatagram, Op
     scratch.write("hyperv.toml", config(scratch, setup, device).as_bytes());
     let log = UnixDatagram::bind(scratch.path("log")).expect("no scratch socket");
     log.set_nonblocking(true).expect("a fresh socket");
-    (log, guest)
+    Kvp { log, guest }
 }
 
 fn make_guest(dir: &Path, network: &NetworkSetup) -> Guest {
@@ -298,7 +233,7 @@ fn make_guest(dir: &Path, network: &NetworkSetup) -> Guest {
     guest
 }
 
-/// The guest's programs are named even where there is no network: those of this machine must not be reached.
+/// The guest's programs are named even without a network: those of this machine must not be started.
 fn config(scratch: &Scratch, setup: &Setup, device: &Path) -> String {
     format!(
         "[log]\nsockets = [{}]\n{}[kvp]\ndevice = {}\npool-dir = {}\ngetent = {}\nrc-conf = {}\nip-injection-dir = {}\n\

@@ -1,4 +1,5 @@
-//! The scratch files of a session.
+//! The scratch directory of a session: writes the files that a daemon reads. What they contain is decided by
+//! the sessions.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use hv_core::runtime::config::Config;
 
-/// The directory of a session, with what its daemon reads.
+/// The directory of a session, with the files of its daemon.
 ///
 /// # Panics
-/// Where a file cannot be written, here and in all functions.
+/// All functions panic if a file cannot be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
@@ -31,19 +32,18 @@ impl Scratch {
         fs::write(path, text).expect("no scratch file");
     }
 
-    /// Writes a script that can be run.
+    /// Writes an executable script.
     pub(crate) fn write_program(&self, name: &str, text: &str) {
         self.write(name, text.as_bytes());
         self.make_accessible(name);
     }
 
-    /// Gives a file or directory to its owner, and lets all others read and execute it, whatever the umask
-    /// is.
+    /// Lets all users read and execute a file or directory, independent of the umask.
     pub(crate) fn make_accessible(&self, name: &str) {
         fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o755)).expect("no scratch file");
     }
 
-    /// Puts another file in the place of one that a daemon may be reading, whole at once.
+    /// Replaces a file in one step, because a daemon may be reading it.
     pub(crate) fn replace(&self, directory: &str, name: &str, text: &str) {
         let directory = self.path(directory);
         let new = directory.join(format!(".{name}"));
@@ -51,7 +51,7 @@ impl Scratch {
         fs::rename(&new, directory.join(name)).expect("no scratch file");
     }
 
-    /// Where the daemon's configuration is.
+    /// The path of the daemon's configuration.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.path("hyperv.toml")
     }
@@ -62,13 +62,13 @@ impl Scratch {
         Config::parse(&text, Path::new("hyperv.toml")).expect("the configuration is good")
     }
 
-    /// The path of a file as a text of TOML.
+    /// The path of a file as a string of TOML.
     pub(crate) fn quoted(&self, name: &str) -> String {
         quoted(&self.path(name))
     }
 }
 
-/// A path as a text of TOML.
+/// A path as a string of TOML.
 pub(crate) fn quoted(path: &Path) -> String {
     format!("{:?}", path.display().to_string())
 }

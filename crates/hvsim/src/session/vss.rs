@@ -1,10 +1,10 @@
-//! A guest whose backup daemon serves the simulated host: the real program on the device files, or, where
-//! FUSE cannot be used, the same loop inside this process.
+//! The session of the backup service: its setup, its devices, its daemon, and what the daemon has run. How a
+//! session starts and ends is in the module above.
 
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -15,17 +15,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vss_daemon::serve::{Driver, End};
 
-use super::in_process::{self, Port, SuspendDevices};
-use super::machine::Settings;
-use super::node::Devices;
-use super::{Side, driver::KERNEL_TIMEOUT};
+use super::Service;
+use super::scratch::{Scratch, quoted};
 use crate::client::Client;
-use crate::scratch::{Scratch, quoted};
 use crate::station::lock;
 use crate::testing::{Machine, PATIENCE, freebsd_root, look_for, program};
+use crate::vss::in_process::{self, Port, SuspendDevices};
+use crate::vss::{Devices, KERNEL_TIMEOUT, Settings, Side};
 
-/// The mounts of a guest that base's daemon would veto many times over: ZFS, two UFS, the EFI partition,
-/// tmpfs and a jail with nullfs and devfs.
+/// The mounts of a common guest: ZFS, two UFS, the EFI partition, tmpfs, and a jail with nullfs and devfs.
+/// Base's daemon would veto a backup because of several of them.
 pub const USUAL_MOUNTS: &str = "\
 ufs / /dev/gpt/rootfs local,rootfs,soft-updates 1598032081 101
 devfs /dev devfs local 67174656 102
@@ -38,21 +37,21 @@ nullfs /jails/www/data /var/db/data local 1598032087 108
 devfs /jails/www/dev devfs local 1598032088 109
 ";
 
-/// What a session finds when it begins.
+/// What a session begins with.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The mount table.
     pub mounts: String,
-    /// Keys of `[vss]` besides those that say where things are.
+    /// Keys of `[vss]`, except those with paths.
     pub settings: String,
-    /// Further sections.
+    /// Other sections of the configuration.
     pub sections: String,
-    /// Hooks: names and scripts without their first line; `$CALLS` in them is a file that [`Session::calls`]
-    /// reads.
+    /// Names and scripts of the hooks, without the first line. `$CALLS` in them is the file that
+    /// [`Session::calls`] reads.
     pub hooks: Vec<(&'static str, String)>,
     /// How long the kernel waits for an answer.
     pub timeout: Duration,
-    /// Options of the daemon; `-n` keeps it in the foreground with its output in a pipe.
+    /// Options of the daemon. `-n` keeps it in the foreground, with its output in a pipe.
     pub options: Vec<&'static str>,
 }
 
@@ -69,97 +68,84 @@ impl Default for Setup {
     }
 }
 
-/// A guest under a host.
+/// The backup service in a session: the options of its daemon.
 #[derive(Debug)]
-pub struct Session {
-    host: Client,
-    place: Option<Place>,
-    reason: Option<String>,
-    scratch: Scratch,
+pub struct Vss {
     options: Vec<&'static str>,
 }
 
-#[derive(Debug)]
-enum Place {
-    // Dropped in this order: the daemon before the machine.
-    Device { daemon: Option<Daemon>, machine: Box<Machine> },
-    InProcess { daemon: JoinHandle<End>, _directory: tempfile::TempDir },
-}
+/// A guest whose backup daemon serves the host.
+pub type Session = super::Session<Vss>;
 
-impl Session {
-    /// Starts a guest with its daemon and waits until that has the device open.
-    ///
-    /// # Panics
-    /// The guest cannot be set up, or with `HVSIM_REQUIRED=1` FUSE cannot be used.
-    #[must_use]
-    pub fn start(setup: &Setup) -> Self {
-        match Machine::start() {
-            Ok(machine) => Self::on_device(setup, machine),
-            Err(reason) => Self::in_process(setup, reason),
-        }
+impl Service for Vss {
+    type Setup = Setup;
+    type Daemon = Daemon;
+    type Devices = ();
+    type End = End;
+
+    const FACTS: &'static str = "facts";
+
+    fn start_machine(_: &Setup) -> Result<Machine, String> {
+        Machine::start()
     }
 
-    /// The same with device files, or why there can be none.
-    ///
-    /// # Errors
-    /// In one line, why FUSE cannot be used.
-    ///
-    /// # Panics
-    /// See [`Session::start`].
-    pub fn start_on_device(setup: &Setup) -> Result<Self, String> {
-        Machine::start().map(|machine| Self::on_device(setup, machine))
+    fn prepare(scratch: &Path, setup: &Setup, devices: &Path) -> Self {
+        prepare(&Scratch(scratch.to_owned()), setup, devices);
+        Self { options: setup.options.clone() }
     }
 
-    fn on_device(setup: &Setup, machine: Machine) -> Self {
-        let scratch = Scratch(machine.path(""));
-        prepare(&scratch, setup, &machine.device_dir());
-        let mut host = machine.client();
+    fn configure(host: &mut Client, setup: &Setup) {
         host.vss_set_timeout(setup.timeout).expect("hvsim is there");
-        let place = Some(Place::Device { daemon: None, machine: Box::new(machine) });
-        let mut session = Self { host, place, reason: None, scratch, options: setup.options.clone() };
-        session.start_daemon();
-        session
     }
 
-    fn in_process(setup: &Setup, reason: String) -> Self {
-        let directory = tempfile::tempdir().expect("no scratch directory");
-        let scratch = Scratch(directory.path().to_owned());
-        prepare(&scratch, setup, Path::new("/dev"));
+    fn await_closed(host: &mut Client) {
+        let closed = host.vss_wait_closed(Side::FileSystem, PATIENCE).expect("hvsim is there");
+        assert!(closed, "another process has the device open");
+    }
+
+    fn spawn(&self, machine: &Machine, config: &Path) -> Daemon {
+        let mut command = machine.command(program("hv_vss_daemon"));
+        command.args(&self.options).arg("-f").arg(config);
+        Daemon::spawn(command)
+    }
+
+    fn await_served(host: &mut Client) {
+        let open = host.vss_wait_open(Side::FileSystem, PATIENCE).expect("hvsim is there");
+        assert!(open, "the daemon does not open its device");
+    }
+
+    fn start_inside(setup: &Setup, scratch: &Path) -> (Client, (), JoinHandle<End>) {
+        let scratch = Scratch(scratch.to_owned());
         let facts = Some(scratch.path("facts"));
         let devices = Devices::new(Settings { timeout: setup.timeout, facts });
         let host = in_process::client(&devices).expect("no socket pair").with_limit(PATIENCE);
         let config = scratch.config();
-        let port = Port::open(&devices).expect("nobody else has it");
+        let port = Port::open(&devices).expect("no other process has it");
         let daemon = thread::spawn(move || {
             let signals = Signals::unhandled().expect("the mask can be read");
             let mut driver = Driver::new(&config, port, SuspendDevices(devices));
             driver.serve(&signals).expect("the loop waits")
         });
-        let place = Some(Place::InProcess { daemon, _directory: directory });
-        Self { host, place, reason: Some(reason), scratch, options: Vec::new() }
+        (host, (), daemon)
     }
 
-    /// Why there is no device file in this session; `None` when there is one.
-    #[must_use]
-    pub fn without_device(&self) -> Option<&str> {
-        self.reason.as_deref()
+    fn detach(host: &mut Client, (): &()) -> bool {
+        host.vss_detach().is_ok()
     }
 
-    /// The host.
-    pub fn host(&mut self) -> &mut Client {
-        &mut self.host
+    fn check_end(end: End) {
+        assert_eq!(end, End::DeviceGone);
     }
+}
 
+impl Session {
     /// The machine with its device files.
     ///
     /// # Panics
     /// There are none.
     #[must_use]
     pub fn machine(&self) -> &Machine {
-        match &self.place {
-            Some(Place::Device { machine, .. }) => machine,
-            _ => panic!("this session has no device files"),
-        }
+        self.device_machine().expect("this session has no device files")
     }
 
     /// The daemon's process.
@@ -167,51 +153,25 @@ impl Session {
     /// # Panics
     /// There is none.
     pub fn daemon(&mut self) -> &mut Daemon {
-        match &mut self.place {
-            Some(Place::Device { daemon: Some(daemon), .. }) => daemon,
-            _ => panic!("the daemon is no process"),
-        }
+        self.process().expect("the daemon is no process")
     }
 
-    /// Starts the daemon, again where it had ended, and waits until it has the device open.
-    ///
-    /// # Panics
-    /// It does not open the device.
-    pub fn start_daemon(&mut self) {
-        let Some(Place::Device { daemon, machine }) = &mut self.place else { return };
-        // The old one must be gone before the new one can have the device.
-        *daemon = None;
-        let closed = self.host.vss_wait_closed(Side::FileSystem, PATIENCE).expect("hvsim is there");
-        assert!(closed, "somebody else has the device open");
-        let mut command = machine.command(program("hv_vss_daemon"));
-        command.args(&self.options).arg("-f").arg(self.scratch.config_file());
-        *daemon = Some(Daemon::spawn(command));
-        let open = self.host.vss_wait_open(Side::FileSystem, PATIENCE).expect("hvsim is there");
-        assert!(open, "the daemon does not open its device");
-    }
-
-    /// A file of the scratch directory.
-    #[must_use]
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path(name)
-    }
-
-    /// Puts another mount table into the facts directory, whole at once.
+    /// Replaces the mount table in one step.
     ///
     /// # Panics
     /// It cannot be written.
     pub fn set_mounts(&self, text: &str) {
-        self.scratch.replace("facts", "mounts", text);
+        self.set_fact("mounts", text);
     }
 
-    /// The programs that were run so far: hooks with their phase, and what brings file systems to disk.
+    /// The programs that ran so far: hooks with their phase, and zpool(8).
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.scratch.path("calls")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// What was brought to disk so far by sync(2) and fsync(2): `sync`, `fsync /boot/efi`.
+    /// The calls of sync(2) and fsync(2) so far, such as `sync` and `fsync /boot/efi`.
     #[must_use]
     pub fn syncs(&self) -> Vec<String> {
         let text = fs::read_to_string(self.scratch.path("facts/log")).unwrap_or_default();
@@ -222,18 +182,10 @@ impl Session {
         text.lines().map(call).collect()
     }
 
-    /// Puts another file into the facts directory, whole at once.
+    /// Waits until this number of programs ran.
     ///
     /// # Panics
-    /// It cannot be written.
-    pub fn set_fact(&self, name: &str, text: &str) {
-        self.scratch.replace("facts", name, text);
-    }
-
-    /// Waits until programs were run, this many in all.
-    ///
-    /// # Panics
-    /// They are not after [`PATIENCE`].
+    /// They have not after [`PATIENCE`].
     #[must_use]
     pub fn wait_calls(&self, count: usize) -> Vec<String> {
         look_for(PATIENCE, || Some(self.calls()).filter(|calls| calls.len() >= count))
@@ -241,24 +193,8 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        let Some(Place::InProcess { daemon, _directory }) = self.place.take() else { return };
-        let violations = self.host.take_violations();
-        let detached = self.host.vss_detach();
-        if thread::panicking() {
-            return;
-        }
-        assert!(detached.is_ok(), "the devices cannot be detached");
-        let end = daemon.join().expect("the daemon's loop panicked");
-        assert_eq!(end, End::DeviceGone);
-        let violations = violations.expect("the host is in this process");
-        assert!(violations.is_empty(), "the contract was violated:\n{}", violations.join("\n"));
-    }
-}
-
-/// The daemon as a process; its output comes through a pipe, for a file may be in the way of a freeze. It is
-/// killed when this goes.
+/// The daemon as a process. Its output goes to a pipe, because an open file could prevent a freeze. Dropping
+/// this kills it.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -278,7 +214,7 @@ impl Daemon {
         let both = writer.try_clone().expect("no second descriptor");
         let child =
             command.stdin(Stdio::null()).stdout(writer).stderr(both).spawn().expect("cannot start hvsim");
-        // Or the pipe never ends.
+        // The command has the write end, which must be closed for the pipe to end.
         drop(command);
         let output = Arc::new(Mutex::new(String::new()));
         let collected = Arc::clone(&output);
@@ -286,13 +222,13 @@ impl Daemon {
         Self { child, output, collector }
     }
 
-    /// Its process number, which is the program's own.
+    /// The program's process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0))
     }
 
-    /// Sends a signal; none if it has ended.
+    /// Sends a signal, if it has not ended.
     pub fn signal(&self, signal: Signal) {
         let _ = kill(self.pid(), signal);
     }
@@ -305,28 +241,28 @@ impl Daemon {
         self.child.try_wait().expect("cannot wait for a child").is_some()
     }
 
-    /// Its exit code, after waiting for its end and for all its output; a negative number of a signal that
+    /// Waits for its end and all its output. Returns its exit code, or the negative number of the signal that
     /// ended it.
     ///
     /// # Panics
-    /// It runs after [`PATIENCE`].
+    /// It still runs after [`PATIENCE`].
     pub fn exit_code(&mut self) -> i32 {
         let status = look_for(PATIENCE, || self.child.try_wait().expect("cannot wait for a child"))
             .unwrap_or_else(|| panic!("the daemon still runs; it printed:\n{}", self.output()));
-        // A process that it left behind would hold the pipe open; it has none.
+        // It leaves no process behind that would hold the pipe open.
         if let Some(Err(panic)) = self.collector.take().map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
         status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
     }
 
-    /// What it has printed so far.
+    /// Its output so far.
     #[must_use]
     pub fn output(&self) -> String {
         lock(&self.output).clone()
     }
 
-    /// Waits until it has printed a text.
+    /// Waits until it prints a text.
     ///
     /// # Panics
     /// It has not after [`PATIENCE`].
@@ -356,7 +292,7 @@ fn prepare(scratch: &Scratch, setup: &Setup, devices: &Path) {
     let script = |name: &str, text: &str| {
         scratch.write_program(name, &format!("#!/bin/sh\nCALLS='{}'\n{text}\n", calls.display()));
     };
-    // What `zpool list` says is in a file, if a test has put it there.
+    // The output of `zpool list` is in a file, if the test has written one.
     let zpool =
         "[ \"$1\" = list ] && { cat \"$CALLS.pools\" 2>/dev/null; exit 0; }\necho zpool \"$@\" >>\"$CALLS\"";
     script("bin/zpool", zpool);
@@ -366,14 +302,14 @@ fn prepare(scratch: &Scratch, setup: &Setup, devices: &Path) {
         script(&format!("vss.d/{name}"), text);
     }
     scratch.write("facts/mounts", setup.mounts.as_bytes());
-    // What is brought to disk is noted there.
+    // The calls of sync(2) and fsync(2) are recorded there.
     scratch.write("facts/log", b"");
     scratch.write("hyperv.toml", config(scratch, setup, devices).as_bytes());
 }
 
 fn config(scratch: &Scratch, setup: &Setup, devices: &Path) -> String {
     let here = |name: &str| scratch.quoted(name);
-    // FreeBSD's executables ask the system, and their root serves the same files.
+    // FreeBSD's executables read the system's facts, which their root takes from the same files.
     let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = {}", here("facts")) };
     format!(
         "[log]\nsockets = [{}]\n[facts]\n{facts}\n[vss]\ndevice = {}\nsuspend-device = {}\nhook-dir = {}\n\

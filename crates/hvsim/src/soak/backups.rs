@@ -1,10 +1,11 @@
-//! A guest that is backed up every few seconds.
+//! The part of a soak that backs up a guest every few seconds. It checks each answer and the state between
+//! backups.
 
 use std::time::Duration;
 
 use super::process::Sample;
 use super::{Counts, Shared, count};
-use crate::vss::session::{Session, Setup};
+use crate::session::vss::{Session, Setup};
 
 const EVERY: Duration = Duration::from_secs(3);
 const HOOK: &str = "exit 0";
@@ -14,7 +15,7 @@ pub(super) fn guest() -> Result<Session, String> {
     Session::start_on_device(&Setup { hooks, options: vec!["-n"], ..Setup::default() })
 }
 
-/// Gives the daemon's first and last sample.
+/// Runs until the end. Returns the daemon's first and last sample.
 pub(super) fn run(session: &mut Session, shared: &Shared, counts: &Counts) -> Option<(Sample, Sample)> {
     let pid = session.daemon().pid();
     let mut first = None;

@@ -1,9 +1,11 @@
-//! `hvsim soak`: the real daemons under everything at once, for as long as one likes.
+//! `hvsim soak`: runs the real daemons under mixed load for a chosen time. It starts the parts and compares
+//! the end with the beginning.
 //!
-//! One guest serves mixed host traffic (every 100th request malformed), eight other writers and two loops of
-//! hvctl in pool 1, injections and a VF that comes and goes, with a syslogd that is away half of the time and
-//! file times that jump; another one is backed up every few seconds. What each answer must be is known from a
-//! model; at the end processes, memory, descriptors and the state are compared with those of the beginning.
+//! One guest serves mixed host traffic (every 100th request is malformed), eight other writers and two loops
+//! of hvctl in pool 1, injections, and a VF that appears and disappears. Its syslogd is absent half of the
+//! time, and file times jump. Another guest is backed up every few seconds. A model has the expected answer
+//! to each request. At the end processes, memory, descriptors and state are compared with those of the
+//! beginning.
 
 mod backups;
 mod network;
@@ -20,19 +22,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::process::Sample;
-use crate::session::{NetworkSetup, Session, Setup};
+use crate::session::kvp::{NetworkSetup, Session, Setup};
 use crate::station::lock;
 use crate::testing::program;
 
-/// Memory that a daemon may grow by between the first tenth and the end: its allocator's and the kernel's to
-/// spend.
+/// How much a daemon's memory may grow between the first tenth and the end. Allocator and kernel may use it.
 const GROWTH_KIB: u64 = 512;
 /// Other programs that write to pool 1.
 const WRITERS: usize = 8;
-/// Loops of hvctl that write to it.
+/// Loops of hvctl that write to pool 1.
 const TOOLS: usize = 2;
 
-/// What all parts share.
+/// The data that all parts share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     over: AtomicBool,
@@ -57,7 +58,7 @@ impl Shared {
     }
 }
 
-/// What was done.
+/// The numbers of operations.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) requests: AtomicU64,
@@ -74,18 +75,18 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct Report {
     took: Duration,
     counts: Counts,
-    /// Name of the daemon, its first and its last sample.
+    /// The name of each daemon with its first and last sample.
     samples: Vec<(&'static str, Sample, Sample)>,
     complaints: Vec<String>,
 }
 
 impl Report {
-    /// Whether everything was as it must be.
+    /// Whether there was no complaint.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.complaints.is_empty()
@@ -128,7 +129,7 @@ impl fmt::Display for Report {
 /// Runs for `time`.
 ///
 /// # Errors
-/// One line: FUSE cannot be used here, or something cannot be started.
+/// In one line: FUSE cannot be used, or something cannot be started.
 pub fn run(time: Duration) -> Result<Report, String> {
     let network = Some(network::setup());
     let setup = Setup { network, ..Setup::default() };
@@ -163,7 +164,7 @@ pub fn run(time: Duration) -> Result<Report, String> {
         let vss = backups.join().ok().flatten();
         tools.into_iter().for_each(|tool| drop(tool.join()));
         writer::finish(writers, &mut session.another_host(), shared, counts);
-        // What is done when idle is over by then.
+        // Postponed work is done by then.
         thread::sleep(Duration::from_secs(3));
         let last = process::sample_of(&session);
         let kvp = first.zip(last).map(|(first, last)| ("hv_kvp_daemon", first, last));

@@ -1,4 +1,5 @@
-//! Injections, while a VF comes and goes.
+//! The part of a soak that injects addresses while a VF appears and disappears. It checks the addresses after
+//! each step.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,7 @@ pub(super) fn run(guest: &Guest, mut host: Client, shared: &Shared, counts: &Cou
     }
 }
 
-/// An injection, then the VF comes or goes, and the addresses that the host gave are where they belong each
-/// time.
+/// Injects addresses, then adds or removes the VF. Each time the addresses must be on the right interface.
 fn one_round(round: u32, guest: &Guest, host: &mut Client, counts: &Counts) -> Result<(), String> {
     let address = format!("10.9.{}.5", round % 200);
     let gateway = format!("10.9.{}.1", round % 200);

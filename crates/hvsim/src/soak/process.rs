@@ -1,4 +1,5 @@
-//! A daemon as the system sees it.
+//! Samples of a daemon's process: memory, descriptors, threads and children. It compares two of them and
+//! judges no answer.
 
 use std::fmt;
 use std::fs;
@@ -8,11 +9,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::program;
-use crate::session::Session;
+use crate::session::kvp::Session;
 
 const DAEMON: &str = "hv_kvp_daemon";
 
-/// What one look at a process shows.
+/// A sample of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sample {
     memory_kib: u64,
@@ -28,7 +29,7 @@ impl fmt::Display for Sample {
 }
 
 impl Sample {
-    /// Looks at a process; `None` when it is gone.
+    /// Takes a sample. `None` if the process has ended.
     pub(super) fn of(pid: Pid) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let number = |name: &str| {
@@ -44,7 +45,7 @@ impl Sample {
         })
     }
 
-    /// What is not as it was.
+    /// The differences that must not be.
     pub(super) fn judge(&self, first: &Self, growth_kib: u64) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.memory_kib > first.memory_kib + growth_kib {
@@ -63,7 +64,7 @@ impl Sample {
     }
 }
 
-/// The session's own daemon makes place for one as devd starts it: detached, with its log in syslog.
+/// Replaces the session's own daemon by a detached one, as devd starts it, with its log in syslog.
 pub(super) fn detach(session: &mut Session) -> Result<(), String> {
     let config = session.path("hyperv.toml");
     let daemon = session.daemon().ok_or("no daemon")?;

@@ -1,4 +1,5 @@
-//! A syslogd that is away half of the time.
+//! The part of a soak that plays a syslogd which is absent half of the time. It reads log lines and drops
+//! them.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

@@ -1,4 +1,5 @@
-//! hvctl, which puts items into pool 1 beside the daemon, beside other tools and beside the other writers.
+//! The part of a soak that runs hvctl. It puts items into pool 1 at the same time as the daemon, other tools
+//! and other writers.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,13 +9,13 @@ use super::{Counts, Shared, count};
 use crate::client::Client;
 use crate::testing::program;
 
-/// Keys of each tool.
+/// The keys of each tool.
 const KEYS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(20);
-/// What a tool says when others have had the pool for longer than it waits: nothing was written.
+/// The message of a tool that waited too long for others. Nothing was written then.
 const BUSY: &str = "is locked by another program";
 
-/// Puts one item after the other, each by a program of its own; at the end the host must see the last ones.
+/// Puts one item after the other, each with a program of its own. At the end the host must see the last ones.
 pub(super) fn run(number: usize, config: &Path, mut host: Client, shared: &Shared, counts: &Counts) {
     let mut last = std::collections::BTreeMap::new();
     for round in 0_u64.. {

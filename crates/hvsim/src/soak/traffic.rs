@@ -1,4 +1,4 @@
-//! The host's requests, with a model of what the pools must hold.
+//! The part of a soak that sends the host's requests. A model of the pools has the expected answers.
 
 use std::collections::BTreeMap;
 use std::fs::{File, FileTimes};
@@ -12,7 +12,7 @@ use crate::kvp::HostRequest;
 /// Pools that only the host changes.
 const POOLS: [u8; 3] = [0, 3, 4];
 const KEYS: u64 = 60;
-/// Between two requests: the rest of the machine has work, too.
+/// The pause between two requests, for the other parts.
 const PAUSE: Duration = Duration::from_millis(2);
 const JUMP_EVERY: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -23,7 +23,7 @@ struct Traffic<'a> {
     host: Client,
     pools: BTreeMap<u8, Contents>,
     shared: &'a Shared,
-    /// xorshift: the same requests each time.
+    /// xorshift: the same requests in each run.
     random: u64,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn run((host, directory): (Client, PathBuf), shared: &Shared, counts:
     }
 }
 
-/// The file's times are of yesterday or tomorrow, as after a jump of the clock.
+/// Sets the file's times to yesterday or tomorrow, as after a jump of the clock.
 fn jump(directory: &std::path::Path, round: u64) {
     for pool in POOLS {
         let now = SystemTime::now();

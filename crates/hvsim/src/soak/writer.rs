@@ -1,5 +1,5 @@
-//! Other programs of the guest that write to pool 1: as cloud-init and azure-init do, under a lock of the
-//! file, appending or changing in place. The last record of a key counts.
+//! Other programs in the guest that write to pool 1 as cloud-init and azure-init do: under a lock of the
+//! file, appending or changing in place. The last record of a key is valid.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +20,7 @@ const KEY: usize = 512;
 const RECORD: usize = KEY + 2048;
 const KEYS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(40);
-/// Of so many changes one appends although the key is there.
+/// One change of this many appends although the key exists.
 const APPENDS: u64 = 25;
 
 /// Starts the writers.
@@ -33,7 +33,7 @@ pub(super) fn start(count: usize, file: &Path) -> Vec<Child> {
     (0..count).filter_map(|number| start(number).ok()).collect()
 }
 
-/// Ends the writers, which make a last change each, and looks for their records as the host sees them.
+/// Ends the writers after a last change each, and checks their records as the host sees them.
 pub(super) fn finish(writers: Vec<Child>, host: &mut Client, shared: &Shared, counts: &Counts) {
     for mut writer in writers {
         drop(writer.stdin.take());
@@ -81,8 +81,8 @@ pub fn run(number: u64, path: &Path) -> io::Result<()> {
     last.iter().try_for_each(|(key, value)| writeln!(out, "{key}={value}"))
 }
 
-/// One change under the file's lock. Every so often all further records of the key are made unnamed, as a
-/// program does that tidies up.
+/// Makes one change under the file's lock. From time to time it clears the keys of all further records of the
+/// key, as a program does that tidies up.
 fn change(file: &File, key: &str, value: &str, append: bool) -> io::Result<()> {
     while !file_lock::try_lock(file, true)? {
         thread::sleep(Duration::from_millis(1));
@@ -103,7 +103,7 @@ fn change_locked(file: &File, key: &str, value: &str, append: bool) -> io::Resul
     record[..key.len()].copy_from_slice(key.as_bytes());
     record[KEY..KEY + value.len()].copy_from_slice(value.as_bytes());
     let place = match places.last() {
-        // Not for ever: a pool has an end.
+        // Limited, because a pool is.
         Some(last) if !append || places.len() > 3 => *last,
         _ => size,
     };

@@ -1,16 +1,16 @@
-//! Waiting for what nobody announces, such as the end of a process or a line in its output.
+//! Waits for events that are not announced, such as the end of a process or a line in its output. It looks
+//! repeatedly; it never replaces a wait for a real event.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is expected to happen; a loaded machine is slow.
+/// How long an expected event may take. A loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks.
+/// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Looks until there is something to see. `None` where there is not within `limit`; the last look is after
-/// it.
+/// Looks until there is a value. `None` if there is none within `limit`; the last look is after it.
 pub fn look_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
@@ -22,10 +22,10 @@ pub fn look_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Opti
     }
 }
 
-/// Waits for something that another process brings about.
+/// Waits until another process has brought something about.
 ///
 /// # Panics
-/// It does not happen within [`PATIENCE`]; the text names `what`.
+/// It does not happen within [`PATIENCE`]. The text names `what`.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     assert!(look_for(PATIENCE, || is_so().then_some(())).is_some(), "{what} did not come");
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_is_seen_and_what_does_not_is_given_up() {
+    fn waiting_ends_with_the_event_or_the_limit() {
         let mut looks = 0;
         let mut third = || {
             looks += 1;

@@ -1,4 +1,4 @@
-//! The client's calls about live backups, and a whole backup in one.
+//! The client's calls about live backups, and a whole backup in one call. The results are the devices'.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,13 +14,12 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What came of a backup.
+/// The result of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Backup {
-    /// The answers, in order; after the first failure only the thaw of a freeze that succeeded is still asked
-    /// for.
+    /// The answers, in order. After the first failure only the thaw after a successful freeze is still sent.
     pub answers: Vec<Answer>,
-    /// What happened in the guest meanwhile.
+    /// The events in the guest meanwhile.
     pub timeline: Vec<Entry>,
     /// How long each file system was suspended, in the order of suspending.
     pub suspensions: Vec<Suspension>,
@@ -35,7 +34,7 @@ impl Backup {
 }
 
 impl fmt::Display for Backup {
-    /// The timeline, and the result.
+    /// The timeline and the result.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&timeline::table(&self.timeline))?;
         let failed = self.answers.iter().find(|answer| !answer.is_ok());
@@ -57,7 +56,7 @@ impl Client {
         self.call(&Command::Vss(command))
     }
 
-    /// The host sends a request of a live backup and waits for its answer.
+    /// Sends a request of a live backup and waits for its answer.
     ///
     /// # Errors
     /// See [`Client::ask`].
@@ -66,7 +65,7 @@ impl Client {
         self.vss(VssCommand::Ask { operation, limit })
     }
 
-    /// Sends `count` requests, in turn, as fast as they are answered.
+    /// Sends `count` requests in turn, as fast as they are answered.
     ///
     /// # Errors
     /// See [`Client::ask_many`].
@@ -74,10 +73,10 @@ impl Client {
         self.vss(VssCommand::AskMany { operations, count })
     }
 
-    /// A whole backup: check, freeze, `pause` in which the host would take its snapshot, thaw.
+    /// A whole backup: check, freeze, `pause` for the host's snapshot, thaw.
     ///
     /// # Errors
-    /// See [`Client::ask`]; a guest that says no is none, but a [`Backup`] that is not OK.
+    /// See [`Client::ask`]. A guest that refuses is no error, but a [`Backup`] that is not OK.
     pub fn vss_backup(&mut self, pause: Duration) -> Result<Backup> {
         self.vss_timeline(true)?;
         let mut answers = vec![self.vss_ask(Operation::Check)?];
@@ -94,7 +93,7 @@ impl Client {
         Ok(Backup { answers, timeline, suspensions })
     }
 
-    /// Waits until a program has a backup device open, and tells whether one has.
+    /// Waits until a program has a backup device open. Returns whether one has.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -102,8 +101,8 @@ impl Client {
         self.vss(VssCommand::WaitOpen { side, open: true, limit: milliseconds(limit) })
     }
 
-    /// Waits until no program has a backup device open: the kernel closes those of a killed one a moment
-    /// after its end.
+    /// Waits until no program has a backup device open. The kernel closes the devices of a killed program a
+    /// moment after its end.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -111,7 +110,7 @@ impl Client {
         self.vss(VssCommand::WaitOpen { side, open: false, limit: milliseconds(limit) })
     }
 
-    /// Waits until nothing is suspended, and tells whether that came true.
+    /// Waits until nothing is suspended. Returns whether that happened.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -119,17 +118,17 @@ impl Client {
         self.vss(VssCommand::WaitThawed { limit: milliseconds(limit) })
     }
 
-    /// Somebody in the guest unmounts a file system: whether that came to its end at once. If not, it sleeps
-    /// as on FreeBSD, until what it waits for is resumed.
+    /// Unmounts a file system in the guest. Returns whether that ended at once; otherwise it sleeps until its
+    /// file system is resumed, as on FreeBSD.
     ///
     /// # Errors
-    /// As umount(8): nothing is mounted there, or it is busy. See [`Client::call`].
+    /// The error of umount(8): nothing is mounted there, or it is busy. See [`Client::call`].
     pub fn vss_unmount(&mut self, on: &str) -> Result<bool> {
         self.vss(VssCommand::Unmount { on: on.to_owned() })
     }
 
-    /// From now on `vfs.runningbufspace` in the guest's facts falls as the writes of a sync(2) come to their
-    /// end; how long they take is in the file `cache`, see [`super::facts`].
+    /// From now on `vfs.runningbufspace` in the guest's facts falls as the writes of a sync(2) are completed.
+    /// The file `cache` has their duration, see [`super::facts`].
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -145,7 +144,7 @@ impl Client {
         self.vss(VssCommand::Suspended)
     }
 
-    /// Counters.
+    /// The counters.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -153,7 +152,7 @@ impl Client {
         self.vss(VssCommand::Statistics)
     }
 
-    /// What happened.
+    /// The events so far.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -177,7 +176,7 @@ impl Client {
         self.vss(VssCommand::Inject(fault))
     }
 
-    /// Removes the backup devices; their programs are killed.
+    /// Removes the backup devices. Their programs are killed.
     ///
     /// # Errors
     /// See [`Client::call`].
@@ -185,7 +184,7 @@ impl Client {
         self.vss(VssCommand::Detach)
     }
 
-    /// Brings the backup devices back, as new.
+    /// Creates the backup devices again.
     ///
     /// # Errors
     /// See [`Client::call`].

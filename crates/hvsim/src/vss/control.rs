@@ -1,8 +1,8 @@
-//! What the host and a test can ask of the simulated backup devices, and what they get.
+//! The requests about the simulated backup devices, and their results. Only types; `host` performs them.
 
 use serde::{Deserialize, Serialize};
 
-/// What the host wants.
+/// The host's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
@@ -10,12 +10,12 @@ pub enum Operation {
     Check,
     /// Bring the disks to rest.
     Freeze,
-    /// Go on.
+    /// End the freeze.
     Thaw,
 }
 
 impl Operation {
-    /// The number in the messages, and the word for people.
+    /// The number in messages.
     #[must_use]
     pub fn number(self) -> u32 {
         match self {
@@ -25,7 +25,7 @@ impl Operation {
         }
     }
 
-    /// The word for people.
+    /// The name for users.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -36,13 +36,13 @@ impl Operation {
     }
 }
 
-/// One of the two devices that the kernel asks.
+/// One of the two devices on which the kernel delivers requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
-    /// `/dev/hv_fsvss_dev`: the daemon that freezes the file systems.
+    /// `/dev/hv_fsvss_dev`, of the daemon that freezes the file systems.
     FileSystem,
-    /// `/dev/hv_appvss_dev`: an application's own.
+    /// `/dev/hv_appvss_dev`, of an application's own daemon.
     Application,
 }
 
@@ -57,21 +57,21 @@ impl Side {
     }
 }
 
-/// How a request of the host ended.
+/// The result of a request of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The guest says yes.
+    /// The guest answered with success.
     Success,
-    /// The guest says no.
+    /// The guest answered with failure.
     Failure,
-    /// The kernel says no, for nobody answered in time.
+    /// The kernel answered with failure, because no answer came in time.
     TimedOut,
-    /// The kernel says no, for the daemon is not there any more.
+    /// The kernel answered with failure, because the daemon has ended.
     DaemonGone,
-    /// The kernel dropped the request, for another one was pending: the host never hears of it.
+    /// The kernel dropped the request, because another one was pending. The host gets no answer.
     Dropped,
-    /// The device went away before there was an answer.
+    /// The device was detached before there was an answer.
     Detached,
 }
 
@@ -80,34 +80,34 @@ pub enum Outcome {
 pub struct Answer {
     /// What was asked.
     pub operation: Operation,
-    /// What came.
+    /// The result.
     pub outcome: Outcome,
     /// How long it took, in nanoseconds.
     pub nanoseconds: u64,
 }
 
 impl Answer {
-    /// Whether the host goes on with the backup.
+    /// Whether the host continues the backup.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.outcome == Outcome::Success
     }
 }
 
-/// What the devices counted.
+/// The counters of the devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Statistics {
-    /// `poll` calls of the file-system daemon; one sleeping `poll(2)` makes two or three of them.
+    /// `poll` calls of the file-system daemon. One sleeping `poll(2)` makes two or three of them.
     pub polls: u64,
     /// READ calls, both devices.
     pub reads: u64,
-    /// READ calls that found nothing.
+    /// READ calls that found no request.
     pub empty_reads: u64,
     /// WRITE calls, both devices.
     pub writes: u64,
-    /// WRITE calls that came too late and were ignored.
+    /// WRITE calls that were too late and ignored.
     pub late_writes: u64,
-    /// Requests that nobody answered in time.
+    /// Requests that were not answered in time.
     pub timeouts: u64,
     /// Requests that were dropped, because another one was pending.
     pub dropped: u64,
@@ -117,18 +117,17 @@ pub struct Statistics {
     pub resumed: u64,
     /// Milliseconds that UFSSUSPEND calls slept for the buffers of their file systems.
     pub flushed_in_suspensions: u64,
-    /// Files that lost at a resume what was stored through a mapping.
+    /// Files that lost stores through a mapping at a resume.
     pub lost_pages: u64,
-    /// How often a watch over the daemon while it was frozen came to an end; each found no write, or there is
-    /// a violation.
+    /// How often the observation of the frozen daemon ended. Each found no write, or recorded a violation.
     pub watches: u64,
     /// Descriptors of `/dev/ufssuspend` that are open now.
     pub open_suspenders: u64,
-    /// The process that has the file-system device open now, 0 for none.
+    /// The process that has the file-system device open, 0 for none.
     pub opener: u32,
 }
 
-/// A call of the guest that can be made to fail.
+/// A kind of calls that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
@@ -149,78 +148,78 @@ pub enum Call {
 pub struct Fault {
     /// Which call.
     pub call: Call,
-    /// How many calls of that kind go well before.
+    /// How many calls of that kind succeed before.
     pub after: u32,
-    /// With this number of errno(3); 0: the call succeeds after all, only late.
+    /// The number of errno(3). 0: the call succeeds, only late.
     pub errno: i32,
     /// How many milliseconds the caller sleeps in it.
     pub delay: u64,
 }
 
-/// What a client asks about the devices of a live backup.
+/// A request about the devices of a live backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "vss", rename_all = "kebab-case")]
 pub enum VssCommand {
-    /// The host sends a request: an [`Answer`].
+    /// Send a request of the host: an [`Answer`].
     Ask {
         /// The request.
         operation: Operation,
-        /// Milliseconds to wait for the answer, also while no daemon has the device open; none: for ever.
+        /// Milliseconds to wait for the answer, also while no daemon has the device open. None: for ever.
         limit: Option<u64>,
     },
-    /// The host sends requests as fast as they are answered: [`crate::control::Latencies`].
+    /// Send requests of the host as fast as they are answered: [`crate::control::Latencies`].
     AskMany {
-        /// The requests, in turn.
+        /// The requests, used in turn.
         operations: Vec<Operation>,
-        /// How many are sent altogether.
+        /// How many are sent in all.
         count: usize,
     },
-    /// Waits until a program has one of the devices open, or none has: whether that came true.
+    /// Wait until a program has one of the devices open, or none has: whether that happened.
     WaitOpen {
-        /// Which one.
+        /// The device.
         side: Side,
-        /// Whether it is to be open.
+        /// Whether it shall be open.
         open: bool,
         /// Milliseconds to wait.
         limit: u64,
     },
-    /// Somebody in the guest unmounts a file system, as umount(8) does: `true`, or `false` while it sleeps.
+    /// Unmount a file system in the guest, as umount(8) does: `true`, or `false` while it sleeps.
     Unmount {
         /// The mount point.
         on: String,
     },
-    /// From now on `vfs.runningbufspace` in the file `sysctl` of the facts directory falls as writes come to
-    /// their end.
+    /// From now on `vfs.runningbufspace` in the file `sysctl` of the facts directory falls as writes are
+    /// completed.
     PlayWrites,
-    /// Waits until nothing is suspended: whether that came true.
+    /// Wait until nothing is suspended: whether that happened.
     WaitThawed {
         /// Milliseconds to wait.
         limit: u64,
     },
-    /// The mount points that are suspended now, in the order of suspending: a list of texts.
+    /// Return the suspended mount points, in the order of suspending: a list of texts.
     Suspended,
-    /// Counters: [`Statistics`].
+    /// Return the counters: [`Statistics`].
     Statistics,
-    /// What happened: a list of [`super::timeline::Entry`].
+    /// Return the events: a list of [`super::timeline::Entry`].
     Timeline {
-        /// Forget it afterwards.
+        /// Clear them afterwards.
         take: bool,
     },
-    /// Changes how long the kernel waits for an answer.
+    /// Change how long the kernel waits for an answer.
     SetTimeout {
         /// Milliseconds.
         milliseconds: u64,
     },
-    /// Makes a call fail.
+    /// Make a call fail.
     Inject(Fault),
-    /// Whether callers are looked at: their threads, open files and writes. Benchmarks do without, for on a
-    /// real kernel that costs nothing; the mount table is then read once and kept, too.
+    /// Switch the examination of callers on or off: their threads, open files and writes. Benchmarks switch
+    /// it off, because it costs nothing on a real kernel. The mount table is then read once and kept.
     Scrutinize {
-        /// They are.
+        /// Whether callers are examined.
         on: bool,
     },
-    /// Removes the two backup devices and kills who has them open, as the kernel does.
+    /// Remove the two backup devices and kill the processes that have them open, as the kernel does.
     Detach,
-    /// Brings them back, as new.
+    /// Create them again.
     Attach,
 }

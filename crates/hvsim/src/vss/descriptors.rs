@@ -1,4 +1,5 @@
-//! What a process holds open, read from /proc.
+//! The open descriptors of a process, read from /proc. It reports them; the rules about them are in
+//! `file_systems`.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hv_core::vss::mounts::{FsId, Mount, mount_of};
 
-/// Where a descriptor leads.
+/// The object of a descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A regular file, directory or FIFO on a mounted file system.
@@ -18,9 +19,9 @@ pub enum Target {
         /// Whether a regular file is open for writing.
         writes: bool,
     },
-    /// `/dev/ufssuspend` of the simulator.
+    /// The simulator's `/dev/ufssuspend`.
     Suspender,
-    /// A device, a socket, a pipe: nothing that a suspension holds up.
+    /// A device, a socket or a pipe, which no suspension affects.
     Other,
 }
 
@@ -29,7 +30,7 @@ pub enum Target {
 pub struct Descriptor {
     /// Its number.
     pub number: i32,
-    /// Where it leads.
+    /// Its object.
     pub target: Target,
 }
 
@@ -52,9 +53,8 @@ impl Descriptor {
     }
 }
 
-/// All descriptors of a process in the order of their numbers: a simulated file system is the directory that
-/// its mount point names, the simulated devices are on none. `None` when the process is not there any more,
-/// or on its way out.
+/// All descriptors of a process, in ascending order. A simulated file system is the directory at its mount
+/// point; the simulated devices are on none. `None` if the process has ended or is ending.
 pub(super) fn of(pid: u32, table: &[Mount]) -> Option<Vec<Descriptor>> {
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| PathBuf::from("/"));
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
@@ -72,7 +72,7 @@ pub(super) fn of(pid: u32, table: &[Mount]) -> Option<Vec<Descriptor>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// The number that a process gets for the file that it is just opening: the lowest one that is free.
+/// The number that a process gets for the file that it is opening: the lowest free one.
 pub(super) fn next_free(pid: u32) -> i32 {
     let numbers = |entries: fs::ReadDir| -> Vec<i32> {
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()?.parse().ok()).collect()
@@ -81,14 +81,14 @@ pub(super) fn next_free(pid: u32) -> i32 {
     (0..).find(|number| !taken.contains(number)).unwrap_or(-1)
 }
 
-/// The number of a mount, if it is one of the simulator's (proc_pid_mountinfo(5)).
+/// The id of a mount, if it is one of the simulator's (proc_pid_mountinfo(5)).
 fn simulators_mount(line: &str) -> Option<&str> {
     let (left, right) = line.split_once(" - ")?;
     right.starts_with("fuse hvsim ").then(|| left.split(' ').next()).flatten()
 }
 
-/// A file of the simulator must not be looked at in any other way than this, for the thread that would have
-/// to answer is this one.
+/// The object of a descriptor. A file of the simulator must not be examined in another way: this thread would
+/// have to answer the call.
 fn target(pid: u32, number: i32, link: &Path, simulators: &[&str], root: &Path, table: &[Mount]) -> Target {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
     let field = |name: &str| info.lines().find_map(|line| Some(line.strip_prefix(name)?.trim()));
@@ -104,7 +104,7 @@ fn target(pid: u32, number: i32, link: &Path, simulators: &[&str], root: &Path, 
     if !(kind.is_file() || kind.is_dir() || kind.is_fifo()) {
         return Target::Other;
     }
-    // As the process itself sees it.
+    // The path as the process itself sees it.
     let inside = path.strip_prefix(root).map_or(path.clone(), |rest| Path::new("/").join(rest));
     let text = inside.to_string_lossy();
     let Some(mount) = mount_of(table, &text) else { return Target::Other };
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_simulators_own_mounts_are_known() {
+    fn the_simulators_own_mounts_are_recognised() {
         let fuse = "171 163 0:52 / /tmp/x/dev rw,nosuid,nodev,noatime - fuse hvsim rw,user_id=0";
         assert_eq!(simulators_mount(fuse), Some("171"));
         assert_eq!(simulators_mount("30 1 0:25 / / rw,relatime - fuse sshfs rw"), None);
@@ -152,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_holds_nothing() {
-        // Larger than pid_max can be.
+    fn a_missing_process_has_no_descriptors() {
+        // Larger than any pid_max.
         assert_eq!(of(1 << 30, &[]), None);
     }
 }

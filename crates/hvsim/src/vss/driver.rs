@@ -1,8 +1,9 @@
-//! The driver of the two backup devices: one request at a time, on its way over both of them.
+//! The driver of the two backup devices: one request at a time, which passes both of them. It is given calls
+//! with their times, and knows no file system.
 //!
-//! The real driver has a queue to notify and a queue to acknowledge for each device; because a request that
-//! comes while any of them holds one is dropped, there is at most one in all of them, and its [`Stage`] says
-//! where.
+//! The real driver has a queue to notify and a queue to acknowledge for each device. A request that arrives
+//! while one of them is occupied is dropped, so there is at most one request in all of them. Its [`Stage`]
+//! says where.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,21 +14,21 @@ use super::control::{Operation, Outcome, Side};
 use crate::device::{Handle, Opener};
 
 /// How long the kernel waits for both daemons together.
-pub(super) const KERNEL_TIMEOUT: Duration = Duration::from_secs(15);
+pub const KERNEL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A request of the host under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// Where a request is.
+/// Where the request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// On a device's queue to notify: `poll` sees it, READ takes it.
+    /// In a device's queue to notify: `poll` reports it, READ takes it.
     ToNotify(Side),
     /// Read, and not answered.
     ToAcknowledge(Side),
-    /// Taken off every queue without an answer, because the application answered when the file-system daemon
-    /// was gone: it only times out.
+    /// Removed from every queue without an answer, because the application answered when the file-system
+    /// daemon was gone. It can only time out.
     Lost,
 }
 
@@ -44,16 +45,16 @@ struct Pending {
 #[derive(Debug, Default)]
 struct Channel {
     opened_by: Option<(Handle, Opener)>,
-    /// `proc_task`: someone had it open once, so that requests are failed, not kept, while nobody has.
+    /// `proc_task`: it was open once. From then on requests fail while it is closed, instead of waiting.
     was_open: bool,
 }
 
-/// What became of a WRITE.
+/// The result of a WRITE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Write {
-    /// It answers the request with this operation.
+    /// It answers a request with this operation.
     Taken(Operation),
-    /// Nothing with that id waits for an answer of this device.
+    /// No request with that id waits for an answer of this device.
     Ignored,
 }
 
@@ -61,7 +62,7 @@ pub(super) enum Write {
 pub(super) struct Driver {
     file_system: Channel,
     application: Channel,
-    /// In the channel's ring, until a daemon opens the device for the first time.
+    /// The requests in the channel's ring, until a daemon opens the device for the first time.
     ring: VecDeque<(Ticket, Operation)>,
     pending: Vec<Pending>,
     answers: BTreeMap<Ticket, Outcome>,
@@ -73,7 +74,7 @@ pub(super) struct Driver {
     pub(super) dropped: u64,
     /// Requests that the kernel gave up and answered itself.
     given_up: VecDeque<u64>,
-    /// What the host heard since the last look.
+    /// The results that the host got since the last call.
     heard: Vec<(Operation, Outcome)>,
 }
 
@@ -103,7 +104,8 @@ impl Driver {
         }
     }
 
-    /// What decides about the requests to come, without numbers that only have to differ from each other.
+    /// Everything that decides about later requests, without numbers that only have to differ from each
+    /// other.
     pub(super) fn state(&self, now: Instant) -> String {
         let pending: Vec<_> = self
             .pending
@@ -124,7 +126,7 @@ impl Driver {
         self.present
     }
 
-    /// Who has a device open.
+    /// The process that has a device open.
     pub(super) fn opener(&self, side: Side) -> Option<Opener> {
         let channel = match side {
             Side::FileSystem => &self.file_system,
@@ -150,7 +152,7 @@ impl Driver {
         channel.opened_by = Some((handle, opener));
         channel.was_open = true;
         if side == Side::FileSystem {
-            // What the host sent before; all but the first are dropped.
+            // Requests that the host sent before. All except the first are dropped.
             for (ticket, operation) in std::mem::take(&mut self.ring) {
                 self.process(ticket, operation, clock);
             }
@@ -165,8 +167,8 @@ impl Driver {
         }
     }
 
-    /// The host sends a request. `clock` is the real time in nanoseconds, of which the driver makes the id,
-    /// and the monotonic one.
+    /// Sends a request of the host. `clock` is the real time in nanoseconds, from which the driver makes the
+    /// id, and the monotonic time.
     pub(super) fn submit(&mut self, operation: Operation, clock: (u64, Instant)) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
@@ -190,7 +192,7 @@ impl Driver {
             self.answers.insert(ticket, Outcome::Dropped);
             return;
         }
-        // Two requests within one tick of the clock have one id in the real driver, too; no host is that
+        // In the real driver two requests within one tick of the clock have the same id, too. No host is that
         // fast.
         self.last_id = real.max(self.last_id + 1);
         let first = match operation {
@@ -206,12 +208,12 @@ impl Driver {
         });
     }
 
-    /// Whether `poll` sees a request.
+    /// Whether `poll` reports a request.
     pub(super) fn is_waiting(&self, side: Side) -> bool {
         self.pending.iter().any(|pending| pending.stage == Stage::ToNotify(side))
     }
 
-    /// READ: operation and id of the request that waits.
+    /// READ: operation and id of the waiting request.
     pub(super) fn read(&mut self, side: Side) -> Option<(Operation, u64)> {
         let pending = self.pending.iter_mut().find(|pending| pending.stage == Stage::ToNotify(side))?;
         pending.stage = Stage::ToAcknowledge(side);
@@ -238,7 +240,7 @@ impl Driver {
         Write::Taken(operation)
     }
 
-    /// Where a request goes behind an answer; `None`: to the host.
+    /// The next stage of a request after an answer. `None`: to the host.
     fn next_stage(&self, side: Side, operation: Operation, success: bool) -> Option<Stage> {
         match (side, operation) {
             (Side::Application, _) if self.file_system.opened_by.is_none() => Some(Stage::Lost),
@@ -272,7 +274,7 @@ impl Driver {
         self.answers.remove(&ticket)
     }
 
-    /// What the host heard since the last call.
+    /// The results that the host got since the last call.
     pub(super) fn take_heard(&mut self) -> Vec<(Operation, Outcome)> {
         std::mem::take(&mut self.heard)
     }
@@ -293,7 +295,7 @@ impl Driver {
         }
     }
 
-    /// The devices go away; returns whom the kernel kills.
+    /// Detaches the devices. Returns the processes that the kernel kills.
     pub(super) fn detach(&mut self) -> Vec<Opener> {
         self.present = false;
         let ring = std::mem::take(&mut self.ring);
@@ -305,7 +307,7 @@ impl Driver {
         openers.into_iter().flatten().map(|(_, opener)| opener).collect()
     }
 
-    /// The devices are there again, as after a boot.
+    /// Attaches the devices, as after a boot.
     pub(super) fn attach(&mut self) {
         let answers = std::mem::take(&mut self.answers);
         let (next_ticket, last_id) = (self.next_ticket, self.last_id);
@@ -348,7 +350,7 @@ mod tests {
             self.driver.tick(self.now);
         }
 
-        /// READ and WRITE with this status.
+        /// READ, and WRITE with this status.
         fn serve(&mut self, side: Side, status: u32) -> Operation {
             let (operation, id) = self.driver.read(side).expect("nothing waits");
             assert_eq!(self.driver.write(side, id, status), Write::Taken(operation));
@@ -410,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_no_on_the_way_is_the_answer() {
+    fn the_first_failure_is_the_answer() {
         for (operation, first, second) in [
             (Freeze, Application, FileSystem),
             (Check, Application, FileSystem),
@@ -464,7 +466,7 @@ mod tests {
 
     // contract B3
     #[test]
-    fn a_request_that_timed_out_before_it_was_read_is_not_there_any_more() {
+    fn a_request_that_timed_out_unread_is_gone() {
         let mut bench = Bench::with_daemon();
         let ticket = bench.submit(Check);
         assert!(bench.driver.is_waiting(FileSystem));
@@ -489,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_from_before_the_first_daemon_wait_and_all_but_one_are_dropped() {
+    fn requests_before_the_first_daemon_are_dropped_except_one() {
         let mut bench = Bench::new();
         let first = bench.submit(Check);
         let second = bench.submit(Freeze);
@@ -509,7 +511,7 @@ mod tests {
         bench.driver.close(FileSystem, Handle(1));
         let later = bench.submit(Thaw);
         assert_eq!(bench.driver.take_answer(later), Some(Outcome::DaemonGone));
-        // What was pending waits on, for a daemon that comes back or for its time.
+        // The pending request waits for a daemon that opens the device, or for its time-out.
         assert_eq!(bench.driver.take_answer(pending), None);
         bench.open(FileSystem, 2).unwrap();
         assert_eq!(bench.serve(FileSystem, 1), Freeze);
@@ -517,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn an_applications_yes_without_a_file_system_daemon_is_lost() {
+    fn an_applications_success_without_daemon_is_lost() {
         let mut bench = Bench::with_daemon();
         bench.open(Application, 2).unwrap();
         let ticket = bench.submit(Freeze);
@@ -525,7 +527,7 @@ mod tests {
         bench.serve(Application, 0);
         assert_eq!(bench.driver.take_answer(ticket), None);
         bench.open(FileSystem, 3).unwrap();
-        // It stands in nobody's way, and fails in its time.
+        // It blocks no other request, and times out.
         let next = bench.submit(Thaw);
         bench.serve(FileSystem, 0);
         bench.serve(Application, 0);
@@ -536,7 +538,7 @@ mod tests {
 
     // contract B11
     #[test]
-    fn detach_answers_nobody_and_kills_everybody() {
+    fn detach_kills_all_openers_without_an_answer() {
         let mut bench = Bench::with_daemon();
         bench.open(Application, 2).unwrap();
         let ticket = bench.submit(Check);

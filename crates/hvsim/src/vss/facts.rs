@@ -1,13 +1,13 @@
-//! What a guest's kernel knows of itself, from the files of the facts directory.
+//! The facts of a guest's kernel, read from the files of the facts directory. What follows from them is in
+//! `file_systems`.
 //!
-//! `mounts` and `procs` are those that the guest's programs read. The other two are the simulator's alone:
+//! `mounts` and `procs` are also read by the guest's programs. The other two files are the simulator's alone:
 //!
 //! * `md`: a line `DEVICE FILE` says that file systems on this device, its partitions and labels are stored
-//!   in a file, as with md(4) of type vnode; DEVICE is a whole name or one that a partition's name begins
-//!   with.
-//! * `cache`: `dirty PATH on=MOUNT` is a file that was stored to through a mapping that is gone, and is still
-//!   open; `flush MOUNT MS` says how long the buffers of a mount take to write; `busy MOUNT` that growfs(8),
-//!   a snapshot in the making or an umount has it.
+//!   in a file, as with md(4) of type vnode. DEVICE is a whole name, or the beginning of a partition's name.
+//! * `cache`: `dirty PATH on=MOUNT` is an open file that was changed through a mapping which no longer
+//!   exists. `flush MOUNT MS` is the time that the buffers of a mount take to write. `busy MOUNT` means that
+//!   growfs(8), a snapshot in the making or an umount has it.
 
 use std::fs;
 use std::path::Path;
@@ -21,47 +21,47 @@ use hv_core::vss::mounts::{FsId, Mount};
 pub struct Mapping {
     /// The file.
     pub path: String,
-    /// The mount that it is on, the lower one for a file that was opened through nullfs.
+    /// The mount that it is on. For a file that was opened through nullfs, the mount below.
     pub on: String,
-    /// Whether stores through it reach the file.
+    /// Whether stores through it change the file.
     pub stores: bool,
 }
 
 /// A process of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
     /// Its name.
     pub command: String,
-    /// It ended, but a list still has it.
+    /// It ended, but is still listed.
     pub gone: bool,
-    /// What it has mapped.
+    /// Its mappings.
     pub mappings: Vec<Mapping>,
 }
 
-/// What a guest's kernel knows of itself.
+/// The facts of a guest's kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The mount table, oldest first.
     pub mounts: Vec<Mount>,
-    /// Who runs.
+    /// The running processes.
     pub processes: Vec<Process>,
-    /// Devices, and the files that they are stored in.
+    /// Devices, and the files in which they are stored.
     pub images: Vec<(String, String)>,
-    /// Files with dirty pages that nobody maps, and their mounts.
+    /// Files with dirty pages that no process maps, and their mounts.
     pub left_dirty: Vec<(String, String)>,
     /// How long the buffers of a mount take to write.
     pub flush_times: Vec<(String, Duration)>,
     /// Mounts that cannot be suspended now.
     pub busy: Vec<String>,
-    /// When processes and files changed last, on the clock of the simulator; `None`: just now.
+    /// When processes and files last changed, on the clock of the simulator. `None`: just now.
     pub changed: Option<Duration>,
 }
 
 impl Facts {
-    /// Reads a directory. A file that cannot be read is one without lines: the guest itself says more about
-    /// it. `clock` makes a monotonic time of a file's time.
+    /// Reads a directory. A file that cannot be read counts as empty: the guest's programs report it. `clock`
+    /// converts a file's time to monotonic time.
     #[must_use]
     pub fn load(directory: &Path, clock: impl Fn(SystemTime) -> Duration) -> Self {
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
@@ -96,7 +96,7 @@ impl Facts {
         }
     }
 
-    /// The mappings through which somebody stores.
+    /// The mappings through which a process stores.
     pub fn mapped_writers(&self) -> impl Iterator<Item = (&Process, &Mapping)> {
         let living = self.processes.iter().filter(|process| !process.gone);
         living.flat_map(|process| {
@@ -104,7 +104,7 @@ impl Facts {
         })
     }
 
-    /// The file that a device is stored in.
+    /// The file in which a device is stored.
     pub(super) fn file_of(&self, device: &str) -> Option<&str> {
         let name = device.strip_prefix("/dev/").unwrap_or(device);
         let found = self.images.iter().find(|(image, _)| {
@@ -123,20 +123,20 @@ impl Facts {
 /// A sync(2) or fsync(2) of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SyncCall {
-    /// The file of an fsync(2).
+    /// The file of an fsync(2). `None` for sync(2).
     pub(super) path: Option<String>,
-    /// When, on CLOCK_MONOTONIC.
+    /// The time of the call, on CLOCK_MONOTONIC.
     pub(super) at: Duration,
 }
 
-/// The file `log`, to which programs write `sync PID NS` and `fsync PID NS PATH`, as far as it was read.
+/// The file `log`, to which programs write `sync PID NS` and `fsync PID NS PATH`, and how far it was read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SyncLog {
     read: usize,
 }
 
 impl SyncLog {
-    /// The calls since the last look.
+    /// The calls since the last read.
     pub(super) fn read(&mut self, directory: &Path) -> Vec<SyncCall> {
         let text = fs::read_to_string(directory.join("log")).unwrap_or_default();
         let new = text.get(self.read..).unwrap_or(&text);
@@ -155,7 +155,7 @@ fn parse_call(line: &str) -> Option<SyncCall> {
     Some(SyncCall { path, at: Duration::from_nanos(at.parse().ok()?) })
 }
 
-/// Takes a mount off the table in a facts directory, whole at once.
+/// Removes a mount from the table in a facts directory, in one step.
 pub(super) fn remove_mount(directory: &Path, FsId([low, high]): FsId) {
     let table = directory.join("mounts");
     let text = fs::read_to_string(&table).unwrap_or_default();
@@ -164,11 +164,11 @@ pub(super) fn remove_mount(directory: &Path, FsId([low, high]): FsId) {
         |line: &&str| !matches!(*words(line).as_slice(), [_, _, _, _, a, b, ..] if a == low && b == high);
     let rest: String = text.lines().filter(other).map(|line| format!("{line}\n")).collect();
     let new = directory.join("mounts.new");
-    // The scratch directory of a test that is over may be gone.
+    // The scratch directory of a finished test may be removed.
     let _ = fs::write(&new, rest).and_then(|()| fs::rename(&new, &table));
 }
 
-/// Gives a sysctl a new value in a facts directory, whole at once.
+/// Sets a sysctl in a facts directory, in one step.
 pub(super) fn set_sysctl(directory: &Path, name: &str, number: u64) {
     let file = directory.join("sysctl");
     let text = fs::read_to_string(&file).unwrap_or_default();
@@ -176,7 +176,7 @@ pub(super) fn set_sysctl(directory: &Path, name: &str, number: u64) {
     let mut new: String = text.lines().filter(other).map(|line| format!("{line}\n")).collect();
     new.push_str(&format!("{name}={number}\n"));
     let whole = directory.join("sysctl.new");
-    // The scratch directory of a test that is over may be gone.
+    // The scratch directory of a finished test may be removed.
     let _ = fs::write(&whole, new).and_then(|()| fs::rename(&whole, &file));
 }
 
@@ -184,7 +184,7 @@ fn words(line: &str) -> Vec<&str> {
     line.split_ascii_whitespace().collect()
 }
 
-/// `\040` is a blank.
+/// Replaces `\040` by a blank.
 fn unescape(text: &str) -> String {
     text.replace("\\040", " ")
 }
@@ -197,7 +197,7 @@ fn parse_images(text: &str) -> Vec<(String, String)> {
     text.lines().filter_map(pair).collect()
 }
 
-/// `proc PID COMM [gone]…`, each followed by its `map PATH on=MOUNT [ro] [private] [anon]…`.
+/// Parses `proc PID COMM [gone]…`, each followed by its `map PATH on=MOUNT [ro] [private] [anon]…`.
 fn parse_processes(text: &str) -> Vec<Process> {
     let mut processes: Vec<Process> = Vec::new();
     for line in text.lines() {
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processes_and_who_of_them_stores() {
+    fn processes_and_their_mappings_are_parsed() {
         let text = "proc 7 sqlite3 jid=2 uid=1001\nmap /db/x-shm on=/db\nmap /lib/libc.so on=/ ro\nmap /db/y on=/db private max=rwx\nmap - on=- anon\n\
                     proc 8 gone\\040one gone\nmap /db/z on=/db\n";
         let facts = Facts { processes: parse_processes(text), ..Facts::default() };
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_their_partitions_and_labels_in_files() {
+    fn partitions_and_labels_of_devices_in_files_are_found() {
         let images = parse_images("# images\nmd1 /vm/a.img\nufs/data /vm/b.img\n");
         let facts = Facts { images, ..Facts::default() };
         assert_eq!(facts.file_of("/dev/md1p2"), Some("/vm/a.img"));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn each_sync_is_told_once_and_a_part_of_a_line_later() {
+    fn each_sync_is_reported_once() {
         let directory = tempfile::tempdir().unwrap();
         let write = |text: &str| fs::write(directory.path().join("log"), text).unwrap();
         let mut log = SyncLog::default();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_changes_leaves_other_lines_alone() {
+    fn changes_of_the_kernel_keep_other_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("mounts"), "ufs / /dev/da0 local 1 7\nufs /a /dev/da1 local 2 7\n").unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache() {
+    fn the_file_cache_is_parsed() {
         let mut facts = Facts::default();
         facts.parse_cache("dirty /a\\040b on=/db\nflush / 250\nbusy /x\nnonsense\n");
         assert_eq!(facts.left_dirty, [("/a b".to_owned(), "/db".to_owned())]);

@@ -1,4 +1,4 @@
-//! Performs what clients ask about the devices of a live backup.
+//! Performs the commands of clients about the devices of a live backup. The devices decide the results.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::node::Devices;
 use crate::control::Latencies;
 use crate::device::Opener;
 
-/// Performs a command; `kill` is called for each program that the kernel kills.
+/// Performs a command. `kill` is called for each program that the kernel kills.
 ///
 /// # Errors
 /// A sentence for the client.
@@ -56,9 +56,9 @@ pub fn perform(devices: &Devices, command: VssCommand, kill: impl Fn(Opener)) ->
             value(&())
         }
         VssCommand::Detach => {
-            // The kernel kills first and removes the nodes then; for the daemons that is one moment.
+            // The kernel kills first and then removes the nodes. The daemons cannot tell the two apart.
             file_system.with(|node, now| node.detach(now).into_iter().for_each(kill));
-            // The other one's pollers must see it, too.
+            // The pollers of the other device must notice it, too.
             devices.application.with(|_, _| ());
             value(&())
         }
@@ -69,7 +69,7 @@ pub fn perform(devices: &Devices, command: VssCommand, kill: impl Fn(Opener)) ->
     }
 }
 
-/// The host sends a request and waits for the answer; `None` when there is none within `limit`.
+/// Sends a request of the host and waits for the answer. `None` if there is none within `limit`.
 fn ask(devices: &Devices, operation: Operation, limit: Option<Duration>) -> Option<Answer> {
     let begin = Instant::now();
     let ticket = devices.file_system.with(|node, now| node.submit(operation, now));

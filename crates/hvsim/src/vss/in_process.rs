@@ -1,4 +1,5 @@
-//! The same devices without FUSE: ports for the daemon's loop that run inside the test.
+//! The backup devices without FUSE: ports for the daemon's loop inside a test. The devices are the same as on
+//! files.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,16 +26,16 @@ use crate::kvp;
 use crate::server;
 use crate::station::Station;
 
-/// A handle that no other one has.
+/// An unused handle.
 fn next_handle() -> Handle {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     Handle(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The host of these devices. A thread serves it while it lives.
+/// A client of these devices' host. A thread serves it as long as it exists.
 ///
 /// # Errors
-/// No socket pair can be made.
+/// No socket pair can be created.
 pub fn client(devices: &Devices) -> io::Result<Client> {
     let (ours, theirs) = UnixStream::pair()?;
     let kvp = Arc::new(Station::new(kvp::KvpDevice::new(kvp::Settings::default())));
@@ -115,12 +116,12 @@ impl SuspendPort for SuspendDevices {
         Ok(InProcessSuspender { station, handle })
     }
 
-    /// The process is the test's: what it holds open is not the daemon's.
+    /// This process is the test's: its open files are not the daemon's.
     fn held_open(&self, _facts: &FactsSource, _mounts: &[Mount]) -> io::Result<Vec<HeldOpen>> {
         Ok(Vec::new())
     }
 
-    /// The process has threads.
+    /// This process has threads.
     fn may_fork(&self) -> bool {
         false
     }

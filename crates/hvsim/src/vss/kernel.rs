@@ -1,6 +1,5 @@
-//! The kernel's side of a live backup in one thread, with a clock that stands still until it is told to go:
-//! for tests that run through very many orders of events. What the devices do is the same as on the device
-//! files.
+//! The kernel's side of a live backup in one thread, with a clock that only moves when it is told to. It is
+//! for tests that perform very many orders of events. The devices are the same as on device files.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -27,20 +26,20 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// A kernel that was just booted, with these mounts and processes.
+    /// A kernel after boot, with these mounts and processes.
     #[must_use]
     pub fn new(facts: Facts) -> Self {
         let (wake, _) = channel();
         let mut machine = Machine::new(Settings::default(), wake);
         machine.slept = Some(Duration::ZERO);
-        // Its processes are in no /proc.
+        // Its processes are not in /proc.
         machine.scrutiny = false;
         let start = Instant::now();
         machine.file_systems.look(facts, Duration::ZERO);
         Self { machine, start, passed: Duration::ZERO, next_handle: 0 }
     }
 
-    /// Time since the boot. What callers sleep in the kernel is a part of it.
+    /// Time since the boot. It includes the sleep of callers in the kernel.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.passed + self.machine.slept.unwrap_or_default()
@@ -50,7 +49,7 @@ impl Kernel {
         self.start + self.now()
     }
 
-    /// Lets time pass; what is due then happens.
+    /// Lets time pass. Events that become due happen.
     pub fn pass(&mut self, time: Duration) {
         self.passed += time;
         self.machine.driver.tick(self.instant());
@@ -63,7 +62,7 @@ impl Kernel {
         self.machine.settle(Some(Side::FileSystem), now);
     }
 
-    /// Other mounts and processes.
+    /// Replaces mounts and processes.
     pub fn set_facts(&mut self, facts: Facts) {
         let now = self.now();
         self.machine.file_systems.look(facts, now);
@@ -75,13 +74,13 @@ impl Kernel {
         self.machine.file_systems.table()
     }
 
-    /// Mounts, processes, and what is stored where.
+    /// Mounts, processes and stored data.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         self.machine.file_systems.facts()
     }
 
-    /// The host sends a request.
+    /// Sends a request of the host.
     pub fn submit(&mut self, operation: Operation) -> Ticket {
         let now = self.instant();
         self.machine.note(now, Happening::Sent { operation });
@@ -90,7 +89,7 @@ impl Kernel {
         ticket
     }
 
-    /// What the host heard.
+    /// Takes the host's result.
     pub fn take_answer(&mut self, ticket: Ticket) -> Option<Outcome> {
         self.machine.driver.take_answer(ticket)
     }
@@ -103,7 +102,7 @@ impl Kernel {
     /// A process opens `/dev/hv_fsvss_dev`.
     ///
     /// # Errors
-    /// `EBUSY` while another one has it, `ENXIO` when it is not there.
+    /// `EBUSY` while another process has it open, `ENXIO` if it does not exist.
     pub fn open_device(&mut self, pid: u32) -> Result<Handle, Errno> {
         let handle = self.handle();
         let now = self.instant();
@@ -113,7 +112,7 @@ impl Kernel {
         Ok(handle)
     }
 
-    /// The process of the device closes it, alive or not.
+    /// The process that has the device open closes it, or has died.
     pub fn close_device(&mut self, handle: Handle) {
         self.machine.driver.close(Side::FileSystem, handle);
         self.settle();
@@ -125,7 +124,7 @@ impl Kernel {
         self.machine.driver.is_waiting(Side::FileSystem)
     }
 
-    /// Whether the devices are there.
+    /// Whether the devices exist.
     #[must_use]
     pub fn is_present(&self) -> bool {
         self.machine.driver.is_present()
@@ -134,7 +133,7 @@ impl Kernel {
     /// READ.
     ///
     /// # Errors
-    /// `ENXIO` when the device is gone.
+    /// `ENXIO` if the device is gone.
     pub fn read(&mut self) -> Result<Option<Request>, Errno> {
         if !self.is_present() {
             return Err(Errno::ENXIO);
@@ -147,7 +146,7 @@ impl Kernel {
     /// WRITE.
     ///
     /// # Errors
-    /// `ENXIO` when the device is gone.
+    /// `ENXIO` if the device is gone.
     pub fn write(&mut self, answer: Answer) -> Result<(), Errno> {
         if !self.is_present() {
             return Err(Errno::ENXIO);
@@ -158,7 +157,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// How old a request is that has this id.
+    /// The age of the request with this id.
     #[must_use]
     pub fn age(&self, request: Request) -> Duration {
         let (real, _) = self.machine.clock(self.instant());
@@ -172,10 +171,10 @@ impl Kernel {
         handle
     }
 
-    /// UFSSUSPEND. Its sleep is time that passes.
+    /// UFSSUSPEND. Its sleep moves the clock.
     ///
     /// # Errors
-    /// As the kernel says; `EINTR` where it would never return.
+    /// The kernel's error. `EINTR` if the call would never return.
     pub fn suspend(&mut self, handle: Handle, FsId([low, high]): FsId) -> Result<(), Errno> {
         let mut input = low.to_ne_bytes().to_vec();
         input.extend(high.to_ne_bytes());
@@ -187,7 +186,7 @@ impl Kernel {
     /// UFSRESUME.
     ///
     /// # Errors
-    /// As the kernel says; `EINTR` where it would never return.
+    /// The kernel's error. `EINTR` if the call would never return.
     pub fn resume(&mut self, handle: Handle) -> Result<(), Errno> {
         self.machine.resume(handle, self.instant())
     }
@@ -208,10 +207,10 @@ impl Kernel {
         self.machine.file_systems.synced(now);
     }
 
-    /// umount(8): whether that is done, or sleeps.
+    /// umount(8). Returns true if it is done, and false if it sleeps.
     ///
     /// # Errors
-    /// `EINVAL` where nothing is mounted, `EBUSY` where something is mounted on it.
+    /// `EINVAL` if nothing is mounted there, `EBUSY` if another file system is mounted on it.
     pub fn unmount(&mut self, on: &str) -> Result<bool, Errno> {
         self.machine.unmount(on, self.instant())
     }
@@ -221,18 +220,18 @@ impl Kernel {
         self.machine.faults.push(fault);
     }
 
-    /// No call fails or sleeps by order any more.
+    /// Clears faults that did not happen yet.
     pub fn forget_faults(&mut self) {
         self.machine.faults.clear();
     }
 
-    /// The backup devices go away, and the process that has them open is killed.
+    /// Detaches the backup devices, and kills the process that has them open.
     pub fn detach(&mut self) {
         self.machine.driver.detach();
         self.settle();
     }
 
-    /// They are back.
+    /// Attaches them again.
     pub fn attach(&mut self) {
         self.machine.driver.attach();
     }
@@ -249,19 +248,19 @@ impl Kernel {
         self.machine.backup == Backup::Frozen
     }
 
-    /// What was done against the kernel's rules.
+    /// The violations of the kernel's rules.
     #[must_use]
     pub fn violations(&self) -> &[String] {
         &self.machine.violations
     }
 
-    /// What happened.
+    /// The events.
     #[must_use]
     pub fn timeline(&self) -> Vec<Entry> {
         self.machine.timeline.list()
     }
 
-    /// All that decides what happens from now on, as a text: two kernels with the same one behave alike.
+    /// Everything that decides about the future, as a text: two kernels with equal texts behave alike.
     /// Numbers of requests and handles, which only have to differ from each other, are left out.
     #[must_use]
     pub fn state(&self) -> String {
@@ -285,7 +284,7 @@ mod tests {
         kernel
     }
 
-    /// The daemon answers with success, after doing something.
+    /// The daemon performs `act` and answers with success.
     fn serve(kernel: &mut Kernel, operation: Operation, act: impl FnOnce(&mut Kernel)) -> Option<Outcome> {
         let ticket = kernel.submit(operation);
         let request = kernel.read().unwrap().unwrap();
@@ -296,7 +295,7 @@ mod tests {
 
     /// contract B25
     #[test]
-    fn a_void_backup_that_is_called_good_is_a_violation() {
+    fn success_for_a_void_backup_is_a_violation() {
         let mut kernel = guest();
         serve(&mut kernel, Operation::Thaw, |_| ());
         assert!(kernel.violations()[0].contains("without a freeze"), "{:?}", kernel.violations());
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_backup_is_none_even_after_a_second_freeze_was_refused() {
+    fn a_refused_second_freeze_keeps_the_backup_good() {
         let mut kernel = guest();
         let handle = kernel.open_suspender(100, 4);
         serve(&mut kernel, Operation::Freeze, |kernel| kernel.suspend(handle, FsId([1, 7])).unwrap());

@@ -1,4 +1,5 @@
-//! The three devices together: what they share.
+//! The three backup devices together: the state that they share, and the judgement of answers, faults and
+//! time-outs. It reads the guest's facts and /proc.
 
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
@@ -19,13 +20,12 @@ use super::process::{self, Activity};
 use super::timeline::{Happening, Timeline};
 use crate::device::{Handle, Opener};
 
-/// What can be chosen about the devices.
+/// The settings of the devices.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long the kernel waits for both daemons together: 15 seconds, less in tests.
     pub timeout: Duration,
-    /// The directory with what [`Facts::load`] reads. Without it the guest has what
-    /// `Kernel::set_facts` gave it.
+    /// The directory that [`Facts::load`] reads. Without it the facts are those of `Kernel::set_facts`.
     pub facts: Option<PathBuf>,
 }
 
@@ -35,43 +35,43 @@ impl Default for Settings {
     }
 }
 
-/// What became of a freeze that the host was told is good.
+/// The state of a freeze that the host was told is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Backup {
-    /// There is none.
+    /// There is no such freeze.
     None,
     /// Nothing was resumed since.
     Frozen,
-    /// The daemon has read the thaw: now it may resume.
+    /// The daemon has read the thaw, so it may resume.
     Thawing,
     /// Something was resumed before.
     Void,
 }
 
-/// Everything behind the three nodes.
+/// The state behind the three nodes.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) driver: Driver,
     pub(super) file_systems: FileSystems,
     settings: Settings,
     pub(super) scrutiny: bool,
-    /// The facts were read, and without scrutiny that is enough.
+    /// The facts were read. Without scrutiny they are not read again.
     pub(super) looked: bool,
-    /// Buffers are written at a pace, so that facts must be looked at each time.
+    /// Buffers are written over time, so the facts must be read each time.
     pub(super) plays_writes: bool,
     log: SyncLog,
-    /// What the daemon held open at the last look.
+    /// The descriptors of the daemon at the last look.
     held: Option<(u32, Vec<Descriptor>)>,
-    /// How long callers slept in the kernel altogether, where they only count it.
+    /// How long callers slept in the kernel in all, if they only count it.
     pub(super) slept: Option<Duration>,
     pub(super) timeline: Timeline,
     pub(super) statistics: Statistics,
     pub(super) violations: Vec<String>,
     pub(super) faults: Vec<Fault>,
     pub(super) hung_up: bool,
-    /// What the host believes about the backup, as far as the guest said so.
+    /// The backup as the host believes it to be.
     pub(super) backup: Backup,
-    /// The frozen daemon, and what it had done before.
+    /// The frozen daemon, and what it had written before.
     watch: Option<(u32, Activity)>,
     start: Instant,
     start_real: u64,
@@ -111,7 +111,7 @@ impl Machine {
         (self.start_real + nanoseconds(now.saturating_duration_since(self.start)), now)
     }
 
-    /// CLOCK_MONOTONIC, which the guest's programs see, too.
+    /// CLOCK_MONOTONIC, which the guest's programs read, too.
     fn monotonic(&self, now: Instant) -> Duration {
         self.start_monotonic + now.saturating_duration_since(self.start)
     }
@@ -120,7 +120,7 @@ impl Machine {
         self.timeline.add(nanoseconds(now.saturating_duration_since(self.start)), happening);
     }
 
-    /// Whether a call fails by order, after it slept by order.
+    /// Performs the fault of a call, if there is one: sleeps, then fails.
     pub(super) fn fault(&mut self, call: Call) -> Result<(), Errno> {
         let Some(index) = self.faults.iter().position(|fault| fault.call == call) else { return Ok(()) };
         if self.faults[index].after > 0 {
@@ -132,7 +132,7 @@ impl Machine {
         if fault.errno == 0 { Ok(()) } else { Err(Errno::from_raw(fault.errno)) }
     }
 
-    /// As a thread sleeps in the kernel; nobody else has business with these devices meanwhile.
+    /// Sleeps as a thread in the kernel does. No other thread uses these devices meanwhile.
     fn sleep(&mut self, time: Duration) {
         match &mut self.slept {
             Some(slept) => *slept += time,
@@ -140,7 +140,7 @@ impl Machine {
         }
     }
 
-    /// Reads what the guest's kernel knows, and what its programs did, since the last look.
+    /// Reads the facts of the guest's kernel, and the calls of its programs since the last look.
     pub(super) fn look(&mut self, now: Instant) {
         let wanted = self.scrutiny || self.plays_writes || !self.looked;
         let Some(directory) = self.settings.facts.clone().filter(|_| wanted) else { return };
@@ -157,8 +157,8 @@ impl Machine {
         self.look_at_descriptors();
     }
 
-    /// What `vfs.runningbufspace` says: a made-up speed, in steps of a write of 64 KiB each 20 ms. It stands
-    /// still at the beginning, for nobody can tell when exactly a sync(2) returned.
+    /// The value of `vfs.runningbufspace`: an invented speed, in steps of a write of 64 KiB each 20 ms. It
+    /// stays constant at the beginning, because the exact return of a sync(2) is unknown.
     pub(super) fn bytes_being_written(&mut self, now: Instant) -> u64 {
         self.look(now);
         let left = self.file_systems.still_writing(self.monotonic(now)).as_millis().div_ceil(20);
@@ -181,7 +181,7 @@ impl Machine {
         self.held = Some((pid, after));
     }
 
-    /// Tells the timeline, the violations and the mount table what became of the file systems.
+    /// Passes events of the file systems on to the timeline, the violations and the mount table.
     fn collect(&mut self, now: Instant) {
         let news = self.file_systems.take_news();
         for happening in news.happened {
@@ -202,7 +202,7 @@ impl Machine {
         }
     }
 
-    /// Whoever waits for another node than the one that is called must look again.
+    /// Makes waiters of other nodes than the called one look again.
     pub(super) fn settle(&mut self, called: Option<Side>, now: Instant) {
         let heard = self.driver.take_heard();
         for (operation, outcome) in &heard {
@@ -211,7 +211,7 @@ impl Machine {
         }
         if called != Some(Side::FileSystem) && (!heard.is_empty() || self.driver.is_waiting(Side::FileSystem))
         {
-            // It fails only when the machine is being taken apart.
+            // It fails only while the machine is being dropped.
             let _ = self.wake.send(Side::FileSystem);
         }
         if called != Some(Side::Application) && self.driver.is_waiting(Side::Application) {
@@ -290,14 +290,14 @@ impl Machine {
         }
     }
 
-    /// The host takes the answer to the thaw for the one about the backup.
+    /// Judges a result: the host takes the answer to the thaw for the one about the backup.
     fn audit_heard(&mut self, operation: Operation, outcome: Outcome) {
         let void = match (operation, outcome) {
             (Operation::Freeze, Outcome::Success) => {
                 self.backup = Backup::Frozen;
                 return;
             }
-            // A second freeze that is refused takes nothing from the first.
+            // A refused second freeze does not change the first.
             (Operation::Check | Operation::Freeze, _) | (_, Outcome::Dropped) => return,
             (Operation::Thaw, _) => std::mem::replace(&mut self.backup, Backup::None),
         };
@@ -379,7 +379,7 @@ impl Machine {
             let held = self.held.take_if(|(known, _)| *known == pid).map(|(_, held)| held);
             self.exit(pid, &held.unwrap_or_default(), now);
         } else if self.file_systems.close(handle) {
-            // Its process may be about to write again.
+            // Its process may write from now on.
             self.watch = None;
         }
         self.collect(now);

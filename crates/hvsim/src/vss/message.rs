@@ -1,4 +1,5 @@
-//! `struct hv_vss_opt_msg`, as the driver reads and writes it.
+//! `struct hv_vss_opt_msg`, as the driver reads and writes it. Nothing is shared with `hv_core`, so that two
+//! readings of the header are compared.
 
 /// Bytes of a message.
 pub(super) const SIZE: usize = 64;
@@ -13,7 +14,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Reads what the daemon handed to WRITE; `None` if it is no message.
+    /// Parses the bytes that the daemon passed to WRITE. `None` if they are no message.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; SIZE] = bytes.try_into().ok()?;
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
@@ -27,7 +28,7 @@ impl Message {
         })
     }
 
-    /// What READ hands out.
+    /// The bytes that READ returns.
     pub(super) fn bytes(operation: u32, status: u32, id: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(SIZE);
         bytes.extend(operation.to_ne_bytes());

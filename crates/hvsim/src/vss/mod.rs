@@ -1,8 +1,8 @@
-//! Live backup: `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` as `sys/dev/hyperv/utilities/hv_snapshot.c`
-//! makes them, and `/dev/ufssuspend` as `sys/ufs/ffs/ffs_suspend.c` does.
+//! Live backup: `/dev/hv_fsvss_dev` and `/dev/hv_appvss_dev` as made by
+//! `sys/dev/hyperv/utilities/hv_snapshot.c`, and `/dev/ufssuspend` as made by `sys/ufs/ffs/ffs_suspend.c`.
 //!
-//! As with the key-value device, the reading of the drivers is this crate's own; only the numbers of the
-//! calls and the text of the mount table are `hv_core`'s.
+//! As for the key-value device, this is the crate's own reading of the drivers. Only the numbers of the calls
+//! and the text of the mount table are `hv_core`'s.
 
 pub mod backup;
 pub mod control;
@@ -18,12 +18,10 @@ mod machine;
 mod message;
 mod node;
 mod process;
-#[cfg(target_os = "linux")]
-pub mod session;
 pub mod timeline;
 
 pub use control::{Answer, Call, Fault, Operation, Outcome, Side, Statistics, VssCommand};
-pub use driver::Ticket;
+pub use driver::{KERNEL_TIMEOUT, Ticket};
 pub use host::perform;
 pub use machine::Settings;
 pub use node::{Devices, Node};

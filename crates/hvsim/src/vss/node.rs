@@ -1,4 +1,5 @@
-//! The machine's three device files, and what the host and a test do with them.
+//! The three device files of a machine, and the calls of host and tests on them. The rules are in `machine`,
+//! `driver` and `file_systems`.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -16,10 +17,10 @@ use super::timeline::{Entry, Happening};
 use crate::device::{DeviceFile, Handle, Opener, Readiness};
 use crate::station::{Station, lock};
 
-/// How often the disk's progress is looked at.
+/// How often the progress of writes is read.
 const LOOK_AT_WRITES: Duration = Duration::from_millis(2);
 
-/// Which of the three nodes.
+/// The kind of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Backup(Side),
@@ -31,7 +32,7 @@ enum Kind {
 pub struct Node {
     kind: Kind,
     machine: Arc<Mutex<Machine>>,
-    /// Those that calls of this node brought up.
+    /// The violations that calls of this node caused.
     violations: Vec<String>,
 }
 
@@ -56,7 +57,7 @@ impl Node {
         result
     }
 
-    /// The host sends a request.
+    /// Sends a request of the host.
     pub fn submit(&mut self, operation: Operation, now: Instant) -> Ticket {
         self.with(now, |machine| {
             machine.note(now, Happening::Sent { operation });
@@ -65,7 +66,7 @@ impl Node {
         })
     }
 
-    /// The answer, once it is there.
+    /// Takes the result, if there is one.
     pub fn take_answer(&mut self, ticket: Ticket) -> Option<Outcome> {
         lock(&self.machine).driver.take_answer(ticket)
     }
@@ -86,7 +87,7 @@ impl Node {
         lock(&self.machine).file_systems.suspended().map(|mount| mount.on.clone()).collect()
     }
 
-    /// Counters.
+    /// The counters.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         let machine = lock(&self.machine);
@@ -99,7 +100,7 @@ impl Node {
         }
     }
 
-    /// What happened.
+    /// The events.
     pub fn timeline(&mut self, take: bool) -> Vec<Entry> {
         let mut machine = lock(&self.machine);
         let entries = machine.timeline.list();
@@ -109,7 +110,7 @@ impl Node {
         entries
     }
 
-    /// Changes how long the kernel waits, from the next request on.
+    /// Changes how long the kernel waits, beginning with the next request.
     pub fn set_timeout(&mut self, timeout: Duration) {
         lock(&self.machine).driver.timeout = timeout;
     }
@@ -131,15 +132,16 @@ impl Node {
         machine.looked = false;
     }
 
-    /// Somebody unmounts a file system: whether that is done, or sleeps.
+    /// Unmounts a file system in the guest. Returns true if it is done, and false if it sleeps.
     ///
     /// # Errors
-    /// As umount(8): `EINVAL` where nothing is mounted, `EBUSY` where something is mounted on it.
+    /// The error of umount(8): `EINVAL` if nothing is mounted there, `EBUSY` if another file system is
+    /// mounted on it.
     pub fn unmount(&mut self, on: &str, now: Instant) -> Result<bool, Errno> {
         self.with(now, |machine| machine.unmount(on, now))
     }
 
-    /// Tells the guest how much is being written, if that is not what was `told` before.
+    /// Writes to the guest's facts how much is being written, if that is not what was `told` before.
     fn tell_writes(&self, told: &mut Option<u64>, now: Instant) {
         let mut machine = lock(&self.machine);
         let bytes = machine.bytes_being_written(now);
@@ -148,12 +150,12 @@ impl Node {
         }
     }
 
-    /// The backup devices go away; returns whom the kernel kills.
+    /// Detaches the backup devices. Returns the processes that the kernel kills.
     pub fn detach(&mut self, now: Instant) -> Vec<Opener> {
         self.with(now, |machine| machine.driver.detach())
     }
 
-    /// They are back.
+    /// Attaches them again.
     pub fn attach(&mut self, now: Instant) {
         self.with(now, |machine| machine.driver.attach());
     }
@@ -242,7 +244,7 @@ impl DeviceFile for Node {
                 machine.suspend(handle, input, now).map(|()| Vec::new())
             }
             (Kind::Suspender, numbers::UFS_RESUME) => machine.resume(handle, now).map(|()| Vec::new()),
-            // The backup driver takes any number and does nothing; the other one says this.
+            // The backup driver accepts any number and does nothing. The other one fails.
             (Kind::Backup(_), _) => Ok(vec![0; message::SIZE]),
             (Kind::Suspender, _) => Err(Errno::ENXIO),
         })
@@ -277,8 +279,8 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Makes the devices. A thread lives as long as they do: it lets those who wait for one device look again
-    /// when a call of another one changed it.
+    /// Creates the devices. A thread exists as long as they do: when a call of one device changed another
+    /// one, it wakes the waiters of that one.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let (wake, woken) = channel();
@@ -308,7 +310,7 @@ impl Devices {
         });
     }
 
-    /// See [`super::VssCommand::PlayWrites`]. Ends with the devices.
+    /// See [`super::VssCommand::PlayWrites`]. It ends with the devices.
     pub(super) fn play_writes(&self) {
         self.suspender.peek(|node, _| lock(&node.machine).plays_writes = true);
         let suspender = Arc::downgrade(&self.suspender);
@@ -322,7 +324,7 @@ impl Devices {
         });
     }
 
-    /// One of the two that the kernel asks.
+    /// One of the two devices on which the kernel delivers requests.
     #[must_use]
     pub fn side(&self, side: Side) -> &Arc<Station<Node>> {
         match side {

@@ -1,23 +1,25 @@
-//! What the kernel knows of the calling process, read from /proc.
+//! What the kernel knows about a calling process, read from /proc: its threads, writes and children. It is
+//! used to judge a frozen daemon.
 
 use std::fs;
 
-/// What a process had written, and which children it had, at one moment.
+/// The writes and children of a process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Activity {
-    /// Bytes handed to `write(2)` and its kin.
+    /// Bytes passed to `write(2)` and similar calls.
     written: u64,
-    /// Such calls.
+    /// The number of such calls.
     calls: u64,
     children: String,
 }
 
 impl Activity {
-    /// What its thread did so far, without children that it waited for; `None` if it cannot be looked at.
+    /// The writes of its thread so far, without those of children that it collected. `None` if it cannot be
+    /// read.
     pub(super) fn of(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/io")).ok()?;
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        // Needs CONFIG_PROC_CHILDREN; without it children are not watched.
+        // It needs CONFIG_PROC_CHILDREN. Without it children are not observed.
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         Some(Self { written: field("wchar:")?, calls: field("syscw:")?, children })
     }
@@ -29,7 +31,7 @@ impl Activity {
             let bytes = self.written.saturating_sub(earlier.written);
             return Some(format!("wrote {bytes} bytes in {calls} calls"));
         }
-        // One that was there before may end.
+        // Former children may have ended.
         let new = self
             .children
             .split_whitespace()
@@ -38,7 +40,7 @@ impl Activity {
     }
 }
 
-/// How many threads a process has; 1 if it cannot be told.
+/// The number of threads of a process. 1 if it cannot be read.
 pub(super) fn threads(pid: u32) -> usize {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let count = text.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
@@ -53,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// What a shell does between two looks at it.
+    /// The offence of a shell between two looks at it.
     fn offence_of(script: &str) -> Option<String> {
         let text = format!("read go; {script}; exec 1>&-; read end");
         let mut child = Command::new("/bin/sh")
@@ -65,7 +67,7 @@ mod tests {
         let before = Activity::of(child.id()).unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"go\n").unwrap();
-        // The end of its output is the sign that it is done.
+        // It is done when its output ends.
         let mut line = String::new();
         while BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap() > 0 {}
         let after = Activity::of(child.id()).unwrap();
@@ -76,7 +78,7 @@ mod tests {
 
     // contract B16
     #[test]
-    fn a_process_that_writes_or_starts_a_program_is_found_out() {
+    fn writes_and_new_programs_of_a_process_are_found() {
         assert_eq!(offence_of(":"), None);
         assert_eq!(offence_of("echo secret"), Some("wrote 7 bytes in 1 calls".to_owned()));
         let offence = offence_of("/bin/sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/dev/null");

@@ -1,4 +1,4 @@
-//! What happened during a backup, in order and with times.
+//! The events of a backup, in order and with times, and their table. It records events and judges none.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -7,51 +7,51 @@ use serde::{Deserialize, Serialize};
 
 use super::control::{Operation, Outcome, Side};
 
-/// Older entries are forgotten.
+/// The number of entries that are kept.
 const ENTRIES: usize = 4096;
 
-/// What happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum Happening {
     /// The host sent a request.
     Sent {
-        /// What it wants.
+        /// The operation.
         operation: Operation,
     },
-    /// A daemon took a request off its device.
+    /// A daemon read a request from its device.
     Read {
-        /// Which device.
+        /// The device.
         side: Side,
-        /// What the host wants.
+        /// The operation.
         operation: Operation,
     },
-    /// A file system takes no more writes.
+    /// A file system was suspended.
     Suspended {
         /// Its mount point.
         on: String,
     },
     /// A file system could not be suspended.
     Refused {
-        /// Its mount point, or the id that is none's.
+        /// Its mount point, or an id that is not mounted.
         on: String,
         /// The number of errno(3).
         errno: i32,
     },
-    /// A file system takes writes again.
+    /// A file system was resumed.
     Resumed {
         /// Its mount point.
         on: String,
-        /// UFSRESUME did it; else the close of the descriptor, or the death of its process.
+        /// True by UFSRESUME, false by the close of the descriptor or the death of its process.
         asked: bool,
     },
-    /// A resume took away what a program had stored through a mapping.
+    /// A resume discarded what a program had stored through a mapping.
     PagesLost {
         /// The mount point.
         on: String,
         /// The file.
         path: String,
-        /// The program, 0 if nobody maps the file any more.
+        /// The program. 0 if no process maps the file any more.
         pid: u32,
     },
     /// umount(8) of a mount began.
@@ -59,30 +59,30 @@ pub enum Happening {
         /// Its mount point.
         on: String,
     },
-    /// A file system is not mounted any more.
+    /// A file system was unmounted.
     Unmounted {
-        /// Where its mount point was.
+        /// Its former mount point.
         on: String,
     },
-    /// A call that never returns: what is suspended stays so.
+    /// A call that never returns. The suspended file systems stay suspended.
     Hung {
-        /// What was to be done.
+        /// The call.
         call: String,
     },
     /// A daemon answered.
     Wrote {
-        /// Which device.
+        /// The device.
         side: Side,
-        /// What it answers.
+        /// The operation.
         operation: Operation,
-        /// Whether it says yes.
+        /// Whether it was a success.
         success: bool,
     },
-    /// The host has its answer.
+    /// The host got a result.
     Answered {
-        /// What was asked.
+        /// The operation.
         operation: Operation,
-        /// The answer.
+        /// The result.
         outcome: Outcome,
     },
 }
@@ -92,11 +92,11 @@ pub enum Happening {
 pub struct Entry {
     /// Nanoseconds since the machine was made.
     pub at: u64,
-    /// What happened then.
+    /// The event.
     pub happening: Happening,
 }
 
-/// The last happenings.
+/// The last events.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     entries: VecDeque<Entry>,
@@ -120,7 +120,7 @@ impl Timeline {
 }
 
 impl Happening {
-    /// A few words.
+    /// The event in a few words.
     #[must_use]
     pub fn describe(&self) -> String {
         let yes = |success: bool| if success { "yes" } else { "no" };
@@ -149,8 +149,8 @@ impl Happening {
     }
 }
 
-/// The entries as a table for people: milliseconds since the first one, what happened, and for each file
-/// system how long it was suspended.
+/// The entries as a table: milliseconds since the first one, the event, and how long each file system was
+/// suspended.
 #[must_use]
 pub fn table(entries: &[Entry]) -> String {
     let start = entries.first().map_or(0, |entry| entry.at);

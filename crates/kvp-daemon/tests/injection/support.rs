@@ -12,7 +12,7 @@ use hvsim::network::faults::{self, Fault};
 use hvsim::network::guest::mac_of;
 use hvsim::network::process_list;
 use hvsim::network::state::{Address, State};
-use hvsim::session::{NetworkSetup, Session, Setup};
+use hvsim::session::kvp::{NetworkSetup, Session, Setup};
 use hvsim::testing::look_for;
 
 pub(crate) use hvsim::testing::eventually;

@@ -1,5 +1,5 @@
-//! What mapped writers and buffers cost: the scan by the number of processes, the pause of writers by their
-//! flush.
+//! Measures what mapped writers and buffers cost: the scan by the number of processes, and the pause of
+//! writers by the time that their flush takes.
 
 use std::fs;
 use std::time::Instant;
@@ -9,11 +9,11 @@ use super::{FLUSHES, MAPPINGS, Pause, Scan, ask, burst, text};
 use crate::bench::measure::{median, real};
 use crate::bench::report::Compared;
 use crate::client::Client;
+use crate::session::vss::Session;
 use crate::vss::Operation;
-use crate::vss::session::Session;
 use crate::vss::timeline::{Entry, Happening};
 
-/// The text of so many processes, none of which stores through a mapping.
+/// The facts of this number of processes, none of which stores through a mapping.
 fn processes(count: usize) -> String {
     let maps: String = (0..MAPPINGS).map(|n| format!("map /usr/lib/lib{n}.so on=/ ro private\n")).collect();
     (0..count).map(|n| format!("proc {} program{n}\n{maps}", n + 1_000)).collect()

@@ -1,9 +1,9 @@
-//! `hvsim bench vss`: what the backup daemon costs beyond one bare open and one bare call for each file
-//! system.
+//! `hvsim bench vss`: measures what the backup daemon costs beyond one bare open and one bare call for each
+//! file system. It prints numbers and never fails because of one.
 //!
-//! As with the key-value daemon, a null daemon is the limit, both are asked in turns on one processor, and
-//! the ratios are medians over neighbours in time. The simulator does not look at its callers meanwhile, for
-//! that costs more than what is measured.
+//! As for the key-value daemon, a null daemon is the limit, both get requests in turn on one processor, and
+//! the ratios are medians over neighbouring bursts. Meanwhile the simulator does not examine its callers,
+//! because that costs more than what is measured.
 
 mod costs;
 mod null;
@@ -19,7 +19,7 @@ use super::measure::{median, real};
 use super::pin_to_one_processor;
 use super::report::Compared;
 use crate::client::Client;
-use crate::vss::session::{Session, Setup};
+use crate::session::vss::{Session, Setup};
 use crate::vss::{Operation, VssCommand};
 use costs::{measure_pauses, measure_scan};
 use null::NullGuest;
@@ -27,26 +27,26 @@ pub use report::{Holdings, MountsRow, Pause, Report, Row, Scan};
 
 /// Backups in one burst.
 const BURST: usize = 10;
-/// Numbers of UFS file systems, processes, and milliseconds that buffers take to write, each measured for
-/// itself.
+/// The numbers of UFS file systems, the numbers of processes, and the milliseconds that buffers take to
+/// write. Each is measured on its own.
 const MOUNTS: [usize; 4] = [1, 4, 16, 64];
 const PROCESSES: [usize; 4] = [0, 10, 100, 1_000];
 const FLUSHES: [u64; 3] = [20, 100, 400];
-/// Mappings of a process, none of which stores.
+/// The mappings of a process, none of which stores.
 const MAPPINGS: usize = 20;
 
-/// What is measured, and how thoroughly.
+/// What is measured, and how often.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Pairs of bursts of which the medians are taken.
+    /// Pairs of bursts from which the medians are taken.
     pub rounds: usize,
-    /// UFS file systems of the guest.
+    /// The UFS file systems of the guest.
     pub mounts: usize,
-    /// Whole backups over which memory and descriptors are watched.
+    /// The backups over which memory and descriptors are observed.
     pub cycles: usize,
-    /// How long to watch for wake-ups.
+    /// How long to count wake-ups.
     pub watch: Duration,
-    /// Leave the choice of processors to the scheduler.
+    /// Let the scheduler choose processors.
     pub spread: bool,
 }
 
@@ -59,7 +59,7 @@ impl Default for Plan {
 /// Measures everything.
 ///
 /// # Errors
-/// One line: FUSE cannot be used here, or a daemon does not start or does not say yes.
+/// In one line: FUSE cannot be used, or a daemon does not start or does not answer with success.
 pub fn run(plan: &Plan) -> Result<Report, String> {
     if !plan.spread {
         pin_to_one_processor().map_err(|error| format!("cannot choose a processor: {error}"))?;
@@ -94,7 +94,7 @@ fn table(count: usize) -> String {
     (0..count).map(|n| format!("ufs {} /dev/da{n} local {} 7\n", on(n), n + 1)).collect()
 }
 
-/// The simulators look at their facts again, and from then on at each call, or not.
+/// Makes both simulators read their facts again, and switches their examination of callers on or off.
 fn scrutinize(null: &mut NullGuest, session: &mut Session, on: bool) -> Result<(), String> {
     for host in [null.machine.host(), session.host()] {
         host.vss::<()>(VssCommand::Scrutinize { on }).map_err(text)?;
@@ -106,7 +106,7 @@ fn text(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
-/// Median milliseconds of CHECK, FREEZE and THAW in one burst.
+/// The median milliseconds of CHECK, FREEZE and THAW in one burst.
 fn burst(host: &mut Client) -> Result<[f64; 3], String> {
     let operations = vec![Operation::Check, Operation::Freeze, Operation::Thaw];
     let latencies = host.vss_ask_many(operations, 3 * BURST).map_err(text)?;
@@ -122,7 +122,7 @@ fn burst(host: &mut Client) -> Result<[f64; 3], String> {
 
 fn measure_speed(rounds: usize, null: &mut NullGuest, session: &mut Session) -> Result<Vec<Row>, String> {
     let mut pairs: Vec<[[f64; 3]; 2]> = Vec::new();
-    // The first pair is for warming up. Who begins alternates, so that being second is no advantage.
+    // The first pair only warms up. The daemons take turns in beginning.
     for round in 0..=rounds {
         let mut pair = [[0.0; 3]; 2];
         for who in if round.is_multiple_of(2) { [0, 1] } else { [1, 0] } {
@@ -141,7 +141,7 @@ fn measure_speed(rounds: usize, null: &mut NullGuest, session: &mut Session) -> 
 
 fn measure_wakeups(plan: &Plan, session: &mut Session, report: &mut Report) -> Result<(), String> {
     report.watch_seconds = plan.watch.as_secs_f64();
-    // What is left for after an answer may be done.
+    // Postponed work may be done first.
     std::thread::sleep(Duration::from_secs(1));
     report.idle_wakeups = watch(session.daemon().pid(), plan.watch)?;
     ask(session.host(), Operation::Freeze)?;
@@ -188,7 +188,7 @@ fn holdings(pid: Pid) -> Result<Holdings, String> {
     Ok(Holdings { resident: status(pid, "VmRSS:")?, data: status(pid, "VmData:")?, descriptors })
 }
 
-/// A number in `/proc/PID/status`.
+/// A number of `/proc/PID/status`.
 fn status(pid: Pid, name: &str) -> Result<u64, String> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;

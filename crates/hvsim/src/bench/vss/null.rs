@@ -1,4 +1,5 @@
-//! The limit of the machine and of the simulator: a daemon that makes only the bare calls.
+//! The limit of machine and simulator: a guest whose daemon makes only the bare calls. It is no model of a
+//! backup.
 
 use std::fs;
 
@@ -20,7 +21,7 @@ impl NullGuest {
         Ok(guest)
     }
 
-    /// Starts its daemon anew, for it reads the table once.
+    /// Starts its daemon again, because the daemon reads the mount table once.
     pub(super) fn set_mounts(&mut self, mounts: &str) -> Result<(), String> {
         self.daemon = None;
         self.machine.host().vss_wait_closed(Side::FileSystem, PATIENCE).map_err(text)?;

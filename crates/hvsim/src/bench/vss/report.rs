@@ -1,4 +1,4 @@
-//! What `hvsim bench vss` measured, and how it is shown.
+//! The results of `hvsim bench vss` and their tables. It is given numbers and measures none.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ pub struct Row {
     pub operation: &'static str,
     /// Median milliseconds of each daemon.
     pub milliseconds: Compared<f64>,
-    /// The daemon's time divided by the null daemon's: the median over neighbours in time.
+    /// The daemon's time divided by the null daemon's: the median over neighbouring bursts.
     pub ratio: f64,
 }
 
-/// What the daemon's process holds.
+/// The resources of the daemon's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Holdings {
     /// Resident memory in KiB.
@@ -29,10 +29,10 @@ pub struct Holdings {
     pub descriptors: u64,
 }
 
-/// One number of file systems.
+/// The results for one number of file systems.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MountsRow {
-    /// How many there are.
+    /// The number of file systems.
     pub mounts: usize,
     /// CHECK, FREEZE and THAW.
     pub rows: Vec<Row>,
@@ -43,27 +43,26 @@ pub struct MountsRow {
 pub struct Pause {
     /// Milliseconds that the dirty buffers take to write.
     pub flush: u64,
-    /// Milliseconds from the suspension to the answer; the bare calls make no sync before.
+    /// Milliseconds from the suspension to the answer. The bare calls do no sync before.
     pub milliseconds: Compared<f64>,
     /// The daemon's pause divided by that of the bare calls.
     pub ratio: f64,
 }
 
-/// What a number of processes costs.
+/// The cost of a number of processes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scan {
-    /// How many there are, each with as many mappings.
+    /// The number of processes. All have the same number of mappings.
     pub processes: usize,
-    /// Milliseconds of a CHECK, which looks at each of them once.
+    /// Milliseconds of a CHECK, which scans each of them once.
     pub check: f64,
-    /// Milliseconds of a FREEZE, which looks twice.
+    /// Milliseconds of a FREEZE, which scans twice.
     pub freeze: f64,
-    /// Milliseconds of reading the bare text of all mappings once, which is what the simulator has in place
-    /// of a kernel.
+    /// Milliseconds of reading the text of all mappings once, which the simulator has in place of a kernel.
     pub read: f64,
 }
 
-/// Everything that was measured.
+/// All results.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Report {
     /// UFS file systems of the guest.
@@ -76,13 +75,13 @@ pub struct Report {
     pub pauses: Vec<Pause>,
     /// The scan, by the number of processes.
     pub scans: Vec<Scan>,
-    /// How long the daemon was watched, each time.
+    /// How long the daemon was observed, each time.
     pub watch_seconds: f64,
-    /// How often it woke up when idle.
+    /// How often it woke up while idle.
     pub idle_wakeups: u64,
-    /// How often it woke up when frozen.
+    /// How often it woke up while frozen.
     pub frozen_wakeups: u64,
-    /// Whole backups between the two next ones.
+    /// Backups between the next two rows.
     pub cycles: usize,
     /// After a tenth of the cycles.
     pub early: Holdings,

@@ -1,4 +1,5 @@
-//! What the daemon may not do with the device, call by call.
+//! Judges the daemon's calls on the device: records every call that the contract forbids. The contents of
+//! answers are judged in `audit`.
 
 use super::super::audit::audit;
 use super::super::layout::MESSAGE_SIZE;
@@ -6,7 +7,7 @@ use super::{KvpDevice, Progress};
 use crate::device::ReadCall;
 
 impl KvpDevice {
-    /// Records what is wrong with an answer that is about to be taken.
+    /// Records what is wrong with an answer, before it is taken.
     pub(super) fn judge_answer(&mut self) {
         if self.daemon_busy && self.progress == Progress::Read {
             let faults = audit(&self.handed, &self.daemon_message);

@@ -1,3 +1,6 @@
+//! The driver of the key-value device, call by call: one test for each rule of the contract. The daemon is
+//! played by the test.
+
 use super::super::host::{HostValue, IpInfo};
 use super::super::layout::{
     BODY, DELETE_KEY, DELETE_KEY_SIZE, ENUMERATED, ERROR, EXCHANGE, IP_DAEMON, KEY_SIZE, KEY_UNITS,
@@ -8,13 +11,13 @@ use super::*;
 const DAEMON: Handle = Handle(1);
 const OTHER: Handle = Handle(2);
 
-/// A device, a clock and a daemon's calls.
+/// A device, a clock and the calls of a daemon.
 struct Rig {
     device: KvpDevice,
     now: Instant,
 }
 
-/// What an error answer holds behind its code.
+/// Clears an error answer after its code.
 fn clear(message: &mut Message) {
     message.part_mut(layout::BODY..MESSAGE_SIZE).fill(0);
 }
@@ -76,7 +79,7 @@ impl Rig {
         self.device.readiness(DAEMON).readable
     }
 
-    /// The daemon's view of one request, which is then answered OK.
+    /// The daemon's view of one request, which is then answered with OK.
     fn delivered(request: HostRequest) -> Message {
         let mut rig = Self::registered();
         rig.ask(request);
@@ -114,7 +117,7 @@ fn put(message: &mut Message, at: usize, text: &[u8]) {
 
 // contract K1
 #[test]
-fn one_opener_at_a_time() {
+fn the_device_has_one_opener() {
     let mut rig = Rig::new();
     rig.open(DAEMON).unwrap();
     assert_eq!(rig.open(OTHER), Err(Errno::EBUSY));
@@ -126,7 +129,7 @@ fn one_opener_at_a_time() {
 
 // contract K2
 #[test]
-fn before_registration_reads_and_other_writes_fail() {
+fn calls_before_registration_fail() {
     let mut rig = Rig::new();
     rig.open(DAEMON).unwrap();
     assert_eq!(rig.read_with(0, MESSAGE_SIZE, false), ReadOutcome::Failed(Errno::EPERM));
@@ -143,7 +146,7 @@ fn before_registration_reads_and_other_writes_fail() {
 
 // contract K2
 #[test]
-fn request_is_held_until_a_daemon_registers_however_long_that_takes() {
+fn a_request_is_held_until_a_daemon_registers() {
     let mut rig = Rig::new();
     let ticket = rig.ask(enumerate());
     rig.open(DAEMON).unwrap();
@@ -157,7 +160,7 @@ fn request_is_held_until_a_daemon_registers_however_long_that_takes() {
 
 // contract K4
 #[test]
-fn poll_is_level_triggered_from_hand_over_to_the_answer() {
+fn poll_is_level_triggered_until_the_answer() {
     let mut rig = Rig::registered();
     assert!(!rig.readable());
     rig.ask(get("a"));
@@ -170,7 +173,7 @@ fn poll_is_level_triggered_from_hand_over_to_the_answer() {
 
 // contract K5
 #[test]
-fn second_read_of_a_request_sleeps_and_is_recorded() {
+fn a_second_read_of_a_request_sleeps() {
     let mut rig = Rig::registered();
     rig.ask(get("a"));
     rig.read();
@@ -181,7 +184,7 @@ fn second_read_of_a_request_sleeps_and_is_recorded() {
 }
 
 #[test]
-fn sleeping_read_is_woken_by_the_next_request() {
+fn the_next_request_wakes_a_sleeping_read() {
     let mut rig = Rig::registered();
     assert_eq!(rig.read_with(0, MESSAGE_SIZE, false), ReadOutcome::Sleeps);
     rig.ask(get("a"));
@@ -194,7 +197,7 @@ fn sleeping_read_is_woken_by_the_next_request() {
 
 // contract K5
 #[test]
-fn token_survives_its_opener_and_gives_stale_bytes() {
+fn a_token_survives_its_opener() {
     let mut rig = Rig::registered();
     rig.ask(get("a"));
     rig.device.close(DAEMON, rig.now);
@@ -211,7 +214,7 @@ fn token_survives_its_opener_and_gives_stale_bytes() {
 
 // contract K6
 #[test]
-fn copy_size_follows_the_file_offset() {
+fn the_copied_size_follows_the_file_offset() {
     let size = u64::try_from(MESSAGE_SIZE).unwrap();
     for (offset, expected) in [(0, MESSAGE_SIZE), (1, MESSAGE_SIZE), (2, 7429), (size, 1), (size + 1, 0)] {
         let mut rig = Rig::registered();
@@ -224,7 +227,7 @@ fn copy_size_follows_the_file_offset() {
 
 // contract K7
 #[test]
-fn larger_read_gets_a_byte_from_behind_the_buffer_and_is_recorded() {
+fn a_larger_read_gets_a_byte_behind_the_buffer() {
     let mut rig = Rig::registered();
     rig.ask(get("a"));
     let ReadOutcome::Data(bytes) = rig.read_with(0, 8192, false) else { panic!() };
@@ -234,7 +237,7 @@ fn larger_read_gets_a_byte_from_behind_the_buffer_and_is_recorded() {
 
 // contract K40
 #[test]
-fn host_gets_a_failure_after_five_seconds() {
+fn the_host_gets_a_failure_after_five_seconds() {
     let mut rig = Rig::registered();
     let ticket = rig.ask(get("a"));
     rig.pass(Duration::from_millis(4999));
@@ -248,7 +251,7 @@ fn host_gets_a_failure_after_five_seconds() {
 
 // contract K8
 #[test]
-fn late_answer_is_dropped_and_frees_the_device() {
+fn a_late_answer_is_dropped_and_frees_the_device() {
     let mut rig = Rig::registered();
     rig.ask(get("a"));
     rig.read();
@@ -266,14 +269,14 @@ fn late_answer_is_dropped_and_frees_the_device() {
 
 // contract K40
 #[test]
-fn request_during_an_unanswered_one_is_not_delivered_and_fails() {
+fn a_request_during_an_unanswered_one_fails() {
     let mut rig = Rig::registered();
     rig.ask(get("a"));
     rig.read();
     let second = rig.ask(get("b"));
     rig.pass(KERNEL_TIMEOUT);
     rig.pass(Duration::from_secs(1));
-    // The late answer to the first does not help the second, which was never handed over.
+    // The late answer to the first request does not help the second, which was never handed over.
     rig.answer(STATUS_OK, |_| {}).unwrap();
     assert!(!rig.readable());
     assert_eq!(rig.device.take_answer(second), None);
@@ -294,7 +297,7 @@ fn request_behind_an_answered_one_is_delivered() {
 
 // contract K13
 #[test]
-fn keys_arrive_with_the_kernels_wrong_sizes() {
+fn keys_arrive_with_wrong_sizes() {
     let (long, whole) = ("日".repeat(170), 341);
     for (key, size) in [("abc", 4), ("é", 2), ("日本", 5), (long.as_str(), whole)] {
         let message = Rig::delivered(get(key));
@@ -316,7 +319,7 @@ fn keys_arrive_with_the_kernels_wrong_sizes() {
 
 // contract K14
 #[test]
-fn behind_the_nul_of_a_long_key_is_the_beginning_of_the_value() {
+fn the_value_begins_behind_the_nul_of_a_long_key() {
     let key = "k".repeat(140);
     let message = Rig::delivered(set(&key, HostValue::String("value".to_owned())));
     let behind = &message.part(EXCHANGE.key())[140..];
@@ -326,7 +329,7 @@ fn behind_the_nul_of_a_long_key_is_the_beginning_of_the_value() {
 
 // contract K15
 #[test]
-fn values_arrive_without_their_type_and_numbers_as_text() {
+fn values_arrive_as_text_without_their_type() {
     let cases: [(HostValue, &str, u32); 5] = [
         (HostValue::String("v".to_owned()), "v", 2),
         (HostValue::U32(7), "7", 2),
@@ -343,7 +346,7 @@ fn values_arrive_without_their_type_and_numbers_as_text() {
 }
 
 #[test]
-fn value_comes_back_as_the_host_reads_it() {
+fn the_host_reads_a_value_back() {
     let (answer, violations) =
         Rig::answered(get("k"), |message| put(message, EXCHANGE.value().start, "größer".as_bytes()));
     assert_eq!(answer.value(), Some("größer"));
@@ -352,7 +355,7 @@ fn value_comes_back_as_the_host_reads_it() {
 
 // contract K18
 #[test]
-fn texts_are_cut_at_the_kernels_limits_but_reported_in_full() {
+fn texts_are_cut_but_their_full_size_is_reported() {
     let mut rig = Rig::registered();
     rig.ask(enumerate());
     rig.read();
@@ -368,7 +371,7 @@ fn texts_are_cut_at_the_kernels_limits_but_reported_in_full() {
     assert_eq!(units(ENUMERATED.value().start), VALUE_UNITS);
 }
 
-/// What a daemon may hand back, and what it may not.
+/// Answers that are allowed, and answers that are not.
 #[test]
 fn answers_against_the_contract_are_recorded() {
     type Change = fn(&mut Message);
@@ -396,7 +399,7 @@ fn answers_against_the_contract_are_recorded() {
 }
 
 #[test]
-fn answers_at_the_limits_and_junk_behind_nuls_are_fine() {
+fn answers_at_the_limits_are_allowed() {
     type Change = fn(&mut Message);
     let cases: [(HostRequest, Change); 4] = [
         (enumerate(), |m| put(m, ENUMERATED.key().start, &[b'k'; 254])),
@@ -411,7 +414,7 @@ fn answers_at_the_limits_and_junk_behind_nuls_are_fine() {
 }
 
 #[test]
-fn unknown_status_is_recorded_but_reaches_the_host() {
+fn an_unknown_status_is_recorded_and_reaches_the_host() {
     let mut rig = Rig::registered();
     let ticket = rig.ask(get("k"));
     rig.read();
@@ -422,7 +425,7 @@ fn unknown_status_is_recorded_but_reaches_the_host() {
 
 // contract K3
 #[test]
-fn answer_before_any_request_ever_faults() {
+fn an_answer_before_any_request_faults() {
     let mut rig = Rig::registered();
     assert_eq!(rig.answer(STATUS_OK, |_| {}), Err(Errno::EFAULT));
     assert!(rig.device.take_violations()[0].contains("the kernel faults here"));
@@ -452,7 +455,7 @@ fn answer_to_an_unread_request_is_recorded() {
 
 // contract K8
 #[test]
-fn answer_to_an_unknown_operation_fails_after_the_host_has_it() {
+fn the_answer_to_an_unknown_operation_fails_afterwards() {
     let mut rig = Rig::registered();
     let ticket = rig.ask(HostRequest::Raw { opcode: 77, pool: 9, body: vec![1; 40] });
     let message = rig.read();
@@ -486,7 +489,7 @@ fn ip() -> HostRequest {
 
 // contract K33
 #[test]
-fn adapter_of_get_ip_info_arrives_as_the_host_writes_it() {
+fn the_adapter_of_get_ip_info_arrives_unchanged() {
     let message = Rig::delivered(ip());
     assert_eq!(message.text(IP_DAEMON.adapter()), b"00:15:5D:0A:0B:0C");
     assert_eq!(message.u8_at(OPERATION), layout::OP_GET_IP_INFO);
@@ -517,7 +520,7 @@ fn addresses_come_back_as_the_host_reads_them() {
 
 // contract K35
 #[test]
-fn guid_of_set_ip_info_becomes_the_interface_or_stays() {
+fn a_known_guid_becomes_the_interfaces_name() {
     let known = "{0a1b2c3d-0000-1111-2222-333344445555}";
     let upper = known.to_uppercase();
     let stranger = "{ffffffff-0000-1111-2222-333344445555}";
@@ -557,7 +560,7 @@ fn verbatim_message_arrives_untouched() {
 }
 
 #[test]
-fn an_error_that_carries_its_request_back_is_a_violation() {
+fn an_error_with_its_requests_bytes_is_a_violation() {
     let mut rig = Rig::registered();
     rig.ask(get("a"));
     rig.read();
@@ -578,7 +581,7 @@ fn closing_unregisters() {
 }
 
 #[test]
-fn request_of_a_dead_daemon_fails_in_time_and_the_next_one_is_served() {
+fn a_request_of_a_dead_daemon_fails_in_time() {
     let mut rig = Rig::registered();
     let first = rig.ask(get("a"));
     rig.read();
@@ -595,7 +598,7 @@ fn request_of_a_dead_daemon_fails_in_time_and_the_next_one_is_served() {
 
 // contract K10
 #[test]
-fn detach_names_the_opener_and_fails_everything() {
+fn detach_returns_the_opener_and_fails_requests() {
     let mut rig = Rig::registered();
     let tickets = [rig.ask(get("a")), rig.ask(get("b"))];
     assert_eq!(rig.device.detach(), Some(Opener { pid: 4711 }));

@@ -1,4 +1,4 @@
-//! Against a kernel that is played here: calls go in by [`Guest::call`], each waits for its own end.
+//! cuse(3) against a simulated kernel: calls enter by [`Guest::call`], and each waits for its own end.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,7 +12,7 @@ use crate::kvp::{HostRequest, KvpDevice, Settings};
 use crate::station::Station;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// FreeBSD's numbers of calls with four bytes in, four out, eight each way, and none.
+/// FreeBSD's ioctl numbers with four bytes in, four bytes out, eight bytes in both directions, and none.
 const PUT: u64 = 0x8004_5801;
 const TAKE: u64 = 0x4004_5802;
 const SWAP: u64 = 0xc008_5803;
@@ -35,7 +35,7 @@ struct Done {
 
 #[derive(Default)]
 struct Tables {
-    /// By the thread that serves it.
+    /// The calls under way, by the thread that serves each.
     current: HashMap<ThreadId, Pending>,
     wakes: usize,
 }
@@ -121,7 +121,7 @@ impl Guest {
         self.begin(kind, handle, argument, input).recv_timeout(PATIENCE).expect("the call sleeps")
     }
 
-    /// The number of the open file.
+    /// Opens a device and returns the number of the open file.
     fn open(&self) -> Result<usize, i32> {
         let done = self.call(abi::CUSE_CMD_OPEN, 0, 0, &[]);
         if done.result == 0 { Ok(done.number) } else { Err(done.result) }
@@ -169,10 +169,10 @@ fn a_request_and_its_answer_go_through() {
 }
 
 #[test]
-fn a_read_sleeps_until_there_is_something_and_holds_nobody_up() {
+fn a_sleeping_read_blocks_no_other_call() {
     let (station, guest, handle) = kvp();
     let sleeping = guest.begin(abi::CUSE_CMD_READ, handle, READ_SIZE, &[]);
-    // Served by another thread, and only after the read was taken.
+    // Another thread serves it, and only after the read was taken.
     assert_eq!(guest.poll(handle), 0);
     assert!(sleeping.try_recv().is_err());
     station.with(|device, now| device.submit(HostRequest::Get { pool: 0, key: "k".into() }, now));
@@ -182,7 +182,7 @@ fn a_read_sleeps_until_there_is_something_and_holds_nobody_up() {
 }
 
 #[test]
-fn what_the_kernel_has_a_word_for_is_told_and_all_else_is_enxio() {
+fn unknown_errors_become_enxio() {
     let (station, guest, handle) = kvp();
     assert_eq!(guest.open(), Err(abi::CUSE_ERR_BUSY));
     station.with(|device, _| device.detach());
@@ -201,7 +201,7 @@ fn a_file_that_is_closed_is_free_again() {
 }
 
 #[test]
-fn a_call_on_no_device_and_too_long_a_write_fail() {
+fn calls_without_device_and_long_writes_fail() {
     let (_, guest, handle) = kvp();
     let far = Call { device: 7, handle: 0, kind: abi::CUSE_CMD_OPEN, argument: 0, data: 0 };
     let (done, end) = channel();
@@ -213,7 +213,7 @@ fn a_call_on_no_device_and_too_long_a_write_fail() {
     assert_eq!(guest.call(abi::CUSE_CMD_WRITE, handle, 4, &[1]).result, abi::CUSE_ERR_FAULT);
 }
 
-/// Tells what reached it, and hands out what it was given.
+/// Records what it gets, and returns what it was given.
 struct Echo(Vec<(u32, Vec<u8>)>);
 
 impl DeviceFile for Echo {
@@ -242,7 +242,7 @@ impl DeviceFile for Echo {
 }
 
 #[test]
-fn the_number_of_an_ioctl_says_what_is_copied() {
+fn the_number_of_an_ioctl_decides_what_is_copied() {
     let station = Arc::new(Station::new(Echo(Vec::new())));
     let guest = Guest::of(vec![Arc::clone(&station) as SharedDevice]);
     let handle = guest.open().unwrap();

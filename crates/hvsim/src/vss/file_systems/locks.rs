@@ -1,4 +1,5 @@
-//! Who waits for whom: covered vnodes, suspensions, and the threads of md(4).
+//! Which calls sleep for which: covered vnodes, suspensions, and the threads of md(4). It decides whether a
+//! suspension or resume can ever return.
 
 use hv_core::vss::mounts::{FsId, Mount, mount_of};
 
@@ -13,23 +14,22 @@ impl FileSystems {
         self.mount(id).map_or("?", |mount| mount.on.as_str())
     }
 
-    /// The file system that holds the covered vnode of a mount point: the youngest older one that the path is
-    /// on.
+    /// The file system with the covered vnode of a mount point: the youngest older one that has the path.
     pub(super) fn parent(&self, mount: &Mount) -> Option<FsId> {
         let place = self.facts.mounts.iter().position(|known| known.id == mount.id)?;
         mount_of(&self.facts.mounts[..place], &mount.on).map(|parent| parent.id)
     }
 
-    /// The file system that holds the file that this one is stored in.
+    /// The file system with the file in which this one is stored.
     fn holder(&self, mount: &Mount) -> Option<FsId> {
         let file = self.facts.file_of(&mount.from)?;
         mount_of(&self.facts.mounts, file).map(|holder| holder.id)
     }
 
-    /// The suspended file system for whose resume a write to this one sleeps: itself, or what holds it.
+    /// The suspended file system for whose resume a write to this one sleeps: itself, or its holder.
     pub(super) fn write_waits_for(&self, id: FsId) -> Option<FsId> {
         let mut next = Some(id);
-        // A chain of files in files is no longer than the mount table.
+        // A chain of files in files is not longer than the mount table.
         for _ in 0..=self.facts.mounts.len() {
             let id = next?;
             if self.is_suspended(id) {
@@ -40,8 +40,8 @@ impl FileSystems {
         None
     }
 
-    /// The umounts that sleep with a vnode of `parent` locked: what they unmount, and whose resume they sleep
-    /// for.
+    /// The umounts that sleep with a vnode of `parent` locked: what they unmount, and for whose resume they
+    /// sleep.
     fn sleepers_on(&self, parent: FsId) -> impl Iterator<Item = (FsId, FsId)> {
         self.unmounts.iter().filter_map(move |id| {
             let mount = self.mount(*id)?;
@@ -50,7 +50,7 @@ impl FileSystems {
         })
     }
 
-    /// Why UFSSUSPEND of a file system never returns.
+    /// Why UFSSUSPEND of a file system would never return.
     pub(super) fn never_suspends(&self, mount: &Mount) -> Option<String> {
         if let Some(holder) = self.holder(mount).and_then(|holder| self.write_waits_for(holder)) {
             let on = self.name(holder);
@@ -65,7 +65,7 @@ impl FileSystems {
         ))
     }
 
-    /// Why a resume of a file system never returns.
+    /// Why a resume of a file system would never return.
     pub(super) fn never_resumes(&self, mount: &Mount) -> Option<String> {
         let (child, waits_for) = self.sleepers_on(mount.id).next()?;
         let (child, waits_for) = (self.name(child), self.name(waits_for));
@@ -74,7 +74,7 @@ impl FileSystems {
         ))
     }
 
-    /// What an umount at this very moment would make of it is the same whether or not one comes.
+    /// Records that an umount at this moment would hang the machine, whether or not one happens.
     pub(super) fn audit_suspension(&mut self, mount: &Mount) {
         if let Some((child, waits_for)) = self.unmountable_trap(mount) {
             let on = &mount.on;

@@ -1,34 +1,37 @@
-//! The mounted file systems, as harsh as FreeBSD's kernel: `/dev/ufssuspend`, who sleeps for whom, and what a
-//! resume takes away.
+//! The mounted file systems, with the rules of FreeBSD's kernel: `/dev/ufssuspend`, which calls sleep for
+//! which file systems, and what a resume discards.
 //!
-//! Nothing here is read or waited for: mount table, processes and time are handed in. Where a call of the
-//! kernel would never return, it fails here, the file systems stay suspended for good, and a violation says
-//! why: a test that never ends tells nobody anything.
+//! Nothing is read or waited for: mount table, processes and time are handed in. Where a call of the kernel
+//! would never return, it fails here, the file systems stay suspended for good, and a violation has the
+//! reason. A test that hangs would report nothing.
 //!
-//! | contract | what a program sees | FreeBSD 14, below `sys` | test |
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)` below `sys`.
+//!
+//! | contract | what a program sees | FreeBSD | test |
 //! |---|---|---|---|
-//! | B12 | one file system for each descriptor, a second one is EBUSY | `ufs/ffs/ffs_suspend.c: ffs_susp_ioctl` (`devfs_set_cdevpriv`) | `one_file_system_for_each_descriptor` |
-//! | B15 | ENOENT where nothing is mounted, EINVAL where it is no UFS | the same: `vfs_getvfs`, `ffs_own_mount` | `only_mounted_ufs_can_be_suspended` |
-//! | B13, B14 | EDEADLK for a second thread or a descriptor open for writing there | the same: `p_numthreads`, `kern/kern_descrip.c: descrip_check_write_mp` | `threads_and_open_files_of_the_caller_are_a_deadlock` |
-//! | B15 | EBUSY when it is suspended already | `ffs_susp_suspend` | `what_is_suspended_already_is_busy` |
-//! | B24 | EBUSY while it is being unmounted | `kern/vfs_vnops.c: vfs_write_suspend` (VS_SKIP_UNMOUNT) | `what_is_being_unmounted_is_busy` |
-//! | B12 | UFSRESUME and close both lift it | `ffs_susp_dtor` | `resume_and_close_both_lift_it` |
-//! | B19 | both drop the pages of mappings, dirty ones too; stores through a mapping never slept | `ffs_susp_dtor` → `ffs_vfsops.c: ffs_reload(FFSR_FORCE)` → `vinvalbuf(vp, 0)` | `a_resume_drops_what_was_stored_through_a_mapping` |
-//! | B20, B21 | sync(2) saves the pages of files that are unmapped, not those of a program that goes on storing | `kern/vfs_syscalls.c: kern_sync` | `a_sync_saves_only_pages_that_nobody_stores_to` |
-//! | B20 | sync(2) passes over what is suspended | the same: `vn_start_write(V_NOWAIT)` | `a_sync_passes_over_what_is_suspended` |
-//! | B20 | sync(2) starts the writes and returns; a suspension waits for those that are left | `VFS_SYNC(MNT_NOWAIT)`; `ffs_vfsops.c: ffs_sync(MNT_SUSPEND)` | `a_suspension_takes_as_long_as_its_flush` |
-//! | B17 | umount(8) holds the covered vnode, which is the parent's, and sleeps until the mount is resumed | `kern/vfs_mount.c: dounmount` (`vn_lock(coveredvp)`, `vn_start_write(V_WAIT)`) | `an_unmount_sleeps_until_the_mount_is_resumed` |
-//! | B17 | a resume wants every vnode and holds `ffs_susp_lock`: a parent's never ends while such an umount sleeps | `ffs_reload` (`vget`), `ffs_susp_dtor` (`sx_xlock`) | `resuming_a_parent_first_hangs_behind_an_unmount` |
-//! | B17 | so does the suspension of a parent | `ffs_sync(MNT_SUSPEND)` (`vget` of the changed covered directory) | `suspending_a_parent_last_hangs_behind_an_unmount` |
-//! | B18 | writes to a file system in a file sleep while the one that holds the file is suspended, its own flush too | `dev/md/md.c: mdstart_vnode` (`vn_start_write`) | `a_file_system_in_a_suspended_file_cannot_be_flushed` |
-//! | B18 | where the holder is the parent, no order helps: umount sleeps for the holder, whose resume wants the covered vnode | both of the above | `a_holder_that_is_the_parent_must_not_be_suspended` |
-//! | B23 | an exit closes in ascending order, and the close of a file, directory or FIFO on a suspended file system sleeps | `kern/kern_descrip.c: fdescfree_fds`; `kern/vfs_vnops.c: vn_close1` (`vn_start_write`) | `an_exit_never_thaws_behind_a_lower_file` |
-//! | B23 | descriptors of devices, sockets and pipes, and files above, do no harm | the same | `an_exit_thaws_before_it_closes_higher_files` |
-//! | B22 | close(2) of such a file sleeps in a living process, too | `vn_close1` | `a_close_on_a_suspended_file_system_sleeps` |
+//! | B12 | one file system for each descriptor, a second one is EBUSY | `ufs/ffs/ffs_suspend.c:319 (ffs_susp_ioctl)`: `devfs_set_cdevpriv` | `one_file_system_for_each_descriptor` |
+//! | B15 | ENOENT where nothing is mounted, EINVAL where it is no UFS | `ufs/ffs/ffs_suspend.c:293 (ffs_susp_ioctl)`, `ufs/ffs/ffs_suspend.c:182 (ffs_susp_suspend)`: `ffs_own_mount` | `only_mounted_ufs_can_be_suspended` |
+//! | B13, B14 | EDEADLK for a second thread or a descriptor open for writing there | `ufs/ffs/ffs_suspend.c:307 (ffs_susp_ioctl)`, `kern/kern_descrip.c:4274 (descrip_check_write_mp)` | `threads_and_open_files_of_the_caller_are_a_deadlock` |
+//! | B15 | EBUSY when it is suspended already | `ufs/ffs/ffs_suspend.c:185 (ffs_susp_suspend)` | `a_suspended_file_system_is_busy` |
+//! | B24 | EBUSY while it is being unmounted | `kern/vfs_vnops.c:2119 (vfs_write_suspend)`: VS_SKIP_UNMOUNT | `a_file_system_being_unmounted_is_busy` |
+//! | B12 | UFSRESUME and close both lift it | `ufs/ffs/ffs_suspend.c:323 (ffs_susp_ioctl)`, `ufs/ffs/ffs_suspend.c:243 (ffs_susp_dtor)` | `resume_and_close_both_lift_it` |
+//! | B19 | both drop the pages of mappings, dirty ones too; stores through a mapping never slept | `ufs/ffs/ffs_suspend.c:264 (ffs_susp_dtor)`, `ufs/ffs/ffs_vfsops.c:880 (ffs_reload)`: `vinvalbuf(vp, 0)` | `a_resume_drops_stores_through_mappings` |
+//! | B20, B21 | sync(2) saves the pages of files that are unmapped, not those of a program that goes on storing | `kern/vfs_syscalls.c:151 (kern_sync)`: `vfs_periodic` | `a_sync_saves_only_pages_of_closed_mappings` |
+//! | B20 | sync(2) passes over suspended file systems | `kern/vfs_syscalls.c:149 (kern_sync)`: `vn_start_write(V_NOWAIT)` | `a_sync_passes_over_suspended_file_systems` |
+//! | B20 | sync(2) starts the writes and returns; a suspension waits for those that are left | `kern/vfs_syscalls.c:152 (kern_sync)`: `VFS_SYNC(MNT_NOWAIT)`; `ufs/ffs/ffs_vfsops.c:1709 (ffs_sync)`: MNT_SUSPEND | `a_suspension_takes_as_long_as_its_flush` |
+//! | B17 | umount(8) holds the covered vnode, which is the parent's, and sleeps until the mount is resumed | `kern/vfs_mount.c:2270 (dounmount)`: `vn_start_write(V_WAIT)`, with `coveredvp` locked | `an_unmount_sleeps_until_the_mount_is_resumed` |
+//! | B17 | a resume needs every vnode and holds `ffs_susp_lock`: a parent's never ends while such an umount sleeps | `ufs/ffs/ffs_vfsops.c:876 (ffs_reload)`: `vget`; `ufs/ffs/ffs_suspend.c:250 (ffs_susp_dtor)`: `sx_xlock` | `resuming_a_parent_first_hangs_behind_an_unmount` |
+//! | B17 | nor does the suspension of a parent | `ufs/ffs/ffs_vfsops.c:1744 (ffs_sync)`: `vget` of the changed covered directory | `suspending_a_parent_last_hangs_behind_an_unmount` |
+//! | B18 | writes to a file system in a file sleep while the mount that holds the file is suspended, its own flush included | `dev/md/md.c:991 (mdstart_vnode)`: `vn_start_write` | `a_file_system_in_a_suspended_file_cannot_be_flushed` |
+//! | B18 | if the holder is the parent, no order helps: umount sleeps for the holder, whose resume needs the covered vnode | `kern/vfs_mount.c:2270 (dounmount)`, `dev/md/md.c:991 (mdstart_vnode)` | `a_holder_that_is_the_parent_must_not_be_suspended` |
+//! | B23 | an exit closes in ascending order, and the close of a file, directory or FIFO on a suspended file system sleeps | `kern/kern_descrip.c:2542 (fdescfree_fds)`; `kern/vfs_vnops.c:535 (vn_close1)`: `vn_start_write` | `an_exit_never_thaws_behind_a_lower_file` |
+//! | B23 | descriptors of devices, sockets and pipes, and files above, do no harm | `kern/kern_descrip.c:2542 (fdescfree_fds)` | `an_exit_thaws_before_it_closes_higher_files` |
+//! | B22 | close(2) of such a file sleeps in a living process, too | `kern/vfs_vnops.c:535 (vn_close1)` | `a_close_on_a_suspended_file_system_sleeps` |
 //!
-//! Played elsewhere: fsync(2) of the root of an msdosfs (contract B27), by `hv_core::sys::flush`; the drivers
-//! of the backup devices, by `vss::driver`; and a void backup that is answered as a good one (B25), by
-//! `vss::machine`.
+//! Other modules play further rules: `hv_core::sys::flush` fsync(2) of the root of an msdosfs (contract B27),
+//! `vss::driver` the drivers of the backup devices, and `vss::machine` a void backup that is answered as a
+//! good one (B25).
 
 mod locks;
 mod pages;

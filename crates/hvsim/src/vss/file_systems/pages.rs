@@ -1,32 +1,33 @@
-//! What is stored and not yet on disk: pages of mappings, and buffers.
+//! Data that is stored and not yet on disk: pages of mappings, and buffers. It knows when they are written
+//! and what a resume discards.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::vss::facts::Facts;
 
-/// What somebody stored in a file through a mapping.
+/// A page that a program stored in a file through a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) on: String,
     pub(super) path: String,
     pub(super) program: String,
     pub(super) pid: u32,
-    /// Since when nobody stores there any more; `None` while somebody does.
+    /// Since when no process stores there. `None` while one does.
     since: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pages {
     dirty: Vec<Page>,
-    /// When a file was saved last, or its pages were dropped.
+    /// When a file was last saved, or its pages were dropped.
     settled: BTreeMap<String, Duration>,
-    /// When the last sync(2) began to write a mount's buffers; taken away when it takes writes again.
+    /// When the last sync(2) began to write a mount's buffers. Removed when the mount takes writes again.
     synced: BTreeMap<String, Duration>,
 }
 
 impl Pages {
-    /// Notes what is mapped now, and that what is not any more is nobody's.
+    /// Records the present mappings, and which former ones no longer exist.
     pub(super) fn look(&mut self, facts: &Facts, now: Duration) {
         let mapped: Vec<Page> = facts
             .mapped_writers()
@@ -54,7 +55,7 @@ impl Pages {
         self.look_at_left_open(facts, now);
     }
 
-    /// Files that were unmapped but are still open are in no list of the guest's.
+    /// Files that were unmapped but are still open are in no list of the guest.
     fn look_at_left_open(&mut self, facts: &Facts, now: Duration) {
         for (path, on) in &facts.left_dirty {
             let at = facts.changed.unwrap_or(now).min(now);
@@ -66,12 +67,12 @@ impl Pages {
         }
     }
 
-    /// sync(2) at `now`, which passes over what is suspended.
+    /// sync(2) at `now`. It passes over suspended file systems.
     pub(super) fn synced(&mut self, facts: &Facts, suspended: &[String], now: Duration) {
         let reaches = |on: &String| !suspended.contains(on);
         self.save(now, |page| reaches(&page.on));
         for mount in facts.mounts.iter().filter(|mount| reaches(&mount.on)) {
-            // Buffers that are being written already are not begun again.
+            // Buffers that are being written are not started again.
             let length = facts.flush_time(&mount.on);
             let old = self.synced.get(&mount.on).copied();
             if old.is_none_or(|old| old + length <= now) {
@@ -80,7 +81,7 @@ impl Pages {
         }
     }
 
-    /// Pages that nobody stores to any more are clean.
+    /// Pages that no process stores to become clean.
     fn save(&mut self, now: Duration, reached: impl Fn(&Page) -> bool) {
         let clean = |page: &mut Page| reached(page) && page.since.is_some_and(|since| since <= now);
         for page in self.dirty.extract_if(.., clean) {
@@ -100,7 +101,7 @@ impl Pages {
         left.min(length)
     }
 
-    /// How long the writes of the last sync(2) will still take, or those of one that would begin now.
+    /// How long the writes of the last sync(2) still take, or those of a sync(2) that begins now.
     pub(super) fn still_writing(&self, facts: &Facts, now: Duration) -> Duration {
         let left = |(on, length): &(String, Duration)| match self.synced.get(on) {
             Some(begun) => (*begun + *length).saturating_sub(now),
@@ -109,7 +110,7 @@ impl Pages {
         facts.flush_times.iter().map(left).max().unwrap_or_default()
     }
 
-    /// Takes everything that is dirty on a mount away.
+    /// Removes and returns all dirty pages of a mount.
     pub(super) fn drop_of(&mut self, on: &str) -> Vec<Page> {
         let dropped: Vec<Page> = self.dirty.extract_if(.., |page| page.on == on).collect();
         for page in &dropped {

@@ -1,4 +1,5 @@
-//! One test for each row of the table in the module's documentation.
+//! The rules of the table in the module's documentation: one test for each row. What fails here is the
+//! simulated kernel, not a daemon.
 
 use super::*;
 use crate::vss::facts::{Mapping, Process};
@@ -51,7 +52,7 @@ impl Guest {
         result.map(|(_, took)| took)
     }
 
-    /// Suspends file systems, each with the descriptor of its place.
+    /// Suspends file systems, each through the descriptor at its index.
     fn suspend(&mut self, numbers: &[i32]) {
         for (handle, number) in (0..).zip(numbers) {
             self.try_suspend(handle, *number, ALONE).unwrap();
@@ -62,7 +63,7 @@ impl Guest {
         self.kernel.suspended().map(|mount| mount.on.as_str()).collect()
     }
 
-    /// What was done wrong so far.
+    /// The violations so far.
     fn violations(&mut self) -> String {
         self.kernel.take_news().violations.join("\n")
     }
@@ -112,7 +113,7 @@ fn threads_and_open_files_of_the_caller_are_a_deadlock() {
 
 // contract B15
 #[test]
-fn what_is_suspended_already_is_busy() {
+fn a_suspended_file_system_is_busy() {
     let mut guest = Guest::mounted();
     guest.suspend(&[3]);
     assert_eq!(guest.try_suspend(1, 3, ALONE), Err(Errno::EBUSY));
@@ -120,7 +121,7 @@ fn what_is_suspended_already_is_busy() {
 
 // contract B24
 #[test]
-fn what_is_being_unmounted_is_busy() {
+fn a_file_system_being_unmounted_is_busy() {
     let mut guest = Guest::mounted();
     guest.look(|facts| facts.busy.push("/data".into()), at(1));
     assert_eq!(guest.try_suspend(0, 3, ALONE), Err(Errno::EBUSY));
@@ -143,7 +144,7 @@ fn resume_and_close_both_lift_it() {
 
 // contract B19
 #[test]
-fn a_resume_drops_what_was_stored_through_a_mapping() {
+fn a_resume_drops_stores_through_mappings() {
     for by_close in [false, true] {
         let mut guest = Guest::mounted();
         guest.map("/data/x-shm", "/data", at(1));
@@ -159,7 +160,7 @@ fn a_resume_drops_what_was_stored_through_a_mapping() {
         guest.kernel.resume(Handle(0)).unwrap();
         assert_eq!(guest.violations(), "");
     }
-    // Also of one that came while the file system was suspended: its stores do not sleep.
+    // Also for a program that came while the file system was suspended: its stores do not sleep.
     let mut guest = Guest::mounted();
     guest.suspend(&[3]);
     guest.map("/data/late", "/data", at(2_000));
@@ -169,12 +170,12 @@ fn a_resume_drops_what_was_stored_through_a_mapping() {
 
 // contract B20
 #[test]
-fn a_sync_saves_only_pages_that_nobody_stores_to() {
+fn a_sync_saves_only_pages_of_closed_mappings() {
     let mut guest = Guest::mounted();
     guest.map("/data/a", "/data", at(1));
     guest.look(|facts| facts.processes.clear(), at(10));
     guest.look(|facts| facts.left_dirty.push(("/data/b".into(), "/data".into())), at(11));
-    // Before the file was left, a sync(2) is none for it.
+    // A sync(2) before the mapping was removed does not save its pages.
     guest.kernel.synced(at(5));
     guest.suspend(&[3]);
     guest.kernel.resume(Handle(0)).unwrap();
@@ -195,7 +196,7 @@ fn a_sync_saves_only_pages_that_nobody_stores_to() {
 }
 
 #[test]
-fn a_sync_passes_over_what_is_suspended() {
+fn a_sync_passes_over_suspended_file_systems() {
     let mut guest = Guest::mounted();
     guest.map("/data/a", "/data", at(1));
     guest.look(|facts| facts.processes.clear(), at(10));
@@ -212,7 +213,7 @@ fn a_suspension_takes_as_long_as_its_flush() {
     guest.look(slow, at(1));
     assert_eq!(guest.try_suspend(0, 3, ALONE), Ok(at(400)));
     guest.kernel.resume(Handle(0)).unwrap();
-    // sync(2) returns at once and the writes go on.
+    // sync(2) returns at once, and the writes continue.
     guest.kernel.synced(at(700));
     guest.kernel.synced(at(900));
     assert_eq!(guest.kernel.still_writing(at(900)), at(200));
@@ -248,12 +249,12 @@ fn resuming_a_parent_first_hangs_behind_an_unmount() {
     assert_eq!(guest.kernel.resume(Handle(1)), Err(Errno::EINTR));
     let why = "resuming /data never ends: an umount of /data/deep holds the vnode that it covers and sleeps for the resume of /data/deep";
     assert_eq!(guest.violations(), why);
-    // ffs_susp_lock is held: nobody can resume anything any more, and no end of the process helps.
+    // ffs_susp_lock is held: no call can resume anything any more, and the end of the process does not help.
     assert_eq!(guest.kernel.resume(Handle(2)), Err(Errno::EINTR));
     guest.kernel.exit(ME, &[]);
     assert_eq!(guest.suspended(), ["/", "/data", "/data/deep"]);
     assert_eq!(guest.kernel.open_count(), 0);
-    // Without an umount the order is as wrong, and told.
+    // Without an umount the order is just as wrong, and is recorded.
     let mut guest = Guest::mounted();
     guest.suspend(&[1, 3]);
     guest.kernel.resume(Handle(0)).unwrap();
@@ -294,7 +295,7 @@ fn a_file_system_in_a_suspended_file_cannot_be_flushed() {
     guest.suspend(&[5]);
     assert_eq!(guest.try_suspend(1, 3, ALONE), Err(Errno::EINTR));
     assert!(guest.violations().starts_with("suspending /data never ends: it is stored in a file on /vm"));
-    // The other way round it can, and goes back with the stack.
+    // In the other order it can, and is resumed in reverse.
     let mut guest = Guest::new(in_a_file("/vm"));
     guest.suspend(&[1, 3, 5]);
     assert_eq!(guest.kernel.unmount("/data"), Err(Errno::EBUSY));
@@ -304,7 +305,7 @@ fn a_file_system_in_a_suspended_file_cannot_be_flushed() {
     guest.kernel.resume(Handle(1)).unwrap();
     guest.kernel.resume(Handle(0)).unwrap();
     assert_eq!(guest.violations(), "");
-    // Though nothing of it is suspended, its umount sleeps for the holder.
+    // Although it is not suspended itself, its umount sleeps for the holder.
     let mut guest = Guest::new(in_a_file("/vm"));
     guest.suspend(&[1, 5]);
     guest.kernel.unmount("/data/deep").unwrap();
@@ -342,7 +343,7 @@ fn an_exit_never_thaws_behind_a_lower_file() {
     assert_eq!(guest.kernel.open_count(), 0);
     let why = "the exit of process 9 never thaws: descriptor 0 (/stdin) is on a suspended file system, below the suspending ones";
     assert_eq!(guest.violations(), why);
-    // What lies below it is closed, and in ascending order: here the parent before its child.
+    // Descriptors below it are closed, and in ascending order: here the parent before its child.
     let mut guest = Guest::mounted();
     guest.suspend(&[1, 3]);
     guest.kernel.exit(ME, &[]);
@@ -360,7 +361,7 @@ fn an_exit_thaws_before_it_closes_higher_files() {
     let mut guest = Guest::mounted();
     guest.suspend(&[1]);
     let device = Descriptor { number: 0, target: Target::Other };
-    // On a file system that is not suspended, a lower one does no harm.
+    // A lower descriptor on a file system that is not suspended does no harm.
     guest.kernel.exit(ME, &[device, file(1, 3), file(20, 1)]);
     assert_eq!(guest.suspended(), [""; 0]);
     assert_eq!(guest.violations(), "");
