@@ -1,6 +1,6 @@
-//! One change of an adapter at a time, whichever program makes it, and the memory of a change that was
-//! killed: `hyperv.hn0.lock` in `lock-dir` (/var/run), named by the device. hyperv_vfup and the injection of
-//! hv_kvp_daemon share it.
+//! The lock under which an adapter is changed, and the memory of a change that was killed: `hyperv.hn0.lock`
+//! in `lock-dir` (/var/run), named by the device. hyperv_vfup and the injection of hv_kvp_daemon share it. It
+//! knows nothing about the changes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -13,14 +13,14 @@ use crate::sys::clock;
 use crate::sys::file_lock::try_lock;
 
 const PAUSE: Duration = Duration::from_millis(20);
-/// What stands around the interface in the name of a lock file.
+/// The prefix of a lock file's name. The device and `.lock` follow.
 const PREFIX: &str = "hyperv.";
 const SUFFIX: &str = ".lock";
-/// What the file holds while a plan is at work. The next start of the system empties /var/run, and the
-/// network is new then too.
+/// The content of the file while a plan runs. The next start of the system empties /var/run, and resets the
+/// network, too.
 const MARK: &str = "at work";
 
-/// Why there is no lock.
+/// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The lock file cannot be opened or locked.
@@ -28,29 +28,29 @@ pub enum LockError {
     File {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Another run holds it.
+    /// Another process holds it.
     #[error("another change of the interface was still at work after {} s", waited.as_secs())]
     Busy {
-        /// How long was waited.
+        /// How long this process waited.
         waited: Duration,
     },
 }
 
-/// The right to work on an interface, lifted when it is dropped.
+/// The permission to change an interface. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
     path: PathBuf,
-    /// What [`Self::begin`] has written.
+    /// The mark that [`Self::begin`] wrote.
     mark: String,
 }
 
 impl Lock {
-    /// Waits at most `patience` for the lock of `hn`. The file stays: whoever removed it would let a third
-    /// run in beside the second.
+    /// Waits at most `patience` for the lock of `hn`. The file stays: removing it would let a third process
+    /// in beside the second.
     ///
     /// # Errors
     /// See [`LockError`].
@@ -82,8 +82,8 @@ impl Lock {
         Ok(())
     }
 
-    /// Takes the lock over in a child of the process that has it and is about to end: locks are not
-    /// inherited. `false`: somebody else was quicker and has gone on with the work, or has done it.
+    /// Takes the lock over in a child of the process that has it and is about to end, because locks are not
+    /// inherited. `false` if another process was quicker and has continued or done the work.
     ///
     /// # Errors
     /// See [`LockError`].
@@ -95,13 +95,13 @@ impl Lock {
         Ok(text == self.mark)
     }
 
-    /// The adapter whose lock file has this name, as if its interface had not been renamed.
+    /// The adapter whose lock file has this name, under the name of its device.
     #[must_use]
     pub fn interface(file_name: &str) -> Option<Adapter> {
         file_name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
     }
 
-    /// Whether the last run began to work and never said that it had finished.
+    /// Whether the last process began to work and did not finish.
     ///
     /// # Errors
     /// [`LockError::File`].
@@ -109,7 +109,7 @@ impl Lock {
         self.file.metadata().map(|metadata| metadata.len() > 0).map_err(|source| self.error(source))
     }
 
-    /// Notes that work begins.
+    /// Marks that work begins.
     ///
     /// # Errors
     /// [`LockError::File`].
@@ -120,7 +120,7 @@ impl Lock {
         written.map_err(|source| self.error(source))
     }
 
-    /// Notes that nothing is half-done.
+    /// Marks that no work is left half-done.
     ///
     /// # Errors
     /// [`LockError::File`].

@@ -1,9 +1,9 @@
-//! One network adapter of hn(4): its device, the interface that the device makes, the lagg(4) that joins it
-//! with its VF, and the lock under which all of them are changed.
+//! A network adapter of hn(4): its device, its interface, the lagg(4) that joins it with its VF, and the lock
+//! under which all of them are changed. It finds and names them; it changes none.
 //!
-//! Device and interface are two names. The host's requests and the sysctls go by the device (`hn0`,
-//! `dev.hn.0.vf`); devd's events, rc.conf(5) and ifconfig(8) by the interface, which `ifconfig_hn0_name` or
-//! cloud-init's `set-name` renames. The kernel tells the device of an interface as
+//! Device and interface have two names. The host's requests and the sysctls use the device (`hn0`,
+//! `dev.hn.0.vf`). devd's events, rc.conf(5) and ifconfig(8) use the interface, which `ifconfig_hn0_name` or
+//! cloud-init's `set-name` can rename. The kernel gives the device of an interface as
 //! `net.link.generic.ifdata.INDEX.IFDATA_DRIVERNAME` (sys/net/if_mib.c, `sysctl_ifdata`), which no rename
 //! changes.
 
@@ -15,8 +15,8 @@ use std::str::FromStr;
 use crate::net::{Interface, InterfaceName, ParseError};
 use crate::sys::system_facts::FactsSource;
 
-/// The interface group (ifconfig(8), `group`) by which a lagg is known as hyperv_vfup's. Its description
-/// belongs to the administrator.
+/// The interface group (ifconfig(8), `group`) that marks laggs of hyperv_vfup. The description is left to the
+/// administrator.
 pub const GROUP: &str = "hyperv";
 
 /// A network adapter of hn(4).
@@ -35,25 +35,25 @@ impl Adapter {
         &self.device
     }
 
-    /// The name of the interface: that of the device, unless somebody has renamed it.
+    /// The name of the interface: that of the device, unless it was renamed.
     #[must_use]
     pub fn name(&self) -> &InterfaceName {
         &self.interface
     }
 
-    /// The lagg that joins it with its VF: the one of the device's number.
+    /// The lagg that joins it with its VF. It has the device's number.
     #[must_use]
     pub fn lagg(&self) -> &InterfaceName {
         &self.lagg
     }
 
-    /// The sysctl that names its VF.
+    /// The sysctl with the name of its VF.
     #[must_use]
     pub fn vf_sysctl(&self) -> String {
         format!("dev.hn.{}.vf", self.unit)
     }
 
-    /// The same adapter, whose interface is called `interface`.
+    /// The same adapter with another name of its interface.
     #[must_use]
     pub fn with_interface(self, interface: InterfaceName) -> Self {
         Self { interface, ..self }
@@ -63,7 +63,7 @@ impl Adapter {
 impl FromStr for Adapter {
     type Err = ParseError;
 
-    /// The adapter of a device, exactly `hn` and a number, whose interface has not been renamed.
+    /// The adapter of a device, which is exactly `hn` and a number. Its interface is not renamed.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let error = || ParseError::new("interface of hn(4)", text);
         let device: InterfaceName = text.parse().map_err(|_| error())?;
@@ -77,14 +77,14 @@ impl FromStr for Adapter {
 }
 
 impl fmt::Display for Adapter {
-    /// The interface, which is what the administrator sees.
+    /// Shows the interface, which is the name that the administrator knows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.interface.fmt(f)
     }
 }
 
-/// The adapters among `interfaces`, by device whatever the interfaces are called. Where the kernel does not
-/// tell a device, as on Linux, the interface's name stands for it.
+/// The adapters among `interfaces`, found by their devices. Where the kernel does not know the device, as on
+/// Linux, the interface's name is used.
 #[must_use]
 pub fn adapters(facts: &FactsSource, interfaces: &[Interface]) -> Vec<Adapter> {
     let adapter = |interface: &Interface| {
@@ -95,8 +95,7 @@ pub fn adapters(facts: &FactsSource, interfaces: &[Interface]) -> Vec<Adapter> {
     interfaces.iter().filter(|interface| interface.mac.is_some()).filter_map(adapter).collect()
 }
 
-/// The adapter that `name` means: that of the interface of this name, else that of the device. `None`: there
-/// is none.
+/// The adapter with an interface of this name, or else with a device of this name. `None` if there is none.
 #[must_use]
 pub fn find(facts: &FactsSource, interfaces: &[Interface], name: &InterfaceName) -> Option<Adapter> {
     let all = adapters(facts, interfaces);
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn renamed_interfaces_are_found_by_both_names_and_a_name_alone_makes_no_adapter() {
+    fn renamed_interfaces_are_found_by_both_names() {
         let directory = tempfile::tempdir().unwrap();
         let text = "eth0 link - up index=2 driver=hn0\nhn0 link - up index=3 driver=hn1\n\
                     lagg0 link - up index=4 driver=lagg0\nhn5 link - up index=5 driver=mce0\n";
@@ -142,7 +141,7 @@ mod tests {
             mac: "00:15:5d:01:02:03".parse().ok(),
             addresses: Vec::new(),
         };
-        // hn1 was given the name that hn0 had.
+        // hn1 has the name that hn0 had.
         let all = [interface("eth0", 2), interface("hn0", 3), interface("lagg0", 4), interface("hn5", 5)];
         let found = |name: &str| {
             let adapter = find(&facts, &all, &name.parse().unwrap())?;

@@ -1,14 +1,13 @@
-//! What an administrator runs to bring an interface to what rc.conf(5) says, in words that are the same
-//! wherever they are printed.
+//! The commands by which an administrator brings an interface to the state of rc.conf(5). It only makes
+//! texts, which are the same wherever they are printed.
 
 use crate::net::InterfaceName;
 
 /// The commands, in order.
 ///
 /// `service netif restart` drops the default route of a static interface, and `service routing start` sets it
-/// again; `restart` would flush one that was leased, too (rc.d/routing, `routing_stop_inet`). Where DHCP is
-/// not waited for, it is devd(8) that starts the client, when the link comes: `quietstart` does nothing where
-/// that has happened.
+/// again. `restart` would also flush a leased one (rc.d/routing, `routing_stop_inet`). If rc(8) does not wait
+/// for DHCP, devd(8) starts the client when the link comes up; `quietstart` has no effect after that.
 #[must_use]
 pub fn commands(interface: &InterfaceName, dhcp: bool) -> [String; 2] {
     let behind = match dhcp {
@@ -18,7 +17,7 @@ pub fn commands(interface: &InterfaceName, dhcp: bool) -> [String; 2] {
     [format!("service netif restart {interface}"), behind]
 }
 
-/// The same as a clause.
+/// The commands in a clause.
 #[must_use]
 pub fn sentence(interface: &InterfaceName, dhcp: bool) -> String {
     let [first, second] = commands(interface, dhcp);

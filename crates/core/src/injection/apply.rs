@@ -1,8 +1,9 @@
-//! Performs the steps of an injection, in a time that is divided beforehand.
+//! Performs the steps of an injection: changes of the network, name servers and files. It decides no step,
+//! and keeps the deadlines that it is given.
 //!
-//! The host gets an answer within four seconds, whatever happens. So the steps have a deadline, and taking
-//! them back has a later one of its own; each program gets what is left at most, and one that takes part in
-//! the undo a share only, so that one that hangs does not use up the time of the others.
+//! The host must get an answer within four seconds. So the steps have a deadline, and their undo has a later
+//! one. Each program gets at most the time that is left. A program of the undo gets only a share, so that one
+//! that hangs leaves time for the others.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,48 +27,48 @@ use crate::sys::clock;
 use crate::sys::network::NetworkSource;
 use crate::vf::load::LoadError;
 
-/// How long others may go on before the next look.
+/// The pause between two looks while others work on the interface.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// When things must be over, by the monotonic clock.
+/// The deadlines, by the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// The steps of the plan.
+    /// For the steps of the plan.
     pub steps: Duration,
-    /// The undo of all of them.
+    /// For the undo of all steps.
     pub undo: Duration,
-    /// How long one program of the undo may take.
+    /// The time limit of one program of the undo.
     pub share: Duration,
 }
 
-/// Why a step's outcome was not reached.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// A change of the network.
+    /// A change of the network failed.
     #[error(transparent)]
     Network(NetworkError),
-    /// resolvconf(8).
+    /// resolvconf(8) failed.
     #[error(transparent)]
     Program(ProgramError),
     /// A file could not be read or replaced.
     #[error(transparent)]
     File(FileError),
-    /// Somebody has changed a file since it was read.
+    /// A file was changed by another program since it was read.
     #[error("{0} was changed by somebody else")]
     Changed(PathBuf),
-    /// rc.conf(5) could not be read by the shell.
+    /// The shell could not read rc.conf(5).
     #[error(transparent)]
     RcConf(LoadError),
-    /// It says something else than it should.
+    /// rc.conf(5) means something else than it should.
     #[error(transparent)]
     Mismatch(Mismatch),
-    /// The network could not be looked at.
+    /// The network could not be read.
     #[error(transparent)]
     Look(LoadError),
     /// A DHCP client of another kind serves the interface.
     #[error("{} with process id {} serves it, stop that first", .0.name, .0.pid)]
     ForeignClient(Named),
-    /// Others are at work on the interface for longer than the host waits.
+    /// Other programs work on the interface for longer than the host waits.
     #[error("somebody else is at work on it: {0}")]
     NotStill(String),
     /// The answer is due.
@@ -83,14 +84,14 @@ pub struct InjectionPort {
     source: NetworkSource,
     deadlines: Deadlines,
     undoing: bool,
-    /// Whether it is known how rc(8) starts DHCP clients.
+    /// Whether the way in which rc(8) starts DHCP clients was read.
     knows_client: bool,
-    /// The adapter that is looked at, and what log lines begin with.
+    /// The adapter. Its name begins the log lines.
     hn: Adapter,
 }
 
 impl InjectionPort {
-    /// A port for what is done to the interface of an adapter, or to its lagg.
+    /// A port for changes of an adapter's interface, or of its lagg.
     #[must_use]
     pub fn new(
         settings: &config::Network,
@@ -103,15 +104,15 @@ impl InjectionPort {
         Self { network, settings, source, deadlines, undoing: false, knows_client: false, hn }
     }
 
-    /// Starts the DHCP client of an interface, which nobody waits for.
+    /// Starts the DHCP client of an interface, without waiting for it.
     ///
     /// # Errors
-    /// It does not come up.
+    /// It does not start.
     pub fn start_client(&mut self, interface: &InterfaceName) -> Result<(), ApplyError> {
         self.network(&NetworkStep::StartDhcp { interface: interface.clone(), wait: false })
     }
 
-    /// When the next step must be over.
+    /// The deadline of the next step.
     fn deadline(&self) -> Duration {
         if self.undoing {
             self.deadlines.undo.min(clock::monotonic() + self.deadlines.share)
@@ -120,7 +121,7 @@ impl InjectionPort {
         }
     }
 
-    /// How long the next program may take.
+    /// The time limit of the next program.
     fn limit(&self) -> Result<Duration, ApplyError> {
         let left = self.deadline().saturating_sub(clock::monotonic());
         if left.is_zero() { Err(ApplyError::NoTime) } else { Ok(left.min(self.settings.command_limit())) }
@@ -135,8 +136,8 @@ impl InjectionPort {
         self.network.perform(step).map_err(ApplyError::Network)
     }
 
-    /// A client is started as rc.d/dhclient would: the variables are those of the interface that it serves.
-    /// Where they cannot be had, base's is started without any flags.
+    /// Reads how rc.d/dhclient would start a client for this interface. If that fails, base's client is
+    /// started without flags.
     fn learn_client(&mut self, interface: &InterfaceName, limit: Duration) {
         if std::mem::replace(&mut self.knows_client, true) {
             return;
@@ -164,7 +165,7 @@ impl Port<Step> for InjectionPort {
 
     fn perform(&mut self, step: &Step) -> Result<(), ApplyError> {
         match step {
-            // Takes no program, and what was written must be taken back even when all time is used up.
+            // It takes no program, and a written file must be restored even when no time is left.
             Step::Store(change) => store(change, self.undoing),
             Step::Network(step) => self.network(step),
             Step::SetNameServers { label, text } => {
@@ -174,7 +175,7 @@ impl Port<Step> for InjectionPort {
                 succeed(&resolvconf(&self.settings, &["-f", "-d", label.as_str()], self.limit()?))
             }
             Step::Check(expectation) => self.check(expectation, self.limit()?),
-            // What is looked at is said by whoever looks.
+            // The caller looks and decides.
             Step::Settle(_) => Ok(()),
         }
     }
@@ -197,7 +198,7 @@ impl Guest for InjectionPort {
     }
 }
 
-/// The program that gives resolvconf(8) the name servers of a label, for the time after a boot.
+/// The call of resolvconf(8) that sets the name servers of a label, for the time after a boot.
 #[must_use]
 pub fn supply_name_servers(
     settings: &config::Network,
@@ -209,10 +210,10 @@ pub fn supply_name_servers(
     Program { input: text.as_bytes().to_vec(), ..program }
 }
 
-/// Drops the name servers of a label, if there are any.
+/// Removes the name servers of a label, if there are any.
 ///
 /// # Errors
-/// resolvconf(8) failed or was late.
+/// resolvconf(8) failed, or met its time limit.
 pub fn drop_name_servers(settings: &config::Network, label: &ResolvLabel) -> Result<(), ApplyError> {
     succeed(&resolvconf(settings, &["-f", "-d", label.as_str()], settings.command_limit()))
 }
@@ -227,8 +228,8 @@ fn resolvconf(settings: &config::Network, arguments: &[&str], limit: Duration) -
     program
 }
 
-/// A file that is neither as it was nor as it should be belongs to somebody else. One that only a failed
-/// replacement would have changed is still as it was.
+/// Replaces a file. A file that is neither in its old nor in its new state belongs to another program. After
+/// a failed replacement the file is in its old state.
 fn store(change: &FileChange, undoing: bool) -> Result<(), ApplyError> {
     let held = file::load(&change.path).map_err(ApplyError::File)?;
     let is = |wanted: &Option<file::Content>| {

@@ -1,25 +1,25 @@
-//! Small files that are replaced whole, or not at all.
+//! Reads and replaces small files. A replacement is complete or has no effect, also after a power cut.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read, in bytes: far more than any rc.conf.
+/// The largest file that is read, in bytes. Any rc.conf is much smaller.
 const MAX_SIZE: u64 = 1024 * 1024;
 
-/// A file with all that a replacement keeps.
+/// A file with the properties that a replacement keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// Its permissions.
     pub mode: u32,
-    /// Its owner and group; `None` for those of this process.
+    /// Its owner and group. `None` for those of this process.
     pub owner: Option<(u32, u32)>,
 }
 
-/// Why a file cannot be read or replaced. A file that could not be replaced is as it was.
+/// Why a file cannot be read or replaced. A file that could not be replaced is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {path}")]
 pub struct FileError {
@@ -28,7 +28,7 @@ pub struct FileError {
     source: io::Error,
 }
 
-/// The file at `path`; `None` where there is none.
+/// The file at `path`. `None` if there is none.
 ///
 /// # Errors
 /// It cannot be read, is no regular file or larger than 1 MiB.
@@ -48,12 +48,12 @@ pub fn load(path: &Path) -> Result<Option<Content>, FileError> {
     Ok(Some(Content { bytes, mode: metadata.mode() & 0o7777, owner: Some((metadata.uid(), metadata.gid())) }))
 }
 
-/// Makes the file at `path` what `content` says; `None`: there is none. After a power cut it is the old or
-/// the new file, whole. A symbolic link stays one, and the file that it leads to is replaced. The directory
-/// is made if it is missing, for root alone.
+/// Replaces the file at `path` by `content`, or removes it if that is `None`. After a power cut it is the old
+/// or the new file, complete. A symbolic link stays, and the file that it leads to is replaced. A missing
+/// directory is created for root alone.
 ///
 /// # Errors
-/// The file is as it was.
+/// The file is unchanged.
 pub fn store(path: &Path, content: Option<&Content>) -> Result<(), FileError> {
     let error = |source| FileError { doing: "write", path: path.to_owned(), source };
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -68,23 +68,23 @@ pub fn store(path: &Path, content: Option<&Content>) -> Result<(), FileError> {
             _ => {}
         },
     }
-    // The name is on the disk only when the directory is.
+    // The name is safe on disk only when the directory is.
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(error)
 }
 
-/// Beside the file, so that it is the same file system, and hidden, because rc(8) sources all other files of
-/// a directory such as rc.conf.d/network.
+/// The new file is beside the old one, so that both are on one file system. Its name is hidden, because rc(8)
+/// sources all other files of a directory such as rc.conf.d/network.
 fn replace(path: &Path, content: &Content) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.hv_kvp_daemon"));
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        // One that a crash left behind.
+        // A new file that a crash left behind was removed.
         _ => {}
     }
     let written = write_new(&new, content).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
-        // It was not there before; a failure to remove it would only hide the first one.
+        // It did not exist before. An error of the removal would only hide the first error.
         let _ = fs::remove_file(&new);
     }
     written
@@ -96,7 +96,7 @@ fn write_new(path: &Path, content: &Content) -> io::Result<()> {
     if let Some((user, group)) = content.owner {
         fchown(&file, Some(user), Some(group))?;
     }
-    // After the owner: a change of owner takes set-id bits away.
+    // After the owner, because a change of owner clears set-id bits.
     file.set_permissions(fs::Permissions::from_mode(content.mode))?;
     file.sync_all()
 }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_comes_and_goes_with_its_directory() {
+    fn a_file_is_created_with_its_directory_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b/hn0.toml");
         assert_eq!(load(&path).unwrap(), None);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_left_behind_is_cleared_away() {
+    fn leftovers_of_a_crash_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rc.conf");
         fs::write(dir.path().join(".rc.conf.hv_kvp_daemon"), "half").unwrap();

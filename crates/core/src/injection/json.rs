@@ -1,14 +1,15 @@
-//! A configuration as JSON (RFC 8259), for a program that applies it in place of the daemon.
+//! Writes a configuration as JSON (RFC 8259), for a program that applies it in place of the daemon. It starts
+//! no program.
 
 use std::fmt::Write as _;
 
 use super::plan::Target;
 use crate::kvp::ip_info::request::{Method, StaticAddresses};
 
-/// One line that ends in a newline:
+/// The configuration in one line, with a newline:
 /// `{"version":1,"interface":"hn0","lagg":null,"persist":true,"method":"static",
 /// "addresses":[{"address":"10.1.1.5","prefix":24}],"gateways":["10.1.1.1"],"name-servers":[]}`. With the
-/// method `dhcp` the lists are empty. `lagg` is the lagg that holds the addresses in place of the interface.
+/// method `dhcp` the lists are empty. `lagg` is the lagg that has the addresses instead of the interface.
 #[must_use]
 pub fn document(target: &Target, method: &Method, persist: bool) -> String {
     let none = StaticAddresses::default();
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_text_holds_it_stays_one_string() {
+    fn any_text_is_one_json_string() {
         assert_eq!(quoted("a\"b\\c\n\u{1}é"), "\"a\\\"b\\\\c\\u000a\\u0001é\"");
     }
 }

@@ -1,4 +1,5 @@
-//! What goes into rc.conf(5), and whether rc(8) will make of it what the host wants.
+//! Decides what is written to rc.conf(5), and whether rc(8) will make of it what the host wants. It works on
+//! texts and facts; files are read and written elsewhere.
 
 use std::net::IpAddr;
 
@@ -8,22 +9,22 @@ use crate::kvp::ip_info::request::{Method, StaticAddresses};
 use crate::net::{InterfaceAddress, InterfaceName, ParseError};
 use crate::rc::{RcConf, RcConfError, Wanted, variable_stem};
 
-/// A new rc.conf and the record that goes with it.
+/// A new rc.conf and its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persisted {
     /// The file.
     pub file: RcFile,
-    /// What was changed in it, ever.
+    /// All changes that injections have made in it.
     pub record: Record,
 }
 
 /// The file and the record after an injection into `hn`.
 ///
-/// Words of `ifconfig_IF` that mean the same beside any address, such as an MTU, stay. IPv6 autoconfiguration
-/// stays where the host gives no IPv6 address.
+/// Words of `ifconfig_IF` that mean the same with any address, such as an MTU, stay. IPv6 autoconfiguration
+/// stays if the host gives no IPv6 address.
 ///
 /// # Errors
-/// A value that does not consist of safe characters; it cannot come from typed ones.
+/// A value has unsafe characters, which cannot come from typed addresses.
 pub fn persist(
     hn: &InterfaceName,
     method: &Method,
@@ -39,9 +40,9 @@ pub fn persist(
     Ok(Persisted { file: editor.file, record })
 }
 
-/// Words of ifconfig(8) that stay, with the number behind them.
+/// Words of ifconfig(8) that stay, with the number after them.
 const WITH_NUMBER: [&str; 3] = ["mtu", "metric", "fib"];
-/// Words that go, with what is behind them.
+/// Words that are removed, with the argument after them.
 const WITH_ARGUMENT: [&str; 19] = [
     "netmask",
     "broadcast",
@@ -63,7 +64,7 @@ const WITH_ARGUMENT: [&str; 19] = [
     "link",
     "tunnelfib",
 ];
-/// Capabilities and flags that stay, with and without `-` in front.
+/// Capabilities and flags that stay, with and without a `-`.
 const SWITCHES: [&str; 27] = [
     "rxcsum",
     "txcsum",
@@ -99,7 +100,7 @@ struct Editor<'a> {
     before: &'a RcFile,
     record: &'a Record,
     file: RcFile,
-    /// The variables that were looked at.
+    /// The variables that were examined.
     names: Vec<Variable>,
 }
 
@@ -116,7 +117,7 @@ impl Editor<'_> {
             }
         }
         let [ipv4, ipv6] = first;
-        // Without an IPv4 address too it is set, or `ifconfig_DEFAULT` would count.
+        // It is also set without an IPv4 address, because `ifconfig_DEFAULT` would apply otherwise.
         words.insert(0, ipv4.unwrap_or_else(|| "up".to_owned()));
         self.set("", &words.join(" "))?;
         match ipv6 {
@@ -138,7 +139,7 @@ impl Editor<'_> {
         let gone = self.static_addresses();
         self.replace_aliases(&[])?;
         for ipv4 in [true, false] {
-            // The server names a router; one that led through the addresses that go would shadow it.
+            // The server gives a router. One that was reached through removed addresses would hide it.
             let name = router(ipv4)?;
             let value = self.before.value(&name).unwrap_or_default();
             let address = value.split('%').next().and_then(|text| text.trim().parse::<IpAddr>().ok());
@@ -167,9 +168,8 @@ impl Editor<'_> {
         self.names.push(name);
     }
 
-    /// The words of `ifconfig_IF` that mean the same beside any address. Of all others some take an argument
-    /// and some do not, and one that lost its argument would make ifconfig(8) refuse the whole line at the
-    /// next boot.
+    /// The words of `ifconfig_IF` that mean the same with any address. Of the other words some take an
+    /// argument, and ifconfig(8) would refuse the whole line at the next boot if one lost its argument.
     fn other_words(&self) -> Result<Vec<String>, ParseError> {
         let value = self.before.value(&self.variable("")?).unwrap_or_default();
         let mut words = value.split_whitespace();
@@ -179,7 +179,7 @@ impl Editor<'_> {
                 let number = words.next().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
                 kept.extend(number.into_iter().flat_map(|number| [word.to_owned(), number.to_owned()]));
             } else if WITH_ARGUMENT.contains(&word) {
-                // It could look like one of those that stay.
+                // The argument could look like a word that stays.
                 words.next();
             } else if SWITCHES.contains(&word.strip_prefix('-').unwrap_or(word)) {
                 kept.push(word.to_owned());
@@ -188,7 +188,7 @@ impl Editor<'_> {
         Ok(kept)
     }
 
-    /// The keyword that is there, or was there before the first injection: SYNCDHCP makes the boot wait.
+    /// The DHCP keyword of now, or from before the first injection: SYNCDHCP makes the boot wait.
     fn dhcp_keyword(&self) -> Result<String, ParseError> {
         let name = self.variable("")?;
         let mut texts = vec![self.before.value(&name).unwrap_or_default()];
@@ -200,7 +200,7 @@ impl Editor<'_> {
         Ok(words.find(|word| is_dhcp(word)).unwrap_or("DHCP").to_owned())
     }
 
-    /// Autoconfiguration is not what the host gave, so it is not the host's to take.
+    /// Autoconfigured addresses did not come from the host, so they stay.
     fn remove_static_ipv6(&mut self) -> Result<(), ParseError> {
         let name = self.variable("_ipv6")?;
         let value = self.before.value(&name).unwrap_or_default();
@@ -215,8 +215,8 @@ impl Editor<'_> {
         Ok(())
     }
 
-    /// The aliases from 0 on without a gap, because rc(8) may stop at one. Those of carp(4) follow the host's;
-    /// none of the others stays.
+    /// Writes the aliases from 0 on without a gap, because rc(8) may stop at one. Those of carp(4) follow the
+    /// host's. Others are removed.
     fn replace_aliases(&mut self, aliases: &[String]) -> Result<(), ParseError> {
         let shared = self.carp_aliases();
         let all = aliases.iter().chain(&shared);
@@ -240,8 +240,8 @@ impl Editor<'_> {
         Ok(())
     }
 
-    /// The values of aliases with a vhid, in the order of their numbers: the address is that of a group of
-    /// nodes and not the host's.
+    /// The values of aliases with a vhid, by number. Such an address belongs to a group of nodes, not to the
+    /// host.
     fn carp_aliases(&self) -> Vec<String> {
         let prefix = format!("ifconfig_{}_alias", variable_stem(self.hn));
         let mut found: Vec<(u32, String)> = Vec::new();
@@ -258,7 +258,7 @@ impl Editor<'_> {
         found.into_iter().map(|(_, value)| value).collect()
     }
 
-    /// A router is only replaced by another one, but one that an earlier injection wrote does not outlive it.
+    /// A router is only replaced by another one. A router that an earlier injection wrote is removed.
     fn write_router(&mut self, ipv4: bool, gateway: Option<IpAddr>) -> Result<(), ParseError> {
         let Some(gateway) = gateway else { return self.forget_router(ipv4) };
         let name = router(ipv4)?;
@@ -276,7 +276,7 @@ impl Editor<'_> {
         Ok(())
     }
 
-    /// The addresses that the file gives the interface.
+    /// The addresses of the interface in the file.
     fn static_addresses(&self) -> Vec<InterfaceAddress> {
         let prefix = format!("ifconfig_{}", variable_stem(self.hn));
         let own = |name: &Variable| {
@@ -288,7 +288,7 @@ impl Editor<'_> {
     }
 }
 
-/// The router that rc.conf(5) names; a link-local one needs its interface, which at boot is always hn.
+/// The router for rc.conf(5). A link-local one needs its interface, which is always hn at boot.
 fn persisted_router(hn: &InterfaceName, gateway: IpAddr) -> String {
     match gateway {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => format!("{v6}%{hn}"),
@@ -317,7 +317,7 @@ fn is_address(word: &str) -> bool {
     address.parse::<IpAddr>().is_ok()
 }
 
-/// Addresses with a prefix length or a mask; one that has neither is left out.
+/// The addresses with a prefix length or a mask. Others are left out.
 fn addresses_in(value: &str) -> Vec<InterfaceAddress> {
     let words: Vec<&str> = value.split_whitespace().collect();
     let find = |(place, word): (usize, &&str)| {
@@ -336,21 +336,21 @@ fn addresses_in(value: &str) -> Vec<InterfaceAddress> {
     words.iter().enumerate().filter_map(find).collect()
 }
 
-/// rc(8) would make something else of the configuration than the host wants.
+/// rc(8) would configure something else than the host wants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{difference}, because another file or line of rc.conf overrides what was written")]
 pub struct Mismatch {
-    /// What would be different.
+    /// The difference.
     pub difference: Difference,
 }
 
-/// What would be different at the next boot.
+/// A difference at the next boot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Difference {
     /// A value cannot be read.
     #[error(transparent)]
     Value(RcConfError),
-    /// The addresses: those that rc(8) would set.
+    /// The addresses that rc(8) would set.
     #[error("at the next boot the addresses would be other ones:{}", list(.0))]
     Addresses(Vec<InterfaceAddress>),
     /// Whether dhclient(8) would serve the interface.
@@ -382,8 +382,8 @@ fn own_addresses(wanted: &Wanted) -> Vec<InterfaceAddress> {
     own.filter_map(|arguments| arguments.address).collect()
 }
 
-/// What rc(8) would make of an interface, as a method; `None` where a value cannot be read, or nothing is
-/// said.
+/// What rc(8) would make of an interface, as a method. `None` if a value cannot be read, or no variable is
+/// set.
 #[must_use]
 pub fn method_of(hn: &InterfaceName, rc_conf: &RcConf) -> Option<Method> {
     let wanted = rc_conf.wanted(hn).ok()?;
@@ -404,8 +404,8 @@ pub fn method_of(hn: &InterfaceName, rc_conf: &RcConf) -> Option<Method> {
     }))
 }
 
-/// Compares what rc(8) read, after all files and conditions, with what the host wants. With a lagg that takes
-/// the place of `hn` the configuration of that lagg counts.
+/// Compares the configuration that rc(8) read, after all files and conditions, with the host's. If a lagg
+/// replaces `hn`, the configuration of the lagg is compared.
 ///
 /// # Errors
 /// [`Mismatch`].

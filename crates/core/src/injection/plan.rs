@@ -1,4 +1,4 @@
-//! From a request and the facts to steps.
+//! Decides the steps of an injection from a request and the facts. It reads nothing and performs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,29 +12,29 @@ use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, Netwo
 use crate::plan::network::{Ipv6Options, Link, NetworkStep};
 use crate::plan::{Found, Plan};
 
-/// All that a plan depends on.
+/// The facts that a plan depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Interfaces with their addresses, default routes, DHCP clients.
     pub network: NetworkSnapshot,
-    /// What ifconfig(8) tells beyond that.
+    /// The facts of ifconfig(8).
     pub links: BTreeMap<InterfaceName, Link>,
-    /// What resolvconf(8) holds.
+    /// The name servers of resolvconf(8), by label.
     pub name_servers: Vec<(ResolvLabel, String)>,
-    /// Why nothing takes name servers; `None`: resolvconf(8) does.
+    /// Why name servers are not set. `None` if resolvconf(8) sets them.
     pub without_name_servers: Option<&'static str>,
-    /// The newest DHCP lease of the interface that holds the addresses.
+    /// The newest DHCP lease of the interface that has the addresses.
     pub lease: Option<DhcpLease>,
-    /// The DHCP clients and scripts of rc(8) that are at work on the interface.
+    /// The DHCP clients and scripts of rc(8) that work on the interface.
     pub at_work: AtWork,
 }
 
-/// Where a configuration goes.
+/// Where a configuration is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The interface of hn(4) that the configuration is recorded for.
+    /// The interface of hn(4) for which the configuration is recorded.
     pub hn: InterfaceName,
-    /// The lagg that hyperv_vfup has made of it and its VF, and that holds the addresses then.
+    /// The lagg that joins it with its VF. The addresses are on it then.
     pub lagg: Option<InterfaceName>,
 }
 
@@ -46,16 +46,16 @@ impl Target {
     }
 }
 
-/// There is no interface for the configuration.
+/// Why a configuration cannot be applied anywhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoTarget {
     /// The interface does not exist.
     #[error("{0} does not exist")]
     Missing(InterfaceName),
-    /// It is a lagg that hyperv_vfup has not made.
+    /// It is a lagg of another maker than hyperv_vfup.
     #[error("{0} was not made by hyperv_vfup")]
     Foreign(InterfaceName),
-    /// It has no address and is a member of a bridge, which has them.
+    /// It has no address and is a member of a bridge that has them.
     #[error("{name} is a member of {bridge}, which is not the host's to configure")]
     BridgeMember {
         /// The interface.
@@ -63,12 +63,12 @@ pub enum NoTarget {
         /// The bridge.
         bridge: InterfaceName,
     },
-    /// It is a port of a lagg that hyperv_vfup has not made.
+    /// It is a port of a lagg of another maker than hyperv_vfup.
     #[error("{0} is a port of a lagg that hyperv_vfup did not make")]
     PortOfForeign(InterfaceName),
 }
 
-/// Finds where a configuration for the adapter goes.
+/// Finds the target of a configuration for the adapter.
 ///
 /// # Errors
 /// [`NoTarget`].
@@ -99,12 +99,12 @@ impl Facts {
         self.name_servers.iter().find(|(held, _)| held == label).map(|(_, text)| text)
     }
 
-    /// The bridge(4) of which the interface is a member.
+    /// The bridge(4) that has the interface as a member.
     fn bridge_of(&self, name: &InterfaceName) -> Option<&InterfaceName> {
         self.links.iter().find(|(_, link)| link.members.contains(name)).map(|(bridge, _)| bridge)
     }
 
-    /// What the target's configuration is now, as a method that leads back to it.
+    /// The present configuration of the target, as a method that leads back to it.
     #[must_use]
     pub fn method(&self, target: &Target) -> Method {
         let live = target.live();
@@ -122,7 +122,7 @@ impl Facts {
         })
     }
 
-    /// The IPv4 addresses that somebody has set, where no client serves the target: none of them is a lease.
+    /// IPv4 addresses that were set while no client serves the target, so none of them is a lease.
     #[must_use]
     pub fn unleased(&self, target: &Target) -> Vec<InterfaceAddress> {
         let held = self.interface(target.live()).map_or(&[][..], |interface| &interface.addresses);
@@ -130,7 +130,7 @@ impl Facts {
         held.iter().copied().filter(|held| held.address.is_ipv4() && !served).collect()
     }
 
-    /// How these facts differ from earlier ones, in what an injection changes.
+    /// The differences from earlier facts, in everything that an injection changes.
     #[must_use]
     pub fn compare(&self, before: &Self, target: &Target) -> Found {
         let live = target.live();
@@ -155,8 +155,8 @@ impl Facts {
         if what.is_empty() { Found::AsBefore } else { Found::Differs(what) }
     }
 
-    /// Whether an address is the host's to give and to take: not link-local, not of carp(4), whose other node
-    /// may be using it, and not from router advertisements.
+    /// Whether an injection may remove an address. Link-local addresses stay, those of carp(4), which the
+    /// other node may be using, and those of router advertisements.
     fn is_the_hosts(&self, interface: &InterfaceName, address: &InterfaceAddress) -> bool {
         let link = self.links.get(interface);
         let foreign = |link: &Link| {
@@ -165,7 +165,7 @@ impl Facts {
         !is_ipv6_link_local(address) && !link.is_some_and(foreign)
     }
 
-    /// A DHCP client of another kind that would fight with a static configuration.
+    /// A DHCP client of another kind, which would work against a static configuration.
     #[must_use]
     pub fn foreign_client(&self, interface: &InterfaceName, method: &Method) -> Option<Named> {
         let mut foreign = self.at_work.foreign_clients.iter().filter(|(served, _)| served == interface);
@@ -177,22 +177,22 @@ impl Facts {
     }
 }
 
-/// Files that keep the configuration over a reboot.
+/// The files that keep the configuration over a reboot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
     /// The undo file.
     pub record: FileChange,
-    /// rc.conf as it was before the first injection, where it can be kept.
+    /// The copy of rc.conf from before the first injection, if it is kept.
     pub before: FileChange,
     /// rc.conf.
     pub rc_conf: FileChange,
 }
 
-/// Writes what keeps the configuration over a reboot, and sees what the next boot makes of it.
+/// The steps that write the files and check what the next boot makes of them.
 #[must_use]
 pub fn plan_files(target: &Target, method: &Method, files: &Files) -> Plan<Step> {
     let mut plan = Plan::default();
-    // The undo file comes first: what was before is known even after a crash in the middle.
+    // The undo file comes first, so that the former state is known even after a crash in the middle.
     store(&mut plan, &files.before);
     store(&mut plan, &files.record);
     store(&mut plan, &files.rc_conf);
@@ -207,8 +207,8 @@ fn store(plan: &mut Plan<Step>, change: &FileChange) {
     }
 }
 
-/// Makes the live network what the host wants; empty where it is. An address in `gone` is no lease, whoever
-/// set it.
+/// The steps that bring the network to the host's configuration. Empty if it is already there. An address in
+/// `gone` is not a lease.
 #[must_use]
 pub fn plan_live(target: &Target, method: &Method, facts: &Facts, gone: &[InterfaceAddress]) -> Plan<Step> {
     let mut builder = Builder::new(target, facts);
@@ -219,7 +219,7 @@ pub fn plan_live(target: &Target, method: &Method, facts: &Facts, gone: &[Interf
     builder.plan
 }
 
-/// The lines of resolv.conf(5) for `servers`. A link-local one is asked through the interface.
+/// The lines of resolv.conf(5) for `servers`. A link-local server needs the interface as scope.
 #[must_use]
 pub fn name_server_lines(servers: &[IpAddr], interface: &InterfaceName) -> String {
     let line = |server: &IpAddr| match is_link_local(*server) {
@@ -229,14 +229,14 @@ pub fn name_server_lines(servers: &[IpAddr], interface: &InterfaceName) -> Strin
     servers.iter().map(line).collect()
 }
 
-/// What becomes of the addresses of one family.
+/// How the addresses of one family change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Addresses {
     /// All stay.
     Same,
-    /// All stay, and others come.
+    /// All stay, and others are added.
     Added,
-    /// Some go.
+    /// Some are removed.
     Replaced,
 }
 
@@ -244,7 +244,7 @@ struct Builder<'a> {
     target: &'a Target,
     live: &'a InterfaceName,
     facts: &'a Facts,
-    /// The addresses that the interface holds, in their order.
+    /// The addresses of the interface, in their order.
     held: Vec<InterfaceAddress>,
     ipv6: Ipv6Options,
     dhcp: bool,
@@ -286,7 +286,7 @@ impl<'a> Builder<'a> {
         let is_the_hosts = |held: &InterfaceAddress| self.facts.is_the_hosts(self.live, held);
         let ipv4: Vec<InterfaceAddress> =
             self.held.iter().copied().filter(|held| held.address.is_ipv4() && is_the_hosts(held)).collect();
-        // One address beside a client is its lease: it is as it should be.
+        // One address of a served interface is its lease, so the interface is as it should be.
         let served =
             self.dhcp || self.facts.at_work.foreign_clients.iter().any(|(name, _)| name == self.live);
         let leased = served && ipv4.len() <= 1 && !ipv4.iter().any(|held| gone.contains(held));
@@ -332,8 +332,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Before its addresses go: a client that loses its address runs its script once more, later. The client
-    /// takes its address with it, so it is given back before a new client looks for it.
+    /// Stops the client before its addresses are removed: a client that loses its address runs its script
+    /// once more, later. The client removes its address when it stops, so the address is added again before a
+    /// new client looks for it.
     fn stop_dhcp(&mut self) {
         if !self.dhcp {
             return;
@@ -369,9 +370,8 @@ impl<'a> Builder<'a> {
         self.push(step(false), undo);
     }
 
-    /// Makes the addresses of a family exactly those given, in their order, and says whether any changes. A
-    /// link-local one of IPv6 belongs to the interface and stays. Addresses from router advertisements stay
-    /// where none are given.
+    /// Makes the addresses of a family exactly the given ones, in their order, and returns how they change.
+    /// Link-local addresses of IPv6 stay. Addresses from router advertisements stay if none are given.
     fn set_addresses(&mut self, ipv4: bool, given: &StaticAddresses) -> Addresses {
         let of_family = |address: &&InterfaceAddress| address.address.is_ipv4() == ipv4;
         let is_the_hosts = |held: &&InterfaceAddress| self.facts.is_the_hosts(self.live, held);
@@ -388,8 +388,8 @@ impl<'a> Builder<'a> {
         }
         let mut routes: Vec<NetworkStep> = self.own_default_route(ipv4).into_iter().collect();
         routes.extend(self.own_static_routes(ipv4).map(NetworkStep::AddRoute));
-        // The last one first, so that they come back in their order. The kernel drops a route with the
-        // address that reaches its gateway; it comes back behind the address that comes back last.
+        // The last address is removed first, so that the undo restores the order. The kernel drops a route
+        // with the address that reaches its gateway; the undo sets it after the last address.
         for address in held[stay..].iter().rev() {
             let mut undo = vec![self.add(*address)];
             undo.append(&mut routes);
@@ -415,7 +415,8 @@ impl<'a> Builder<'a> {
     }
 
     /// IPv6 routes outlive the addresses that reach their gateways (sys/netinet6/in6.c, `in6_purgeaddr`).
-    /// Those that nothing reaches any more go before the addresses, so that they are taken back behind them.
+    /// Routes without such an address are removed before the addresses, so that the undo sets them after the
+    /// addresses.
     fn remove_ipv6_routes(&mut self, given: &StaticAddresses, wanted: &[InterfaceAddress]) {
         let is_lost =
             |gateway: IpAddr| !is_link_local(gateway) && !wanted.iter().any(|own| own.reaches(gateway));
@@ -425,7 +426,7 @@ impl<'a> Builder<'a> {
             self.push(NetworkStep::RemoveRoute(route.clone()), vec![NetworkStep::AddRoute(route)]);
         }
         let default = self.facts.default_route(false).filter(|route| &route.interface == self.live).cloned();
-        // With a gateway of the host's the route is turned, so that there is none without.
+        // With a gateway of the host the route is changed, so that there is always one.
         if let Some(DefaultRoute { gateway, interface }) = default
             && is_lost(gateway)
             && given.gateway(false).is_none()
@@ -435,12 +436,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Only a gateway replaces the default route; without one it stays where an address still reaches it.
+    /// Only a gateway replaces the default route. Without one the route stays if an address still reaches it.
     fn set_default_route(&mut self, ipv4: bool, given: &StaticAddresses, addresses: Addresses) {
         let old = self.facts.default_route(ipv4).cloned();
         let own = old.as_ref().is_some_and(|route| &route.interface == self.live);
-        // A route that came by advertisement would expire when none is heard any more, so it becomes one of
-        // its own.
+        // An advertised route would expire when no router advertises any more, so it is set as a permanent
+        // one.
         let advertised = !ipv4 && given.has_family(false) && self.ipv6.accept_rtadv;
         let wanted = given.gateway(ipv4).or_else(|| {
             let gateway = old.as_ref().filter(|_| own)?.gateway;
@@ -457,7 +458,7 @@ impl<'a> Builder<'a> {
         let mut undo = vec![NetworkStep::RemoveDefaultRoute { gateway, interface: interface.clone() }];
         if let Some(old) = old {
             let back = NetworkStep::SetDefaultRoute { gateway: old.gateway, interface: old.interface };
-            // Through addresses that come back later, it comes back with them.
+            // It is set again with the addresses that reach it.
             let reached = !own || addresses != Addresses::Replaced || is_link_local(old.gateway);
             undo.extend(reached.then_some(back));
         }
@@ -485,7 +486,7 @@ impl<'a> Builder<'a> {
             };
             self.plan.push(Step::SetNameServers { label, text }, vec![undo]);
         }
-        // Also what an earlier client has left there: dhclient(8) takes nothing with it.
+        // Also those that an earlier client left there, because dhclient(8) removes nothing at its end.
         self.drop_name_servers(ResolvLabel::of_dhclient(self.live));
     }
 
@@ -501,7 +502,7 @@ impl<'a> Builder<'a> {
         Some(NetworkStep::SetDefaultRoute { gateway: route.gateway, interface: self.live.clone() })
     }
 
-    /// Those that go when the addresses of the family do, and can be set again.
+    /// The static routes that the kernel drops with the addresses of the family, and that can be set again.
     fn own_static_routes(&self, ipv4: bool) -> impl Iterator<Item = StaticRoute> {
         let of_family = move |route: &&StaticRoute| {
             &route.interface == self.live
@@ -512,7 +513,8 @@ impl<'a> Builder<'a> {
         self.facts.network.static_routes.iter().filter(of_family).cloned()
     }
 
-    /// Whether the address is there already as one that is not the host's, such as the link-local one.
+    /// Whether the interface has the address already as one that the host does not own, such as the
+    /// link-local one.
     fn holds_as_foreign(&self, address: &InterfaceAddress) -> bool {
         let is_foreign = |held: &InterfaceAddress| !self.facts.is_the_hosts(self.live, held);
         self.held.iter().any(|held| held.address == address.address && is_foreign(held))
@@ -527,7 +529,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// fe80::/10; 169.254/16 is a network as any other here.
+/// fe80::/10. Addresses of 169.254/16 are treated as any other here.
 fn is_ipv6_link_local(address: &InterfaceAddress) -> bool {
     is_link_local(address.address)
 }

@@ -1,27 +1,27 @@
-//! One file of rc.conf(5), edited in place: what sysrc(8) does, without its gaps.
+//! Edits one file of rc.conf(5) in place, as sysrc(8) does but without its gaps. It works on bytes; it never
+//! runs a shell and touches no file.
 //!
-//! As with sysrc(8) (usr.sbin/bsdconfig/share/sysrc.subr) an assignment is a line that begins with `name=`,
-//! of several the last one counts and is rewritten where it stands, its kind of quotes and the rest of its
-//! line kept, a new one goes to the end, and removal takes all. In addition a value may span lines, values
-//! hold nothing that the shell would evaluate, and what is more than an assignment with at most a comment
-//! behind it is never edited: another assignment at the end of the file overrides it. All other bytes stay as
-//! they are.
+//! As with sysrc(8) (usr.sbin/bsdconfig/share/sysrc.subr), an assignment is a line that begins with `name=`.
+//! The last of several is valid and is rewritten in place, with its quotes and the rest of its line. A new
+//! one is added at the end, and removal removes all. Beyond sysrc(8), a value may span lines, and values
+//! contain nothing that the shell would evaluate. A line with more than an assignment and a comment is never
+//! edited: another assignment at the end of the file overrides it. All other bytes stay.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::net::ParseError;
 
-/// The name of a variable: what the shell takes for one.
+/// The name of a variable: an identifier of the shell.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Variable(String);
 
-/// A value of letters, digits, blanks and `.:/%_-`: nothing that any quoting of the shell would change.
+/// A value of letters, digits, blanks and `.:/%_-`, which the shell takes literally in any quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value(String);
 
 impl Variable {
-    /// `text` as a name.
+    /// A name from a text.
     ///
     /// # Errors
     /// It is no identifier of the shell.
@@ -44,7 +44,7 @@ impl fmt::Display for Variable {
 }
 
 impl Value {
-    /// `text` as a value.
+    /// A value from a text.
     ///
     /// # Errors
     /// It has a character outside the alphabet.
@@ -70,12 +70,12 @@ impl fmt::Display for Value {
     }
 }
 
-/// A line, or several where the value spans them, that holds an assignment and nothing else.
+/// A line, or several if the value spans them, with an assignment and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Which line of the file it is, from 1.
+    /// The number of the line in the file, from 1.
     pub number: usize,
-    /// Its text with the newline at its end, if there is one.
+    /// Its text with the newline, if there is one.
     pub text: String,
 }
 
@@ -85,22 +85,22 @@ pub struct RcFile {
     bytes: Vec<u8>,
 }
 
-/// An assignment that was found.
+/// An assignment in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Assignment {
-    /// From the beginning of its first line to the end of its last, newline included.
+    /// From the beginning of its first line to the end of its last one, with the newline.
     lines: Range<usize>,
     name: Range<usize>,
-    /// The word behind `=`, with its quotes.
+    /// The word after `=`, with its quotes.
     word: Range<usize>,
     /// The value, if the shell would evaluate nothing in it.
     value: Option<String>,
-    /// Whether the lines hold nothing else that matters, so that they may be edited.
+    /// Whether the lines contain nothing else, so that they may be edited.
     plain: bool,
 }
 
 impl RcFile {
-    /// A file that holds `bytes`, which can be anything.
+    /// A file with these bytes, which may be anything.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self { bytes }
@@ -112,13 +112,13 @@ impl RcFile {
         &self.bytes
     }
 
-    /// Whether the last line has its newline; an empty file counts as complete.
+    /// Whether the last line has a newline. An empty file counts as complete.
     #[must_use]
     pub fn has_final_newline(&self) -> bool {
         matches!(self.bytes.last(), None | Some(b'\n'))
     }
 
-    /// The names of all variables that are assigned, each once, in the order of the file.
+    /// The names of all assigned variables, each once, in the order of the file.
     #[must_use]
     pub fn variables(&self) -> Vec<Variable> {
         let mut names = Vec::new();
@@ -131,13 +131,13 @@ impl RcFile {
         names
     }
 
-    /// Whether the variable is assigned at all.
+    /// Whether the variable is assigned.
     #[must_use]
     pub fn assigns(&self, name: &Variable) -> bool {
         self.assignments_of(name).next().is_some()
     }
 
-    /// What the last assignment sets; `None` where there is none, or the shell has to evaluate it.
+    /// The value of the last assignment. `None` if there is none, or the shell must evaluate it.
     #[must_use]
     pub fn value(&self, name: &Variable) -> Option<String> {
         self.assignments_of(name).last()?.value
@@ -155,8 +155,8 @@ impl RcFile {
             .collect()
     }
 
-    /// Assigns `value`: in place of the last assignment, or at the end of the file. A file in which the
-    /// variable has this value already stays as it is.
+    /// Assigns `value`: in the last assignment, or at the end of the file. A file with this value is not
+    /// changed.
     pub fn set(&mut self, name: &Variable, value: &Value) {
         match self.assignments_of(name).last() {
             Some(last) if last.value.as_deref() == Some(value.as_str()) => {}
@@ -182,7 +182,7 @@ impl RcFile {
         }
     }
 
-    /// Removes the assignments that may be edited and overrides nothing.
+    /// Removes the assignments that may be edited, and overrides none.
     pub fn remove_lines_of(&mut self, name: &Variable) {
         let all: Vec<Assignment> = self.assignments_of(name).collect();
         for assignment in all.iter().rev().filter(|assignment| assignment.plain) {
@@ -190,8 +190,8 @@ impl RcFile {
         }
     }
 
-    /// Puts lines in the place of those that assign the variable and may be edited, one for one. `false`
-    /// where there are not as many, and none is changed.
+    /// Replaces the lines that assign the variable and may be edited, one by one. `false` if their numbers
+    /// differ; then none is changed.
     pub fn replace_lines_of(&mut self, name: &Variable, lines: &[Line]) -> bool {
         let held: Vec<Assignment> = self.assignments_of(name).filter(|assignment| assignment.plain).collect();
         if held.is_empty() || held.len() != lines.len() {
@@ -205,8 +205,8 @@ impl RcFile {
         true
     }
 
-    /// Puts a line back to its place, or to the end of a file that has become too short. Lines that belong
-    /// together are put back in the order of their numbers.
+    /// Inserts a line at its former place, or at the end of a shorter file. Several lines must be inserted in
+    /// the order of their numbers.
     pub fn put_back(&mut self, line: &Line) {
         let starts = std::iter::once(0).chain(
             self.bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index + 1),
@@ -224,14 +224,14 @@ impl RcFile {
         }
     }
 
-    /// Takes the newline off the last line, for a file that had none.
+    /// Removes the final newline, for a file that had none.
     pub fn drop_final_newline(&mut self) {
         if self.bytes.last() == Some(&b'\n') {
             self.bytes.pop();
         }
     }
 
-    /// A backslash would join the last line with what comes behind it.
+    /// Ends the last line. After a backslash it would continue in the next line.
     fn end_last_line(&mut self) {
         if !self.has_final_newline() {
             self.bytes.push(b'\n');
@@ -245,7 +245,7 @@ impl RcFile {
         self.assignments().filter(|assignment| &self.bytes[assignment.name.clone()] == name.0.as_bytes())
     }
 
-    /// All assignments. Lines inside a value that spans lines are no assignments of their own.
+    /// All assignments. Lines inside a value are no assignments.
     fn assignments(&self) -> impl Iterator<Item = Assignment> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -265,7 +265,7 @@ fn count_newlines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Behind the newline of the line that holds `at`.
+/// The position after the newline of the line with `at`.
 fn line_end(bytes: &[u8], at: usize) -> usize {
     let newline = bytes.iter().skip(at).position(|byte| *byte == b'\n');
     newline.map_or(bytes.len(), |distance| at + distance + 1)
@@ -281,7 +281,7 @@ fn identifier_length(bytes: &[u8]) -> usize {
     }
 }
 
-/// The assignment with which the line at `start` begins.
+/// The assignment at the beginning of the line at `start`.
 fn assignment_at(bytes: &[u8], start: usize) -> Option<Assignment> {
     let line = bytes.get(start..)?;
     let indent = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
@@ -292,7 +292,7 @@ fn assignment_at(bytes: &[u8], start: usize) -> Option<Assignment> {
     let word = read_word(bytes, name.end + 1);
     let end = line_end(bytes, word.end);
     let behind = bytes[word.end..end].trim_ascii();
-    // A comment begins at a blank; directly behind a word `#` belongs to it.
+    // A comment begins after a blank. Directly after a word, `#` belongs to the word.
     let only = behind.is_empty() || behind.starts_with(b"#");
     let plain =
         only && word.value != WordValue::Unterminated && std::str::from_utf8(&bytes[start..end]).is_ok();
@@ -308,14 +308,14 @@ struct Word {
     value: WordValue,
 }
 
-/// What a word of the shell stands for.
+/// The value of a word of the shell.
 #[derive(PartialEq, Eq)]
 enum WordValue {
     /// These bytes.
     Literal(Vec<u8>),
-    /// What the shell makes of it, which is not known here.
+    /// A value that only the shell can evaluate.
     NeedsShell,
-    /// The same, and its end cannot be told without the shell either.
+    /// The same, and only the shell can find its end.
     Unterminated,
 }
 
@@ -323,7 +323,7 @@ enum WordValue {
 fn read_word(bytes: &[u8], start: usize) -> Word {
     let (mut value, mut quote, mut evaluated) = (Vec::new(), None, false);
     let mut at = start;
-    // Counted as ending with its line, as sysrc(8) does it.
+    // It counts as ending with its line, as in sysrc(8).
     let endless = |start: usize| {
         let rest = bytes.get(start..).unwrap_or_default();
         let newline = rest.iter().position(|byte| *byte == b'\n');
@@ -365,7 +365,7 @@ fn read_word(bytes: &[u8], start: usize) -> Word {
     Word { end: at, value: if evaluated { WordValue::NeedsShell } else { WordValue::Literal(value) } }
 }
 
-/// `{name}`.
+/// Whether this is `{name}`.
 fn is_simple_expansion(rest: &[u8]) -> bool {
     let Some(inside) = rest.strip_prefix(b"{") else { return false };
     let length = identifier_length(inside);

@@ -1,4 +1,5 @@
-//! What an injection changed in rc.conf(5), and what was there before: the undo file of one interface.
+//! The undo file of one interface: what injections changed in rc.conf(5), and what was there before. It makes
+//! and reads the text; the file is written elsewhere.
 //!
 //! The file is TOML, `IF.toml` in the directory `kvp.ip-injection-dir`, for root alone:
 //!
@@ -21,14 +22,14 @@
 //! text = "ifconfig_hn0=\"DHCP\"\n"
 //! ```
 //!
-//! `addresses`, `gateways` and `name-servers` are what the host gave last, empty after DHCP. Each `variable`
-//! was written with the value `written`, or removed where that is missing. Its `old` are the lines that
-//! assigned it before the first injection, and `was` is what the shell made of the whole file then (`was-set
-//! = false`: it was not set). A variable that somebody changed since an injection has the lines of that
-//! change as its `old` after the next one.
+//! `addresses`, `gateways` and `name-servers` are the host's last values, empty after DHCP. Each `variable`
+//! was written with the value `written`, or removed if that is missing. Its `old` are the lines that assigned
+//! it before the first injection, and `was` is the value that the shell read from the whole file then
+//! (`was-set = false`: it was not set). If a variable was edited after an injection, the lines of that edit
+//! become its `old` at the next one.
 //!
-//! As long as nobody but injections has written the file, `IF.before` is the file of before the first one,
-//! and `written-length` and `written-crc32` tell what was written last.
+//! While only injections have written the file, `IF.before` is the file from before the first one, and
+//! `written-length` and `written-crc32` identify the last written contents.
 
 mod read;
 
@@ -47,37 +48,37 @@ const FORMAT: usize = 1;
 /// The contents of an undo file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The interface of hn(4) whose variables these are.
+    /// The interface of hn(4) whose variables are recorded.
     pub interface: InterfaceName,
     /// The file that holds them.
     pub rc_conf: PathBuf,
-    /// Whether that file's last line had its newline before the first injection.
+    /// Whether that file ended with a newline before the first injection.
     pub final_newline: bool,
-    /// What the host gave last.
+    /// The host's last values.
     pub given: StaticAddresses,
-    /// The variables that differ from what they were.
+    /// The variables that differ from before.
     pub variables: Vec<Change>,
-    /// What was written last, where the file of before the first injection is kept as it was.
+    /// The last written contents, if the file from before the first injection is kept.
     pub written: Option<Fingerprint>,
 }
 
-/// What happened to a variable.
+/// A change of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its name.
     pub name: Variable,
-    /// The value that was written; `None`: it was removed.
+    /// The written value. `None`: it was removed.
     pub written: Option<String>,
     /// The lines that assigned it before.
     pub old: Vec<Line>,
-    /// What the shell made of the file before, whatever lines that were.
+    /// The value that the shell read from the file before.
     pub was: Was,
 }
 
-/// What a variable was before the first injection, as the shell saw it.
+/// The value of a variable before the first injection, as the shell read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Was {
-    /// Not measured: an undo file of an earlier release.
+    /// Unknown: an undo file of an earlier release.
     #[default]
     Unknown,
     /// Not set.
@@ -86,7 +87,7 @@ pub enum Was {
     Set(String),
 }
 
-/// What a file held, as far as it is needed to know it again.
+/// Identifies the contents of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
     /// Bytes.
@@ -96,26 +97,26 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// That of these bytes.
+    /// The fingerprint of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self { length: bytes.len(), crc: crc32fast::hash(bytes) }
     }
 }
 
-/// A text that is no undo file.
+/// Why a text is no undo file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RecordError(String);
 
 impl Record {
-    /// The undo file of `interface` in `directory`.
+    /// The path of the undo file of `interface` in `directory`.
     #[must_use]
     pub fn path(directory: &Path, interface: &InterfaceName) -> PathBuf {
         directory.join(format!("{interface}.toml"))
     }
 
-    /// A record before the first injection: nothing is written.
+    /// A record from before the first injection.
     #[must_use]
     pub fn new(interface: InterfaceName, rc_conf: &Path, file: &RcFile) -> Self {
         Self {
@@ -128,7 +129,7 @@ impl Record {
         }
     }
 
-    /// Where the file of before the first injection is kept.
+    /// The path of the copy of the file from before the first injection.
     #[must_use]
     pub fn before_path(directory: &Path, interface: &InterfaceName) -> PathBuf {
         directory.join(format!("{interface}.before"))
@@ -137,14 +138,14 @@ impl Record {
     /// Reads an undo file.
     ///
     /// # Errors
-    /// It is none, or of a later format.
+    /// It is no undo file, or has a later format.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         let text = std::str::from_utf8(bytes).map_err(|_| RecordError("it is no UTF-8".to_owned()))?;
         let table = DeTable::parse(text).map_err(|error| RecordError(error.message().replace('\n', " ")))?;
         read::record(table.get_ref())
     }
 
-    /// The record as the text of an undo file.
+    /// The text of the undo file.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::from("# What hv_kvp_daemon changed for its host. \"hv_kvp_daemon -R ");
@@ -179,14 +180,14 @@ impl Record {
         text
     }
 
-    /// What was written to the variable last, if it was written and nobody has changed it since.
+    /// The value that was last written to the variable, if it was not edited since.
     #[must_use]
     pub fn still_written(&self, file: &RcFile, name: &Variable) -> Option<&str> {
         let change = self.variables.iter().find(|change| &change.name == name)?;
         change.written.as_deref().filter(|written| file.value(name).as_deref() == Some(written))
     }
 
-    /// The record after an injection that made `after` of `before`, where it looked at the variables `names`.
+    /// The record after an injection that changed `before` to `after` and examined the variables `names`.
     #[must_use]
     pub fn updated(&self, before: &RcFile, after: &RcFile, names: &[Variable], method: &Method) -> Self {
         let untouched = self.variables.is_empty();
@@ -207,7 +208,7 @@ impl Record {
         Self { given, variables, final_newline, ..self.clone() }
     }
 
-    /// What was measured before the first injection, unless somebody has changed the variable since.
+    /// The value before the first injection, unless the variable was edited since.
     fn was(&self, before: &RcFile, name: &Variable) -> Was {
         let known = self.variables.iter().find(|change| &change.name == name);
         known
@@ -216,7 +217,7 @@ impl Record {
             .unwrap_or_default()
     }
 
-    /// The lines that count as those before the first injection.
+    /// The lines that count as those from before the first injection.
     fn old_lines(&self, before: &RcFile, name: &Variable) -> Vec<Line> {
         match self.variables.iter().find(|change| &change.name == name) {
             Some(change) if change.is_as_written(before) => change.old.clone(),
@@ -224,9 +225,9 @@ impl Record {
         }
     }
 
-    /// Takes all changes back; returns the variables that were changed by somebody else since, which are left
-    /// alone. Where somebody has edited the file since, an old line can come into the middle of something:
-    /// the caller lets the shell read the result.
+    /// Takes all changes back. Returns the variables that were edited since, which are left alone. If other
+    /// parts of the file were edited since, an old line can be inserted into the middle of something, so the
+    /// caller lets the shell read the result.
     pub fn restore(&self, file: &mut RcFile, places: Places) -> Vec<Variable> {
         let (mut ours, foreign): (Vec<&Change>, Vec<&Change>) =
             self.variables.iter().partition(|change| change.is_as_written(file));
@@ -234,7 +235,7 @@ impl Record {
             ours.retain(|change| !file.replace_lines_of(&change.name, &change.old));
         }
         ours.iter().for_each(|change| file.remove_lines_of(&change.name));
-        // By their places, so that each finds the lines in front of it there already.
+        // In the order of their places, so that the lines before each are already there.
         let mut lines: Vec<&Line> = Vec::new();
         for line in ours.iter().flat_map(|change| &change.old) {
             let place = lines.partition_point(|other| other.number <= line.number);
@@ -247,8 +248,8 @@ impl Record {
         foreign.into_iter().map(|change| change.name.clone()).collect()
     }
 
-    /// Takes over what `other` leaves behind: where that wrote what counts as old here, what was before it
-    /// counts now. Whether anything does.
+    /// Adopts the former lines of `other`: where `other` wrote lines that count as old here, the lines from
+    /// before it count instead. Returns whether there were any.
     pub fn inherit(&mut self, other: &Self) -> bool {
         let mut any = false;
         for change in &mut self.variables {
@@ -264,17 +265,17 @@ impl Record {
     }
 }
 
-/// Where old lines go.
+/// Where old lines are inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Places {
-    /// To the numbers that they had: byte for byte what it was, where nobody has edited the file since.
+    /// At their former numbers: the file is byte for byte as before, if it was not edited since.
     OfOld,
-    /// To where the host's lines are now, and to their numbers only where there are none.
+    /// At the places of the host's lines, and at their former numbers only where there are none.
     OfTheHost,
 }
 
 impl Change {
-    /// What the old lines set; `None` where there were none, or only the shell can tell.
+    /// The value of the old lines. `None` if there were none, or only the shell can evaluate them.
     #[must_use]
     pub fn old_value(&self) -> Option<String> {
         let text: String = self.old.iter().map(|line| line.text.as_str()).collect();
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_is_there_again_byte_for_byte() {
+    fn a_restored_file_is_the_same_byte_for_byte() {
         let (mut after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
         assert_ne!(text(&after), BEFORE);
         assert!(record.restore(&mut after, Places::OfOld).is_empty());
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_changed_since_is_left_alone_and_named() {
+    fn variables_edited_since_are_left_alone() {
         let (after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
         let edited = text(&after).replace("inet 10.1.1.5/24", "inet 10.7.7.7/24");
         let mut restored = file(&edited);
@@ -410,13 +411,13 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_as_it_was_is_not_recorded() {
+    fn an_unchanged_variable_is_not_recorded() {
         let (_, record) = inject(BEFORE, None, [None, Some("DHCP"), Some("inet 10.0.0.6/32")]);
         assert_eq!(record.variables, []);
     }
 
     #[test]
-    fn texts_that_are_no_undo_file() {
+    fn malformed_undo_files_are_refused() {
         let good = inject(BEFORE, None, [None, None, None]).1.to_text();
         assert!(Record::parse(good.as_bytes()).is_ok());
         for (old, new) in [

@@ -1,16 +1,17 @@
-//! What the host gave and the kernel does not hold: the gateways behind the first of each family.
+//! Adds to a report the gateways that the host gave and the kernel does not have: those after the first of
+//! each family. It changes no route.
 //!
-//! A default route has one gateway. Several are kept, so that the host finds again what it set; those behind
-//! the first are reported for as long as that one is in use.
+//! A default route has one gateway. The others are kept, so that the host reads back what it set. They are
+//! reported while the first one is in use.
 
 use std::net::IpAddr;
 
 use crate::net::{DefaultRoute, InterfaceName, NetworkSnapshot};
 
-/// The gateways that the host gave last, by the interface that holds the configuration.
+/// The host's last gateways, by the interface with the configuration.
 pub type GivenGateways = Vec<(InterfaceName, Vec<IpAddr>)>;
 
-/// `network` with the further gateways behind the one in use.
+/// `network` with the other gateways after the one in use.
 #[must_use]
 pub fn with_further_gateways(network: &NetworkSnapshot, given: &GivenGateways) -> NetworkSnapshot {
     let mut all = network.clone();

@@ -1,4 +1,4 @@
-//! The steps of an injection.
+//! The steps of an injection, and their texts. They are performed by `apply`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::plan::network::NetworkStep;
 pub struct ResolvLabel(String);
 
 impl ResolvLabel {
-    /// That of the host's name servers for the interface. dhclient(8) uses the plain name.
+    /// The label of the host's name servers for the interface. dhclient(8) uses the plain name.
     #[must_use]
     pub fn of_host(interface: &InterfaceName) -> Self {
         Self(format!("{interface}.hyperv"))
     }
 
-    /// That of the name servers that dhclient(8) got on the interface.
+    /// The label of the name servers that dhclient(8) got on the interface.
     #[must_use]
     pub fn of_dhclient(interface: &InterfaceName) -> Self {
         Self(interface.to_string())
@@ -43,32 +43,32 @@ impl fmt::Display for ResolvLabel {
 pub struct FileChange {
     /// The file.
     pub path: PathBuf,
-    /// What it is now; anything else means that somebody has changed it meanwhile.
+    /// Its present contents. If they differ, another program has changed it meanwhile.
     pub from: Option<Content>,
-    /// What it is to be.
+    /// Its new contents.
     pub to: Option<Content>,
 }
 
 impl FileChange {
-    /// What takes it back.
+    /// The change that takes it back.
     #[must_use]
     pub fn reversed(&self) -> Self {
         Self { path: self.path.clone(), from: self.to.clone(), to: self.from.clone() }
     }
 }
 
-/// What rc(8) should make of rc.conf(5).
+/// The outcome of rc.conf(5) that rc(8) should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
     /// The interface that is configured at boot.
     pub hn: InterfaceName,
-    /// The lagg that takes its place.
+    /// The lagg that replaces it.
     pub lagg: Option<InterfaceName>,
-    /// What was written.
+    /// The written configuration.
     pub method: Method,
 }
 
-/// One change. Each means a state to reach, so performing it twice is the same as once.
+/// One step. Each describes a state, so performing it twice is the same as once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A change of the network.
@@ -82,11 +82,11 @@ pub enum Step {
     },
     /// resolvconf(8) has nothing under the label.
     DropNameServers(ResolvLabel),
-    /// A file is replaced, made or removed.
+    /// A file is replaced, created or removed.
     Store(FileChange),
-    /// All files of rc.conf(5) together are read and have the expected outcome.
+    /// All files of rc.conf(5) together have the expected outcome.
     Check(Expectation),
-    /// The interface is seen as it should be, and nobody is at work on it.
+    /// The interface is as it should be, and no other program works on it.
     Settle(InterfaceName),
 }
 

@@ -1,13 +1,12 @@
-//! One injection as one transaction: rc.conf(5) is written and measured, then the live network is changed and
-//! looked at again until it holds still.
+//! One injection as a transaction: rc.conf(5) is written and checked, then the network is changed and
+//! examined until it stays as it should be.
 //!
-//! It is given what the host wants and a [`Guest`] that looks, performs and waits; it knows no clock and no
-//! program. It never says that the host's state is there without having seen it after the last change.
+//! It is given the host's configuration and a [`Guest`] that looks, performs and waits. It knows no clock and
+//! no program. It reports success only after it has seen the host's configuration after its last change.
 //!
-//! rc.conf comes first, so that rc.d/dhclient refuses an interface that is to be static from then on. That is
-//! not enough: a script of rc(8) that already runs goes on with the values that it has read, and a
-//! dhclient(8) that it has started sets its address when it gets one. So a rival is waited for, and what it
-//! has done is put right.
+//! rc.conf is written first, so that rc.d/dhclient then refuses a static interface. That is not enough: a
+//! running script of rc(8) continues with the values that it has read, and a dhclient(8) that it has started
+//! sets its address when it gets one. So the transaction waits for rivals, and corrects what they have done.
 
 use super::apply::ApplyError;
 use super::plan::{Facts, Files, Target, plan_files, plan_live};
@@ -16,50 +15,50 @@ use crate::kvp::ip_info::request::Method;
 use crate::net::InterfaceAddress;
 use crate::plan::{Event, Failed, Plan, Planned, Port};
 
-/// The guest, as a transaction needs it.
+/// The guest of a transaction.
 pub trait Guest: Port<Step, Error = ApplyError> {
-    /// Looks at the live network.
+    /// Reads the network.
     ///
     /// # Errors
     /// It cannot be read.
     fn look(&mut self) -> Result<Facts, ApplyError>;
 
-    /// Lets others go on for a moment; `false` when the time for changes is up.
+    /// Lets other programs work for a moment. `false` when the time for changes is over.
     fn pause(&mut self) -> bool;
 }
 
-/// How often in a row the state must be seen right, with nobody at work on it.
+/// How often in a row the state must be right, without a rival at work.
 const STILL: u32 = 2;
-/// How often the live network is changed; who needs more fights with somebody.
+/// How often the network is changed at most. More changes mean that another program works against them.
 const ROUNDS: u32 = 12;
 
-/// What the host wants, and where.
+/// The host's configuration and its target.
 #[derive(Debug)]
 pub struct Transaction<'a> {
     /// The interface.
     pub target: &'a Target,
-    /// What it is to become.
+    /// How it gets its addresses.
     pub method: &'a Method,
-    /// What keeps it over a reboot.
+    /// The files that keep it over a reboot.
     pub files: Option<&'a Files>,
-    /// Addresses that are nobody's any more: those that the interface had, and no client.
+    /// Addresses that were a lease of a client that no longer runs.
     pub gone: &'a [InterfaceAddress],
 }
 
-/// What was seen in between.
+/// What the transaction saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Witnessed {
-    /// Those that were at work on the interface, each once.
+    /// The rivals, each once.
     pub rivals: Vec<String>,
     /// Whether a DHCP client was started.
     pub started_client: bool,
 }
 
 impl Transaction<'_> {
-    /// Carries it out.
+    /// Performs it.
     ///
     /// # Errors
-    /// [`Failed`]: what was done is taken back, but for what it lists.
+    /// [`Failed`]: the changes were taken back, except for those that it lists.
     pub fn run(
         &self,
         first: Facts,
@@ -71,7 +70,7 @@ impl Transaction<'_> {
         let result = result.map_err(|trouble| {
             let (step, error) = *trouble;
             let left_behind = done.take_back(guest);
-            // What could not be taken back is tried again, and looked at no more.
+            // A step that could not be taken back is tried again without another look.
             let found = left_behind.is_empty().then(|| guest.look().ok()).flatten();
             let found = found.map(|now| now.compare(&before, self.target));
             Failed { step, error, left_behind, found }
@@ -104,7 +103,7 @@ impl Transaction<'_> {
             let has_time = match (busy, plan.is_empty()) {
                 (false, true) => {
                     still += 1;
-                    // In a quiet guest nobody is waited for.
+                    // Without rivals nothing is waited for.
                     if still >= STILL || done.witnessed.rivals.is_empty() {
                         return Ok(());
                     }
@@ -129,8 +128,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// A step that fails beside a rival is one more reason to look again: that may have taken away what the
-    /// step relies on.
+    /// Performs the steps. If one fails while a rival works, the network is examined again: the rival may
+    /// have removed something that the step relies on.
     fn change(&self, plan: &Plan<Step>, done: &mut Done, guest: &mut impl Guest) -> Result<(), Trouble> {
         for planned in plan.steps() {
             if let Err(trouble) = done.perform(planned, guest) {
@@ -142,10 +141,10 @@ impl Transaction<'_> {
     }
 }
 
-/// The step that failed, and why.
+/// The step that failed, and the error.
 type Trouble = Box<(Step, ApplyError)>;
 
-/// What has been done so far, with what takes it back.
+/// The steps that were performed, with their undo.
 #[derive(Debug, Default)]
 struct Done {
     steps: Vec<Planned<Step>>,
@@ -171,8 +170,8 @@ impl Done {
         left_behind
     }
 
-    /// Whether somebody is at work on the interface who must be waited for: a script of rc(8), or what is
-    /// left of a dhclient(8) whose worker is gone. A client that serves is no reason to wait, it is stopped.
+    /// Whether a rival works on the interface that must be waited for: a script of rc(8), or a dhclient(8)
+    /// whose worker has ended. A client that serves is stopped instead.
     fn note_rivals(&mut self, target: &Target, facts: &Facts) -> bool {
         let mut names: Vec<String> = facts.at_work.scripts.iter().map(|script| script.name.clone()).collect();
         let live = target.live();

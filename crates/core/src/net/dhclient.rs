@@ -1,8 +1,9 @@
-//! Which interface a process that may be dhclient(8) serves.
+//! Recognises the dhclient(8) of an interface by its arguments, and reads pid files. Pure: processes are
+//! listed by `sys`.
 
 use super::InterfaceName;
 
-/// The number in a pid file: decimal digits, perhaps with white space around them; never 0.
+/// The number in a pid file: decimal digits, possibly with white space around them. 0 is refused.
 #[must_use]
 pub fn parse_pid(bytes: &[u8]) -> Option<u32> {
     let digits = std::str::from_utf8(bytes.trim_ascii()).ok()?;
@@ -12,12 +13,12 @@ pub fn parse_pid(bytes: &[u8]) -> Option<u32> {
     digits.parse().ok().filter(|pid| *pid != 0)
 }
 
-/// Whether an argument vector (each argument followed by a NUL) is that of the dhclient of exactly
+/// Whether an argument vector (each argument followed by a NUL) belongs to the dhclient of exactly
 /// `interface`.
 ///
-/// Two forms: the title that FreeBSD's dhclient sets, one string `dhclient: hn0` (`dhclient: hn0 [priv]` for
-/// its half with privileges), and the vector before it does so, where the interface is the only operand and
-/// thus the last argument (sbin/dhclient/dhclient.c).
+/// There are two forms: the title of FreeBSD's dhclient, one string `dhclient: hn0` (`dhclient: hn0 [priv]`
+/// for its privileged process), and the vector before it sets the title, where the interface is the only
+/// operand and thus the last argument (sbin/dhclient/dhclient.c).
 #[must_use]
 pub fn serves(arguments: &[u8], interface: &InterfaceName) -> bool {
     let arguments = arguments.strip_suffix(b"\0").unwrap_or(arguments);

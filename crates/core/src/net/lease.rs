@@ -1,8 +1,9 @@
-//! The leases that dhclient(8) remembers: `dhclient.leases.IF`, the newest last (dhclient.leases(5)).
+//! Reads the leases that dhclient(8) keeps: `dhclient.leases.IF`, the newest last (dhclient.leases(5)).
+//! Whether a lease is in use is decided elsewhere.
 
 use std::net::Ipv4Addr;
 
-/// What a server gave.
+/// The values of a lease.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DhcpLease {
     /// The address.
@@ -11,7 +12,7 @@ pub struct DhcpLease {
     pub router: Option<Ipv4Addr>,
 }
 
-/// The last lease of a file; `None` where there is none.
+/// The last lease of a file. `None` if there is none.
 #[must_use]
 pub fn parse_last(text: &str) -> Option<DhcpLease> {
     let last = text.rfind("lease {")?;
@@ -33,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lease_counts() {
+    fn the_last_lease_is_read() {
         let text = "lease {\n  interface \"hn0\";\n  fixed-address 10.0.0.4;\n  option routers 10.0.0.9;\n}\n\
                     lease {\n  interface \"hn0\";\n  fixed-address 10.0.0.5;\n  option routers 10.0.0.1,10.0.0.2;\n\
                     \x20 renew 0 2026/11/29 01:00:00;\n}\n";

@@ -1,6 +1,6 @@
-//! Network facts as typed values: what an interface is called, where it is and what it holds.
+//! Facts about the network as typed values: names, addresses and routes of interfaces.
 //!
-//! Nothing here asks the system: [`crate::sys::network`] fills a [`NetworkSnapshot`], engines read it.
+//! Nothing here reads the system: [`crate::sys::network`] fills a [`NetworkSnapshot`], and engines read it.
 
 pub mod dhclient;
 pub mod lease;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Why a text is not the name, address or number that it should be.
+/// Why a text is not a valid name, address or number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no {what}")]
 pub struct ParseError {
@@ -22,18 +22,18 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// `text` is not a `what`; only its first 64 characters are kept.
+    /// `text` is not a `what`. Only its first 64 characters are kept.
     #[must_use]
     pub fn new(what: &'static str, text: &str) -> Self {
         Self { what, text: text.chars().take(64).collect() }
     }
 }
 
-/// The name of a network interface: 1 to 15 bytes (`IFNAMSIZ` less the NUL, net/if.h) of
-/// letters, digits, `_`, `.` and `-`, beginning with a letter.
+/// The name of a network interface: 1 to 15 bytes (`IFNAMSIZ` less the NUL, net/if.h) of letters, digits,
+/// `_`, `.` and `-`, beginning with a letter.
 ///
-/// The kernel allows more; this alphabet is what drivers and rc.conf use, and it is safe as a word of
-/// an argument vector and as a file name.
+/// The kernel allows more. Drivers and rc.conf use this alphabet, and it is safe in an argument vector and as
+/// a file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceName(String);
 
@@ -44,8 +44,8 @@ impl InterfaceName {
         &self.0
     }
 
-    /// Driver name and unit: `hn10` → (`hn`, 10). `None` where the name does not end in a number,
-    /// or the number has a leading zero or does not fit.
+    /// Driver name and unit: `hn10` is (`hn`, 10). `None` if the name does not end in a number, or the number
+    /// has a leading zero or is too large.
     #[must_use]
     pub fn driver_and_unit(&self) -> Option<(&str, u32)> {
         let split = self.0.rfind(|c: char| !c.is_ascii_digit())? + 1;
@@ -56,13 +56,13 @@ impl InterfaceName {
         Some((driver, unit.parse().ok()?))
     }
 
-    /// Whether this is the synthetic NIC of hn(4).
+    /// Whether it is a synthetic NIC of hn(4).
     #[must_use]
     pub fn is_hn(&self) -> bool {
         matches!(self.driver_and_unit(), Some(("hn", _)))
     }
 
-    /// Whether this is a link aggregation of lagg(4).
+    /// Whether it is a link aggregation of lagg(4).
     #[must_use]
     pub fn is_lagg(&self) -> bool {
         matches!(self.driver_and_unit(), Some(("lagg", _)))
@@ -93,7 +93,7 @@ pub struct MacAddress(pub [u8; 6]);
 impl FromStr for MacAddress {
     type Err = ParseError;
 
-    /// Six groups of two hexadecimal digits, any case, joined by `:` or `-`.
+    /// Six groups of two hexadecimal digits in upper or lower case, joined by `:` or `-`.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let error = || ParseError::new("MAC address", text);
         let mut bytes = [0; 6];
@@ -119,14 +119,14 @@ impl fmt::Display for MacAddress {
 /// An address with its prefix length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceAddress {
-    /// The address; a link-local IPv6 address is stored without its embedded scope.
+    /// The address. A link-local IPv6 address has no scope.
     pub address: IpAddr,
     /// Leading one bits of the mask: at most 32 or 128.
     pub prefix: u8,
 }
 
 impl InterfaceAddress {
-    /// Whether the address is good only on its own link: 169.254.0.0/16 or fe80::/10.
+    /// Whether the address is valid only on its own link: 169.254.0.0/16 or fe80::/10.
     #[must_use]
     pub fn is_link_local(&self) -> bool {
         match self.address {
@@ -151,7 +151,7 @@ impl fmt::Display for InterfaceAddress {
 impl FromStr for InterfaceAddress {
     type Err = ParseError;
 
-    /// `10.0.0.5/24` or `fd00::5/64`; without a prefix length it is the address alone (/32, /128).
+    /// `10.0.0.5/24` or `fd00::5/64`. Without a prefix length it is one address (/32, /128).
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let network = match text.contains('/') {
             true => text.parse::<IpNet>().ok(),
@@ -162,25 +162,25 @@ impl FromStr for InterfaceAddress {
     }
 }
 
-/// The dotted mask of an IPv4 prefix length; lengths over 32 count as 32.
+/// The dotted mask of an IPv4 prefix length. Lengths over 32 count as 32.
 #[must_use]
 pub fn ipv4_mask(prefix: u8) -> Ipv4Addr {
     Ipv4Net::new(Ipv4Addr::UNSPECIFIED, prefix).map_or(Ipv4Addr::BROADCAST, |network| network.netmask())
 }
 
-/// The prefix length of a dotted IPv4 mask; `None` where its ones are not contiguous.
+/// The prefix length of a dotted IPv4 mask. `None` if its ones are not contiguous.
 #[must_use]
 pub fn ipv4_prefix(mask: Ipv4Addr) -> Option<u8> {
     ipnet::ipv4_mask_to_prefix(mask).ok()
 }
 
-/// The prefix length of an IPv6 mask; `None` where its ones are not contiguous.
+/// The prefix length of an IPv6 mask. `None` if its ones are not contiguous.
 #[must_use]
 pub fn ipv6_prefix(mask: Ipv6Addr) -> Option<u8> {
     ipnet::ipv6_mask_to_prefix(mask).ok()
 }
 
-/// One interface and what it holds.
+/// One interface with its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
@@ -191,29 +191,29 @@ pub struct Interface {
     pub up: bool,
     /// IFF_LOOPBACK.
     pub loopback: bool,
-    /// Its Ethernet address, where it has one.
+    /// Its Ethernet address, if it has one.
     pub mac: Option<MacAddress>,
-    /// Its addresses in the kernel's order, both families.
+    /// Its addresses of both families, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
 }
 
 /// A default route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefaultRoute {
-    /// The gateway; a link-local IPv6 gateway is stored without its embedded scope.
+    /// The gateway. A link-local IPv6 gateway has no scope.
     pub gateway: IpAddr,
-    /// The interface it goes through.
+    /// The route's interface.
     pub interface: InterfaceName,
 }
 
 /// A route to one network through a gateway, as rc.conf(5) and administrators set them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticRoute {
-    /// The network, or with the longest prefix the host.
+    /// The network. With the longest prefix it is a host.
     pub destination: InterfaceAddress,
-    /// The gateway; a link-local IPv6 gateway is stored without its embedded scope.
+    /// The gateway. A link-local IPv6 gateway has no scope.
     pub gateway: IpAddr,
-    /// The interface it goes through.
+    /// The route's interface.
     pub interface: InterfaceName,
 }
 
@@ -222,11 +222,11 @@ pub struct StaticRoute {
 pub struct Routes {
     /// The default routes of both families.
     pub default: Vec<DefaultRoute>,
-    /// Those to other networks that somebody has set; on Linux none are told.
+    /// Routes to other networks that were set by hand. Linux reports none.
     pub statics: Vec<StaticRoute>,
 }
 
-/// What the network looked like at one moment.
+/// The network at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkSnapshot {
     /// All interfaces, by index.
@@ -235,9 +235,9 @@ pub struct NetworkSnapshot {
     pub default_routes: Vec<DefaultRoute>,
     /// The static routes of both families.
     pub static_routes: Vec<StaticRoute>,
-    /// The name servers of resolv.conf in order; `%scope` kept as text.
+    /// The name servers of resolv.conf, in order. `%scope` is kept as text.
     pub name_servers: Vec<String>,
-    /// Interfaces that a running dhclient(8) serves.
+    /// The interfaces with a running dhclient(8).
     pub dhcp_clients: Vec<InterfaceName>,
 }
 
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interface_names_that_are_refused() {
+    fn malformed_interface_names_are_refused() {
         for text in ["", "hn0; reboot", "../x", "hn 0", "-hn0", "0hn", "hn0\n", "abcdefghijklmnop", "é0"] {
             assert!(text.parse::<InterfaceName>().is_err(), "{text:?}");
         }
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn driver_and_unit_of_names() {
+    fn names_are_split_into_driver_and_unit() {
         let unit = |text: &str| {
             let name: InterfaceName = text.parse().unwrap();
             name.driver_and_unit().map(|(d, u)| (d.to_owned(), u))
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn mac_addresses_in_any_case() {
+    fn mac_addresses_are_read_in_any_case() {
         let mac: MacAddress = "00:15:5D:01:0a:FF".parse().unwrap();
         assert_eq!(mac.to_string(), "00:15:5d:01:0a:ff");
         for text in ["", "00:15:5d:01:02", "00:15:5d:01:02:03:04", "00:15:5d:01:02:0g", "+0:15:5d:01:02:03"] {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_and_prefix_lengths() {
+    fn masks_and_prefix_lengths_are_converted() {
         for prefix in 0..=32 {
             assert_eq!(ipv4_prefix(ipv4_mask(prefix)), Some(prefix));
         }
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_with_prefix_lengths() {
+    fn addresses_with_prefix_lengths_are_parsed() {
         let address = |text: &str| text.parse::<InterfaceAddress>().map(|a| a.to_string()).ok();
         assert_eq!(address("10.0.0.5/24").as_deref(), Some("10.0.0.5/24"));
         assert_eq!(address("fd00::5").as_deref(), Some("fd00::5/128"));

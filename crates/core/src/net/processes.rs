@@ -1,4 +1,5 @@
-//! What processes mean for an interface: its DHCP clients, and scripts of rc(8) that are at work on it.
+//! Recognises processes that work on an interface: its DHCP clients, and scripts of rc(8). It is given a list
+//! of processes and signals none.
 
 use super::InterfaceName;
 use super::dhclient;
@@ -6,57 +7,56 @@ use super::dhclient;
 /// A process with its argument vector.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
-    /// That of its parent.
+    /// The process id of its parent.
     pub parent: u32,
-    /// Its arguments, each followed by a NUL; a title of setproctitle(3) stands in their place.
+    /// Its arguments, each followed by a NUL. A title of setproctitle(3) replaces them.
     pub arguments: Vec<u8>,
 }
 
 /// A process of a dhclient(8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientProcess {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
-    /// What part of the client it is.
+    /// Its part of the client.
     pub part: Part,
 }
 
 /// The parts of a dhclient(8) (sbin/dhclient/dhclient.c). None of them handles a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The one that talks to the server, and the whole program before it has a lease to ask for.
+    /// The process that talks to the server. Before it asks for a lease it is the whole program.
     Worker,
-    /// The one with privileges, `dhclient: IF [priv]`. It ends when the worker has, and not before its script
-    /// has.
+    /// The privileged process, `dhclient: IF [priv]`. It ends after the worker and its script have ended.
     Privileged,
     /// dhclient-script(8), which sets addresses and routes.
     Script,
 }
 
-/// A process that is about to change an interface.
+/// A process that will change an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
-    /// What the log calls it.
+    /// Its name in the log.
     pub name: String,
 }
 
-/// All that is at work on some interfaces.
+/// All processes that work on some interfaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AtWork {
     /// The parts of dhclient(8), workers first.
     pub clients: Vec<(InterfaceName, ClientProcess)>,
-    /// DHCP clients of another kind, by their interface.
+    /// DHCP clients of other kinds, by interface.
     pub foreign_clients: Vec<(InterfaceName, Named)>,
     /// Scripts of rc(8).
     pub scripts: Vec<Named>,
 }
 
 impl AtWork {
-    /// Reads the list of processes. Interfaces beside `interfaces` do not count.
+    /// Evaluates a list of processes. Only work on `interfaces` counts.
     #[must_use]
     pub fn on(interfaces: &[InterfaceName], processes: &[Process]) -> Self {
         let mut found = Self::default();
@@ -90,7 +90,7 @@ impl AtWork {
         self.clients.iter().any(|(served, client)| served == interface && client.part == Part::Worker)
     }
 
-    /// Every process of the dhclient(8) of the interface.
+    /// All processes of the interface's dhclient(8).
     pub fn dhclient_of<'a>(
         &'a self,
         interface: &'a InterfaceName,
@@ -99,10 +99,10 @@ impl AtWork {
     }
 }
 
-/// The programs that get addresses as dhclient(8) does and are none of base's.
+/// Programs that get addresses as dhclient(8) does, but are not part of the base system.
 const FOREIGN_CLIENTS: [&str; 3] = ["dhcpcd", "udhcpc", "dual-dhclient"];
 
-/// The scripts of rc(8) that configure interfaces, by the end of their path, and which word behind it is an
+/// The scripts of rc(8) that configure interfaces, by the end of their path, and which of their words is an
 /// interface.
 const RC_SCRIPTS: [(&str, usize); 4] =
     [("/rc.d/netif", 2), ("/rc.d/dhclient", 2), ("/rc.d/routing", 3), ("/pccard_ether", 1)];
@@ -125,7 +125,8 @@ impl Words {
         self.0.iter().take(3).any(|word| word.ends_with("/dhclient-script"))
     }
 
-    /// `dhcpcd: hn0 [ip4]`, `dhcpcd -b hn0`, `udhcpc -i hn0`, `/bin/sh /usr/local/sbin/dual-dhclient hn0`.
+    /// Recognises `dhcpcd: hn0 [ip4]`, `dhcpcd -b hn0`, `udhcpc -i hn0`, `/bin/sh
+    /// /usr/local/sbin/dual-dhclient hn0`.
     fn foreign_client(&self, interface: &InterfaceName) -> Option<String> {
         let is_foreign = |word: &String| {
             let name = word.split(": ").next().unwrap_or(word).rsplit('/').next().unwrap_or_default();
@@ -138,7 +139,8 @@ impl Words {
         serves.then_some(name)
     }
 
-    /// `/bin/sh /etc/rc.d/netif restart hn0`; without an interface it works on all of them.
+    /// Recognises `/bin/sh /etc/rc.d/netif restart hn0`. Without an interface the script works on all of
+    /// them.
     fn rc_script(&self, interfaces: &[InterfaceName]) -> Option<String> {
         let scripts = RC_SCRIPTS.iter();
         let (place, (path, operand)) = self.0.iter().take(3).enumerate().find_map(|(place, word)| {
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_client_are_told_apart() {
+    fn the_parts_of_a_client_are_recognised() {
         let hn1: InterfaceName = "hn1".parse().unwrap();
         let all = [
             process(3, 1, &["dhclient: hn1 [priv]"]),
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_other_kinds_are_known_by_their_names() {
+    fn foreign_clients_are_recognised_by_name() {
         for words in [
             &["dhcpcd: hn1 [ip4]"][..],
             &["/usr/local/sbin/dhcpcd", "-b", "hn1"],

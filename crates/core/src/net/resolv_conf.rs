@@ -1,12 +1,12 @@
-//! Name servers from the text of resolv.conf(5).
+//! Parses the name servers in the text of resolv.conf(5). It reads no file.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The addresses of the `nameserver` lines in order, each once; an IPv6 `%scope` is kept.
+/// The addresses of the `nameserver` lines in order, each once. An IPv6 `%scope` is kept.
 ///
-/// Read as the resolver does (lib/libc/resolv/res_init.c): the keyword begins its line and a blank
-/// follows; the address ends at a blank, `;` or `#`. What is no address is left out. The resolver asks only
-/// the first three; all of them are returned.
+/// Read as the resolver does (lib/libc/resolv/res_init.c): the keyword begins the line and is followed by a
+/// blank, and the address ends at a blank, `;` or `#`. Text that is no address is left out. The resolver asks
+/// only the first three; all are returned.
 #[must_use]
 pub fn parse_name_servers(text: &[u8]) -> Vec<String> {
     let mut servers = Vec::new();
@@ -38,7 +38,7 @@ fn is_address(word: &str) -> bool {
     }
 }
 
-/// The name or number of an interface.
+/// Whether this is a name or number of an interface.
 fn is_scope(scope: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     (1..=15).contains(&scope.len()) && scope.bytes().all(good)
@@ -49,14 +49,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_keep_their_order_and_stand_once() {
+    fn servers_keep_their_order_and_are_listed_once() {
         let text = b"# made by resolvconf\nsearch example.com\nnameserver 10.0.0.2\nnameserver\tfd00::53\n\
                      options timeout:1 edns0\nnameserver fe80::1%hn0\nnameserver 10.0.0.2\nnameserver 10.0.0.4";
         assert_eq!(parse_name_servers(text), ["10.0.0.2", "fd00::53", "fe80::1%hn0", "10.0.0.4"]);
     }
 
     #[test]
-    fn lines_as_the_resolver_reads_them() {
+    fn lines_are_read_like_the_resolver() {
         let table: &[(&[u8], &[&str])] = &[
             (b"nameserver   10.0.0.2   # the first", &["10.0.0.2"]),
             (b"nameserver 10.0.0.2;x", &["10.0.0.2"]),

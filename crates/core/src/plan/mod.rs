@@ -1,21 +1,21 @@
-//! Changes of the guest as plans: ordered steps, each with what takes it back.
+//! Changes of the guest as plans: ordered steps, each with its undo. This module runs plans and decides none.
 //!
-//! Whoever decides ([`crate::vf`], the injection of addresses) builds a [`Plan`] from facts and touches
-//! nothing. The same plan is printed for `-n`, logged, and run by [`Plan::run`] through a [`Port`]. When a
-//! step fails, the step itself and all before it are taken back in reverse order.
+//! An engine ([`crate::vf`], the injection of addresses) builds a [`Plan`] from facts and changes nothing.
+//! The same plan is printed for `-n`, logged, and run by [`Plan::run`] through a [`Port`]. When a step fails,
+//! its undo and those of all steps before it are performed in reverse order.
 
 pub mod network;
 
 use std::error::Error;
 use std::fmt;
 
-/// A step and what takes it back.
+/// A step with its undo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned<S> {
-    /// What is to be done.
+    /// The step.
     pub step: S,
-    /// What takes it back, in the order in which it is run. Each is run even where the step failed half-way,
-    /// so each means a state to reach and not a difference.
+    /// The undo, in the order in which it is performed. It is performed even if the step failed half-way, so
+    /// it must describe a state and not a difference.
     pub undo: Vec<S>,
 }
 
@@ -36,22 +36,22 @@ pub trait Port<S> {
     /// Why a step failed.
     type Error: Error;
 
-    /// Makes what `step` says true. A step that finds its outcome already there succeeds.
+    /// Brings about the state that `step` describes. Succeeds if it is already there.
     ///
     /// # Errors
-    /// The step's outcome was not reached; part of it can have been.
+    /// The state was not reached. A part of it may have been.
     fn perform(&mut self, step: &S) -> Result<(), Self::Error>;
 
-    /// Hears of each step before it is performed; what is logged is decided here.
+    /// Called before each step is performed. The implementation decides what is logged.
     fn announce(&mut self, event: Event<'_, S>);
 }
 
-/// What the executor is about to do.
+/// The next action of the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a, S> {
     /// The next step of the plan.
     Doing(&'a S),
-    /// A step that takes back what was done.
+    /// A step of the undo.
     Undoing(&'a S),
 }
 
@@ -64,25 +64,25 @@ impl<S: fmt::Display> fmt::Display for Event<'_, S> {
     }
 }
 
-/// A plan that failed and was taken back.
+/// A plan that failed and was undone.
 #[derive(Debug)]
 pub struct Failed<S, E> {
     /// The step that failed.
     pub step: S,
     /// Why.
     pub error: E,
-    /// Steps that could not be taken back, each with the reason.
+    /// Steps of the undo that failed, each with the reason.
     pub left_behind: Vec<(S, E)>,
-    /// What somebody found who looked at the state afterwards; `None` where nobody has.
+    /// The state afterwards, if it was examined.
     pub found: Option<Found>,
 }
 
-/// What a look at the state found after everything was taken back.
+/// The state after the undo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// It is as it was.
+    /// It is as before.
     AsBefore,
-    /// It is not, in these respects.
+    /// It differs in these respects.
     Differs(Vec<String>),
 }
 
@@ -108,12 +108,12 @@ impl<S: fmt::Debug + fmt::Display, E: Error + 'static> Error for Failed<S, E> {
 }
 
 impl<S> Plan<S> {
-    /// Adds a step behind the others.
+    /// Adds a step at the end.
     pub fn push(&mut self, step: S, undo: Vec<S>) {
         self.steps.push(Planned { step, undo });
     }
 
-    /// Whether nothing is to be done.
+    /// Whether there is no step.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
@@ -125,16 +125,16 @@ impl<S> Plan<S> {
         &self.steps
     }
 
-    /// This plan and, behind it, `other`.
+    /// Adds the steps of `other` at the end.
     pub fn append(&mut self, mut other: Self) {
         self.steps.append(&mut other.steps);
     }
 
-    /// Performs all steps in order. When one fails, the undo of that step and of all before it are performed
+    /// Performs all steps in order. When one fails, its undo and those of all steps before it are performed
     /// in reverse order, each even if another one failed.
     ///
     /// # Errors
-    /// [`Failed`] with the failing step and what could not be taken back.
+    /// [`Failed`] with the step that failed and the undo that failed.
     pub fn run<P: Port<S>>(&self, port: &mut P) -> Result<(), Failed<S, P::Error>>
     where
         S: Clone,
@@ -151,7 +151,7 @@ impl<S> Plan<S> {
 }
 
 impl<S: fmt::Display> fmt::Display for Plan<S> {
-    /// One step a line.
+    /// One step in a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.steps.iter().try_for_each(|planned| writeln!(f, "{}", planned.step))
     }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use std::io;
 
-    /// Each step is a number that goes onto a stack; its negative takes it off.
+    /// A stack. Each step is a number that is pushed; its negative removes it.
     struct Stack {
         held: Vec<i32>,
         broken: Vec<i32>,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn all_steps_run_in_order_and_are_announced_as_they_are_printed() {
+    fn steps_run_in_order_and_are_announced_as_printed() {
         let mut port = stack(&[]);
         three().run(&mut port).unwrap();
         assert_eq!(port.held, [1, 2, 3]);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_at_any_step_takes_everything_back_in_reverse() {
+    fn a_failure_at_any_step_undoes_all_in_reverse() {
         for broken in 1..=3 {
             let mut port = stack(&[broken]);
             let failed = three().run(&mut port).unwrap_err();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undo_that_fails_does_not_stop_the_others_and_is_named() {
+    fn a_failing_undo_does_not_stop_the_others() {
         let mut port = stack(&[3, -2]);
         let failed = three().run(&mut port).unwrap_err();
         assert_eq!(port.held, [2]);

@@ -1,4 +1,4 @@
-//! Steps that change the network, and the programs of the base system that perform them.
+//! The steps that change the network, and their texts. Programs of the base system perform them; see `apply`.
 
 mod apply;
 mod clients;
@@ -14,31 +14,30 @@ pub use apply::{ApplyError, NetworkPort, NetworkPrograms};
 pub use command::{Tool, command};
 pub use ifconfig::{Carp, Lagg, Link, parse_ifconfig};
 
-/// The flags of neighbour discovery that matter here (`nd6 options` of ifconfig(8)).
+/// The flags of neighbour discovery that the plans need (`nd6 options` of ifconfig(8)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ipv6Options {
     /// IFDISABLED: the interface neither sends nor takes IPv6 packets.
     pub disabled: bool,
-    /// ACCEPT_RTADV: addresses and default route come from router advertisements.
+    /// ACCEPT_RTADV: addresses and default route are taken from router advertisements.
     pub accept_rtadv: bool,
-    /// AUTO_LINKLOCAL: the kernel gives the interface a link-local address.
+    /// AUTO_LINKLOCAL: the kernel assigns a link-local address to the interface.
     pub auto_linklocal: bool,
-    /// NO_DAD: addresses are used without asking whether another host has them.
+    /// NO_DAD: addresses are used without checking whether another host has them.
     pub no_dad: bool,
 }
 
-/// Arguments that ifconfig(8) takes behind the interface, as rc.conf(5) holds them, with the address that
-/// they set.
+/// Arguments of ifconfig(8) after the interface, as rc.conf(5) has them, with the address that they set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IfconfigArguments {
-    /// All words, the address family first where there is one.
+    /// All words. The address family is first, if there is one.
     pub words: Vec<String>,
-    /// The address that they set, if the words name one.
+    /// The address that they set, if there is one.
     pub address: Option<InterfaceAddress>,
 }
 
-/// Words for ifconfig(8) as they are shown: what stands behind `pass` (carp(4)) or a key of a wireless
-/// network is nobody's business.
+/// Words of ifconfig(8) as they are shown: the word after `pass` (carp(4)) or a key of a wireless network is
+/// secret.
 #[must_use]
 pub fn masked(words: &[String]) -> String {
     const SECRET: [&str; 6] = ["pass", "passwd", "key", "wepkey", "nwkey", "deftxkey"];
@@ -51,10 +50,10 @@ pub fn masked(words: &[String]) -> String {
     shown.join(" ")
 }
 
-/// One change of the network. Each means a state to reach, so performing it twice is the same as once.
+/// One step. Each describes a state, so performing it twice is the same as once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkStep {
-    /// A lagg(4) with failover exists, is up, and has these ports, the first as master.
+    /// A lagg(4) with failover exists, is up, and has these ports. The first one is the master.
     CreateLagg {
         /// Its name.
         lagg: InterfaceName,
@@ -65,7 +64,7 @@ pub enum NetworkStep {
         /// Its IPv6 flags.
         ipv6: Ipv6Options,
     },
-    /// The lagg has the group by which it is known as hyperv_vfup's.
+    /// The lagg has the group that marks laggs of hyperv_vfup.
     MarkLagg {
         /// Its name.
         lagg: InterfaceName,
@@ -75,7 +74,7 @@ pub enum NetworkStep {
         /// Its name.
         lagg: InterfaceName,
     },
-    /// The lagg does not exist; its ports stay.
+    /// The lagg does not exist. Its ports remain.
     DestroyLagg {
         /// Its name.
         lagg: InterfaceName,
@@ -87,7 +86,7 @@ pub enum NetworkStep {
         /// The port.
         port: InterfaceName,
     },
-    /// The interface is no port of the lagg.
+    /// The interface is not a port of the lagg.
     RemovePort {
         /// The lagg.
         lagg: InterfaceName,
@@ -103,10 +102,10 @@ pub enum NetworkStep {
     StartDhcp {
         /// The interface.
         interface: InterfaceName,
-        /// Whether the step ends only when there is a lease.
+        /// Whether the step waits for a lease.
         wait: bool,
     },
-    /// The interface has the address, beside its others.
+    /// The interface has the address in addition to its others.
     AddAddress {
         /// The interface.
         interface: InterfaceName,
@@ -127,20 +126,20 @@ pub enum NetworkStep {
         /// The arguments.
         arguments: IfconfigArguments,
     },
-    /// The interface takes part in IPv6.
+    /// IPv6 is enabled on the interface.
     EnableIpv6 {
         /// The interface.
         interface: InterfaceName,
         /// Whether it autoconfigures.
         accept_rtadv: bool,
-        /// A link-local address that it should have.
+        /// The link-local address that it should have.
         link_local: Option<InterfaceAddress>,
     },
-    /// The interface takes no part in IPv6, does not autoconfigure, and has no link-local address.
+    /// IPv6 is disabled on the interface: no autoconfiguration and no link-local address.
     DisableIpv6 {
         /// The interface.
         interface: InterfaceName,
-        /// The link-local address that it has; where another one is found by then, that one goes.
+        /// Its link-local address. If it has another one by then, that one is removed.
         link_local: Option<InterfaceAddress>,
     },
     /// The interface has this MTU.
@@ -162,23 +161,23 @@ pub enum NetworkStep {
     },
     /// The default route of the gateway's family leads to the gateway through the interface.
     SetDefaultRoute {
-        /// The gateway; a link-local one without scope.
+        /// The gateway. A link-local one has no scope.
         gateway: IpAddr,
         /// The interface.
         interface: InterfaceName,
     },
     /// There is no default route to the gateway.
     RemoveDefaultRoute {
-        /// The gateway; a link-local one without scope.
+        /// The gateway. A link-local one has no scope.
         gateway: IpAddr,
-        /// The interface that it led through.
+        /// The interface of the route.
         interface: InterfaceName,
     },
-    /// There is this route.
+    /// The route exists.
     AddRoute(StaticRoute),
-    /// There is no such route.
+    /// The route does not exist.
     RemoveRoute(StaticRoute),
-    /// Routers are asked to advertise on the interface; nobody waits for their answer.
+    /// Routers are asked to advertise on the interface. Their answer is not waited for.
     SolicitRouters {
         /// The interface.
         interface: InterfaceName,

@@ -1,4 +1,5 @@
-//! The words that rc(8) hands to ifconfig(8).
+//! Interprets the arguments that rc(8) passes to ifconfig(8): finds the address, and drops words that do not
+//! apply to another interface. It runs nothing.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,12 +9,12 @@ use crate::plan::network::IfconfigArguments;
 /// Why words cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ArgumentError {
-    /// A mask or prefix length that is none.
+    /// A word is no mask or prefix length.
     #[error("{0:?} is no mask")]
     Mask(String),
 }
 
-/// The words without what makes a lagg a lagg and without the jail: that is decided elsewhere.
+/// The words without those that create a lagg or move it to a jail, which are decided elsewhere.
 pub(super) fn without_lagg_words(words: Vec<String>) -> Vec<String> {
     let mut others = Vec::new();
     let mut words = words.into_iter();
@@ -27,8 +28,8 @@ pub(super) fn without_lagg_words(words: Vec<String>) -> Vec<String> {
     others
 }
 
-/// The words without those that belong to the one interface that they were written for: what it is called,
-/// where it stands, its jail and its medium. Empty where nothing is left for another one.
+/// The words without those for one interface only: its name, description, group, jail and medium. Empty if
+/// none is left.
 pub(super) fn without_own_words(words: Vec<String>) -> Vec<String> {
     const WITH_VALUE: [&str; 11] = [
         "description",
@@ -59,7 +60,7 @@ pub(super) fn without_own_words(words: Vec<String>) -> Vec<String> {
     others
 }
 
-/// Words of ifconfig(8) behind which a value stands that is no address of the interface.
+/// Words of ifconfig(8) whose value is not an address of the interface.
 const OPTIONS: [&str; 15] = [
     "netmask",
     "broadcast",
@@ -78,9 +79,9 @@ const OPTIONS: [&str; 15] = [
     "pltime",
 ];
 
-/// Finds the address that `words` set: the first word behind the address family, or of all where none is
-/// given, that is an address and not the value of an option. With carp(4) the options usually come first:
-/// `inet vhid 5 pass x alias 10.0.0.5/32`.
+/// Finds the address that `words` set: the first address after the address family, or among all words if
+/// there is no family, that is not the value of an option. With carp(4) the options usually come first: `inet
+/// vhid 5 pass x alias 10.0.0.5/32`.
 pub(super) fn interpret(words: Vec<String>) -> Result<IfconfigArguments, ArgumentError> {
     let is_value = |place: usize| {
         let before = place.checked_sub(1).and_then(|before| words.get(before));
@@ -104,11 +105,11 @@ fn is_address(word: &str) -> bool {
     word.split(['/', '%']).next().is_some_and(|text| text.parse::<IpAddr>().is_ok())
 }
 
-/// The address of `word`, whose prefix length may stand in one of the words behind it.
+/// The address in `word`, whose prefix length may be in a later word.
 fn read_address(word: &str, rest: &[String]) -> Result<Option<InterfaceAddress>, ArgumentError> {
     let (text, prefix) = word.split_once('/').map_or((word, None), |(text, prefix)| (text, Some(prefix)));
     let Ok(address) = text.split('%').next().unwrap_or_default().parse::<IpAddr>() else {
-        // A keyword such as `up`, or a host name: ifconfig(8) knows.
+        // A keyword such as `up`, or a host name, which is left to ifconfig(8).
         return Ok(None);
     };
     let option = |name: &str| rest.iter().skip_while(|word| *word != name).nth(1);
@@ -131,7 +132,7 @@ fn read_address(word: &str, rest: &[String]) -> Result<Option<InterfaceAddress>,
     }
 }
 
-/// `255.255.255.0` or `0xffffff00`.
+/// Parses `255.255.255.0` or `0xffffff00`.
 fn read_mask(text: &str) -> Option<u8> {
     let mask = match text.strip_prefix("0x") {
         Some(digits) => Ipv4Addr::from(u32::from_str_radix(digits, 16).ok()?),
@@ -140,7 +141,7 @@ fn read_mask(text: &str) -> Option<u8> {
     ipv4_prefix(mask)
 }
 
-/// What ifconfig(8) assumes, with a warning, where no mask is given.
+/// The prefix length that ifconfig(8) assumes, with a warning, if there is no mask.
 fn classful_prefix(address: Ipv4Addr) -> u8 {
     match address.octets()[0] {
         0..=127 => 8,
@@ -158,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_a_lagg_is_left_out() {
+    fn words_that_create_a_lagg_are_left_out() {
         let others = without_lagg_words(words("mtu 9000 laggproto lacp up laggport hn0"));
         assert_eq!(others, ["mtu", "9000", "up"]);
     }
 
     #[test]
-    fn what_belongs_to_one_interface_is_left_out() {
+    fn words_for_one_interface_are_left_out() {
         for (text, wanted) in [
             ("inet 10.0.0.5/24 description uplink mtu 9000", "inet 10.0.0.5/24 mtu 9000"),
             ("name eth0 descr x -descr group wan media auto mediaopt full-duplex up", "up"),

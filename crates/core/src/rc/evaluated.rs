@@ -1,4 +1,5 @@
-//! For tests: variables, as a shell with the simulator's rc.subr and network.subr evaluates them.
+//! For tests: variables of rc.conf(5), evaluated by a shell with the simulator's rc.subr and network.subr. No
+//! file of the machine is read.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use crate::net::InterfaceName;
 use crate::runtime::config::Network;
 use crate::vf::load::LoadError;
 
-/// What rc(8) makes of an rc.conf with this text.
+/// The outcome of an rc.conf with this text.
 pub(crate) fn text(text: &str, interfaces: &[&str]) -> Result<RcConf, LoadError> {
     let root = tempfile::tempdir().unwrap();
     let place = root.path().display().to_string();
@@ -27,7 +28,7 @@ pub(crate) fn text(text: &str, interfaces: &[&str]) -> Result<RcConf, LoadError>
     load_rc_conf(&settings, &names.iter().collect::<Vec<_>>())
 }
 
-/// What it makes of these values for the interfaces that the variables name.
+/// The outcome of these values, for the interfaces in the names of the variables.
 pub(crate) fn values(values: &[(&str, &str)]) -> RcConf {
     let lines: String = values.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
     text(&lines, &["hn0", "lagg0", "hn1", "lagg1", "hn10"]).unwrap()

@@ -1,4 +1,5 @@
-//! Runs the scripts: one process each.
+//! Runs the scripts that read rc.conf(5), each in one process of sh(1). Their output is parsed by the module
+//! above.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use crate::vf::load::LoadError;
 /// What rc(8) would do with `interfaces`.
 ///
 /// # Errors
-/// The shell cannot be run, is late, or does not understand a file of rc.conf(5).
+/// The shell cannot be run, meets its time limit, or cannot read a file of rc.conf(5).
 pub fn load_rc_conf(settings: &Network, interfaces: &[&InterfaceName]) -> Result<RcConf, LoadError> {
     let mut program = shell(settings, SCRIPT).arg(&settings.rc_subr).arg(&settings.network_subr);
     for name in interfaces {
@@ -20,7 +21,7 @@ pub fn load_rc_conf(settings: &Network, interfaces: &[&InterfaceName]) -> Result
     Ok(RcConf::parse(&run(&program, "rc.conf")?))
 }
 
-/// What a file alone sets the variables to, whose names are identifiers.
+/// The values that one file sets for these variables, whose names are identifiers.
 ///
 /// # Errors
 /// As [`load_rc_conf`].

@@ -1,11 +1,11 @@
-//! rc.conf(5) as rc(8) reads it: a shell script, so the shell reads it, and the system's own network.subr
-//! says what it means.
+//! rc.conf(5) as rc(8) reads it. It is a shell script, so a shell reads it, and the system's own network.subr
+//! interprets it. This module parses the result; it never interprets shell text.
 //!
 //! One fixed script (`record.sh`) sources rc.subr and network.subr, loads what the scripts of rc.d load, and
-//! runs `ifconfig_up`, `ipv4_up` and `ipv6_up` of network.subr with ifconfig(8) replaced by a function that
-//! writes down its arguments. So ranges, lists of aliases, `ipv4_addrs_IF`, `ipv6_prefix_IF` and whatever a
-//! later release adds are expanded by FreeBSD, and here argument vectors are read. The script starts no
-//! program.
+//! calls `ifconfig_up`, `ipv4_up` and `ipv6_up` of network.subr with ifconfig(8) replaced by a function that
+//! records its arguments. So FreeBSD itself expands ranges, lists of aliases, `ipv4_addrs_IF`,
+//! `ipv6_prefix_IF` and additions of later releases, and only argument vectors are read here. The script
+//! starts no program.
 
 mod arguments;
 mod load;
@@ -18,12 +18,12 @@ use arguments::ArgumentError;
 
 pub use load::{load_rc_conf, load_variables, load_vf_delay};
 
-/// What `sh -c` runs. Arguments: the name of the shell, rc.subr, network.subr, then for each interface its
-/// name and [`variable_stem`].
+/// The script for `sh -c`. Its arguments are the name of the shell, rc.subr, network.subr, then for each
+/// interface its name and [`variable_stem`].
 pub const SCRIPT: &str = include_str!("record.sh");
 
-/// What `sh -c` runs to learn how long a VF is left alone before it is brought up. Arguments: the name of the
-/// shell and rc.subr.
+/// The script for `sh -c` that reads how long to wait before a VF is brought up. Its arguments are the name
+/// of the shell and rc.subr.
 const DELAY_SCRIPT: &str = r#"
 exec 3>&1 >/dev/null
 . "$1"
@@ -33,7 +33,8 @@ load_rc_config hyperv
 printf 'vhyperv_vf_delay=%s\0' "${hyperv_vf_delay-}" >&3
 "#;
 
-/// What `sh -c` runs to learn what one file sets. Arguments: the name of the shell, the file, variables.
+/// The script for `sh -c` that reads the values of one file. Its arguments are the name of the shell, the
+/// file, and variables.
 pub const FILE_SCRIPT: &str = r#"
 exec 3>&1 >/dev/null
 . "$1"; shift
@@ -43,36 +44,36 @@ do
 done
 "#;
 
-/// Seconds that a VF is left alone at least, and where rc.conf(5) says nothing.
+/// The least delay before a VF is brought up, in seconds. It is also the default.
 pub const SHORTEST_VF_DELAY: u32 = 2;
 
-/// The form that a name has in variables of rc.conf(5): `get_if_var` of network.subr.
+/// The form of a name in variables of rc.conf(5): `get_if_var` of network.subr.
 #[must_use]
 pub fn variable_stem(interface: &InterfaceName) -> String {
     interface.as_str().replace(['.', '-', '/', '+'], "_")
 }
 
-/// What rc(8) reads and would do.
+/// The values and calls of rc(8).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RcConf {
     /// Variables that are set.
     values: BTreeMap<String, String>,
-    /// Interfaces that get their address by DHCP.
+    /// The interfaces that get their address by DHCP.
     leases: BTreeMap<String, Lease>,
-    /// Calls of ifconfig(8), the interface first.
+    /// The calls of ifconfig(8). The interface is first.
     calls: Vec<Vec<String>>,
 }
 
-/// How an interface is to be configured.
+/// The configuration of an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Whether dhclient(8) configures it, and whether rc(8) would wait for the lease.
     pub dhcp: Option<Lease>,
-    /// Runs of ifconfig(8), in order, without those that only bring it up or switch IPv6.
+    /// The calls of ifconfig(8) in order, without those that only bring it up or switch IPv6.
     pub configure: Vec<IfconfigArguments>,
-    /// Whether it takes part in IPv6.
+    /// Whether IPv6 is enabled.
     pub ipv6: bool,
-    /// Whether it autoconfigures from router advertisements.
+    /// Whether it is autoconfigured by router advertisements.
     pub accept_rtadv: bool,
 }
 
@@ -84,13 +85,13 @@ impl Wanted {
     }
 }
 
-/// A host name stands for an address, too.
+/// Whether the arguments set an IPv4 address. A host name counts as one.
 fn sets_ipv4(arguments: &IfconfigArguments) -> bool {
     let named = || arguments.words.iter().skip_while(|word| *word != "inet").nth(1).is_some();
     arguments.address.map_or_else(named, |address| address.address.is_ipv4())
 }
 
-/// Whether the lease is waited for.
+/// Whether rc(8) waits for the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
     /// SYNCDHCP.
@@ -104,12 +105,11 @@ pub enum Lease {
 pub struct DhcpClient {
     /// `dhclient_program`.
     pub program: Option<String>,
-    /// `dhclient_flags_IF` or `dhclient_flags`, split at blanks, and `-b` where `background_dhclient` says
-    /// so.
+    /// `dhclient_flags_IF` or `dhclient_flags`, split at blanks, and `-b` if `background_dhclient` is set.
     pub flags: Vec<String>,
 }
 
-/// A call of ifconfig(8) that rc(8) would make and that cannot work.
+/// A call of ifconfig(8) by rc(8) that must fail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot use the configuration of {interface} in rc.conf: {problem}")]
 pub struct RcConfError {
@@ -118,7 +118,7 @@ pub struct RcConfError {
 }
 
 impl RcConf {
-    /// Reads what a script printed. A record that is none is left out.
+    /// Parses the output of a script. Malformed records are left out.
     #[must_use]
     pub fn parse(output: &[u8]) -> Self {
         let text = String::from_utf8_lossy(output);
@@ -152,40 +152,40 @@ impl RcConf {
         }
     }
 
-    /// The variable, if it is set at all.
+    /// The value of the variable, if it is set.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Seconds to wait before a VF is brought up: `hyperv_vf_delay`, at least 2, and 2 where it is no number.
+    /// The seconds to wait before a VF is brought up: `hyperv_vf_delay`, at least 2, and 2 if it is no
+    /// number.
     #[must_use]
     pub fn vf_delay(&self) -> u32 {
         let seconds = self.value("hyperv_vf_delay").and_then(|text| text.trim().parse().ok());
         seconds.unwrap_or(SHORTEST_VF_DELAY).max(SHORTEST_VF_DELAY)
     }
 
-    /// Whether IPv6 is on where nothing else is said.
+    /// Whether IPv6 is on by default.
     #[must_use]
     pub fn activates_ipv6_everywhere(&self) -> bool {
         self.value("ipv6_activate_all_interfaces").is_some_and(is_yes)
     }
 
-    /// `defaultrouter` or `ipv6_defaultrouter`, unless it says that there is none (rc.d/routing: empty or
-    /// `NO`).
+    /// `defaultrouter` or `ipv6_defaultrouter`, unless it is empty or `NO` (rc.d/routing).
     #[must_use]
     pub fn default_router(&self, ipv4: bool) -> Option<&str> {
         let value = self.value(if ipv4 { "defaultrouter" } else { "ipv6_defaultrouter" })?.trim();
         (!value.is_empty() && !value.eq_ignore_ascii_case("no")).then_some(value)
     }
 
-    /// What rc.d/dhclient would start on the interface.
+    /// The client that rc.d/dhclient would start on the interface.
     #[must_use]
     pub fn dhcp_client(&self, interface: &InterfaceName) -> DhcpClient {
         let stem = variable_stem(interface);
         let set = |name: &str| self.value(name).map(str::trim).filter(|value| !value.is_empty());
         let own = set(&format!("dhclient_flags_{stem}"));
-        // rc.d/dhclient looks at those of the interface only where the general ones are empty.
+        // rc.d/dhclient uses the interface's flags only if the general ones are empty.
         let flags = set("dhclient_flags").or(own).unwrap_or_default();
         let mut flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
         let background = self.value(&format!("background_dhclient_{stem}"));
@@ -195,11 +195,11 @@ impl RcConf {
         DhcpClient { program: set("dhclient_program").map(str::to_owned), flags }
     }
 
-    /// How the lagg that takes the place of `hn` is to be configured: by its own variables where they give it
-    /// addresses, else by those of `hn`, with what the lagg's set besides, such as an MTU.
+    /// The configuration of the lagg that replaces `hn`: its own variables if they set addresses, otherwise
+    /// those of `hn` with the other words of the lagg's, such as an MTU.
     ///
     /// # Errors
-    /// A call of ifconfig(8) that cannot work.
+    /// A call of ifconfig(8) that must fail.
     pub fn wanted_for_lagg(&self, lagg: &InterfaceName, hn: &InterfaceName) -> Result<Wanted, RcConfError> {
         let own = self.own(lagg)?;
         if own.as_ref().is_some_and(Wanted::decides_ipv4) {
@@ -213,7 +213,7 @@ impl RcConf {
         let says_something = |arguments: &IfconfigArguments| {
             !arguments.words.iter().all(|word| SWITCHES.contains(&word.as_str()))
         };
-        // A vhid without an address of its own means nothing elsewhere.
+        // A vhid without an address has no meaning on another interface.
         let is_lone_vhid = |arguments: &IfconfigArguments| {
             arguments.address.is_none() && arguments.words.iter().any(|word| word == "vhid")
         };
@@ -233,8 +233,7 @@ impl RcConf {
         Ok(wanted)
     }
 
-    /// Whether the administrator has given the lagg a configuration of its own for a family, so that nothing
-    /// of hn's counts.
+    /// Whether the lagg has a configuration of its own for a family, so that hn's does not apply.
     ///
     /// # Errors
     /// As for [`Self::wanted_for_lagg`].
@@ -243,7 +242,7 @@ impl RcConf {
         Ok(decides || (!ipv4 && self.has_own(lagg, "_ipv6")))
     }
 
-    /// What `ifconfig_IF` and its aliases say, where the variable is set.
+    /// The configuration by `ifconfig_IF` and its aliases, if the variable is set.
     fn own(&self, interface: &InterfaceName) -> Result<Option<Wanted>, RcConfError> {
         self.has_own(interface, "").then(|| self.wanted(interface)).transpose()
     }
@@ -252,10 +251,10 @@ impl RcConf {
         self.values.contains_key(&format!("ifconfig_{}{suffix}", variable_stem(interface)))
     }
 
-    /// How `interface` is to be configured.
+    /// The configuration of `interface`.
     ///
     /// # Errors
-    /// A call of ifconfig(8) that cannot work.
+    /// A call of ifconfig(8) that must fail.
     pub fn wanted(&self, interface: &InterfaceName) -> Result<Wanted, RcConfError> {
         let mut wanted = Wanted { dhcp: self.leases.get(interface.as_str()).copied(), ..Wanted::default() };
         for call in

@@ -17,7 +17,7 @@ fn runs(wanted: &Wanted) -> Vec<String> {
 }
 
 #[test]
-fn what_rc_conf_prints_itself_is_no_record() {
+fn output_of_rc_conf_itself_is_no_record() {
     let printing = evaluated::text("echo vifconfig_hn0=DHCP; ifconfig_hn1=DHCP", &["hn0", "hn1"]).unwrap();
     assert_eq!((printing.value("ifconfig_hn0"), printing.value("ifconfig_hn1")), (None, Some("DHCP")));
     assert_eq!(RcConf::parse(b"va=x=y\nz\0").value("a"), Some("x=y\nz"));
@@ -29,7 +29,7 @@ fn what_rc_conf_prints_itself_is_no_record() {
 }
 
 #[test]
-fn keywords_of_dhcp() {
+fn keywords_of_dhcp_are_read() {
     for (value, synchronous, lease) in [
         ("DHCP", "NO", Some(Lease::InBackground)),
         ("dhcp", "yes", Some(Lease::Awaited)),
@@ -106,18 +106,18 @@ fn an_ipv6_value_without_its_leading_word_gets_it() {
 
 // contract V16
 #[test]
-fn the_default_stands_in_but_makes_no_ipv6() {
+fn the_default_applies_but_sets_no_ipv6() {
     let by_default = wanted(&[("ifconfig_DEFAULT", "SYNCDHCP")]);
     assert_eq!(by_default.dhcp, Some(Lease::Awaited));
     assert!(!by_default.ipv6 && by_default.configure.is_empty());
-    // A variable that is set to nothing wins over the default.
+    // A variable that is set to nothing overrides the default.
     assert_eq!(wanted(&[("ifconfig_DEFAULT", "SYNCDHCP"), ("ifconfig_hn0", "")]).dhcp, None);
     let inet6 = wanted(&[("ifconfig_DEFAULT", "inet6 accept_rtadv")]);
     assert!(inet6.ipv6 && inet6.accept_rtadv);
 }
 
 #[test]
-fn values_of_the_lagg_win() {
+fn values_of_the_lagg_override_those_of_hn() {
     let hn = [
         ("ifconfig_hn0", "DHCP"),
         ("ifconfig_hn0_alias0", "inet 10.0.0.9/32"),
@@ -144,7 +144,7 @@ fn hn1_and_hn10_do_not_mix() {
 }
 
 #[test]
-fn what_only_the_shell_understands_is_understood() {
+fn shell_code_in_rc_conf_is_evaluated() {
     let text = "net=10.0.7\nfor n in 1 2; do eval \"ifconfig_hn0_alias$n='inet $net.$n/32'\"; done\n\
                 : ${ifconfig_hn0:=inet $net.5/24 mtu 1400}\ncase $net in 10.*) export defaultrouter=$net.1 ;; esac\n";
     let conf = evaluated::text(text, &["hn0"]).unwrap();
@@ -155,7 +155,7 @@ fn what_only_the_shell_understands_is_understood() {
 }
 
 #[test]
-fn what_would_run_a_program_is_refused_and_does_not_run() {
+fn values_with_commands_are_refused_and_not_run() {
     let place = tempfile::tempdir().unwrap();
     let mark = place.path().join("mark");
     for (name, value) in [
@@ -180,7 +180,7 @@ fn a_file_that_the_shell_does_not_understand_is_an_error() {
 }
 
 #[test]
-fn a_call_that_cannot_work_is_named() {
+fn a_call_that_must_fail_is_named() {
     let error = conf(&[("ifconfig_hn0_alias3", "inet 10.0.0.5/77")]).wanted(&name("hn0")).unwrap_err();
     assert_eq!(
         error.to_string(),

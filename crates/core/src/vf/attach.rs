@@ -1,24 +1,25 @@
-//! What a new Ethernet interface means: perhaps a VF that has to be brought up.
+//! Decides what a new Ethernet interface is: a VF to bring up, or not. It is given two sysctls and reads
+//! nothing.
 
 use crate::net::InterfaceName;
 
-/// What the kernel says about VFs.
+/// The kernel's facts about VFs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VfFacts {
-    /// `hw.hn.vf_transparent`; `None` on kernels that do not know the mode, which is as 0.
+    /// `hw.hn.vf_transparent`. `None` on kernels without the mode, which counts as 0.
     pub transparent: Option<i64>,
-    /// `hw.hn.vflist`: VF interfaces, separated by blanks; `None` on kernels without hn(4)'s VF support.
+    /// `hw.hn.vflist`: VF interfaces, separated by blanks. `None` on kernels without hn(4)'s VF support.
     pub list: Option<String>,
 }
 
-/// What is to be done about an interface.
+/// What to do about an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// The kernel handles VFs itself.
     Transparent,
     /// It is no VF.
     NotVf,
-    /// It is a VF that has to be brought up.
+    /// It is a VF to bring up.
     BringUp,
 }
 
@@ -29,7 +30,7 @@ impl VfFacts {
         self.transparent.is_some_and(|value| value != 0)
     }
 
-    /// What `interface` is. Only the whole name counts: mce1 is not mce10.
+    /// The decision about `interface`. Whole names are compared: mce1 is not mce10.
     #[must_use]
     pub fn decide(&self, interface: &InterfaceName) -> Decision {
         if self.is_transparent() {
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decisions() {
+    fn vfs_are_recognised_by_their_whole_name() {
         for (transparent, list, name, wanted) in [
             (Some(1), Some("mce0"), "mce0", Decision::Transparent),
             (Some(-1), Some("mce0"), "mce0", Decision::Transparent),

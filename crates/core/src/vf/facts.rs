@@ -1,4 +1,4 @@
-//! All that the plans depend on.
+//! The facts that the plans depend on, and queries about them. They are read by `load` and never change.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,17 +11,17 @@ use crate::rc::RcConf;
 /// The network, the VF and the configuration at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// `dev.hn.N.vf`; `None` when the VF is gone.
+    /// `dev.hn.N.vf`. `None` if the VF is gone.
     pub vf: Option<InterfaceName>,
     /// Interfaces with their addresses, default routes, DHCP clients.
     pub network: NetworkSnapshot,
-    /// What ifconfig(8) tells beyond that.
+    /// The facts of ifconfig(8).
     pub links: BTreeMap<InterfaceName, Link>,
     /// The configuration of hn and lagg.
     pub rc_conf: RcConf,
-    /// How many hooks of the ng_ether(4) node of hn are connected.
+    /// The number of connected hooks of hn's ng_ether(4) node.
     pub hooks: u32,
-    /// The last run for this interface was killed, so what is there may be half of something.
+    /// Whether the last run for this interface was killed, so that its work may be half done.
     pub interrupted: bool,
 }
 
@@ -46,8 +46,8 @@ impl Facts {
         self.interface(name).map_or(&[], |interface| &interface.addresses)
     }
 
-    /// The IPv6 link-local address, which is handled together with the IPv6 flags. IPv4 ones are addresses as
-    /// any other.
+    /// The IPv6 link-local address, which is treated together with the IPv6 flags. Link-local IPv4 addresses
+    /// are treated as any other.
     pub(super) fn link_local(&self, name: &InterfaceName) -> Option<InterfaceAddress> {
         self.addresses(name).iter().copied().find(is_ipv6_link_local)
     }
@@ -56,14 +56,14 @@ impl Facts {
         self.network.dhcp_clients.contains(name)
     }
 
-    /// The gateways of the default routes through the interface.
+    /// The gateways of the interface's default routes.
     pub(super) fn gateways(&self, name: &InterfaceName) -> Vec<IpAddr> {
         let routes = self.network.default_routes.iter();
         routes.filter(|route| &route.interface == name).map(|route| route.gateway).collect()
     }
 
-    /// The static routes through the interface whose gateway `accept` accepts. Those that no address of the
-    /// interface reaches are left out: they could not be set again.
+    /// The static routes of the interface whose gateway `accept` accepts. Those that no address of the
+    /// interface reaches are left out, because they could not be set again.
     pub(super) fn static_routes(
         &self,
         name: &InterfaceName,
@@ -79,13 +79,13 @@ impl Facts {
         self.links.iter().find(|(_, link)| link.vlan_parent.as_ref() == Some(parent)).map(|(name, _)| name)
     }
 
-    /// The bridge(4) of which the interface is a member.
+    /// The bridge(4) that has the interface as a member.
     pub(super) fn bridge_of(&self, member: &InterfaceName) -> Option<&InterfaceName> {
         self.links.iter().find(|(_, link)| link.members.contains(member)).map(|(name, _)| name)
     }
 
-    /// The addresses of the interface in the order of the kernel, without the IPv6 link-local one and without
-    /// those that router advertisements have made: both come by themselves.
+    /// The addresses of the interface in the kernel's order, without the IPv6 link-local one and those of
+    /// router advertisements, which the kernel makes itself.
     pub(super) fn lasting(&self, name: &InterfaceName) -> Vec<InterfaceAddress> {
         let autoconf = self.links.get(name).map_or(&[][..], |link| &link.autoconf);
         let comes_by_itself =
@@ -93,8 +93,8 @@ impl Facts {
         self.addresses(name).iter().copied().filter(|held| !comes_by_itself(held)).collect()
     }
 
-    /// What gives `interface` an address that `from` has: with its vhid, if it has one there, because without
-    /// it the address would be alive on two nodes.
+    /// The step that gives `interface` an address of `from`, with its vhid if it has one: without it the
+    /// address would be active on two nodes.
     pub(super) fn give(
         &self,
         from: &InterfaceName,
@@ -115,7 +115,7 @@ impl Facts {
         }
     }
 
-    /// The words that name the vhid of an address, with all its settings.
+    /// The words that set the vhid of an address, with all its settings.
     pub(super) fn vhid_words(&self, interface: &InterfaceName, address: &IpAddr) -> Option<Vec<String>> {
         let link = self.links.get(interface)?;
         let vhid = *link.vhids.get(address)?;
@@ -125,14 +125,14 @@ impl Facts {
         Some(words)
     }
 
-    /// The lagg of which the interface is a port.
+    /// The lagg that has the interface as a port.
     pub(super) fn lagg_of_port(&self, port: &InterfaceName) -> Option<&InterfaceName> {
         let has = |link: &Link| link.lagg.as_ref().is_some_and(|lagg| lagg.ports.contains(port));
         self.links.iter().find(|(_, link)| has(link)).map(|(name, _)| name)
     }
 }
 
-/// fe80::/10; 169.254/16 is an address as any other here.
+/// fe80::/10. Addresses of 169.254/16 are treated as any other here.
 pub(super) fn is_ipv6_link_local(address: &InterfaceAddress) -> bool {
     address.address.is_ipv6() && address.is_link_local()
 }

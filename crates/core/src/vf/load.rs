@@ -1,4 +1,5 @@
-//! Reads the facts: sysctls and addresses from the kernel, the rest by ifconfig(8) and sh(1).
+//! Reads the facts of a hand-over: sysctls and addresses from the kernel, the rest by ifconfig(8) and sh(1).
+//! It changes nothing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,37 +16,38 @@ use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::network::NetworkSource;
 use crate::sys::system_facts::FactsSource;
 
-/// The interface groups of what can lie over others. The cloner puts its interfaces into a group of its name.
+/// The interface groups of interfaces that can be stacked on others. The cloner puts its interfaces into a
+/// group with its name.
 const STACKED: [&str; 3] = ["lagg", "bridge", "vlan"];
 
-/// The most that one run of ifconfig(8) may print, in bytes: some thousand interfaces of vlan(4).
+/// The most that one run of ifconfig(8) may print, in bytes: some thousand vlan(4) interfaces.
 const LONG_OUTPUT: usize = 1024 * 1024;
 
-/// Why the facts cannot be had.
+/// Why the facts cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A sysctl.
+    /// A sysctl cannot be read.
     #[error("cannot read sysctl {name}")]
     Sysctl {
         /// Its name.
         name: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Interfaces or routes.
+    /// Interfaces or routes cannot be read.
     #[error("cannot read interfaces and routes")]
     Network(#[source] io::Error),
     /// A program gave no result.
     #[error("cannot read {what}")]
     Program {
-        /// What it was to read.
+        /// What it should read.
         what: &'static str,
-        /// Why.
+        /// The error.
         source: ProgramError,
     },
 }
 
-/// The sources that the configuration names.
+/// The sources in the configuration.
 #[must_use]
 pub fn network_source(config: &Config) -> NetworkSource {
     NetworkSource {
@@ -56,10 +58,10 @@ pub fn network_source(config: &Config) -> NetworkSource {
     }
 }
 
-/// What the kernel says about VFs.
+/// The kernel's facts about VFs.
 ///
 /// # Errors
-/// [`LoadError::Sysctl`]; a sysctl that does not exist is no error.
+/// [`LoadError::Sysctl`]. A sysctl that does not exist is no error.
 pub fn load_vf_facts(facts: &FactsSource) -> Result<VfFacts, LoadError> {
     let error = |name: &str, source| LoadError::Sysctl { name: name.to_owned(), source };
     let (transparent, list) = ("hw.hn.vf_transparent", "hw.hn.vflist");
@@ -69,7 +71,7 @@ pub fn load_vf_facts(facts: &FactsSource) -> Result<VfFacts, LoadError> {
     })
 }
 
-/// The VF of `hn`; `None` when it is gone, or `hn` is.
+/// The VF of `hn`. `None` if the VF or `hn` is gone.
 ///
 /// # Errors
 /// [`LoadError::Sysctl`].
@@ -79,8 +81,8 @@ pub fn load_vf(facts: &FactsSource, hn: &Adapter) -> Result<Option<InterfaceName
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
-/// The VF of an interface by any of its names: `dev.hn.N.vf` of an adapter, else what `hw.hn.vfmap` says
-/// (`VF:HN …`, sys/dev/hyperv/netvsc/if_hn.c, `hn_vfmap_sysctl`).
+/// The VF of an interface by any of its names: `dev.hn.N.vf` of an adapter, otherwise the entry in
+/// `hw.hn.vfmap` (`VF:HN …`, sys/dev/hyperv/netvsc/if_hn.c, `hn_vfmap_sysctl`).
 ///
 /// # Errors
 /// [`LoadError::Network`], [`LoadError::Sysctl`].
@@ -95,7 +97,7 @@ pub fn load_vf_of(source: &NetworkSource, name: &InterfaceName) -> Result<Option
     Ok(pairs.find(|(_, hn)| *hn == name.as_str()).and_then(|(vf, _)| vf.parse().ok()))
 }
 
-/// Whether a VF serves for something: the facts about `vf` alone. Starts a process for it, and those of
+/// The facts about `vf` alone, to decide whether the VF is used. It starts a process for it, and those of
 /// [`load_links`].
 ///
 /// # Errors
@@ -106,7 +108,7 @@ pub fn load_one(settings: &Network, source: &NetworkSource, vf: InterfaceName) -
     Ok(Facts { vf: Some(vf), network, links, ..Facts::default() })
 }
 
-/// The adapter that `name` means; `None`: there is none.
+/// The adapter with this name. `None` if there is none.
 ///
 /// # Errors
 /// [`LoadError::Network`].
@@ -115,7 +117,7 @@ pub fn load_adapter(source: &NetworkSource, name: &InterfaceName) -> Result<Opti
     Ok(hn::find(&source.facts, &network.interfaces, name))
 }
 
-/// All that a plan for `hn` depends on. Starts one process for rc.conf(5) and those of [`load_network`].
+/// All facts for a plan for `hn`. It starts one process for rc.conf(5) and those of [`load_network`].
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -129,8 +131,8 @@ pub fn load_facts(
     Ok(Facts { rc_conf, ..load_network(settings, source, hn, vf)? })
 }
 
-/// The facts without rc.conf(5). Starts a process for hnN, one for its VF, and one for each of lagg(4),
-/// bridge(4) and vlan(4) of which there are interfaces.
+/// The facts without rc.conf(5). It starts a process for hnN, one for its VF, and one each for lagg(4),
+/// bridge(4) and vlan(4) if there are interfaces of that kind.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -147,12 +149,12 @@ pub fn load_network(
     Ok(Facts { vf, network, links, hooks, ..Facts::default() })
 }
 
-/// What ifconfig(8) tells about `names`, as far as they exist, and about all interfaces that can lie over
-/// them: those of lagg(4), bridge(4) and vlan(4). All others, of which there can be hundreds, are not asked
-/// for. Each program has `limit`.
+/// The facts of ifconfig(8) about the existing interfaces among `names`, and about all interfaces that can be
+/// stacked on them: those of lagg(4), bridge(4) and vlan(4). Other interfaces, of which there can be
+/// hundreds, are not read. Each program has `limit`.
 ///
 /// # Errors
-/// [`LoadError::Program`], above all for output that is not the whole.
+/// [`LoadError::Program`], also for output that was cut.
 pub fn load_links(
     settings: &Network,
     facts: &FactsSource,
@@ -160,7 +162,7 @@ pub fn load_links(
     names: &[&InterfaceName],
     limit: Duration,
 ) -> Result<BTreeMap<InterfaceName, Link>, LoadError> {
-    // With the passwords of carp(4): without them an address cannot be given back.
+    // With the passwords of carp(4), because an address cannot be set again without them.
     let ifconfig = |words: &[&str]| {
         let mut program = Program { keep: LONG_OUTPUT, ..Program::new(&settings.ifconfig, limit) };
         program.arguments = std::iter::once(&"-k").chain(words).map(Into::into).collect();
@@ -189,14 +191,14 @@ pub fn load_links(
     Ok(links)
 }
 
-/// How many hooks of the ng_ether(4) node of `hn` are connected. Starts a process where the kernel has
+/// The number of connected hooks of `hn`'s ng_ether(4) node. It starts a process if the kernel has
 /// netgraph(4).
 fn load_hooks(settings: &Network, facts: &FactsSource, hn: &Adapter) -> Result<u32, LoadError> {
     let name = "net.graph.abi_version";
     if !matches!(facts.sysctl_number(name), Ok(Some(_))) {
         return Ok(0);
     }
-    // ng_ether(4) makes these characters of a name underscores (ng_ether_sanitize_ifname).
+    // ng_ether(4) replaces these characters of a name by underscores (ng_ether_sanitize_ifname).
     let node = hn.name().as_str().replace(['.', ':'], "_") + ":";
     let program = Program::new(&settings.ngctl, settings.command_limit()).arg("show").arg("-n").arg(node);
     let finished = program.run().map_err(|source| LoadError::Program { what: "netgraph", source })?;

@@ -1,7 +1,7 @@
 //! Hand-over of the network between hn(4) and its VF (SR-IOV) in non-transparent mode.
 //!
-//! [`attach`] decides what a new interface means, [`plan`] how a lagg(4) of hnN and its VF comes about or
-//! goes away. Both are pure; hyperv_vfattach and hyperv_vfup read the facts and perform what is decided.
+//! [`attach`] decides what a new interface means, and [`plan`] how a lagg(4) of hnN and its VF is created or
+//! destroyed. Both are pure. hyperv_vfattach and hyperv_vfup read the facts and perform the decisions.
 
 pub mod attach;
 pub mod facts;

@@ -1,10 +1,10 @@
-//! From facts to steps: joining hnN and its VF in laggN, and taking the lagg apart.
+//! Decides the steps that join hnN and its VF in laggN, and those that take the lagg apart. It is given
+//! facts, and performs nothing.
 //!
-//! Both are one thing: the network of an adapter moves from one interface to another. `transfer` says what
-//! it is and gives it to the interface that is to have it; `strip` takes it from the others; `join` and
-//! `apart` add what makes the lagg or unmakes it. A plan is the difference between what is and what should
-//! be. So it is empty when everything is right, and what a killed run left half-done is completed by the next
-//! one.
+//! Both directions are the same task: the network of an adapter moves from one interface to another.
+//! `transfer` gives it to the new interface, `strip` removes it from the others, and `join` and `apart`
+//! create or destroy the lagg. A plan is the difference between the present and the wanted state. So it is
+//! empty when everything is right, and the next run completes what a killed run left half-done.
 
 mod apart;
 mod join;
@@ -23,13 +23,13 @@ use target::{Target, decided};
 
 pub use restore::{differences, plan_restore};
 
-/// Why there can be no plan. Nothing has been touched.
+/// Why there is no plan. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// An interface of the lagg's name exists that is not the lagg of hnN and its VF.
+    /// An interface with the lagg's name exists that is not the lagg of hnN and its VF.
     #[error("{0} exists and was not made by hyperv_vfup, so it is left alone")]
     ForeignLagg(InterfaceName),
-    /// An interface that should become a port is one of another lagg.
+    /// An interface that should become a port is a port of another lagg.
     #[error("{port} is a port of {lagg} already")]
     PortOfOther {
         /// The interface.
@@ -43,7 +43,7 @@ pub enum PlanError {
     /// hnN itself does not exist.
     #[error("{0} does not exist")]
     Missing(InterfaceName),
-    /// hnN carries a vlan(4), which receives nothing any more once hnN is a port.
+    /// hnN has a vlan(4), which no longer receives anything once hnN is a port.
     #[error("{hn} carries {vlan}, which would receive nothing with {hn} in a lagg")]
     HasVlan {
         /// hnN.
@@ -51,7 +51,7 @@ pub enum PlanError {
         /// The vlan.
         vlan: InterfaceName,
     },
-    /// hnN or its VF is a member of a bridge(4), which receives nothing any more once it is a port
+    /// hnN or its VF is a member of a bridge(4), which no longer receives anything once it is a port
     /// (sys/net/if_bridge.c and if_lagg.c take packets at the same place).
     #[error("{member} is a member of {bridge}, which would lose its network with {member} in a lagg")]
     InBridge {
@@ -63,25 +63,25 @@ pub enum PlanError {
     /// netgraph(4) uses hnN.
     #[error("{0} is used by netgraph (PPPoE or the like), which would receive nothing with it in a lagg")]
     InNetgraph(InterfaceName),
-    /// A value of rc.conf.
+    /// A value of rc.conf cannot be used.
     #[error(transparent)]
     RcConf(#[from] RcConfError),
 }
 
-/// How far a move has come before this run. Decided once, for both directions.
+/// How much of a move an earlier run has done. Decided once, for both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Nothing is there yet: all that is wanted is given.
+    /// Nothing: everything that is wanted is given.
     New,
-    /// A run that was killed, or base's script, has done an unknown part of it: all that is wanted and
-    /// missing is given, and the routers of rc.conf where a family has none.
+    /// An unknown part, by a killed run or base's script: everything that is wanted and missing is given, and
+    /// the routers of rc.conf for a family without one.
     Interrupted,
-    /// It is done. Only what the other interfaces still hold, or a family that lost everything, is given: an
-    /// administrator or the host may have changed addresses since.
+    /// All of it. Only what the other interfaces still have, or a family that lost everything, is given,
+    /// because an administrator or the host may have changed addresses since.
     Complete,
 }
 
-/// The plan that joins `hn` and its VF. `None`: the VF is gone, nothing is to be done.
+/// The plan that joins `hn` and its VF. `None` if the VF is gone.
 ///
 /// # Errors
 /// See [`PlanError`].
@@ -97,7 +97,7 @@ pub fn plan_up(hn: &Adapter, facts: &Facts) -> Result<Option<Plan<Step>>, PlanEr
     check_ports(hn, vf, facts, existing.is_none())?;
     let stage = match &existing {
         None => Stage::New,
-        // Nobody knows how far base's script came with what it made.
+        // It is unknown how much base's script has done.
         Some(_) if facts.interrupted || !facts.link(hn.lagg()).is_marked() => Stage::Interrupted,
         Some(_) => Stage::Complete,
     };
@@ -107,7 +107,7 @@ pub fn plan_up(hn: &Adapter, facts: &Facts) -> Result<Option<Plan<Step>>, PlanEr
 }
 
 /// The plan that takes the lagg of `hn` apart and gives `hn` its configuration back. Empty if there is no
-/// lagg, unless a run that did this was killed.
+/// lagg, unless such a run was killed.
 ///
 /// # Errors
 /// See [`PlanError`].
@@ -126,9 +126,8 @@ pub fn plan_down(hn: &Adapter, facts: &Facts) -> Result<Plan<Step>, PlanError> {
     Ok(apart::Down { hn, facts, target, existing, stage }.plan())
 }
 
-/// The plan that leaves the network to `hn` where joining it and its VF has failed: while a VF is up, `hn`
-/// has no carrier. Empty where the VF is down or serves for something: as a port, or with addresses of its
-/// own.
+/// The plan that leaves the network to `hn` after joining has failed: while a VF is up, `hn` has no carrier.
+/// Empty if the VF is down or in use, as a port or with addresses of its own.
 #[must_use]
 pub fn plan_without_vf(facts: &Facts) -> Plan<Step> {
     let mut plan = Plan::default();
@@ -141,8 +140,8 @@ pub fn plan_without_vf(facts: &Facts) -> Plan<Step> {
     plan
 }
 
-/// Whether the network of `hn` is where a complete move to the lagg has it, as far as addresses and clients
-/// tell: nothing is left on the ports, and nobody has given them something since.
+/// Whether addresses and clients of `hn` are where a complete move to the lagg puts them: the ports have none
+/// left, and none was added since.
 #[must_use]
 pub fn is_settled(hn: &Adapter, facts: &Facts) -> bool {
     let ports = std::iter::once(hn.name()).chain(&facts.vf);
@@ -169,7 +168,8 @@ fn own_lagg(hn: &Adapter, facts: &Facts) -> Result<Option<Lagg>, PlanError> {
     }
 }
 
-/// A port takes all packets for itself, so whatever else lies over it goes dark without a word.
+/// Checks the ports: a port receives all packets, so other interfaces stacked on it would silently receive
+/// none.
 fn check_ports(hn: &Adapter, vf: &InterfaceName, facts: &Facts, is_new: bool) -> Result<(), PlanError> {
     for port in [hn.name(), vf] {
         if let Some(lagg) = facts.lagg_of_port(port).filter(|lagg| *lagg != hn.lagg()) {

@@ -36,7 +36,7 @@ fn next(earlier: &Persisted, method: &Method) -> Persisted {
 const MANY: [&str; 3] = ["10.1.1.5/24", "10.1.1.6/24", "fd00::5/64"];
 
 #[test]
-fn words_stay_only_where_they_mean_the_same_beside_any_address() {
+fn only_words_independent_of_addresses_stay() {
     for (words, kept) in [
         ("inet 10.0.0.5/24 mtu 9000 -lro", " mtu 9000 -lro"),
         ("inet 10.0.0.5/24 description 'web net' mtu 9000", " mtu 9000"),
@@ -68,7 +68,7 @@ fn aliases_of_carp_stay_behind_those_of_the_host() {
     assert_eq!(text(&after), wanted);
     let read = evaluated::text(&wanted, &["hn1"]).unwrap();
     assert!(check(&hn(1), None, &given(&["10.1.1.5/24", "10.1.1.6/24"], &[]), &read).is_ok());
-    // The host takes an address back, and then everything.
+    // The host removes an address again, and then all.
     let fewer = next(&after, &given(&["10.1.1.5/24"], &[]));
     let line = format!("ifconfig_hn1=\"inet 10.1.1.5/24\"\nifconfig_hn1_alias0=\"{carp}\"\n");
     assert_eq!(text(&fewer), line);
@@ -90,7 +90,7 @@ fn addresses_and_routers_are_written_as_rc_reads_them() {
 }
 
 #[test]
-fn lines_that_are_not_concerned_stay_byte_for_byte() {
+fn other_lines_stay_byte_for_byte() {
     let before = "# rc.conf\r\nifconfig_hn10=\"DHCP\"\nifconfig_hn10_alias0=\"inet 10.9.9.9/32\"\n\thostname='x'  \n\
                   ifconfig_hn1=\"SYNCDHCP mtu 9000 -lro\"  # main\nifconfig_hn1_ipv6=\"inet6 accept_rtadv\"\n\
                   defaultrouter=\"10.9.9.1\"\nweird line\n\n\n";
@@ -125,7 +125,7 @@ fn without_an_ipv4_address_the_interface_is_only_brought_up() {
 }
 
 #[test]
-fn leftovers_of_an_earlier_injection_go() {
+fn values_of_an_earlier_injection_are_removed() {
     let one = first("", &given(&["10.1.1.5/24", "10.1.1.6/24", "10.1.1.7/24", "fd00::5/64"], &["10.1.1.1"]));
     let two = next(&one, &given(&["10.2.2.5/24", "10.2.2.6/24"], &[]));
     assert_eq!(text(&two), "ifconfig_hn1=\"inet 10.2.2.5/24\"\nifconfig_hn1_alias0=\"inet 10.2.2.6/24\"\n");
@@ -137,7 +137,7 @@ fn leftovers_of_an_earlier_injection_go() {
 }
 
 #[test]
-fn the_administrators_router_goes_only_with_the_addresses_that_reach_it() {
+fn an_unreachable_router_of_the_administrator_is_removed() {
     let statics = "ifconfig_hn1=\"inet 10.0.0.5 netmask 255.255.255.0\"\n";
     for (router, stays) in [("10.0.0.1", false), ("10.9.0.1", true)] {
         let before = format!("{statics}defaultrouter=\"{router}\"\n");
@@ -169,7 +169,7 @@ fn read(values: &[(&str, &str)]) -> RcConf {
 }
 
 #[test]
-fn what_rc_would_make_of_it_is_compared() {
+fn the_outcome_of_rc_is_compared() {
     let method = given(&MANY, &["10.1.1.1"]);
     let good = [
         ("ifconfig_hn1", "inet 10.1.1.5/24"),

@@ -16,7 +16,7 @@ fn interface(text: &str, up: bool, addresses: &[&str]) -> Interface {
     }
 }
 
-/// hn0 with addresses, hn10 and em0 with others, a default route through hn0.
+/// hn0 with these addresses, hn10 and em0 with others, and a default route through hn0.
 fn facts(addresses: &[&str]) -> Facts {
     Facts {
         network: NetworkSnapshot {
@@ -108,7 +108,7 @@ fn a_member_of_a_bridge_without_addresses_is_refused() {
 }
 
 #[test]
-fn addresses_of_carp_and_of_routers_stay() {
+fn addresses_of_carp_and_of_router_advertisements_stay() {
     let mut held = facts(&["10.0.0.5/24", "10.0.0.50/32", "fd00::5/64", "fd00::aaaa/64", "fd00::50/128"]);
     let link = Link {
         vhids: [("10.0.0.50", 5), ("fd00::50", 6)].map(|(ip, vhid)| (ip.parse().unwrap(), vhid)).into(),
@@ -150,7 +150,7 @@ fn addresses_become_exactly_those_given() {
 }
 
 #[test]
-fn what_is_as_it_should_be_needs_no_step() {
+fn a_correct_network_needs_no_step() {
     let mut held = facts(&["10.0.0.5/24", "fe80::5/64", "fd00::5/64"]);
     let label = ResolvLabel::of_host(&name("hn0"));
     held.name_servers.push((label, "nameserver 10.0.0.2\nnameserver fe80::1%hn0\n".into()));
@@ -159,7 +159,7 @@ fn what_is_as_it_should_be_needs_no_step() {
 }
 
 #[test]
-fn a_client_is_stopped_first_and_its_lease_given_back_before_a_new_one_starts() {
+fn a_client_is_stopped_before_its_addresses_are_removed() {
     let mut held = facts(&["10.0.0.5/24"]);
     held.network.dhcp_clients = vec![name("hn0")];
     held.name_servers.push((ResolvLabel::of_dhclient(&name("hn0")), "nameserver 10.0.0.9\n".into()));
@@ -198,7 +198,7 @@ fn dhcp_takes_static_addresses_away_and_starts_a_client() {
 }
 
 #[test]
-fn router_advertisements_are_the_hosts_only_when_it_gives_ipv6_addresses() {
+fn router_advertisements_stay_without_ipv6_addresses() {
     let mut held = facts(&["10.0.0.5/24", "fe80::5/64", "2001:db8::5/64"]);
     let ipv6 = Ipv6Options { accept_rtadv: true, ..Ipv6Options::default() };
     held.links.insert(name("hn0"), Link { ipv6, ..Link::default() });
@@ -213,8 +213,7 @@ fn router_advertisements_are_the_hosts_only_when_it_gives_ipv6_addresses() {
     ];
     assert_eq!(lines(&method, &held), wanted);
     assert_eq!(undo_of(&method, &held, 0), ["enable IPv6 and autoconfiguration on hn0"]);
-    // Without a gateway the route to the router that advertised stays, and is set again so that it does not
-    // expire.
+    // Without a gateway the advertised route stays, and is set again so that it does not expire.
     held.network.default_routes.push(route("fe80::1", "hn0"));
     for gateways in [&["fe80::1"][..], &[]] {
         assert_eq!(lines(&given(&["10.0.0.5/24", "fd00::5/64"], gateways, &[]), &held), wanted);
@@ -240,7 +239,7 @@ fn only_a_gateway_replaces_the_default_route() {
 }
 
 #[test]
-fn with_a_lagg_of_ours_all_goes_there_and_the_name_servers_are_those_of_hn() {
+fn a_lagg_gets_the_addresses_and_hn_the_name_servers() {
     let mut held = facts(&[]);
     add_lagg(&mut held, "lagg0", crate::hn::GROUP, &["hn0", "mce0"]);
     let method = given(&["10.1.1.5/24"], &["10.1.1.1"], &["10.1.1.2"]);

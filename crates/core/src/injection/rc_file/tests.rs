@@ -95,7 +95,7 @@ fn a_new_assignment_goes_to_the_end() {
 }
 
 #[test]
-fn what_is_more_than_an_assignment_is_overridden_and_not_edited() {
+fn lines_with_more_than_an_assignment_are_overridden() {
     for before in ["x=1; y=2\n", "x=1 command\n", "x=1 && y=2\n", "x=`id`\n", "x=$(id)\n", "x=\"${y:-1}\"\n"]
     {
         assert_eq!(after_set(before, "new"), format!("{before}x=\"new\"\n"), "{before:?}");
@@ -106,7 +106,7 @@ fn what_is_more_than_an_assignment_is_overridden_and_not_edited() {
 }
 
 #[test]
-fn bytes_that_are_no_text_stay_and_are_not_edited() {
+fn bytes_that_are_not_utf8_are_not_edited() {
     let mut file = RcFile::new(b"# \xff\xfe\nx=1 # \xe4\ny=\"\xff\"\n".to_vec());
     file.set(&name("x"), &Value::new("2").unwrap());
     assert_eq!(file.as_bytes(), b"# \xff\xfe\nx=1 # \xe4\ny=\"\xff\"\nx=\"2\"\n");
@@ -114,7 +114,7 @@ fn bytes_that_are_no_text_stay_and_are_not_edited() {
 }
 
 #[test]
-fn a_value_that_is_there_already_changes_nothing() {
+fn setting_the_present_value_changes_nothing() {
     for before in ["x=new", "x='new' # c\n", "x=old\nx=new\n", "x=new; y=1\n"] {
         assert_eq!(after_set(before, "new"), before);
     }

@@ -1,7 +1,7 @@
-//! From TOML to a [`Record`].
+//! Reads a [`Record`] from TOML. It accepts only texts that `record` could have written.
 //!
-//! By hand, over the parser that the configuration uses: derived deserializers of these tables would make the
-//! daemon some 60 KiB larger.
+//! It uses the configuration's parser directly: derived deserializers of these tables would add about 60 KiB
+//! to the daemon.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -106,7 +106,7 @@ fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T> {
     text.parse().map_err(|error: T::Err| RecordError(error.to_string()))
 }
 
-/// A missing one is an empty one.
+/// The tables of an array. A missing array is empty.
 fn tables<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Result<Vec<&'t DeTable<'i>>> {
     let Some(items) = table.get(key) else { return Ok(Vec::new()) };
     let items = items.get_ref().as_array().ok_or_else(|| wrong(key))?;

@@ -1,5 +1,5 @@
-//! A modelled guest in which a rival makes one move after each thing that the transaction does. Nothing
-//! depends on time.
+//! Transactions in a model of a guest, in which a rival makes one move after each action of the transaction.
+//! Nothing depends on time.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::plan::network::NetworkStep;
 
 const LEASE: &str = "10.9.0.50/16";
 
-/// What the rival does, one at a time.
+/// The moves of a rival, one at a time.
 #[derive(Debug, Clone, Copy)]
 enum Move {
     Begin(&'static str),
@@ -31,10 +31,10 @@ enum Move {
 struct Model {
     facts: Facts,
     rival: VecDeque<Move>,
-    /// How many things are done before the rival begins.
+    /// The number of actions before the rival begins.
     delay: u32,
     pauses: u32,
-    /// The lease comes so many moves after the client has started.
+    /// The number of moves between the start of the client and its lease.
     lease_in: Option<u32>,
 }
 
@@ -93,14 +93,14 @@ impl Model {
         }
     }
 
-    /// Time goes on by one: everybody else makes a move.
+    /// Advances time by one: every other program makes a move.
     fn tick(&mut self) {
         match self.lease_in {
             Some(0) => {
                 self.lease_in = None;
                 let lease = DhcpLease { address: "10.9.0.50".parse().ok(), router: "10.9.0.1".parse().ok() };
                 self.facts.lease = Some(lease);
-                // "ifconfig hn0 inet ADDRESS": the first IPv4 address goes.
+                // "ifconfig hn0 inet ADDRESS" removes the first IPv4 address.
                 let first = self.addresses().iter().find(|held| held.address.is_ipv4()).copied();
                 first.into_iter().for_each(|first| self.remove(first.address));
                 self.addresses().push(LEASE.parse().unwrap());
@@ -145,7 +145,7 @@ impl Model {
         }
     }
 
-    /// What the host would see at the end: addresses, gateways, client, labels.
+    /// The final state as the host sees it: addresses, gateways, client, labels.
     fn picture(&self) -> String {
         let mut addresses: Vec<String> =
             self.facts.network.interfaces[0].addresses.iter().map(ToString::to_string).collect();
@@ -228,12 +228,12 @@ fn run(model: &mut Model, method: &Method) -> (Witnessed, Result<(), Failed<Step
     let gone = if had_client { Vec::new() } else { model.addresses().clone() };
     let transaction = Transaction { target: &target, method, files: None, gone: &gone };
     let outcome = transaction.run(first, model);
-    // What somebody has begun goes on after the answer.
+    // Work that was begun continues after the answer.
     (0..100).for_each(|_| model.tick());
     outcome
 }
 
-/// A rival that came after the answer: the network is looked at again when it has changed.
+/// A rival that comes after the answer: the network is examined again when it has changed.
 fn put_right(model: &mut Model, method: &Method) {
     let gone: Vec<InterfaceAddress> = ["10.0.0.5/24", "fd00::5/64"].map(|text| text.parse().unwrap()).into();
     let target = Target { hn: hn0(), lagg: None };
@@ -242,7 +242,7 @@ fn put_right(model: &mut Model, method: &Method) {
     (0..100).for_each(|_| model.tick());
 }
 
-/// A rival with the values of before, each at every offset.
+/// Rivals that use the old values. Each begins at every offset.
 fn rivals_of_dhcp() -> Vec<Vec<Move>> {
     use Move::{Begin, End, Label, RemoveAll, StartClient, StopClient};
     vec![
@@ -265,7 +265,7 @@ fn rivals_of_static() -> Vec<Vec<Move>> {
 }
 
 #[test]
-fn static_injection_beside_a_rival_with_the_old_lease_at_fifty_offsets() {
+fn static_injection_beside_a_rival_with_a_lease() {
     for rival in rivals_of_dhcp() {
         for delay in 0..50 {
             let mut model = Model::new(&[LEASE], true);
@@ -282,7 +282,7 @@ fn static_injection_beside_a_rival_with_the_old_lease_at_fifty_offsets() {
 }
 
 #[test]
-fn dhcp_injection_beside_a_rival_with_the_old_addresses_at_fifty_offsets() {
+fn dhcp_injection_beside_a_rival_with_addresses() {
     for rival in rivals_of_static() {
         for delay in 0..50 {
             let mut model = Model::new(&["10.0.0.5/24", "fd00::5/64"], false);
@@ -299,7 +299,7 @@ fn dhcp_injection_beside_a_rival_with_the_old_addresses_at_fifty_offsets() {
 }
 
 #[test]
-fn a_rival_that_does_not_end_is_a_failure_that_leaves_the_network_alone() {
+fn a_rival_that_does_not_end_fails_the_injection() {
     let mut model = Model::new(&["10.0.0.5/24"], false);
     model.set_route("10.0.0.1".parse().unwrap());
     model.facts.at_work.scripts.push(Named { pid: 9, name: "netif restart hn0".to_owned() });
@@ -311,7 +311,7 @@ fn a_rival_that_does_not_end_is_a_failure_that_leaves_the_network_alone() {
 }
 
 #[test]
-fn what_is_left_of_a_client_is_waited_for() {
+fn the_end_of_a_client_is_waited_for() {
     let mut model = Model::new(&[LEASE], false);
     model.facts.at_work.clients.push((hn0(), ClientProcess { pid: 8, part: Part::Privileged }));
     let (witnessed, result) = run(&mut model, &host_static());
@@ -319,7 +319,7 @@ fn what_is_left_of_a_client_is_waited_for() {
 }
 
 #[test]
-fn a_client_of_another_kind_is_never_fought_with() {
+fn a_foreign_client_refuses_a_static_injection() {
     let mut model = Model::new(&[LEASE], false);
     let client = Named { pid: 4, name: "dhcpcd".to_owned() };
     model.facts.at_work.foreign_clients.push((hn0(), client));

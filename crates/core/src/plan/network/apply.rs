@@ -1,8 +1,8 @@
-//! Performs network steps with the programs of the base system.
+//! Performs network steps with the programs of the base system. It decides no step.
 //!
-//! A program's exit status alone does not decide: ifconfig(8) fails for what is already so, and its messages
-//! differ by release. So after a failure the network is read again, and a step whose outcome is there has
-//! succeeded.
+//! The exit status of a program is not enough: ifconfig(8) fails if the state is already reached, and its
+//! messages differ by release. So after a failure the network is read again, and a step whose state is
+//! reached has succeeded.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -21,20 +21,20 @@ use crate::runtime::exec::{Program, ProgramError};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
 
-/// How long a client may take until it is seen, and how often is looked.
+/// How long a client may take to appear in the list of processes, and how often it is looked for.
 const CLIENT_APPEARS: Duration = Duration::from_millis(1000);
 const CLIENT_PAUSE: Duration = Duration::from_millis(5);
 /// How often a default route is tried again that another process changed meanwhile.
 const ROUTE_ATTEMPTS: u32 = 20;
 
-/// Where the programs are and how long they may take.
+/// The paths and time limits of the programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkPrograms {
     /// Settings of `[network]`.
     pub settings: config::Network,
 }
 
-/// Why a step's outcome was not reached.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The program gave no result.
@@ -43,7 +43,7 @@ pub enum ApplyError {
     /// The network could not be read.
     #[error("cannot read the network")]
     Facts(#[source] io::Error),
-    /// A DHCP client was started and does not serve.
+    /// A DHCP client was started and does not serve the interface.
     #[error("{} was started, and no DHCP client serves {interface}", program.display())]
     NoClient {
         /// Its path.
@@ -51,12 +51,12 @@ pub enum ApplyError {
         /// The interface.
         interface: InterfaceName,
     },
-    /// A dhclient(8) cannot be ended.
+    /// A dhclient(8) does not end.
     #[error("cannot end dhclient with process id {pid}")]
     Client {
         /// Its process id.
         pid: u32,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -67,9 +67,9 @@ pub struct NetworkPort {
     programs: NetworkPrograms,
     source: NetworkSource,
     deadline: Option<Duration>,
-    /// How rc(8) would start a DHCP client; `None`: not known.
+    /// How rc(8) would start a DHCP client. `None` if unknown.
     client: Option<DhcpClient>,
-    /// What log lines begin with.
+    /// The beginning of the log lines.
     subject: String,
 }
 
@@ -96,7 +96,7 @@ impl Port<NetworkStep> for NetworkPort {
 }
 
 impl NetworkPort {
-    /// A port whose log lines begin with `subject`, usually the interface at work.
+    /// A port whose log lines begin with `subject`, usually the interface.
     #[must_use]
     pub fn new(settings: config::Network, source: NetworkSource, subject: &str) -> Self {
         Self {
@@ -108,13 +108,13 @@ impl NetworkPort {
         }
     }
 
-    /// From here on all programs, and a dhclient(8) that is to end, have until `deadline` of the monotonic
-    /// clock, if that comes before their own limits.
+    /// Limits all programs, and the end of a dhclient(8), by `deadline` of the monotonic clock in addition to
+    /// their own limits.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = Some(deadline);
     }
 
-    /// From here on DHCP clients are started as rc.d/dhclient does it.
+    /// Sets how DHCP clients are started: as by rc.d/dhclient.
     pub fn set_dhcp_client(&mut self, client: DhcpClient) {
         self.client = Some(client);
     }
@@ -127,12 +127,12 @@ impl NetworkPort {
         self.source.snapshot().map_err(ApplyError::Facts)
     }
 
-    /// Looked at before a step that another process may have performed meanwhile, such as dhclient(8), which
-    /// takes its address with it.
+    /// Whether the state is already reached, before a step that another process may have performed:
+    /// dhclient(8) removes its address itself.
     fn is_there_already(&self, step: &NetworkStep) -> Result<bool, ApplyError> {
         match step {
-            // One that came by advertisement would expire. Said again it is the administrator's: the kernel's
-            // list of routers follows the changes of the routing table (nd6_subscription_cb of sys/netinet6).
+            // An advertised route would expire. Set again it is permanent: the kernel's list of routers
+            // follows changes of the routing table (nd6_subscription_cb of sys/netinet6).
             NetworkStep::SetDefaultRoute { gateway: IpAddr::V6(v6), .. } if v6.is_unicast_link_local() => {
                 Ok(false)
             }
@@ -168,8 +168,9 @@ impl NetworkPort {
         Ok(())
     }
 
-    /// A default route of the family that leads elsewhere is turned: there must be no moment with two. It can
-    /// come and go meanwhile, because a dhclient(8) of another interface sets one where it finds none.
+    /// Sets a default route. A route of the family that leads elsewhere is changed, so that there are never
+    /// two. It can appear and disappear meanwhile, because a dhclient(8) of another interface sets one if
+    /// there is none.
     fn set_route(&self, gateway: IpAddr, interface: &InterfaceName) -> Result<(), ApplyError> {
         let step = NetworkStep::SetDefaultRoute { gateway, interface: interface.clone() };
         let mut attempts = 0..ROUTE_ATTEMPTS;
@@ -189,8 +190,7 @@ impl NetworkPort {
         }
     }
 
-    /// The link-local address that the kernel has given the interface meanwhile goes too, whatever the plan
-    /// knew.
+    /// Disables IPv6. A link-local address that the kernel has assigned meanwhile is removed, too.
     fn disable_ipv6(&self, interface: &InterfaceName) -> Result<(), ApplyError> {
         let network = self.snapshot()?;
         let held =
@@ -206,7 +206,7 @@ impl NetworkPort {
         })
     }
 
-    /// rtsol(8) waits for routers that may not exist, so nobody waits for it; it ends by itself.
+    /// Starts rtsol(8) without waiting: it waits for routers that may not exist, and ends by itself.
     fn start_unattended(&self, step: &NetworkStep) -> Result<(), ApplyError> {
         let Some((tool, arguments)) = command(step) else { return Ok(()) };
         let mut program = Program::new(self.programs.path(tool), Duration::ZERO);
@@ -226,7 +226,7 @@ impl NetworkPort {
         }
     }
 
-    /// The ports of the lagg as ifconfig(8) tells; none if there is no such lagg.
+    /// The ports of the lagg by ifconfig(8). Empty if there is no such lagg.
     fn ports(&self, lagg: &InterfaceName) -> Vec<InterfaceName> {
         let settings = &self.programs.settings;
         let limit = self.within_deadline(settings.command_limit());
@@ -236,15 +236,16 @@ impl NetworkPort {
         links.remove(lagg).and_then(|link| link.lagg).map(|lagg| lagg.ports).unwrap_or_default()
     }
 
-    /// One that nobody waits for is only seen to serve: without a link dhclient(8) goes to the background
-    /// after 11 seconds at the earliest, with `-b` too (`main` of sbin/dhclient/dhclient.c).
+    /// Starts a client. Without waiting for a lease it is enough that it serves: without a link dhclient(8)
+    /// goes to the background after 11 seconds at the earliest, with `-b`, too (`main` of
+    /// sbin/dhclient/dhclient.c).
     fn start_client(
         &self,
         interface: &InterfaceName,
         wait: bool,
         step: &NetworkStep,
     ) -> Result<(), ApplyError> {
-        // Where /var/run is a tmpfs(5), nobody has made it (rc.d/dhclient, `dhclient_prestart`).
+        // If /var/run is a tmpfs(5), the directory does not exist yet (rc.d/dhclient, `dhclient_prestart`).
         if let Some(directory) = self.source.dhclient_directories.first() {
             DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(ApplyError::Facts)?;
         }
@@ -268,7 +269,7 @@ impl NetworkPort {
         Ok(())
     }
 
-    /// As rc.d/dhclient would start it; `-b` means that nobody waits.
+    /// The client as rc.d/dhclient starts it. `-b` means that it is not waited for.
     fn client_program(&self, interface: &InterfaceName, wait: bool, limit: Duration) -> Program {
         let client = self.client.clone().unwrap_or_default();
         let named = client.program.map(PathBuf::from).filter(|path| path.is_absolute());
@@ -283,7 +284,7 @@ impl NetworkPort {
         program
     }
 
-    /// Half of what is left is for those that do not want to end.
+    /// Stops the clients. Half of the time left is for those that do not end by SIGTERM.
     fn stop_clients(&self, interface: &InterfaceName) -> Result<(), ApplyError> {
         clients::stop(&self.source, interface, self.within_deadline(2 * clients::PATIENCE) / 2)
     }
@@ -300,7 +301,7 @@ impl NetworkPrograms {
     }
 }
 
-/// Whether a snapshot shows the outcome of the step. Steps whose outcome no snapshot shows are never reached.
+/// Whether a snapshot shows the state of the step. Some states are not visible in a snapshot.
 fn is_reached(step: &NetworkStep, network: &NetworkSnapshot) -> bool {
     let exists = |name: &InterfaceName| network.interfaces.iter().any(|interface| &interface.name == name);
     let has = |name: &InterfaceName, address: &InterfaceAddress| {
@@ -324,8 +325,8 @@ fn is_reached(step: &NetworkStep, network: &NetworkSnapshot) -> bool {
     }
 }
 
-/// Whether route(8) met a route, or none, where a look just before had seen otherwise (EEXIST, ESRCH):
-/// somebody else changed it in between, perhaps back again since.
+/// Whether route(8) found a route, or none, although a look just before saw otherwise (EEXIST, ESRCH):
+/// another program changed it in between, and possibly back.
 fn contradicts_facts(message: &str) -> bool {
     message.contains("File exists") || message.contains("not in table")
 }

@@ -1,9 +1,10 @@
-//! Ends the DHCP clients of an interface.
+//! Ends the DHCP clients of an interface, and waits for all of their processes. It never touches addresses or
+//! routes.
 //!
-//! dhclient(8) is several processes and handles no signal (sbin/dhclient/dhclient.c): after SIGTERM its
-//! addresses, routes and name servers stay, and its process with privileges ends only after the script that
-//! it runs. Until then an address can still come. So only the worker gets a signal, and all of its processes
-//! are waited for.
+//! dhclient(8) consists of several processes and handles no signal (sbin/dhclient/dhclient.c). After SIGTERM
+//! its addresses, routes and name servers stay, and its privileged process ends only after the script that it
+//! runs. Until then an address can still be set. So only the worker gets a signal, and all processes are
+//! waited for.
 
 use std::fs;
 use std::io;
@@ -19,11 +20,11 @@ use crate::net::{InterfaceName, dhclient};
 use crate::sys::clock;
 use crate::sys::network::NetworkSource;
 
-/// How long they may take to end before they are killed, and how often is looked.
+/// How long they may take to end before they are killed, and how often that is checked.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Ends every dhclient(8) of the interface within twice `patience`; after half of it they are killed.
+/// Ends every dhclient(8) of the interface within twice `patience`. After half of the time they are killed.
 pub(super) fn stop(
     source: &NetworkSource,
     interface: &InterfaceName,
@@ -41,7 +42,7 @@ pub(super) fn stop(
         if elapsed >= patience {
             all.iter().try_for_each(|client| signal(client.pid, Signal::SIGKILL))?;
         } else {
-            // Another one can have been started meanwhile.
+            // Another client may have been started meanwhile.
             for worker in all.iter().filter(|client| client.part == Part::Worker) {
                 if !asked.contains(&worker.pid) {
                     asked.push(worker.pid);
@@ -53,7 +54,7 @@ pub(super) fn stop(
     }
 }
 
-/// What the list of processes tells, and a pid file where it is not told.
+/// The processes by the list of processes, or by a pid file if there is no list.
 fn processes(source: &NetworkSource, interface: &InterfaceName) -> Vec<ClientProcess> {
     let listed = source.facts.network_processes().unwrap_or_default();
     let mut all: Vec<ClientProcess> =
@@ -69,7 +70,7 @@ fn processes(source: &NetworkSource, interface: &InterfaceName) -> Vec<ClientPro
     all
 }
 
-/// A process that is gone already needs no signal.
+/// Sends a signal. A process that has ended needs none.
 fn signal(pid: u32, signal: Signal) -> Result<(), ApplyError> {
     let number = i32::try_from(pid).unwrap_or(i32::MAX);
     match kill(Pid::from_raw(number), signal) {

@@ -1,4 +1,4 @@
-//! The only place where a step becomes the argument vector of a program.
+//! Translates a step into the argument vector of a program: the only place that does. It starts no program.
 
 use std::net::IpAddr;
 
@@ -19,8 +19,7 @@ pub enum Tool {
     Rtsol,
 }
 
-/// The program and the arguments that perform `step`; `None` for [`NetworkStep::StopDhcp`], which is a
-/// signal.
+/// The program and arguments for `step`. `None` for [`NetworkStep::StopDhcp`], which is a signal.
 #[must_use]
 pub fn command(step: &NetworkStep) -> Option<(Tool, Vec<String>)> {
     use NetworkStep as Step;
@@ -72,7 +71,7 @@ pub fn command(step: &NetworkStep) -> Option<(Tool, Vec<String>)> {
     Some((tool, words))
 }
 
-/// The arguments of route(8) that turn an existing default route of the family to `gateway`.
+/// The arguments of route(8) that change the default route of the family to `gateway`.
 pub(super) fn change_default_route(interface: &InterfaceName, gateway: IpAddr) -> Vec<String> {
     route("change", interface, gateway)
 }
@@ -85,7 +84,7 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "inet" } else { "inet6" }
 }
 
-/// A link-local address means nothing without its interface.
+/// The text of an address. A link-local address needs its interface.
 fn scoped(interface: &InterfaceName, address: IpAddr) -> String {
     match address {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => format!("{v6}%{interface}"),
@@ -111,8 +110,8 @@ fn route(verb: &str, interface: &InterfaceName, gateway: IpAddr) -> Vec<String> 
     words(["-n", verb, family, "default", &scoped(interface, gateway)])
 }
 
-/// One run: ifconfig(8) accepts an address family only as the very next word behind `create`, and the group
-/// comes before the ports, so that a lagg that lacks one is known as ours all the same.
+/// Creates a lagg in one call. ifconfig(8) accepts an address family only directly after `create`. The group
+/// comes before the ports, so that a lagg whose ports fail is marked as ours.
 fn create_lagg(
     lagg: &InterfaceName,
     ports: &[InterfaceName],
@@ -126,7 +125,7 @@ fn create_lagg(
             list.push(word.to_owned());
         }
     };
-    // A port's address was checked when the port got it; a second check would only delay the hand-over.
+    // A port's address was checked when the port got it. A second check would only delay the hand-over.
     flag(ipv6.no_dad, "no_dad", "");
     flag(ipv6.accept_rtadv, "accept_rtadv", "-accept_rtadv");
     flag(ipv6.auto_linklocal, "auto_linklocal", "");
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_nobody_waits_for_goes_to_the_background_at_once() {
+    fn a_client_without_waiting_starts_in_the_background() {
         let step = |wait| NetworkStep::StartDhcp { interface: name("lagg0"), wait };
         assert_eq!(line(&step(true)), "Dhclient lagg0");
         assert_eq!(line(&step(false)), "Dhclient -b lagg0");

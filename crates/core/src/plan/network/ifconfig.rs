@@ -1,6 +1,6 @@
-//! What only ifconfig(8) tells: MTU, description, groups, ports of a lagg, members of a bridge, vhids, IPv6
-//! flags. The forms of FreeBSD 12 to 15 are read: flags as `flags=8843<…>` or `flags=1008843<LOWER_UP,…>`,
-//! fields in any order, unknown fields skipped.
+//! Parses the output of ifconfig(8) for facts that only it has: MTU, description, groups, ports of a lagg,
+//! members of a bridge, vhids, IPv6 flags. It reads the forms of FreeBSD 12 to 15: flags as `flags=8843<…>`
+//! or `flags=1008843<LOWER_UP,…>`, and fields in any order. Unknown fields are skipped.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use super::Ipv6Options;
 use crate::hn::{self, Adapter};
 use crate::net::InterfaceName;
 
-/// One interface as ifconfig(8) prints it.
+/// One interface as ifconfig(8) shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// IFF_UP.
     pub up: bool,
-    /// Bytes; 0 where the line lacks it.
+    /// Bytes. 0 if the line has none.
     pub mtu: u32,
-    /// Its description; empty where it has none.
+    /// Its description. Empty if it has none.
     pub description: String,
     /// Its groups.
     pub groups: Vec<String>,
@@ -24,13 +24,13 @@ pub struct Link {
     pub lagg: Option<Lagg>,
     /// Its flags of neighbour discovery.
     pub ipv6: Ipv6Options,
-    /// Those of its addresses that come from router advertisements.
+    /// Its addresses from router advertisements.
     pub autoconf: Vec<IpAddr>,
-    /// The interface that carries it, if it is a vlan(4).
+    /// The parent interface, if it is a vlan(4).
     pub vlan_parent: Option<InterfaceName>,
     /// Its members, if it is a bridge(4).
     pub members: Vec<InterfaceName>,
-    /// Those of its addresses that belong to a vhid of carp(4).
+    /// Its addresses that belong to a vhid of carp(4).
     pub vhids: BTreeMap<IpAddr, u8>,
     /// Its vhids.
     pub carp: Vec<Carp>,
@@ -41,15 +41,15 @@ pub struct Link {
 pub struct Carp {
     /// Its number.
     pub vhid: u8,
-    /// What ifconfig(8) takes behind `vhid NUMBER` to make it again: `advbase`, `advskew` and, where the
-    /// kernel tells it (`-k`), `pass`.
+    /// The words after `vhid NUMBER` with which ifconfig(8) creates it again: `advbase`, `advskew` and, if
+    /// the kernel shows it (`-k`), `pass`.
     pub words: Vec<String>,
 }
 
 impl Link {
-    /// Its protocol and ports, if it is the lagg of `hn` and its VF: one that hyperv_vfup has made, known by
-    /// its group, or one that base's script has made (failover, `hn` a port, and no port but `hn` and its
-    /// VF). Everything else is the administrator's.
+    /// Its protocol and ports, if it is the lagg of `hn` and its VF. hyperv_vfup's lagg is recognised by its
+    /// group, and one of base's script by its form (failover, `hn` a port, and no port except `hn` and its
+    /// VF). Every other lagg is the administrator's.
     #[must_use]
     pub fn lagg_of(&self, hn: &Adapter, vf: Option<&InterfaceName>) -> Option<&Lagg> {
         let lagg = self.lagg.as_ref().filter(|lagg| lagg.protocol == "failover")?;
@@ -58,23 +58,23 @@ impl Link {
         (self.is_marked() || is_bases()).then_some(lagg)
     }
 
-    /// Whether it has the group that marks what hyperv_vfup has made.
+    /// Whether it has the group that marks laggs of hyperv_vfup.
     #[must_use]
     pub fn is_marked(&self) -> bool {
         self.groups.iter().any(|group| group == hn::GROUP)
     }
 }
 
-/// What a lagg(4) consists of.
+/// The parts of a lagg(4).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lagg {
     /// `failover`, `lacp`, …
     pub protocol: String,
-    /// Its ports by interface index, which is ifconfig(8)'s order and says nothing about the master.
+    /// Its ports by interface index, as ifconfig(8) lists them. The order does not show the master.
     pub ports: Vec<InterfaceName>,
 }
 
-/// Reads the output of ifconfig(8). Interfaces whose names this suite does not handle are skipped.
+/// Parses the output of ifconfig(8). Interfaces whose names this suite does not handle are skipped.
 #[must_use]
 pub fn parse_ifconfig(text: &str) -> BTreeMap<InterfaceName, Link> {
     let mut links = BTreeMap::new();
@@ -93,7 +93,7 @@ pub fn parse_ifconfig(text: &str) -> BTreeMap<InterfaceName, Link> {
     links
 }
 
-/// `hn0: flags=8843<UP,BROADCAST,…> metric 0 mtu 1500`.
+/// Parses `hn0: flags=8843<UP,BROADCAST,…> metric 0 mtu 1500`.
 fn read_heading(line: &str) -> Option<(InterfaceName, Link)> {
     let (name, rest) = line.split_once(": flags=")?;
     let mut words = rest.split_whitespace();
@@ -147,7 +147,8 @@ fn read_field(link: &mut Link, field: &str) {
     }
 }
 
-/// `carp: MASTER vhid 5 advbase 1 advskew 100 key "secret"`; the key, which may hold blanks, only with `-k`.
+/// Parses `carp: MASTER vhid 5 advbase 1 advskew 100 key "secret"`. The key, which may contain blanks, is
+/// shown only with `-k`.
 fn read_carp(field: &str) -> Option<Carp> {
     let (settings, key) = field.split_once(" key \"").unwrap_or((field, ""));
     let value = |name| settings.split_whitespace().skip_while(move |word| *word != name).nth(1);
@@ -209,7 +210,7 @@ lo0: flags=1008049<UP,LOOPBACK,RUNNING,MULTICAST,LOWER_UP> metric 0 mtu 16384
     }
 
     #[test]
-    fn addresses_of_routers_and_vlans_are_told_apart() {
+    fn advertised_addresses_and_vlans_are_recognised() {
         let text = "\
 hn0: flags=8843<UP> metric 0 mtu 1500
 \tinet6 fe80::215:5dff:fe01:203%hn0 prefixlen 64 scopeid 0x1
@@ -230,7 +231,7 @@ vlan7: flags=8843<UP> metric 0 mtu 1500
     }
 
     #[test]
-    fn the_form_of_13_is_read() {
+    fn the_form_of_freebsd_13_is_read() {
         let links = parse_ifconfig(RELEASE_13);
         let hn = &links[&name("hn0")];
         assert!(hn.up && hn.ipv6.accept_rtadv && hn.ipv6.auto_linklocal && !hn.ipv6.disabled);
@@ -243,7 +244,7 @@ vlan7: flags=8843<UP> metric 0 mtu 1500
     }
 
     #[test]
-    fn the_form_of_15_is_read() {
+    fn the_form_of_freebsd_15_is_read() {
         let links = parse_ifconfig(RELEASE_15);
         let vf = &links[&name("mce0")];
         assert!(!vf.up && vf.ipv6.disabled);

@@ -1,4 +1,4 @@
-//! Takes the lagg apart and moves its network to hnN.
+//! Plans the end of the lagg: takes it apart and moves its network to hnN. It adds steps and performs none.
 
 use super::strip::{default_routes, is_link_local_gateway};
 use super::target::Target;
@@ -13,7 +13,7 @@ pub(super) struct Down<'a> {
     pub(super) hn: &'a Adapter,
     pub(super) facts: &'a Facts,
     pub(super) target: Target,
-    /// `None`: a killed run has destroyed it already.
+    /// `None` if a killed run has destroyed it already.
     pub(super) existing: Option<Lagg>,
     pub(super) stage: Stage,
 }
@@ -47,10 +47,10 @@ impl Down<'_> {
         plan
     }
 
-    /// What makes the lagg again as it was, but what router advertisements bring.
+    /// The steps that create the lagg again as it was, without what router advertisements bring.
     fn rebuild(&self, parts: &Lagg) -> Vec<Step> {
         let lagg = self.hn.lagg();
-        // hn first: it was the master. ifconfig(8) lists ports by index.
+        // hn first, because it was the master. ifconfig(8) lists ports by index.
         let mut ports = parts.ports.clone();
         ports.sort_by_key(|port| port != self.hn.name());
         let link = self.facts.link(lagg);

@@ -1,4 +1,5 @@
-//! Makes or repairs the lagg and moves the network of hnN to it.
+//! Plans the lagg: creates or repairs it, and moves the network of hnN to it. It adds steps and performs
+//! none.
 
 use super::Stage;
 use super::strip::{strip_ipv4, strip_ipv6};
@@ -45,8 +46,8 @@ impl Up<'_> {
     }
 
     fn prepare_ports(&self, plan: &mut Plan<Step>) {
-        // The first port gives the lagg its MTU and the kernel forces it on the others without giving the old
-        // one back later, so a difference is a step of its own.
+        // The first port gives the lagg its MTU, and the kernel forces it on the other ports without
+        // restoring theirs later. So a difference is a step of its own.
         let leader = if self.existing.is_some() { self.hn.lagg() } else { self.hn.name() };
         let mtu = self.facts.link(leader).mtu;
         for member in [self.hn.name(), self.vf].into_iter().filter(|member| !self.is_port(member)) {
@@ -76,8 +77,8 @@ impl Up<'_> {
     }
 
     fn create(&self) -> Step {
-        // hn comes first and so is the master: traffic moves to the VF because the kernel reports hn's link
-        // down while the VF carries the data.
+        // hn is first and so the master. Traffic moves to the VF because the kernel reports hn's link down
+        // while the VF carries the data.
         let ports = vec![self.hn.name().clone(), self.vf.clone()];
         let ipv6 = Ipv6Options {
             disabled: !self.target.wanted.ipv6,
@@ -88,8 +89,8 @@ impl Up<'_> {
         Step::CreateLagg { lagg: self.lagg(), ports, description: String::new(), ipv6 }
     }
 
-    /// A VF can come back under another name; then its old name may still be a port, if something else has it
-    /// now.
+    /// Repairs the ports. A VF can appear under another name; then an interface with its old name may still
+    /// be a port.
     fn repair_ports(&self, lagg: &Lagg, plan: &mut Plan<Step>) {
         if !self.facts.link(self.hn.lagg()).is_marked() {
             plan.push(Step::MarkLagg { lagg: self.lagg() }, vec![Step::UnmarkLagg { lagg: self.lagg() }]);

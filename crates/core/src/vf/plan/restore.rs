@@ -1,4 +1,5 @@
-//! Undo by state: what still differs from how it was, and the steps that put it right.
+//! Undo by comparison: finds what differs from the former state, and plans the steps that restore it. It is
+//! given both states.
 
 use std::fmt::Display;
 
@@ -9,9 +10,9 @@ use crate::plan::Plan;
 use crate::plan::network::NetworkStep as Step;
 use crate::vf::facts::Facts;
 
-/// What is not as it was, each in one clause; empty if everything is. Of hnN, its VF and the lagg: whether
-/// they exist and are up, MTU, ports, IPv6 flags, addresses with their vhids, routes, clients. What comes by
-/// itself is left out: link-local addresses, those that routers advertise, and a lease whose client runs.
+/// The differences from the former state, each in one clause. For hnN, its VF and the lagg: existence, up or
+/// down, MTU, ports, IPv6 flags, addresses with their vhids, routes, clients. Left out are link-local and
+/// advertised addresses, and a lease whose client runs.
 #[must_use]
 pub fn differences(hn: &Adapter, before: &Facts, now: &Facts) -> Vec<String> {
     let mut found = Vec::new();
@@ -41,8 +42,8 @@ pub fn differences(hn: &Adapter, before: &Facts, now: &Facts) -> Vec<String> {
     found
 }
 
-/// The steps that bring back what is missing and take away what is too much, after the undo of each step.
-/// Without undo of their own: each is tried whatever becomes of the others.
+/// The steps that restore what is missing and remove what is too much, after the undo of each step. They have
+/// no undo: each is tried even if others fail.
 #[must_use]
 pub fn plan_restore(hn: &Adapter, before: &Facts, now: &Facts) -> Plan<Step> {
     let mut plan = Plan::default();
@@ -105,7 +106,7 @@ fn sorted_ports(facts: &Facts, name: &InterfaceName) -> Vec<InterfaceName> {
     ports
 }
 
-/// The addresses that do not come by themselves.
+/// The addresses that the kernel does not make itself.
 fn kept(facts: &Facts, name: &InterfaceName) -> Vec<InterfaceAddress> {
     let leased = facts.has_dhclient(name);
     let link = facts.link(name);
@@ -138,7 +139,7 @@ fn routes(facts: &Facts, name: &InterfaceName) -> Vec<String> {
     default.chain(others.map(|route| format!("{} {}", route.destination, route.gateway))).collect()
 }
 
-/// What is in one list more often than in the other.
+/// The elements that one list has more often than the other.
 fn unlike<T: Display + Ord + Clone>(what: &str, name: &InterfaceName, was: &[T], is: &[T]) -> Vec<String> {
     let count = |list: &[T], item: &T| list.iter().filter(|other| *other == item).count();
     let mut all: Vec<T> = was.iter().chain(is).cloned().collect();

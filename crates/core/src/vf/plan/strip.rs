@@ -1,4 +1,5 @@
-//! Takes from an interface what another one is to have.
+//! Plans the removal of what another interface is to have: client, addresses and routes. It adds steps and
+//! performs none.
 
 use std::net::IpAddr;
 
@@ -7,10 +8,10 @@ use crate::plan::Plan;
 use crate::plan::network::NetworkStep as Step;
 use crate::vf::facts::Facts;
 
-/// Takes the DHCP client and IPv4. A VF can have both where `ifconfig_DEFAULT` is set.
+/// Removes the DHCP client and IPv4. A VF can have both if `ifconfig_DEFAULT` is set.
 pub(super) fn strip_ipv4(facts: &Facts, member: &InterfaceName, plan: &mut Plan<Step>) {
     if facts.has_dhclient(member) {
-        // Before the addresses go: a client that loses its address runs its script once more, later.
+        // Before the addresses are removed: a client that loses its address runs its script once more, later.
         plan.push(
             Step::StopDhcp { interface: member.clone() },
             vec![Step::StartDhcp { interface: member.clone(), wait: false }],
@@ -22,11 +23,11 @@ pub(super) fn strip_ipv4(facts: &Facts, member: &InterfaceName, plan: &mut Plan<
     remove_addresses(facts, member, true, routes, plan);
 }
 
-/// Takes IPv6. To be done before `member` joins a lagg: the kernel would take the addresses of one that has a
-/// link-local address as it joins (sys/net/if_lagg.c, `lagg_ioctl`, SIOCSLAGGPORT), also where joining then
-/// fails, and leave the routes.
+/// Removes IPv6. This must happen before `member` joins a lagg: the kernel removes the addresses of a port
+/// with a link-local address when it joins (sys/net/if_lagg.c, `lagg_ioctl`, SIOCSLAGGPORT), even if joining
+/// then fails, and leaves the routes.
 ///
-/// A default route whose gateway `moves` is turned to another interface later, so that there is none without.
+/// A default route whose gateway `moves` is changed to another interface later, so that there is always one.
 pub(super) fn strip_ipv6(
     facts: &Facts,
     member: &InterfaceName,
@@ -34,8 +35,8 @@ pub(super) fn strip_ipv6(
     plan: &mut Plan<Step>,
 ) {
     // Routes outlive the addresses that reach their gateways (sys/netinet6/in6.c, `in6_purgeaddr`), and with
-    // ROUTE_MPATH a second way to the same network is added beside the first. Taken back when the addresses
-    // are there again.
+    // ROUTE_MPATH a second route to the same network is added beside the first. They are set again when the
+    // addresses are.
     for route in facts.static_routes(member, |gateway| gateway.is_ipv6()) {
         plan.push(Step::RemoveRoute(route.clone()), vec![Step::AddRoute(route)]);
     }
@@ -44,8 +45,7 @@ pub(super) fn strip_ipv6(
     let (moved, others): (Vec<IpAddr>, Vec<IpAddr>) = gateways.partition(&moves);
     for gateway in others {
         let interface = member.clone();
-        // One that a router has advertised comes by itself: said again it would be the administrator's for
-        // ever.
+        // An advertised route is restored by the router. Set again it would be permanent.
         let undo = match advertised && is_link_local_gateway(&gateway) {
             true => Step::SolicitRouters { interface: interface.clone() },
             false => Step::SetDefaultRoute { gateway, interface: interface.clone() },
@@ -56,12 +56,12 @@ pub(super) fn strip_ipv6(
         moved.into_iter().partition(is_link_local_gateway);
     let routes = default_routes(by_network, member).collect();
     remove_addresses(facts, member, false, routes, plan);
-    // Last, so that it is taken back first: an address that comes back to a disabled interface is not usable.
+    // Last, so that it is undone first: an address on a disabled interface is not usable.
     disable_ipv6(facts, member, default_routes(by_link, member), plan);
 }
 
-/// The kernel drops an IPv4 route with the address that it was added over. The `routes` come back behind the
-/// address that is taken back last, when all are there again.
+/// The kernel drops an IPv4 route with the address that it was added over. The undo sets `routes` after the
+/// last address.
 fn remove_addresses(
     facts: &Facts,
     member: &InterfaceName,
@@ -71,7 +71,8 @@ fn remove_addresses(
 ) {
     let lasting = facts.lasting(member);
     let is_own = |held: &&InterfaceAddress| held.address.is_ipv4() == ipv4 && (ipv4 || !held.is_link_local());
-    // The last first, so that they come back in their order, which decides about source addresses.
+    // The last address is removed first, so that the undo restores the order, which decides about source
+    // addresses.
     for address in facts.addresses(member).iter().filter(is_own).rev().copied() {
         let mut undo = Vec::new();
         if lasting.contains(&address) {

@@ -1,4 +1,5 @@
-//! What an interface is to have: what rc.conf(5) says, and what is in force and in no file.
+//! Decides what an interface is to have: the configuration of rc.conf(5), and what is in force without being
+//! in a file. It is given facts.
 
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ use crate::plan::network::IfconfigArguments;
 use crate::rc::{Lease, RcConfError, Wanted};
 use crate::vf::facts::{Facts, is_ipv6_link_local};
 
-/// For which family the administrator has configured the lagg itself.
+/// The families for which the administrator has configured the lagg itself.
 pub(super) fn decided(hn: &Adapter, facts: &Facts) -> Result<Decided, RcConfError> {
     let decides = |ipv4| facts.rc_conf.lagg_decides(hn.lagg(), ipv4);
     Ok(Decided { ipv4: decides(true)?, ipv6: decides(false)? })
@@ -25,14 +26,14 @@ pub(super) struct Decided {
 pub(super) struct Target {
     /// The configuration of rc.conf, as far as it is in force.
     pub(super) wanted: Wanted,
-    /// What the other interface holds beyond that.
+    /// What the other interface has in addition.
     pub(super) carried: Vec<InterfaceAddress>,
 }
 
 impl Target {
-    /// Adds to `wanted` what is in force on the interface `from` and in no file: addresses that a host, a
-    /// cloud agent or an administrator has set, and a client of DHCP. Where the lagg has a configuration of
-    /// its own, nothing is added.
+    /// Adds to `wanted` what is in force on `from` and in no file: addresses that a host, a cloud agent or an
+    /// administrator has set, and a DHCP client. If the lagg has a configuration of its own, nothing is
+    /// added.
     pub(super) fn with_live(
         mut wanted: Wanted,
         facts: &Facts,
@@ -43,18 +44,18 @@ impl Target {
             facts.addresses(from).iter().copied().filter(|held| !is_ipv6_link_local(held)).collect();
         let (link, leased) = (facts.link(from), facts.has_dhclient(from));
         let has_vhid = |address: &IpAddr| link.vhids.contains_key(address);
-        // One that has a vhid in force never goes without it, whatever rc.conf says by now.
+        // An address with a vhid in force keeps it, even if rc.conf does not have it.
         let keeps_vhid = |arguments: &IfconfigArguments| {
             arguments.words.iter().any(|word| word == "vhid")
                 || arguments.address.is_none_or(|wanted| !has_vhid(&wanted.address))
         };
         wanted.configure.retain(keeps_vhid);
-        // What a killed run left of a lease is none.
+        // A lease that a killed run left is not carried over as an address.
         let was_lease = leased || (facts.interrupted && wanted.dhcp.is_some());
         let is_plain = |held: &&InterfaceAddress| held.address.is_ipv4() && !has_vhid(&held.address);
         let is_static = !was_lease && held.iter().any(|held| is_plain(&held));
         if !decided.ipv4 {
-            // An address in the place of a lease goes along, too: nobody knows whether there still is a
+            // An address that replaces a lease is carried over, too: it is unknown whether there still is a
             // server.
             let is_replaced = wanted.dhcp.is_some() && is_static;
             if is_replaced || (leased && !wanted.decides_ipv4()) {
@@ -83,7 +84,7 @@ impl Target {
         Self { wanted, carried }
     }
 
-    /// Whether an address reaches the gateway that the interface gets, or one of those that it has.
+    /// Whether an address reaches the gateway: one that the interface gets, or one that it has.
     pub(super) fn reaches(&self, held: &[InterfaceAddress], gateway: &IpAddr) -> bool {
         let set = self.wanted.configure.iter().filter_map(|arguments| arguments.address.as_ref());
         held.iter().chain(set).chain(&self.carried).any(|address| address.reaches(*gateway))

@@ -76,7 +76,7 @@ fn dhcp_guest() -> Facts {
     facts
 }
 
-/// What the static guest looks like when its plan has been run.
+/// The static guest after its plan.
 fn joined_guest() -> Facts {
     let mut facts = static_guest();
     facts.network.interfaces = vec![
@@ -131,7 +131,7 @@ fn dhcp_guest_moves_with_its_client() {
 }
 
 #[test]
-fn autoconfiguring_guest_solicits_routers_and_leaves_its_route_to_them() {
+fn an_autoconfiguring_guest_solicits_routers() {
     let mut facts = static_guest();
     facts.network.default_routes = vec![route("fe80::1", "hn0")];
     facts.links.get_mut(&name("hn0")).unwrap().ipv6.accept_rtadv = true;
@@ -155,7 +155,7 @@ fn autoconfiguring_guest_solicits_routers_and_leaves_its_route_to_them() {
 #[test]
 fn a_finished_hand_over_has_nothing_left_to_do() {
     assert_eq!(up(&joined_guest()), [""; 0]);
-    // Not even where the host or the administrator has given the lagg another address since.
+    // Not even if the host or the administrator has given the lagg another address since.
     let mut changed = joined_guest();
     changed.network.interfaces[2] = interface("lagg0", 3, &["10.7.7.7/24", "fd00::77/64"]);
     assert_eq!(up(&changed), [""; 0]);
@@ -176,7 +176,7 @@ fn a_vf_that_is_gone_means_no_plan() {
 }
 
 #[test]
-fn a_vf_under_another_name_takes_the_place_of_the_old_one() {
+fn a_renamed_vf_replaces_the_old_port() {
     let mut facts = joined_guest();
     facts.vf = Some(name("mce1"));
     facts.network.interfaces[1] = interface("mce1", 4, &[]);
@@ -206,7 +206,7 @@ fn a_vf_that_the_default_has_configured_is_stripped_too() {
 
 #[test]
 fn a_killed_run_is_completed_by_the_next() {
-    // Killed when the lagg stood and hn had lost one address.
+    // Killed when the lagg existed and hn had lost one address.
     let mut facts = Facts { interrupted: true, ..static_guest() };
     facts.network.interfaces[0].addresses.remove(0);
     facts.network.default_routes.remove(0);
@@ -226,7 +226,7 @@ fn a_killed_run_is_completed_by_the_next() {
 }
 
 #[test]
-fn an_address_that_a_killed_run_had_not_set_yet_is_set_by_the_next() {
+fn the_next_run_sets_missing_addresses() {
     let mut facts = joined_guest();
     facts.network.interfaces[2].addresses.pop();
     facts.network.default_routes.clear();
@@ -260,7 +260,7 @@ fn taking_apart_that_was_killed_is_completed() {
 }
 
 #[test]
-fn what_is_not_ours_is_left_alone() {
+fn foreign_laggs_and_ports_are_left_alone() {
     let mut foreign = joined_guest();
     let link = foreign.links.get_mut(&name("lagg0")).unwrap();
     link.groups = vec!["lagg".into()];
@@ -286,7 +286,7 @@ fn what_is_not_ours_is_left_alone() {
     assert_eq!(plan_up(&hn(), &own_name), Err(PlanError::BadVf(name("hn0"))));
 }
 
-/// Nothing but the steps that give `interface` something.
+/// Only the steps that give `interface` something.
 fn given(steps: Vec<String>, interface: &str) -> Vec<String> {
     let gives =
         ["configure ", "add ", "set the default", "get a DHCP", "start dhclient", "solicit", "enable"];
@@ -296,11 +296,11 @@ fn given(steps: Vec<String>, interface: &str) -> Vec<String> {
         .collect()
 }
 
-/// Variables of rc.conf, and what the lagg is given.
+/// Variables of rc.conf, and what the lagg gets.
 type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 
 #[test]
-fn what_only_the_kernel_knows_goes_along() {
+fn state_that_is_in_no_file_is_carried_over() {
     let table: &[Case] = &[
         (
             &[],
@@ -312,7 +312,7 @@ fn what_only_the_kernel_knows_goes_along() {
                 "set the default route to fd00::1 through lagg0",
             ],
         ),
-        // What the lagg's variable says besides is no configuration instead of hn's.
+        // Other words of the lagg's variable do not replace hn's configuration.
         (
             &[("ifconfig_lagg0", "up mtu 1400"), ("ifconfig_hn0", "inet 10.0.0.5/24")],
             &[
@@ -337,7 +337,7 @@ fn what_only_the_kernel_knows_goes_along() {
                 "set the default route to 10.0.0.1 through lagg0",
             ],
         ),
-        // The address stands anywhere.
+        // The address may be anywhere among the words.
         (
             &[
                 ("ifconfig_hn0", "mtu 1500 10.0.0.5 netmask 255.255.255.0"),
@@ -351,7 +351,8 @@ fn what_only_the_kernel_knows_goes_along() {
                 "set the default route to fd00::1 through lagg0",
             ],
         ),
-        // An address in the place of a lease: both, because nobody knows whether there still is a server.
+        // An address that replaces a lease: both are set, because it is unknown whether there still is a
+        // server.
         (
             &[("ifconfig_hn0", "SYNCDHCP")],
             &[
@@ -371,10 +372,10 @@ fn what_only_the_kernel_knows_goes_along() {
 }
 
 #[test]
-fn a_lease_and_what_routers_gave_do_not_go_along_as_addresses() {
+fn leases_and_advertised_addresses_are_not_carried_over() {
     let mut facts = dhcp_guest();
     facts.rc_conf = rc_conf(&[]);
-    // A client that somebody started by hand has another one for the lagg.
+    // A client that was started by hand gets another lease for the lagg.
     assert_eq!(given(up(&facts), "lagg0"), ["start dhclient on lagg0"]);
     facts.network.dhcp_clients.clear();
     facts.rc_conf = rc_conf(&[("ifconfig_hn0", "DHCP")]);
@@ -403,7 +404,7 @@ fn a_lease_and_what_routers_gave_do_not_go_along_as_addresses() {
 }
 
 #[test]
-fn what_the_lagg_got_meanwhile_comes_back_with_hn() {
+fn addresses_added_to_the_lagg_return_to_hn() {
     let mut facts = joined_guest();
     facts.network.interfaces[2].addresses.push("10.7.7.7/24".parse().unwrap());
     facts.network.default_routes[0] = route("10.7.7.1", "lagg0");
@@ -415,7 +416,7 @@ fn what_the_lagg_got_meanwhile_comes_back_with_hn() {
 }
 
 #[test]
-fn a_vlan_over_hn_stands_in_the_way_until_hn_is_a_port() {
+fn a_vlan_over_hn_prevents_joining() {
     let vlan = Link { vlan_parent: Some(name("hn0")), ..plain() };
     let mut facts = static_guest();
     facts.links.insert(name("hn0.5"), vlan.clone());
@@ -427,7 +428,7 @@ fn a_vlan_over_hn_stands_in_the_way_until_hn_is_a_port() {
 }
 
 #[test]
-fn a_vf_that_serves_for_nothing_is_brought_down_where_joining_fails() {
+fn an_unused_vf_is_brought_down_when_joining_fails() {
     let without = |facts: &Facts| {
         plan_without_vf(facts).steps().iter().map(|planned| planned.step.to_string()).collect::<Vec<_>>()
     };
@@ -486,7 +487,8 @@ fn static_route(destination: &str, gateway: &str, through: &str) -> StaticRoute 
     StaticRoute { destination, gateway, interface: name(through) }
 }
 
-/// Two that the addresses reach, one by a link-local gateway, one that nothing reaches, one elsewhere.
+/// Two routes that the addresses reach, one by a link-local gateway, one that no address reaches, and one
+/// elsewhere.
 fn static_routes(through: &str) -> Vec<StaticRoute> {
     vec![
         static_route("10.20.0.0/16", "10.0.0.254", through),
@@ -509,8 +511,8 @@ fn static_routes_lead_through_the_lagg_and_back() {
         ]
     };
     let is_static = |step: &String| step.contains("the route to");
-    // IPv6 routes outlive the addresses, so they go first: a second way to the network would be added beside
-    // them.
+    // IPv6 routes outlive the addresses, so they are removed first: a second route to the network would be
+    // added beside them.
     let mut wanted = vec![
         "remove the route to fd20::/32 by fd00::fe through hn0".to_owned(),
         "remove the route to fd21::/32 by fe80::fe through hn0".to_owned(),
@@ -543,7 +545,7 @@ fn a_static_route_waits_for_the_lease_that_reaches_its_gateway() {
 }
 
 #[test]
-fn a_route_that_the_new_configuration_cannot_reach_is_not_set() {
+fn an_unreachable_route_is_not_set() {
     let mut facts = static_guest();
     facts.rc_conf = rc_conf(&[("ifconfig_lagg0", "inet 192.0.2.5/24")]);
     let steps = up(&facts);
@@ -556,7 +558,7 @@ fn created(plan: &Plan<Step>) -> &Step {
     steps.find(|step| matches!(step, Step::CreateLagg { .. })).unwrap()
 }
 
-/// hn0 with 10.0.0.50 under vhid 5, and what rc.conf says of it.
+/// hn0 with 10.0.0.50 under vhid 5, and its words in rc.conf.
 fn carp_guest(words: &str) -> Facts {
     let mut facts = static_guest();
     facts.network.interfaces[0].addresses.push("10.0.0.50/32".parse().unwrap());
@@ -582,11 +584,11 @@ fn words_of(plan: &Plan<Step>, interface: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_address_with_a_vhid_never_goes_without_it() {
+fn an_address_keeps_its_vhid() {
     let live = "inet 10.0.0.50/32 vhid 5 advbase 1 advskew 100 pass secret alias";
     for (words, given) in [
         ("inet vhid 5 pass secret alias 10.0.0.50/32", "inet vhid 5 pass secret alias 10.0.0.50/32 alias"),
-        // Somebody has given it the vhid by hand, or rc.conf is older than the kernel's knowledge.
+        // The vhid was set by hand, or rc.conf is older than the kernel's state.
         ("inet 10.0.0.50/32", live),
         ("", live),
     ] {
@@ -600,7 +602,7 @@ fn an_address_with_a_vhid_never_goes_without_it() {
 }
 
 #[test]
-fn a_vhid_goes_along_beside_a_lease_and_comes_back() {
+fn a_vhid_is_carried_over_beside_a_lease() {
     let mut facts = dhcp_guest();
     let carp = carp_guest("");
     facts.network.interfaces[0] = interface("hn0", 1, &["10.0.0.99/24", "10.0.0.50/32"]);
@@ -619,7 +621,7 @@ fn a_vhid_goes_along_beside_a_lease_and_comes_back() {
 }
 
 #[test]
-fn an_interface_that_something_lies_over_is_left_alone() {
+fn an_interface_with_others_stacked_on_it_is_left_alone() {
     let member =
         |bridge: &[&str]| Link { members: bridge.iter().map(|m| name(m)).collect(), ..Link::default() };
     for (link, message) in [
@@ -636,7 +638,7 @@ fn an_interface_that_something_lies_over_is_left_alone() {
         let mut facts = static_guest();
         facts.links.insert(name("over0"), link.clone());
         assert_eq!(plan_up(&hn(), &facts).unwrap_err().to_string(), message);
-        // Once they are joined, whoever lies over the port has seen to it himself.
+        // Once they are joined, an interface stacked on the port is the administrator's decision.
         let mut facts = joined_guest();
         facts.links.insert(name("over0"), link);
         assert!(plan_up(&hn(), &facts).unwrap().unwrap().is_empty());
@@ -646,7 +648,7 @@ fn an_interface_that_something_lies_over_is_left_alone() {
 }
 
 #[test]
-fn what_base_made_is_adopted_and_completed() {
+fn a_lagg_of_bases_script_is_adopted() {
     let mut facts = static_guest();
     facts.network.interfaces.push(interface("lagg0", 3, &[]));
     let mut link = own(&["hn0"]);
@@ -672,7 +674,7 @@ fn renamed_interface_keeps_the_lagg_of_its_device() {
 }
 
 #[test]
-fn differences_are_named_and_put_right() {
+fn differences_are_named_and_corrected() {
     let before = carp_guest("");
     assert_eq!(differences(&hn(), &before, &before), [""; 0]);
     assert!(plan_restore(&hn(), &before, &before).is_empty());

@@ -1,4 +1,4 @@
-//! Gives an interface what it is to have.
+//! Plans what an interface gets: client, addresses and routes of an adapter. It adds steps and performs none.
 
 use std::net::IpAddr;
 
@@ -11,16 +11,16 @@ use crate::plan::network::{IfconfigArguments, NetworkStep as Step};
 use crate::rc::Lease;
 use crate::vf::facts::Facts;
 
-/// The network of an adapter on its way from one interface to another.
+/// The network of an adapter that moves from one interface to another.
 pub(super) struct Transfer<'a> {
     pub(super) facts: &'a Facts,
     pub(super) target: &'a Target,
-    /// The interface that has had it.
+    /// The interface that had it.
     pub(super) from: &'a InterfaceName,
-    /// The interface that is to have it.
+    /// The interface that gets it.
     pub(super) to: &'a InterfaceName,
     pub(super) stage: Stage,
-    /// A step of this plan makes `to`, with its IPv6 flags.
+    /// Whether a step of this plan creates `to`, with its IPv6 flags.
     pub(super) is_made: bool,
 }
 
@@ -43,11 +43,11 @@ impl Transfer<'_> {
                 vec![Step::StopDhcp { interface }],
             );
         }
-        // Behind the lease: it can be what reaches the gateway.
+        // After the lease, which may be what reaches the gateway.
         self.static_routes(plan);
     }
 
-    /// Before the addresses: one that comes to a disabled interface is not usable.
+    /// Before the addresses: an address on a disabled interface is not usable.
     fn enable_ipv6(&self, plan: &mut Plan<Step>) {
         let (options, wanted) = (self.facts.link(self.to).ipv6, &self.target.wanted);
         let differs = self.stage != Stage::Complete && options.accept_rtadv != wanted.accept_rtadv;
@@ -84,7 +84,7 @@ impl Transfer<'_> {
         !present && self.is_unfinished(address.address.is_ipv4())
     }
 
-    /// Whether all of a family is to be given.
+    /// Whether everything of a family is to be given.
     fn is_unfinished(&self, ipv4: bool) -> bool {
         if self.stage != Stage::Complete {
             return true;
@@ -98,8 +98,7 @@ impl Transfer<'_> {
         !self.facts.has_dhclient(self.to) && self.is_unfinished(true)
     }
 
-    /// The default routes through `from` now lead through `to`, except those that dhclient or a router will
-    /// supply.
+    /// Moves the default routes of `from` to `to`, except those that dhclient or a router will set.
     fn default_routes(&self, plan: &mut Plan<Step>) {
         let mut gateways = self.facts.gateways(self.from);
         if self.stage != Stage::Complete {
@@ -114,8 +113,8 @@ impl Transfer<'_> {
         }
     }
 
-    /// Whether the route is to be set here: dhclient(8) or a router's advertisement will not, and an address
-    /// that is held or wanted reaches the gateway.
+    /// Whether the route must be set here: dhclient(8) or a router's advertisement will not set it, and an
+    /// address that is held or wanted reaches the gateway.
     pub(super) fn is_wanted_route(&self, gateway: &IpAddr) -> bool {
         let wanted = &self.target.wanted;
         let reached = || self.target.reaches(self.facts.addresses(self.to), gateway);
@@ -129,11 +128,11 @@ impl Transfer<'_> {
         }
     }
 
-    /// The static routes through `from` now lead through `to`, as far as their gateways are reached there.
+    /// Moves the static routes of `from` to `to`, if their gateways are reached there.
     fn static_routes(&self, plan: &mut Plan<Step>) {
         let held = self.facts.addresses(self.to);
         let leased: &[InterfaceAddress] = match self.target.wanted.dhcp {
-            // The server gives the same network again.
+            // The server gives an address of the same network again.
             Some(Lease::Awaited) => self.facts.addresses(self.from),
             _ => &[],
         };
@@ -150,8 +149,7 @@ impl Transfer<'_> {
     }
 }
 
-/// What a run that was killed half-way may have lost: the routers of rc.conf, where the family has no default
-/// route.
+/// The routers of rc.conf, for a family without a default route: a killed run may have lost them.
 fn configured_routers(facts: &Facts) -> Vec<IpAddr> {
     let missing = |router: &IpAddr| {
         facts.network.default_routes.iter().all(|route| route.gateway.is_ipv4() != router.is_ipv4())
