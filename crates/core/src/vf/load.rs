@@ -195,7 +195,8 @@ pub fn load_links(
 /// netgraph(4).
 fn load_hooks(settings: &Network, facts: &FactsSource, hn: &Adapter) -> Result<u32, LoadError> {
     let name = "net.graph.abi_version";
-    if !matches!(facts.sysctl_number(name), Ok(Some(_))) {
+    let version = facts.sysctl_number(name);
+    if version.map_err(|source| LoadError::Sysctl { name: name.to_owned(), source })?.is_none() {
         return Ok(0);
     }
     // ng_ether(4) replaces these characters of a name by underscores (ng_ether_sanitize_ifname).

@@ -43,12 +43,17 @@ pub(super) fn routes(state: &State) -> String {
     text
 }
 
-/// `sysctl`: those of hn(4) and all others that were set.
+/// `sysctl`: those of hn(4) and all others that were set. What reads as a number is one: names of interfaces
+/// do not.
 pub(super) fn sysctls(state: &State) -> String {
     let mut text = String::new();
     for (name, value) in state.all_sysctls() {
-        let kind = if name == "hw.hn.vf_transparent" { "int" } else { "str" };
-        let _ = writeln!(text, "{name}:{kind}={value}");
+        let kind = if value.parse::<i32>().is_ok() { "int" } else { "str" };
+        // A name can come with its type.
+        let _ = match name.contains(':') {
+            true => writeln!(text, "{name}={value}"),
+            false => writeln!(text, "{name}:{kind}={value}"),
+        };
     }
     text
 }
