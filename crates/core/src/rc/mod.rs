@@ -5,7 +5,8 @@
 //! calls `ifconfig_up`, `ipv4_up` and `ipv6_up` of network.subr with ifconfig(8) replaced by a function that
 //! records its arguments. So FreeBSD itself expands ranges, lists of aliases, `ipv4_addrs_IF`,
 //! `ipv6_prefix_IF` and additions of later releases, and only argument vectors are read here. The script
-//! starts no program.
+//! starts no program; rc.subr runs kenv(1) and sysctl(8) when it is read, and sysctl(8) once for each address
+//! family.
 
 mod arguments;
 mod load;
@@ -19,7 +20,9 @@ use arguments::ArgumentError;
 pub use load::{load_rc_conf, load_variables, load_vf_delay};
 
 /// The script for `sh -c`. Its arguments are the name of the shell, rc.subr, network.subr, then for each
-/// interface its name and [`variable_stem`].
+/// interface its name and [`variable_stem`]. The first one is configured as rc(8) would. Another one, such as
+/// the lagg, is only configured where a variable of its own is set, so `ifconfig_DEFAULT` alone means nothing
+/// to it.
 pub const SCRIPT: &str = include_str!("record.sh");
 
 /// The script for `sh -c` that reads how long to wait before a VF is brought up. Its arguments are the name

@@ -1,6 +1,11 @@
 # What rc(8) would do with interfaces: its own functions run, and ifconfig(8) is only written down.
 # Arguments: rc.subr, network.subr, then for each interface its name and the form in which variables have it.
 #
+# The first interface is configured as rc(8) would, the others only where a variable of their own says something.
+#
+# Each of network.subr's questions is a subshell, so that each is asked once, and functions are called only where a
+# variable gives them something to do.
+#
 # Records end in NUL, on the descriptor that standard output is at first: what rc.conf prints goes elsewhere.
 #   vNAME=VALUE      a variable that is set
 #   dIF=sync, dIF=   the interface gets its address by DHCP, and whether rc(8) waits for it
@@ -10,7 +15,7 @@ exec 3>&1 >/dev/null
 . "$2"
 shift 2
 
-for hv_name in load_rc_config ifconfig_up ipv4_up ipv6_up ipv6_autoconfif dhcpif syncdhcpif
+for hv_name in load_rc_config ifconfig_up ipv4_up ipv6_up ipv6if ipv6_autoconfif dhcpif syncdhcpif
 do
 	if ! command -v "$hv_name" >/dev/null
 	then
@@ -51,8 +56,6 @@ hv_show dhclient_program dhclient_flags background_dhclient
 load_rc_config netif
 hv_show ipv6_activate_all_interfaces
 
-IFCONFIG_CMD=hv_record
-
 # network.subr hands values to eval.  Here nothing may happen, so what is more than words is refused.
 hv_guard()
 {
@@ -62,6 +65,17 @@ hv_guard()
 		echo "$1 has a character that only a shell could use" >&2
 		exit 65
 		;;
+	esac
+}
+
+# hv_note STEM NAME: what NAME says belongs to the interface of this stem.  Beside the variables that ifconfig_up alone
+# reads, and those that it does not read, hv_more_STEM has names and values: aliases, and whatever comes to them.
+hv_note()
+{
+	eval "hv_named_$1=1"
+	case $2 in
+	"ifconfig_$1" | "ifconfig_$1_ipv6" | "ifconfig_$1_descr" | "ifconfig_$1_name") ;;
+	*) eval "hv_more_$1=\"\${hv_more_$1-} $2 \$$2\"" ;;
 	esac
 }
 
@@ -75,12 +89,13 @@ do
 	hv_name=${hv_line%%=*}
 	case $hv_name in
 	ifconfig_DEFAULT) hv_guard "$hv_name" ;;
-	ifconfig_[a-zA-Z]* | ipv4_addrs_[a-zA-Z]* | ipv6_prefix_[a-zA-Z]*)
+	ifconfig_[a-zA-Z]* | ipv4_[a-z]*_[a-zA-Z]* | ipv6_[a-z]*_[a-zA-Z]*)
 		for hv_stem
 		do
 			case $hv_name in
-			"ifconfig_$hv_stem" | "ifconfig_${hv_stem}_"* | "ipv4_addrs_$hv_stem" | "ipv6_prefix_$hv_stem")
+			"ifconfig_$hv_stem" | "ifconfig_${hv_stem}_"* | ipv[46]_[a-z]*"_$hv_stem" | ipv[46]_[a-z]*"_${hv_stem}_"*)
 				hv_guard "$hv_name"
+				hv_note "$hv_stem" "$hv_name"
 				;;
 			esac
 		done
@@ -90,27 +105,38 @@ done
 set +f
 IFS=$hv_fields
 
-hv_odd=1
-for hv_word
-do
-	# Names and stems take turns.
-	if [ "$hv_odd" = 1 ]
-	then
-		hv_odd=0 hv_interface=$hv_word
-		continue
-	fi
-	hv_odd=1
-	hv_show "ifconfig_$hv_word" "ifconfig_${hv_word}_ipv6" "dhclient_flags_$hv_word" "background_dhclient_$hv_word"
-	if dhcpif "$hv_interface"
+# Names and stems take turns: calls the function with each pair.
+hv_each()
+{
+	hv_function=$1
+	shift
+	hv_first=1
+	while [ $# -ge 2 ]
+	do
+		eval "hv_more=\${hv_more_$2-} hv_named=\${hv_named_$2-$hv_first}"
+		hv_first=
+		[ -z "$hv_named" ] || "$hv_function" "$1" "$2"
+		shift 2
+	done
+}
+
+hv_ask()
+{
+	hv_show "ifconfig_$2" "ifconfig_$2_ipv6" "dhclient_flags_$2" "background_dhclient_$2"
+	if dhcpif "$1"
 	then
 		hv_wait=
-		syncdhcpif "$hv_interface" && hv_wait=sync
-		printf 'd%s=%s\0' "$hv_interface" "$hv_wait" >&3
+		syncdhcpif "$1" && hv_wait=sync
+		printf 'd%s=%s\0' "$1" "$hv_wait" >&3
+		eval "hv_dhcp_$2=1"
 	fi
-done
+	! ipv6if "$1" || eval "hv_ipv6_$2=1"
+}
+hv_each hv_ask "$@"
 
 # From here on only ifconfig(8) is called, and nothing of that happens.  These would start programs: wpa_supplicant,
 # hostapd, dhclient and rtsol.
+IFCONFIG_CMD=hv_record
 wpaif() { return 1; }
 hostapif() { return 1; }
 syncdhcpif() { return 1; }
@@ -118,12 +144,33 @@ ipv6_accept_rtadv_up()
 {
 	ipv6_autoconfif "$1" && hv_record "$1" inet6 accept_rtadv up
 }
-IFCONFIG_CMD=hv_record
-while [ $# -ge 2 ]
-do
+# These have been asked.
+dhcpif() { [ -n "$hv_dhcp" ]; }
+ipv6if() { [ -n "$hv_ipv6" ]; }
+# Aliases of the Ethernet address are rare.
+afexists()
+{
+	case $1:$hv_more in
+	link:*link* | ether:*ether*) ;;
+	link:* | ether:*) return 1 ;;
+	*) check_kern_features "$1" ;;
+	esac
+}
+
+hv_configure()
+{
+	eval "hv_dhcp=\${hv_dhcp_$2-} hv_ipv6=\${hv_ipv6_$2-}"
 	ifconfig_up "$1"
-	ipv4_up "$1"
-	ipv6_up "$1"
-	shift 2
-done
+	[ -z "$hv_more" ] || ipv4_up "$1"
+	case $hv_more in
+	*6*) ipv6_up "$1" ;;
+	esac
+}
+
+# Those with more to say first, because a function that is replaced does not come back.
+hv_configure_more() { [ -z "$hv_more" ] || hv_configure "$@"; }
+hv_configure_less() { [ -n "$hv_more" ] || hv_configure "$@"; }
+hv_each hv_configure_more "$@"
+ifalias() { return 1; }
+hv_each hv_configure_less "$@"
 exit 0

@@ -53,7 +53,7 @@ pub(crate) fn bench(mut parser: lexopt::Parser) -> Result<(), Failure> {
     } else {
         print!("{costs}");
     }
-    if costs.0.iter().all(|cost| cost.processes <= cost.most) { Ok(()) } else { Err(Failure::Bad) }
+    if costs.are_within() { Ok(()) } else { Err(Failure::Bad) }
 }
 
 fn create(dir: &Path, rules: &str, dhcp: bool) -> Result<(), Failure> {

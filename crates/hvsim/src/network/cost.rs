@@ -1,9 +1,10 @@
-//! What a hand-over costs: the processes that hyperv_vfup starts, subshells included, and the time that it
+//! What a hand-over costs: the programs that hyperv_vfup starts, the forks beside them, and the time that it
 //! takes.
 //!
 //! A fresh process namespace gives its ids in a row, so the difference of two ids counts everything in
-//! between. The simulated programs take the place of the base system's; those of FreeBSD need more or less
-//! time, but are as many.
+//! between: the programs, each of which notes that it was called, the subshells of the shell that reads
+//! rc.conf, and the processes that a program has besides its own, as dhclient(8) does. The simulated programs
+//! take the place of the base system's; those of FreeBSD need more or less time, but are as many.
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
@@ -21,12 +22,23 @@ use crate::testing::program;
 pub struct Cost {
     /// What is handed over.
     pub case: &'static str,
-    /// Processes started, hyperv_vfup included.
-    pub processes: u32,
-    /// The most that there may be.
-    pub most: u32,
+    /// Programs started (execve), hyperv_vfup included.
+    pub programs: u32,
+    /// Processes beside them: subshells, and those of a program that is several.
+    pub forks: u32,
+    /// The most that there may be of both.
+    pub most: Counts,
     /// From start to end.
     pub time: Duration,
+}
+
+/// Programs and forks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Programs.
+    pub programs: u32,
+    /// Forks beside them.
+    pub forks: u32,
 }
 
 /// All kinds.
@@ -34,12 +46,25 @@ pub struct Cost {
 #[serde(transparent)]
 pub struct Costs(pub Vec<Cost>);
 
+impl Costs {
+    /// Whether each is at most what it may be.
+    #[must_use]
+    pub fn are_within(&self) -> bool {
+        let is_within = |cost: &Cost| cost.programs <= cost.most.programs && cost.forks <= cost.most.forks;
+        self.0.iter().all(is_within)
+    }
+}
+
 impl fmt::Display for Costs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<44}  PROCESSES  AT MOST  TIME", "HAND-OVER")?;
-        for cost in &self.0 {
-            let time = format!("{} ms", cost.time.as_millis());
-            writeln!(f, "{:<44}  {:>9}  {:>7}  {time}", cost.case, cost.processes, cost.most)?;
+        writeln!(f, "{:<44}  PROGRAMS  AT MOST  FORKS  AT MOST  TIME", "HAND-OVER")?;
+        for Cost { case, programs, forks, most, time } in &self.0 {
+            let time = format!("{} ms", time.as_millis());
+            let (most_programs, most_forks) = (most.programs, most.forks);
+            writeln!(
+                f,
+                "{case:<44}  {programs:>8}  {most_programs:>7}  {forks:>5}  {most_forks:>7}  {time}"
+            )?;
         }
         Ok(())
     }
@@ -61,20 +86,27 @@ pub fn measure() -> Result<Costs, String> {
             fixed,
             static_rc_conf(0),
             ["two IPv4, one IPv6, both routes: first", "the same: repeated"],
-            [62, 53],
+            [(14, 14), (5, 14)],
         ),
-        (dynamic, "ifconfig_hn0=\"SYNCDHCP\"\n".to_owned(), ["DHCP: first", "the same: repeated"], [54, 52]),
+        (
+            dynamic,
+            "ifconfig_hn0=\"SYNCDHCP\"\n".to_owned(),
+            ["DHCP: first", "the same: repeated"],
+            [(9, 13), (5, 13)],
+        ),
     ] {
         let client = state.dhcp.is_some();
         let measured = twice(state, &rc_conf, client)?;
-        let each = names.into_iter().zip(most).zip(measured);
-        costs.extend(each.map(|((case, most), (processes, time))| Cost { case, processes, most, time }));
+        for ((case, (programs, forks)), (measured, time)) in names.into_iter().zip(most).zip(measured) {
+            let most = Counts { programs, forks };
+            costs.push(Cost { case, programs: measured.programs, forks: measured.forks, most, time });
+        }
     }
     Ok(Costs(costs))
 }
 
 /// The first and the repeated hand-over of hn0 with an mce0 that is up.
-fn twice(mut state: State, rc_conf: &str, client: bool) -> Result<Vec<(u32, Duration)>, String> {
+fn twice(mut state: State, rc_conf: &str, client: bool) -> Result<Vec<(Counts, Duration)>, String> {
     state.attach_vf("mce0", "hn0");
     let error = |error: std::io::Error| error.to_string();
     let scratch = tempfile::Builder::new().prefix("hvsim-").tempdir().map_err(error)?;
@@ -93,19 +125,22 @@ fn twice(mut state: State, rc_conf: &str, client: bool) -> Result<Vec<(u32, Dura
     String::from_utf8_lossy(&output.stdout).lines().map(read_line).collect()
 }
 
-/// Prints a line for each run: the number of processes and the nanoseconds.
+/// Prints a line for each run: the numbers of processes and of programs, and the nanoseconds.
 fn script(guest: &Guest, vfup: &Path, client: bool) -> String {
     // The process that asks for the last id is one itself. Where a lease is waited for in the background, the
     // lock file says that work goes on; looking at it starts nothing.
     let lock = guest.root().path("var/run/hyperv.hn0.lock");
+    let network = guest.root().path("network");
     let mut text = format!(
         "set -e\nlast() {{ exec cat /proc/sys/kernel/ns_last_pid; }}\n\
-         up() {{ start=$(date +%s%N); before=$(last); '{}' -f '{}' hn0 >/dev/null; \
+         up() {{ : >'{network}/spawns'; : >'{network}/shells'; \
+         start=$(date +%s%N); before=$(last); '{}' -f '{}' hn0 >/dev/null; \
          while [ -s '{}' ]; do :; done; after=$(last); end=$(date +%s%N); \
-         echo $((after - before - 1)) $((end - start)); }}\n",
+         echo $((after - before - 1)) $(cat '{network}/spawns' '{network}/shells' | wc -l) $((end - start)); }}\n",
         vfup.display(),
         guest.config().display(),
-        lock.display()
+        lock.display(),
+        network = network.display()
     );
     if client {
         // Writing to a String cannot fail.
@@ -116,10 +151,12 @@ fn script(guest: &Guest, vfup: &Path, client: bool) -> String {
     text + "up\nup\n"
 }
 
-fn read_line(line: &str) -> Result<(u32, Duration), String> {
-    let numbers =
-        line.split_once(' ').and_then(|(count, time)| Some((count.parse().ok()?, time.parse().ok()?)));
-    numbers
-        .map(|(count, time)| (count, Duration::from_nanos(time)))
-        .ok_or_else(|| format!("{line:?} is no measurement"))
+fn read_line(line: &str) -> Result<(Counts, Duration), String> {
+    let numbers: Vec<u64> = line.split(' ').map_while(|word| word.parse().ok()).collect();
+    let [processes, noted, time] = numbers[..] else { return Err(format!("{line:?} is no measurement")) };
+    let count = |count: u64| u32::try_from(count).map_err(|_| format!("{line:?} has too large a number"));
+    // hyperv_vfup itself notes nothing.
+    let programs = count(noted)? + 1;
+    let forks = count(processes)?.saturating_sub(programs);
+    Ok((Counts { programs, forks }, Duration::from_nanos(time)))
 }
