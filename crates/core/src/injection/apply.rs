@@ -15,8 +15,8 @@ use super::plan::Facts;
 use super::step::{Expectation, FileChange, ResolvLabel, Step};
 use super::transaction::Guest;
 use crate::hn::Adapter;
-use crate::net::InterfaceName;
 use crate::net::processes::Named;
+use crate::net::{InterfaceAddress, InterfaceName};
 use crate::plan::network::{ApplyError as NetworkError, NetworkPort, NetworkStep};
 use crate::plan::{Event, Port};
 use crate::rc::load_rc_conf;
@@ -68,6 +68,9 @@ pub enum ApplyError {
     /// A DHCP client of another kind serves the interface.
     #[error("{} with process id {} serves it, stop that first", .0.name, .0.pid)]
     ForeignClient(Named),
+    /// The kernel has found another node with an address that was given.
+    #[error("{} is in use by another node of the network", .0.address)]
+    Duplicated(InterfaceAddress),
     /// Other programs work on the interface for longer than the host waits.
     #[error("somebody else is at work on it: {0}")]
     NotStill(String),

@@ -156,13 +156,38 @@ impl Facts {
     }
 
     /// Whether an injection may remove an address. Link-local addresses stay, those of carp(4), which the
-    /// other node may be using, and those of router advertisements.
+    /// other node may be using, and those of router advertisements, temporary ones included.
     fn is_the_hosts(&self, interface: &InterfaceName, address: &InterfaceAddress) -> bool {
         let link = self.links.get(interface);
         let foreign = |link: &Link| {
-            link.vhids.contains_key(&address.address) || link.autoconf.contains(&address.address)
+            link.vhids.contains_key(&address.address)
+                || link.autoconf.contains(&address.address)
+                || link.temporary.contains(&address.address)
         };
         !is_ipv6_link_local(address) && !link.is_some_and(foreign)
+    }
+
+    /// An address that the host gave and another node of the network has too: the kernel does not use it.
+    #[must_use]
+    pub fn duplicated(&self, target: &Target, method: &Method) -> Option<InterfaceAddress> {
+        self.given_among(target, method, |link| &link.duplicated)
+    }
+
+    /// An address that the host gave and of which it is not known yet whether another node has it.
+    #[must_use]
+    pub fn tentative(&self, target: &Target, method: &Method) -> Option<InterfaceAddress> {
+        self.given_among(target, method, |link| &link.tentative)
+    }
+
+    fn given_among(
+        &self,
+        target: &Target,
+        method: &Method,
+        those: impl Fn(&Link) -> &Vec<IpAddr>,
+    ) -> Option<InterfaceAddress> {
+        let Method::Static(given) = method else { return None };
+        let those = those(self.links.get(target.live())?);
+        given.addresses.iter().find(|address| those.contains(&address.address)).copied()
     }
 
     /// A DHCP client of another kind, which would work against a static configuration.
@@ -299,12 +324,31 @@ impl<'a> Builder<'a> {
         if leased {
             self.set_leased_route(&ipv4);
         } else {
-            let interface = self.live.clone();
-            self.push(
-                NetworkStep::StartDhcp { interface: interface.clone(), wait: false },
-                vec![NetworkStep::StopDhcp { interface }],
-            );
+            self.start_dhcp(gone);
         }
+    }
+
+    /// Taken back with all that the client has brought by then, but not with what others have taken back before.
+    fn start_dhcp(&mut self, gone: &[InterfaceAddress]) {
+        let interface = self.live.clone();
+        let held = self.held.iter().filter(|held| held.address.is_ipv4());
+        let addresses = held.chain(gone).copied().collect();
+        let end = NetworkStep::EndLease { interface: interface.clone(), addresses };
+        let mut undo = vec![Step::Network(end)];
+        // dhclient-script(8) sets its address without "alias", which takes the first IPv4 one away.
+        let link = self.facts.links.get(self.live).cloned().unwrap_or_default();
+        let shared = self.held.iter().filter(|held| link.vhids.contains_key(&held.address));
+        let back =
+            shared.filter(|held| held.address.is_ipv4()).map(|held| link.give(interface.clone(), *held));
+        undo.extend(back.map(Step::Network));
+        if self.facts.without_name_servers.is_none() {
+            let label = ResolvLabel::of_dhclient(self.live);
+            undo.push(match self.facts.held_name_servers(&label).cloned() {
+                Some(text) => Step::SetNameServers { label, text },
+                None => Step::DropNameServers(label),
+            });
+        }
+        self.plan.push(Step::Network(NetworkStep::StartDhcp { interface, wait: false }), undo);
     }
 
     /// `service routing restart` flushes the route of a lease, and no client sets it again before the next

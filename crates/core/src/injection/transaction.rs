@@ -29,6 +29,9 @@ pub trait Guest: Port<Step, Error = ApplyError> {
 
 /// How often in a row the state must be right, without a rival at work.
 const STILL: u32 = 2;
+/// How many pauses there are between two looks at an address of which it is not known yet whether another
+/// node has it: the kernel waits for a second (sys/netinet6/nd6_nbr.c, `nd6_dad_start`).
+const DAD_PAUSES: u32 = 4;
 /// How often the network is changed at most. More changes mean that another program works against them.
 const ROUNDS: u32 = 12;
 
@@ -101,6 +104,16 @@ impl Transaction<'_> {
             let plan =
                 if busy { Plan::default() } else { plan_live(self.target, self.method, &facts, self.gone) };
             let has_time = match (busy, plan.is_empty()) {
+                (false, true) if self.is_unsure(&facts).map_err(failed)? => {
+                    if !(0..DAD_PAUSES).all(|_| guest.pause()) {
+                        log::warn!(
+                            "{}: nobody knows yet whether another node has its address",
+                            self.target.hn
+                        );
+                        return Ok(());
+                    }
+                    true
+                }
                 (false, true) => {
                     still += 1;
                     // Without rivals nothing is waited for.
@@ -125,6 +138,14 @@ impl Transaction<'_> {
             if !has_time {
                 return Err(failed(ApplyError::NotStill(done.witnessed.rivals.join(", "))));
             }
+        }
+    }
+
+    /// Whether it is not known yet that no other node has one of the addresses. Without a link it never is.
+    fn is_unsure(&self, facts: &Facts) -> Result<bool, ApplyError> {
+        match facts.duplicated(self.target, self.method) {
+            Some(address) => Err(ApplyError::Duplicated(address)),
+            None => Ok(facts.tentative(self.target, self.method).is_some()),
         }
     }
 

@@ -98,6 +98,14 @@ pub enum NetworkStep {
         /// The interface.
         interface: InterfaceName,
     },
+    /// No dhclient(8) serves the interface, and nothing is left of its lease: no IPv4 address but those from
+    /// before it, and no IPv4 default route but through these.
+    EndLease {
+        /// The interface.
+        interface: InterfaceName,
+        /// The IPv4 addresses from before the client.
+        addresses: Vec<InterfaceAddress>,
+    },
     /// A dhclient(8) serves the interface.
     StartDhcp {
         /// The interface.
@@ -197,6 +205,7 @@ impl fmt::Display for NetworkStep {
             Self::AddPort { lagg, port } => write!(f, "add port {port} to {lagg}"),
             Self::RemovePort { lagg, port } => write!(f, "remove port {port} from {lagg}"),
             Self::StopDhcp { interface } => write!(f, "stop dhclient on {interface}"),
+            Self::EndLease { interface, .. } => write!(f, "stop dhclient on {interface} and drop its lease"),
             Self::StartDhcp { interface, wait: true } => write!(f, "get a DHCP lease on {interface}"),
             Self::StartDhcp { interface, wait: false } => write!(f, "start dhclient on {interface}"),
             Self::AddAddress { interface, address } => write!(f, "add {address} to {interface}"),

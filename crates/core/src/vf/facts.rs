@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::hn::Adapter;
 use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
-use crate::plan::network::{IfconfigArguments, Link, NetworkStep};
+use crate::plan::network::{Link, NetworkStep};
 use crate::rc::RcConf;
 
 /// The network, the VF and the configuration at one moment.
@@ -101,28 +101,7 @@ impl Facts {
         interface: &InterfaceName,
         address: InterfaceAddress,
     ) -> NetworkStep {
-        let interface = interface.clone();
-        match self.vhid_words(from, &address.address) {
-            None => NetworkStep::AddAddress { interface, address },
-            Some(vhid) => {
-                let family = if address.address.is_ipv4() { "inet" } else { "inet6" };
-                let mut words = vec![family.to_owned(), address.to_string()];
-                words.extend(vhid);
-                words.push("alias".to_owned());
-                let arguments = IfconfigArguments { words, address: Some(address) };
-                NetworkStep::Configure { interface, arguments }
-            }
-        }
-    }
-
-    /// The words that set the vhid of an address, with all its settings.
-    pub(super) fn vhid_words(&self, interface: &InterfaceName, address: &IpAddr) -> Option<Vec<String>> {
-        let link = self.links.get(interface)?;
-        let vhid = *link.vhids.get(address)?;
-        let settings = link.carp.iter().find(|carp| carp.vhid == vhid).map(|carp| carp.words.clone());
-        let mut words = vec!["vhid".to_owned(), vhid.to_string()];
-        words.extend(settings.unwrap_or_default());
-        Some(words)
+        self.link(from).give(interface.clone(), address)
     }
 
     /// The lagg that has the interface as a port.

@@ -62,11 +62,7 @@ impl State {
         let link_local = super::kernel::link_local(&mac_of(unit).to_string());
         interface.addresses =
             vec![Address::new(&format!("10.0.{unit}.5"), 24), Address::new(&format!("10.1.{unit}.5"), 32)];
-        interface.addresses.extend(link_local.map(|ip| Address {
-            ip: ip.into(),
-            prefix: 64,
-            autoconf: false,
-        }));
+        interface.addresses.extend(link_local.map(|ip| Address::of(ip.into(), 64)));
         interface.addresses.push(Address::new(&format!("fd00:{unit}::5"), 64));
         if unit == 0 {
             for gateway in ["10.0.0.1", "fd00:0::1"] {

@@ -16,6 +16,7 @@
 //! | with ROUTE_MPATH a second way to one network is added beside the first | sys/net/route/route_ctl.c `add_route_flags_mpath` |
 //! | routes of an interface go with it | sys/net/route.c `rt_flushifroutes` |
 //! | a link-local address comes when an interface comes up, or IPv6 is enabled on it | sys/netinet6/in6_ifattach.c `in6_ifattach`, nd6.c `nd6_ioctl` |
+//! | a new IPv6 address is tentative until it is known that nobody has it, and duplicated where somebody has; not with NO_DAD | sys/netinet6/nd6_nbr.c `nd6_dad_start`, `nd6_dad_duplicated` |
 //! | a vhid goes with its last address | sys/netinet/ip_carp.c `carp_detach` |
 //! | a new name moves nothing but the name | sys/net/if.c `if_rename` |
 //! | hn(4) reports its link down while its VF is up | sys/dev/hyperv/netvsc/if_hn.c `hn_set_vf_up`, `hn_link_status` |
@@ -350,13 +351,33 @@ impl State {
     }
 
     /// SIOCAIFADDR: the address is there with this prefix, and the interface is up.
-    pub(super) fn add_address(&mut self, name: &str, address: Address) -> Result<(), Errno> {
+    pub(super) fn add_address(&mut self, name: &str, mut address: Address) -> Result<(), Errno> {
+        let (looks, is_taken) = (self.tentative_looks, self.taken.contains(&address.ip));
         let interface = self.interface(name)?;
+        let is_known = interface.addresses.iter().any(|held| held.ip == address.ip);
+        if address.ip.is_ipv6() && !interface.nd6.no_dad && !is_known {
+            address.flags.tentative = looks;
+            address.flags.duplicated = looks == 0 && is_taken;
+        }
         match interface.addresses.iter_mut().find(|held| held.ip == address.ip) {
             Some(held) => *held = address,
             None => interface.addresses.push(address),
         }
         self.set_up(name, true)
+    }
+
+    /// Somebody has looked at the tentative addresses; after some looks it is known what becomes of them.
+    /// Returns whether there were any.
+    pub(super) fn look_at_tentative(&mut self) -> bool {
+        let mut any = false;
+        for address in self.interfaces.values_mut().flat_map(|interface| &mut interface.addresses) {
+            if address.flags.tentative > 0 {
+                any = true;
+                address.flags.tentative -= 1;
+                address.flags.duplicated = address.flags.tentative == 0 && self.taken.contains(&address.ip);
+            }
+        }
+        any
     }
 
     /// SIOCDIFADDR: IPv4 routes that were added over the address go with it; it is the first that reaches
@@ -410,7 +431,7 @@ impl State {
         let wanted = interface.up && interface.nd6.auto_linklocal && !interface.nd6.disabled;
         let Some(ip) = interface.mac.as_deref().and_then(link_local).filter(|_| wanted) else { return };
         if !interface.addresses.iter().any(Address::is_link_local) {
-            interface.addresses.push(Address { ip: ip.into(), prefix: 64, autoconf: false });
+            interface.addresses.push(Address::of(ip.into(), 64));
         }
     }
 
@@ -505,7 +526,8 @@ impl State {
         let host = u128::from(own) & u128::from(u64::MAX);
         let ip = Ipv6Addr::from(u128::from(advertisement.prefix) & !u128::from(u64::MAX) | host);
         // Neither can fail: the interface is there.
-        let _ = self.add_address(name, Address { ip: ip.into(), prefix: 64, autoconf: true });
+        let address = Address { autoconf: true, ..Address::of(ip.into(), 64) };
+        let _ = self.add_address(name, address);
         let _ = self.add_route(advertisement.router.into(), Some(name));
     }
 }

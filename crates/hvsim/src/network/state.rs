@@ -35,6 +35,10 @@ pub struct State {
     pub dhcp: Option<DhcpServer>,
     /// The router that advertises; `None`: there is none.
     pub advertisement: Option<Advertisement>,
+    /// The IPv6 addresses that other nodes of the network have.
+    pub taken: Vec<IpAddr>,
+    /// How often ifconfig(8) shows a new IPv6 address as tentative before its uniqueness is known.
+    pub tentative_looks: u8,
     /// Name servers by the name under which resolvconf(8) got them.
     pub name_servers: BTreeMap<String, String>,
     /// Events that devd(8) has not seen yet.
@@ -110,6 +114,22 @@ pub struct Address {
     pub prefix: u8,
     /// Whether a router's advertisement made it.
     pub autoconf: bool,
+    /// What else the kernel says of it.
+    #[serde(default)]
+    pub flags: AddressFlags,
+}
+
+/// Flags of an IPv6 address (IN6_IFF_… of sys/netinet6/in6_var.h).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressFlags {
+    /// TENTATIVE: how often it still is shown so.
+    pub tentative: u8,
+    /// DUPLICATED: another node has it, so it is not used.
+    pub duplicated: bool,
+    /// DEPRECATED: the router has stopped to advertise its prefix.
+    pub deprecated: bool,
+    /// TEMPORARY: one of those with a random end (RFC 8981).
+    pub temporary: bool,
 }
 
 /// `nd6 options`.
@@ -202,6 +222,8 @@ impl Default for State {
             sysctls: BTreeMap::new(),
             dhcp: None,
             advertisement: None,
+            taken: Vec::new(),
+            tentative_looks: 0,
             name_servers: BTreeMap::new(),
             events: Vec::new(),
         };
@@ -266,7 +288,11 @@ impl Address {
     /// The text is no address.
     #[must_use]
     pub fn new(ip: &str, prefix: u8) -> Self {
-        Self { ip: ip.parse().expect("an address"), prefix, autoconf: false }
+        Self::of(ip.parse().expect("an address"), prefix)
+    }
+
+    pub(super) fn of(ip: IpAddr, prefix: u8) -> Self {
+        Self { ip, prefix, autoconf: false, flags: AddressFlags::default() }
     }
 
     /// Whether it is an IPv6 link-local address.

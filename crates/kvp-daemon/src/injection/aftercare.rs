@@ -120,6 +120,7 @@ impl Injector {
             watch.method = method;
         }
         if plan_live(&target, &watch.method, &facts, &watch.gone).is_empty() {
+            watch.tell_duplicated(facts.duplicated(&target, &watch.method));
             return !watch.is_right(now);
         }
         self.put_right(watch, &target, facts, now)

@@ -38,6 +38,8 @@ pub(super) struct Watch {
     /// Who was seen at work.
     rivals: BTreeSet<String>,
     repairs: u32,
+    /// Addresses of which it was told that another node has them.
+    duplicated: Vec<InterfaceAddress>,
 }
 
 impl Watch {
@@ -53,6 +55,7 @@ impl Watch {
             look_at: None,
             rivals: BTreeSet::new(),
             repairs: 0,
+            duplicated: Vec::new(),
         }
     }
 
@@ -70,6 +73,13 @@ impl Watch {
     /// Somebody is at work on the interface.
     pub(super) fn postpone(&mut self, now: Duration) {
         self.look_at = Some(now.saturating_add(BUSY));
+    }
+
+    /// Another node has an address of the host's, which was not known when the host was answered: told once.
+    pub(super) fn tell_duplicated(&mut self, address: Option<InterfaceAddress>) {
+        let Some(address) = address.filter(|address| !self.duplicated.contains(address)) else { return };
+        log::error!("{}: {} is in use by another node of the network", self.hn, address.address);
+        self.duplicated.push(address);
     }
 
     /// All is as it should be; whether the watch is over.

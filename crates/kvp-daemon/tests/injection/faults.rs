@@ -53,7 +53,7 @@ fn static_routes_stay_where_an_address_reaches_their_gateway_and_come_back_after
 
 /// Makes each call go wrong in turn, until an injection needs fewer calls than that. Returns how many calls
 /// there are, and how many of them may go wrong all the same.
-fn spoil_each_call(new: impl Fn() -> Scene, request: &IpInfo, action: Action) -> (usize, usize) {
+pub(crate) fn spoil_each_call(new: impl Fn() -> Scene, request: &IpInfo, action: Action) -> (usize, usize) {
     let mut scene = new();
     let mut before = scene.world();
     let mut forgiven = 0;

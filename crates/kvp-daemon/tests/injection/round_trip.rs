@@ -120,7 +120,7 @@ fn programs_get_addresses_as_this_suite_writes_them_and_not_as_they_came() {
         dhcp: false,
     });
     let wanted = [
-        "ifconfig",
+        "ifconfig -k -a",
         "resolvconf -l",
         "ifconfig hn0 inet 10.1.0.5 -alias",
         "ifconfig hn0 inet 10.0.0.5 -alias",
@@ -129,7 +129,7 @@ fn programs_get_addresses_as_this_suite_writes_them_and_not_as_they_came() {
         "ifconfig hn0 inet6 fd01::5/64 alias",
         "route -n add -inet6 default fe80::1%hn0",
         "resolvconf -a hn0.hyperv",
-        "ifconfig",
+        "ifconfig -k -a",
         "resolvconf -l",
     ];
     assert_eq!(scene.spawns(), wanted);
@@ -226,5 +226,5 @@ fn the_same_request_again_changes_nothing() {
     scene.plan_faults(&[]);
     scene.succeed(request);
     assert_eq!(scene.world(), before);
-    assert_eq!(scene.spawns(), ["ifconfig", "resolvconf -l"]);
+    assert_eq!(scene.spawns(), ["ifconfig -k -a", "resolvconf -l"]);
 }

@@ -171,11 +171,13 @@ impl Scene {
 
     pub(crate) fn world(&self) -> World {
         let mut network = State { events: Vec::new(), ..self.state() };
-        // The kernel's list has both families, and their order among each other means nothing.
+        // The kernel's list has both families, and their order among each other means nothing; nor does that of
+        // addresses with a vhid, which stay while others go and come back.
         for interface in network.interfaces.values_mut() {
-            interface
-                .addresses
-                .sort_by_key(|address| (address.ip.is_ipv6(), Address::is_link_local(address)));
+            let shared: Vec<_> = interface.carp.iter().flat_map(|carp| carp.addresses.clone()).collect();
+            interface.addresses.sort_by_key(|address| {
+                (address.ip.is_ipv6(), Address::is_link_local(address), shared.contains(&address.ip))
+            });
         }
         network.routes.sort_by_key(|route| route.gateway);
         network.static_routes.sort_by_key(|route| route.destination.clone());

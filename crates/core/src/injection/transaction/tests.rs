@@ -10,7 +10,7 @@ use crate::kvp::ip_info::request::StaticAddresses;
 use crate::net::lease::DhcpLease;
 use crate::net::processes::{ClientProcess, Named, Part};
 use crate::net::{DefaultRoute, Interface, InterfaceName, NetworkSnapshot};
-use crate::plan::network::NetworkStep;
+use crate::plan::network::{Link, NetworkStep};
 
 const LEASE: &str = "10.9.0.50/16";
 
@@ -34,6 +34,8 @@ struct Model {
     /// The number of actions before the rival begins.
     delay: u32,
     pauses: u32,
+    /// Whether somebody stays at work after so many looks.
+    busy_after: Option<u32>,
     /// The number of moves between the start of the client and its lease.
     lease_in: Option<u32>,
 }
@@ -54,7 +56,8 @@ impl Model {
         };
         let network = NetworkSnapshot { interfaces: vec![interface], ..NetworkSnapshot::default() };
         let facts = Facts { network, ..Facts::default() };
-        let mut model = Self { facts, rival: VecDeque::new(), delay: 0, pauses: 0, lease_in: None };
+        let mut model =
+            Self { facts, rival: VecDeque::new(), delay: 0, pauses: 0, busy_after: None, lease_in: None };
         if client {
             model.start_client();
             model.lease_in = None;
@@ -165,6 +168,13 @@ impl Port<Step> for Model {
     fn perform(&mut self, step: &Step) -> Result<(), ApplyError> {
         match step {
             Step::Network(NetworkStep::StopDhcp { .. }) => self.stop_client(),
+            Step::Network(NetworkStep::EndLease { addresses, .. }) => {
+                self.stop_client();
+                let gone = self.addresses().clone();
+                let gone =
+                    gone.into_iter().filter(|held| held.address.is_ipv4() && !addresses.contains(held));
+                gone.for_each(|held| self.remove(held.address));
+            }
             Step::Network(NetworkStep::StartDhcp { .. }) => self.start_client(),
             Step::Network(NetworkStep::AddAddress { address, .. }) => {
                 self.addresses().retain(|held| held != address);
@@ -198,8 +208,12 @@ impl Port<Step> for Model {
 
 impl Guest for Model {
     fn look(&mut self) -> Result<Facts, ApplyError> {
-        let facts = self.facts.clone();
+        let mut facts = self.facts.clone();
         self.tick();
+        if self.busy_after == Some(0) {
+            facts.at_work.scripts.push(Named { pid: 9, name: "netif restart hn0".to_owned() });
+        }
+        self.busy_after = self.busy_after.map(|looks| looks.saturating_sub(1));
         Ok(facts)
     }
 
@@ -308,6 +322,44 @@ fn a_rival_that_does_not_end_fails_the_injection() {
     let error = result.unwrap_err();
     assert!(matches!(&error.error, ApplyError::NotStill(names) if names == "netif restart hn0"), "{error:?}");
     assert_eq!((model.picture(), witnessed.rivals.len()), (before, 1));
+}
+
+#[test]
+fn a_lease_that_came_before_a_failure_is_taken_back_with_its_route() {
+    let mut model = Model::new(&["10.0.0.5/24"], false);
+    model.set_route("10.0.0.1".parse().unwrap());
+    let before = model.picture();
+    // Somebody begins when the client has its lease, and does not end.
+    model.busy_after = Some(0);
+    let (witnessed, result) = run(&mut model, &Method::Dhcp);
+    assert!(witnessed.started_client && model.facts.lease.is_some(), "{witnessed:?}");
+    assert!(matches!(result.unwrap_err().error, ApplyError::NotStill(_)));
+    assert_eq!(model.picture(), before);
+}
+
+#[test]
+fn an_address_that_another_node_has_is_a_failure_and_one_that_is_checked_is_waited_for() {
+    let link = |tentative: &[&str], duplicated: &[&str]| {
+        let parse = |all: &[&str]| all.iter().map(|text| text.parse().unwrap()).collect();
+        Link { tentative: parse(tentative), duplicated: parse(duplicated), ..Link::default() }
+    };
+    let mut model = Model::new(&["10.0.0.5/24"], false);
+    let before = model.picture();
+    model.facts.links.insert(hn0(), link(&["fd01::5"], &[]));
+    // For ever: there is no link.
+    assert!(run(&mut model, &host_static()).1.is_ok());
+    assert!(model.pauses >= 60 && model.picture().starts_with("10.1.1.5/24 fd01::5/64"), "{}", model.pauses);
+    for duplicated in [&["fd01::5"][..], &["fd09::9", "fd01::5"]] {
+        let mut model = Model::new(&["10.0.0.5/24"], false);
+        model.facts.links.insert(hn0(), link(&[], duplicated));
+        let failed = run(&mut model, &host_static()).1.unwrap_err();
+        assert_eq!(failed.error.to_string(), "fd01::5 is in use by another node of the network");
+        assert_eq!(model.picture(), before);
+    }
+    // That of somebody else means nothing.
+    let mut model = Model::new(&["10.0.0.5/24"], false);
+    model.facts.links.insert(hn0(), link(&["fd09::8"], &["fd09::9"]));
+    assert!(run(&mut model, &host_static()).1.is_ok() && model.pauses == 0);
 }
 
 #[test]

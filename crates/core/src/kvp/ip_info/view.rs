@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::net::{Interface, InterfaceName, NetworkSnapshot};
+use crate::net::{Interface, InterfaceAddress, InterfaceName, NetworkSnapshot};
 use crate::plan::network::Link;
 
 /// The part of `network` that is reported. A vlan(4) is left out: it has the Ethernet address of its parent,
 /// but is no adapter of the host. An address of carp(4) is left out, because the other node may be using it.
-/// The addresses of a bridge(4) are reported for a member that has none of its own. `links` is the output of
-/// ifconfig(8); an interface that is not in it stays as it is.
+/// So are temporary addresses, and those that are not used because another node has them. The addresses of a
+/// bridge(4) are reported for a member that has none of its own. `links` is the output of ifconfig(8); an
+/// interface that is not in it stays as it is.
 #[must_use]
 pub fn as_the_host_sees(network: &NetworkSnapshot, links: &BTreeMap<InterfaceName, Link>) -> NetworkSnapshot {
     let mut seen = network.clone();
@@ -18,7 +19,11 @@ pub fn as_the_host_sees(network: &NetworkSnapshot, links: &BTreeMap<InterfaceNam
         if link.vlan_parent.is_some() {
             interface.mac = None;
         }
-        interface.addresses.retain(|address| !link.vhids.contains_key(&address.address));
+        interface.addresses.retain(|InterfaceAddress { address, .. }| {
+            !link.vhids.contains_key(address)
+                && !link.temporary.contains(address)
+                && !link.duplicated.contains(address)
+        });
     }
     let macs: Vec<_> = seen.interfaces.iter().filter(|interface| !holds_any(interface)).collect();
     let member_mac = |bridge: &InterfaceName| {
@@ -76,5 +81,14 @@ mod tests {
         let carp = Link { vhids: [("10.0.0.50".parse().unwrap(), 5)].into(), ..Link::default() };
         let hn0 = interface("hn0", MAC, &["10.0.0.5/24", "10.0.0.50/32"]);
         assert_eq!(answered(vec![hn0], &[("hn0", carp)]), "10.0.0.5");
+    }
+
+    #[test]
+    fn a_temporary_address_and_one_that_another_node_has_are_not_the_hosts() {
+        let [tentative, temporary, duplicated] =
+            ["fd00::5", "fd00::6", "fd00::7"].map(|text| vec![text.parse().unwrap()]);
+        let link = Link { tentative, temporary, duplicated, ..Link::default() };
+        let hn0 = interface("hn0", MAC, &["fd00::5/64", "fd00::6/64", "fd00::7/64"]);
+        assert_eq!(answered(vec![hn0], &[("hn0", link)]), "fd00::5");
     }
 }

@@ -82,6 +82,7 @@ impl Port<NetworkStep> for NetworkPort {
         }
         match step {
             NetworkStep::StopDhcp { interface } => self.stop_clients(interface),
+            NetworkStep::EndLease { interface, addresses } => self.end_lease(interface, addresses),
             NetworkStep::StartDhcp { interface, wait } => self.start_client(interface, *wait, step),
             NetworkStep::SolicitRouters { .. } => self.start_unattended(step),
             NetworkStep::SetDefaultRoute { gateway, interface } => self.set_route(*gateway, interface),
@@ -282,6 +283,31 @@ impl NetworkPort {
         }
         program.arguments = flags.into_iter().map(Into::into).chain([interface.as_str().into()]).collect();
         program
+    }
+
+    /// The client takes nothing with it. The kernel drops a route with the address over which it was added, so
+    /// one that an address from before reaches is set again.
+    fn end_lease(&self, interface: &InterfaceName, addresses: &[InterfaceAddress]) -> Result<(), ApplyError> {
+        self.stop_clients(interface)?;
+        let network = self.snapshot()?;
+        let held =
+            network.interfaces.iter().filter(|held| &held.name == interface).flat_map(|held| &held.addresses);
+        let (kept, leased): (Vec<&InterfaceAddress>, Vec<_>) =
+            held.filter(|held| held.address.is_ipv4()).partition(|held| addresses.contains(held));
+        let own = network.default_routes.iter().filter(|route| &route.interface == interface);
+        let (stay, go): (Vec<_>, Vec<_>) = own
+            .filter(|route| route.gateway.is_ipv4())
+            .partition(|route| kept.iter().any(|held| held.reaches(route.gateway)));
+        for DefaultRoute { gateway, interface } in go.into_iter().cloned() {
+            self.run_step(&NetworkStep::RemoveDefaultRoute { gateway, interface })?;
+        }
+        for address in leased.into_iter().copied() {
+            self.run_step(&NetworkStep::RemoveAddress { interface: interface.clone(), address })?;
+        }
+        let now = self.snapshot()?.default_routes;
+        stay.into_iter()
+            .filter(|route| !now.contains(route))
+            .try_for_each(|route| self.set_route(route.gateway, interface))
     }
 
     /// Stops the clients. Half of the time left is for those that do not end by SIGTERM.

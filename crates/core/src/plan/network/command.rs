@@ -19,12 +19,13 @@ pub enum Tool {
     Rtsol,
 }
 
-/// The program and arguments for `step`. `None` for [`NetworkStep::StopDhcp`], which is a signal.
+/// The program and arguments for `step`. `None` for [`NetworkStep::StopDhcp`], which is a signal, and for
+/// [`NetworkStep::EndLease`], which depends on the lease.
 #[must_use]
 pub fn command(step: &NetworkStep) -> Option<(Tool, Vec<String>)> {
     use NetworkStep as Step;
     let (tool, words) = match step {
-        Step::StopDhcp { .. } => return None,
+        Step::StopDhcp { .. } | Step::EndLease { .. } => return None,
         Step::CreateLagg { lagg, ports, description, ipv6 } => {
             (Tool::Ifconfig, create_lagg(lagg, ports, description, *ipv6))
         }

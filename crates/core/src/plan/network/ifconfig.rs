@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::Ipv6Options;
+use super::{IfconfigArguments, Ipv6Options, NetworkStep};
 use crate::hn::{self, Adapter};
-use crate::net::InterfaceName;
+use crate::net::{InterfaceAddress, InterfaceName};
 
 /// One interface as ifconfig(8) shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +26,12 @@ pub struct Link {
     pub ipv6: Ipv6Options,
     /// Its addresses from router advertisements.
     pub autoconf: Vec<IpAddr>,
+    /// Those that are temporary: the kernel makes new ones by itself.
+    pub temporary: Vec<IpAddr>,
+    /// Those that another node of the network has too, so that the kernel does not use them.
+    pub duplicated: Vec<IpAddr>,
+    /// Those of which it is not known yet whether another node has them.
+    pub tentative: Vec<IpAddr>,
     /// The parent interface, if it is a vlan(4).
     pub vlan_parent: Option<InterfaceName>,
     /// Its members, if it is a bridge(4).
@@ -56,6 +62,21 @@ impl Link {
         let belongs = |port: &InterfaceName| port == hn.name() || Some(port) == vf;
         let is_bases = || lagg.ports.contains(hn.name()) && lagg.ports.iter().all(belongs);
         (self.is_marked() || is_bases()).then_some(lagg)
+    }
+
+    /// What gives `interface` an address that this one has: with its vhid and all settings of that, if it has
+    /// one here.
+    #[must_use]
+    pub fn give(&self, interface: InterfaceName, address: InterfaceAddress) -> NetworkStep {
+        let Some(vhid) = self.vhids.get(&address.address) else {
+            return NetworkStep::AddAddress { interface, address };
+        };
+        let settings = self.carp.iter().find(|carp| carp.vhid == *vhid).map(|carp| carp.words.clone());
+        let family = if address.address.is_ipv4() { "inet" } else { "inet6" };
+        let mut words = vec![family.to_owned(), address.to_string(), "vhid".to_owned(), vhid.to_string()];
+        words.extend(settings.unwrap_or_default());
+        words.push("alias".to_owned());
+        NetworkStep::Configure { interface, arguments: IfconfigArguments { words, address: Some(address) } }
     }
 
     /// Whether it has the group that marks laggs of hyperv_vfup.
@@ -121,7 +142,14 @@ fn read_field(link: &mut Link, field: &str) {
         Some("inet" | "inet6") => {
             let address = words.next().and_then(|word| word.split('%').next()?.parse::<IpAddr>().ok());
             let rest: Vec<&str> = words.collect();
-            link.autoconf.extend(address.filter(|_| rest.contains(&"autoconf")));
+            for (flag, those) in [
+                ("autoconf", &mut link.autoconf),
+                ("temporary", &mut link.temporary),
+                ("duplicated", &mut link.duplicated),
+                ("tentative", &mut link.tentative),
+            ] {
+                those.extend(address.filter(|_| rest.contains(&flag)));
+            }
             let vhid =
                 rest.iter().skip_while(|word| **word != "vhid").nth(1).and_then(|word| word.parse().ok());
             link.vhids.extend(address.zip(vhid));

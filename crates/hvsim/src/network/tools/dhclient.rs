@@ -274,7 +274,7 @@ impl Script<'_> {
     fn run(&self, reason: &str, address: Option<&str>) -> io::Result<bool> {
         let address = address.and_then(|text| text.split_once('/'));
         let address = address.and_then(|(ip, prefix)| Some((ip.parse().ok()?, prefix.parse().ok()?)));
-        let address = address.map(|(ip, prefix)| Address { ip, prefix, autoconf: false });
+        let address = address.map(|(ip, prefix)| Address::of(ip, prefix));
         self.pause();
         match (reason, address) {
             ("BOUND" | "REBOOT", Some(address)) => {
@@ -472,7 +472,7 @@ fn offer(state: &State, interface: &str) -> Option<Address> {
     let server = state.dhcp.as_ref()?;
     let held = state.interfaces.get(interface).filter(|held| held.carrier)?;
     let ip = server.leases.get(held.mac.as_ref()?)?.parse().ok()?;
-    Some(Address { ip, prefix: server.prefix, autoconf: false })
+    Some(Address::of(ip, server.prefix))
 }
 
 /// Until the interface, or the address, is lost.

@@ -1,4 +1,17 @@
-//! ifconfig(8): sbin/ifconfig/{ifconfig,af_inet,af_inet6,af_nd6,iflagg,ifclone}.c.
+//! ifconfig(8).
+//!
+//! Behaviour, and the place in FreeBSD 14 that it follows; each row has a test in `ifconfig/tests.rs`:
+//!
+//! | behaviour | file, function |
+//! |---|---|
+//! | an address family counts as the first word, also behind `create`, and later is an address | sbin/ifconfig/ifconfig.c `ifconfig` |
+//! | `create` of a name without number prints the name that came of it | sbin/ifconfig/ifclone.c `ifclonecreate` |
+//! | a port that is refused is told, the other words are applied, and the status is 1 | sbin/ifconfig/iflagg.c `setlaggport` |
+//! | flags of neighbour discovery want the family inet6, and failing is a warning | sbin/ifconfig/af_nd6.c `setnd6flags` |
+//! | an IPv4 address without `alias` takes the place of the first one | sbin/ifconfig/ifconfig.c `ifconfig` (`newaddr`) |
+//! | `-alias` without an address takes the first IPv4 one, and succeeds where there is none | ifconfig.c `deletealias`, `ifconfig` (`clearaddr`) |
+//! | settings of carp(4) want a vhid before them; its key is shown with `-k` only | sbin/ifconfig/carp.c `setcarp_passwd`, `carp_status` |
+//! | an IPv6 address is shown with its flags: tentative, duplicated, deprecated, autoconf, temporary, in this order | sbin/ifconfig/af_inet6.c `print_flags` |
 
 use std::io;
 use std::net::IpAddr;
@@ -54,16 +67,30 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         return Ok(Outcome::ok(print::names(&state)));
     }
     let Some((name, words)) = words.split_first() else {
-        return Ok(Outcome::ok(print::all(&root.read()?, keys)));
+        return Ok(Outcome::ok(print::all(&look(root)?, keys)));
     };
     if words.is_empty() {
-        let state = root.read()?;
+        let state = look(root)?;
         return Ok(match state.interfaces.get(*name) {
             Some(interface) => Outcome::ok(print::one(&state, name, interface, keys)),
             None => missing(name),
         });
     }
     root.change(|state| Run::new(state, name).perform(words))
+}
+
+/// The state as it is shown, which is one look more at what is tentative.
+fn look(root: &Root) -> io::Result<State> {
+    let state = root.read()?;
+    if state
+        .interfaces
+        .values()
+        .flat_map(|interface| &interface.addresses)
+        .any(|held| held.flags.tentative > 0)
+    {
+        root.change(State::look_at_tentative)?;
+    }
+    Ok(state)
 }
 
 fn usage() -> Outcome {
@@ -338,7 +365,7 @@ impl<'a> Run<'a> {
             .map(|digits| digits.parse().map_err(|_| Stop(format!("{word}: bad value"))))
             .transpose()?;
         self.prefix_given = prefix.is_some();
-        self.address = Some(Address { ip, prefix: prefix.unwrap_or(default_prefix(ip)), autoconf: false });
+        self.address = Some(Address::of(ip, prefix.unwrap_or(default_prefix(ip))));
         Ok(())
     }
 

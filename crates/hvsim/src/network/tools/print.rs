@@ -129,9 +129,17 @@ fn address_line(name: &str, index: u32, address: &Address) -> String {
         }
         IpAddr::V6(ip) => {
             let scope = if address.is_link_local() { format!("%{name}") } else { String::new() };
-            let autoconf = if address.autoconf { " autoconf" } else { "" };
+            let flags = [
+                ("tentative", address.flags.tentative > 0),
+                ("duplicated", address.flags.duplicated),
+                ("deprecated", address.flags.deprecated),
+                ("autoconf", address.autoconf),
+                ("temporary", address.flags.temporary),
+            ];
+            let flags = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| format!(" {name}"));
+            let flags: String = flags.collect();
             let id = if address.is_link_local() { format!(" scopeid {index:#x}") } else { String::new() };
-            format!("inet6 {ip}{scope} prefixlen {}{autoconf}{id}", address.prefix)
+            format!("inet6 {ip}{scope} prefixlen {}{flags}{id}", address.prefix)
         }
     }
 }

@@ -179,3 +179,47 @@ fn vf_that_comes_up_takes_the_data_path_once() {
     ok(&root, "mce0 down");
     assert!(root.read().unwrap().events.last().unwrap().ends_with("type=VF_DOWN"));
 }
+
+#[test]
+fn a_new_ipv6_address_is_tentative_and_then_used_or_duplicated() {
+    let (_directory, root) = guest();
+    let prepare = |state: &mut State| {
+        state.tentative_looks = 2;
+        state.taken.push("fd00::2".parse().unwrap());
+    };
+    root.change(prepare).unwrap();
+    ok(&root, "hn0 inet6 -ifdisabled -auto_linklocal");
+    ok(&root, "hn0 inet6 fd00::1/64 alias");
+    ok(&root, "hn0 inet6 fd00::2/64 alias");
+    for _ in 0..2 {
+        let shown = ok(&root, "hn0");
+        assert!(shown.contains("\tinet6 fd00::1 prefixlen 64 tentative\n"), "{shown}");
+        assert!(shown.contains("\tinet6 fd00::2 prefixlen 64 tentative\n"), "{shown}");
+    }
+    let shown = ok(&root, "");
+    assert!(shown.contains("\tinet6 fd00::1 prefixlen 64\n"), "{shown}");
+    assert!(shown.contains("\tinet6 fd00::2 prefixlen 64 duplicated\n"), "{shown}");
+    // Nobody is asked with NO_DAD.
+    ok(&root, "hn1 inet6 no_dad");
+    ok(&root, "hn1 inet6 fd00::2/64 alias");
+    assert!(!ok(&root, "hn1").contains("tentative"));
+}
+
+#[test]
+fn flags_of_an_ipv6_address_are_shown_in_their_order() {
+    let (_directory, root) = guest();
+    let mut address = Address { autoconf: true, ..Address::new("fd00::1", 64) };
+    (address.flags.deprecated, address.flags.temporary) = (true, true);
+    let add = |state: &mut State| state.interfaces.get_mut("hn0").unwrap().addresses.push(address);
+    root.change(add).unwrap();
+    assert!(ok(&root, "hn0").contains("\tinet6 fd00::1 prefixlen 64 deprecated autoconf temporary\n"));
+}
+
+#[test]
+fn settings_of_carp_want_a_vhid_and_the_key_is_shown_when_asked_for() {
+    let (_directory, root) = guest();
+    fails(&root, "hn0 inet 10.0.0.50/32 alias pass secret", "passwd requires vhid");
+    ok(&root, "hn0 inet vhid 5 advskew 100 pass secret alias 10.0.0.50/32");
+    assert!(!ok(&root, "hn0").contains("secret"));
+    assert!(ok(&root, "-k hn0").contains("\tcarp: MASTER vhid 5 advbase 1 advskew 100 key \"secret\"\n"));
+}
