@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use super::root::Root;
 
+const GATE: &str = "network/gate";
+
 /// What goes wrong at one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -37,6 +39,8 @@ pub enum Action {
     HangLate,
     /// It is done later.
     Delay(Duration),
+    /// It is done when somebody opens the gate (see [`close_gate`]).
+    Gate,
 }
 
 impl fmt::Display for Fault {
@@ -48,6 +52,7 @@ impl fmt::Display for Fault {
             Action::Hang => f.write_str("hang"),
             Action::HangLate => f.write_str("hang-late"),
             Action::Delay(time) => write!(f, "delay {}", time.as_millis()),
+            Action::Gate => f.write_str("gate"),
         }
     }
 }
@@ -64,6 +69,7 @@ impl FromStr for Fault {
             ["fail-late"] => Action::FailLate,
             ["hang"] => Action::Hang,
             ["hang-late"] => Action::HangLate,
+            ["gate"] => Action::Gate,
             ["delay", milliseconds] => {
                 Action::Delay(Duration::from_millis(milliseconds.parse().map_err(|_| error())?))
             }
@@ -82,6 +88,29 @@ pub fn plan_faults(root: &Root, faults: &[Fault]) -> io::Result<()> {
     let lines: Vec<String> = faults.iter().map(|fault| format!("{fault}\n")).collect();
     root.replace("network/calls", b"{}")?;
     root.replace("network/faults", lines.concat().as_bytes())
+}
+
+/// From here on a call with [`Action::Gate`] waits.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn close_gate(root: &Root) -> io::Result<()> {
+    root.replace(GATE, b"")
+}
+
+/// Whoever waits at the gate goes on.
+///
+/// # Errors
+/// The file cannot be removed.
+pub fn open_gate(root: &Root) -> io::Result<()> {
+    fs::remove_file(root.path(GATE))
+}
+
+/// Waits until the gate is open, or the guest is gone.
+pub(super) fn pass_gate(root: &Root) {
+    while root.path(GATE).exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Forgets the log of calls.
@@ -136,9 +165,14 @@ mod tests {
 
     #[test]
     fn faults_are_written_as_they_are_read() {
-        for line in
-            ["* 3 fail", "ifconfig 1 fail-late", "route 2 hang", "dhclient 1 hang-late", "sysctl 9 delay 250"]
-        {
+        for line in [
+            "* 3 fail",
+            "ifconfig 1 fail-late",
+            "route 2 hang",
+            "dhclient 1 hang-late",
+            "sysctl 9 delay 250",
+            "* 2 gate",
+        ] {
             assert_eq!(line.parse::<Fault>().unwrap().to_string(), line);
         }
         for line in ["", "*", "* x fail", "* 1", "* 1 burn", "* 1 delay", "* 1 fail 3"] {

@@ -1,26 +1,60 @@
 //! Injections beside rc(8), devd(8) and dhclient(8) at work on the same interface, with the stand-ins' real
 //! processes.
 //!
-//! A rival begins at the k-th program that the daemon starts, before that program does its work: an
-//! interleaving that no clock decides. What comes after an answer is put right within the minute in which the
-//! daemon holds the network to it.
+//! A rival begins while the k-th program that the daemon starts waits at a gate, which opens when the rival has
+//! begun to change something, or has ended: an interleaving that no clock decides. What comes after an answer
+//! is put right within the minute in which the daemon holds the network to it.
 
 use std::process::{Child, Command, Stdio};
 
-use hvsim::network::faults::{Action, Fault};
+use hvsim::network::Guest;
+use hvsim::network::faults::{self, Action, Fault};
 use hvsim::network::guest::static_rc_conf;
+use hvsim::testing::PATIENCE;
 
 use crate::support::*;
 
 const HOST_STATIC: &str = "10.1.1.5 255.255.255.0;fd01::5 /64 | 10.1.1.1;fd01::1 | 10.1.1.2 | static";
 
-/// The rivals, as command lines below the guest's root.
-const RIVALS: [&str; 4] = [
-    "usr/sbin/service netif restart hn0",
-    "usr/sbin/service dhclient restart hn0",
-    "usr/sbin/service dhclient quietstart hn0",
-    "etc/pccard_ether hn0 start",
-];
+/// Somebody else who is at work on hn0.
+#[derive(Debug, Clone, Copy)]
+enum Rival {
+    /// A command line below the guest's root.
+    Command(&'static str),
+    /// The link of hn0 comes, and devd(8) runs what its rules say.
+    Link,
+    /// A VF arrives and is up at once, so that devd(8) runs hyperv_vfup.
+    Vf,
+}
+
+/// Those that rc(8) has, which its scripts for cards, devd(8) and the administrator start.
+const NETIF: Rival = Rival::Command("usr/sbin/service netif restart hn0");
+const DHCLIENT: Rival = Rival::Command("usr/sbin/service dhclient restart hn0");
+
+impl Rival {
+    /// Does its work until that is over.
+    fn work(self, root: &std::path::Path) {
+        let guest = Guest::open(root).unwrap();
+        match self {
+            Self::Command(line) => {
+                let mut words = line.split(' ');
+                let mut command = Command::new(root.join(words.next().unwrap()));
+                command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                command.status().unwrap();
+            }
+            Self::Link => {
+                let event = "!system=IFNET subsystem=hn0 type=LINK_UP".to_owned();
+                guest.root().change(|state| state.events.push(event)).unwrap();
+                guest.run_devd().unwrap();
+            }
+            Self::Vf => {
+                guest.give_vf("mce0", "hn0").unwrap();
+                guest.switch_vf("mce0", true).unwrap();
+                guest.run_devd().unwrap();
+            }
+        }
+    }
+}
 
 fn start(scene: &Scene, rival: &str) -> Child {
     let mut words = rival.split(' ');
@@ -34,10 +68,11 @@ fn request() -> hvsim::kvp::IpInfo {
     info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1;fd01::1", "10.1.1.2")
 }
 
-/// The daemon's k-th program waits a moment; the rival begins when it is there.
-fn inject_beside(scene: &mut Scene, call: u32, rival: &str, request: hvsim::kvp::IpInfo) -> bool {
-    let pause = Action::Delay(std::time::Duration::from_millis(60));
-    scene.plan_faults(&[Fault { tool: "*".into(), call, action: pause }]);
+/// The daemon's k-th program waits at the gate until the rival is at work.
+fn inject_beside(scene: &mut Scene, call: u32, rival: Rival, request: hvsim::kvp::IpInfo) -> bool {
+    let root = scene.session.guest().root().clone();
+    faults::close_gate(&root).unwrap();
+    scene.plan_faults(&[Fault { tool: "*".into(), call, action: Action::Gate }]);
     let mut host = scene.session.another_host();
     let asked = std::thread::spawn(move || host.set_ip_info(request).unwrap());
     let reached = hvsim::testing::look_for(IN_TIME, || {
@@ -45,61 +80,104 @@ fn inject_beside(scene: &mut Scene, call: u32, rival: &str, request: hvsim::kvp:
         (asked.is_finished() || calls >= usize::try_from(call).unwrap()).then_some(())
     });
     assert!(reached.is_some());
-    let mut rival = start(scene, rival);
+    let (before, place) = (scene.spawns().len(), root.directory().to_owned());
+    let work = std::thread::spawn(move || rival.work(&place));
+    // hyperv_vfup waits for the lock of the injection, and calls nobody.
+    let is_at_work =
+        || (matches!(rival, Rival::Vf) || work.is_finished() || scene.spawns().len() > before).then_some(());
+    assert!(hvsim::testing::look_for(PATIENCE, is_at_work).is_some());
+    faults::open_gate(&root).unwrap();
     let answer = asked.join().unwrap();
-    rival.wait().unwrap();
+    work.join().unwrap();
     assert!(!answer.timed_out, "{}", scene.log());
     answer.is_ok()
 }
 
+/// A static injection into a guest with a lease, at each of `calls`; returns whether the rival was waited for.
+fn inject_static_beside(rival: Rival, calls: impl Iterator<Item = u32>) -> bool {
+    let mut waited = false;
+    for call in calls {
+        let mut scene = Scene::leased("ifconfig_hn0=\"SYNCDHCP\"\n");
+        let answered_ok = inject_beside(&mut scene, call, rival, request());
+        waited |= scene.log().contains("is at work on it and waited for");
+        if !answered_ok {
+            eventually("the lease again", || scene.seen(0).starts_with("10.9.0.50 "));
+            assert_eq!(scene.rc_conf(), "ifconfig_hn0=\"SYNCDHCP\"\n", "{rival:?} {call}");
+            continue;
+        }
+        let right = || (scene.seen(0) == HOST_STATIC && scene.clients().is_empty()).then_some(());
+        let found = hvsim::testing::look_for(PATIENCE, right);
+        let (seen, clients) = (scene.seen(0), scene.clients());
+        assert!(found.is_some(), "{rival:?} {call}: {seen} {clients:?}\n{}", scene.log());
+    }
+    waited
+}
+
+/// An injection of DHCP into a guest with static addresses, at each of `calls`.
+fn inject_dhcp_beside(rival: Rival, calls: impl Iterator<Item = u32>) {
+    for call in calls {
+        let mut state = static_state();
+        state.add_dhcp_server();
+        let mut scene = Scene::new(state, &static_rc_conf(0));
+        let answered_ok = inject_beside(&mut scene, call, rival, dhcp("hn0"));
+        let wanted = if answered_ok {
+            "10.9.0.50 255.255.0.0 | 10.9.0.1 |  | dhcp"
+        } else {
+            "10.0.0.5 255.255.255.0;10.1.0.5 255.255.255.255;fd00::5 /64 | 10.0.0.1;fd00::1 |  | static"
+        };
+        let found = hvsim::testing::look_for(PATIENCE, || (scene.seen(0) == wanted).then_some(()));
+        let seen = scene.seen(0);
+        assert!(found.is_some(), "{rival:?} {call} {answered_ok}: {seen}\n{}", scene.log());
+    }
+}
+
+// Together the offsets of the rivals cover the whole injection: 28 of a static one, 22 of one of DHCP.
+
 // contract V22
 #[test]
-fn a_static_injection_beside_rivals_with_the_old_lease() {
-    let mut waited = false;
-    for (number, rival) in RIVALS.iter().enumerate() {
-        // Another offset for each: together they cover the whole injection.
-        for call in (1 + u32::try_from(number).unwrap()..14).step_by(4) {
-            let mut scene = Scene::leased("ifconfig_hn0=\"SYNCDHCP\"\n");
-            let answered_ok = inject_beside(&mut scene, call, rival, request());
-            waited |= scene.log().contains("is at work on it and waited for");
-            if !answered_ok {
-                eventually("the lease again", || scene.seen(0).starts_with("10.9.0.50 "));
-                assert_eq!(scene.rc_conf(), "ifconfig_hn0=\"SYNCDHCP\"\n", "{rival} {call}");
-                continue;
-            }
-            let right = || (scene.seen(0) == HOST_STATIC && scene.clients().is_empty()).then_some(());
-            let found = hvsim::testing::look_for(std::time::Duration::from_secs(20), right);
-            assert!(
-                found.is_some(),
-                "{rival} {call}: {} {:?}\n{}",
-                scene.seen(0),
-                scene.clients(),
-                scene.log()
-            );
-        }
-    }
+fn a_static_injection_beside_netif_with_the_old_lease() {
+    let waited = inject_static_beside(NETIF, (1..15).step_by(2));
     let without_log = Scene::new(static_state(), "").session.without_device().is_some();
-    assert!(waited || without_log, "no rival was ever seen before an answer");
+    assert!(waited || without_log, "the rival was never seen before an answer");
 }
 
 #[test]
-fn a_dhcp_injection_beside_rivals_with_the_old_addresses() {
-    for (number, rival) in RIVALS.iter().enumerate() {
-        for call in (1 + u32::try_from(number).unwrap()..10).step_by(4) {
-            let mut state = static_state();
-            state.add_dhcp_server();
-            let mut scene = Scene::new(state, &static_rc_conf(0));
-            let answered_ok = inject_beside(&mut scene, call, rival, dhcp("hn0"));
-            let wanted = if answered_ok {
-                "10.9.0.50 255.255.0.0 | 10.9.0.1 |  | dhcp"
-            } else {
-                "10.0.0.5 255.255.255.0;10.1.0.5 255.255.255.255;fd00::5 /64 | 10.0.0.1;fd00::1 |  | static"
-            };
-            let right = || (scene.seen(0) == wanted).then_some(());
-            let found = hvsim::testing::look_for(std::time::Duration::from_secs(20), right);
-            assert!(found.is_some(), "{rival} {call} {answered_ok}: {}\n{}", scene.seen(0), scene.log());
-        }
-    }
+fn a_static_injection_beside_a_start_of_the_client() {
+    inject_static_beside(DHCLIENT, (2..15).step_by(4));
+    inject_static_beside(Rival::Command("usr/sbin/service dhclient start hn0"), (4..15).step_by(4));
+}
+
+#[test]
+fn a_static_injection_beside_a_link_event_and_a_card() {
+    inject_static_beside(Rival::Link, (1..15).step_by(4));
+    inject_static_beside(Rival::Command("etc/pccard_ether hn0 start"), (3..15).step_by(4));
+}
+
+#[test]
+fn a_static_injection_beside_an_arriving_vf() {
+    inject_static_beside(Rival::Vf, (2..15).step_by(2));
+}
+
+#[test]
+fn a_dhcp_injection_beside_netif_with_the_old_addresses() {
+    inject_dhcp_beside(NETIF, (1..12).step_by(2));
+}
+
+#[test]
+fn a_dhcp_injection_beside_a_start_of_the_client() {
+    inject_dhcp_beside(DHCLIENT, (2..12).step_by(4));
+    inject_dhcp_beside(Rival::Command("usr/sbin/service dhclient start hn0"), (4..12).step_by(4));
+}
+
+#[test]
+fn a_dhcp_injection_beside_a_link_event_and_a_card() {
+    inject_dhcp_beside(Rival::Link, (1..12).step_by(4));
+    inject_dhcp_beside(Rival::Command("etc/pccard_ether hn0 start"), (3..12).step_by(4));
+}
+
+#[test]
+fn a_dhcp_injection_beside_an_arriving_vf() {
+    inject_dhcp_beside(Rival::Vf, (2..12).step_by(2));
 }
 
 /// `service netif restart hn0` that has stopped the client already and goes on until its standard input ends.

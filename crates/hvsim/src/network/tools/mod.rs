@@ -85,6 +85,7 @@ pub fn call(root: &Root, name: &str, arguments: &[String]) -> io::Result<Outcome
         Some(Action::Fail) => return Ok(Outcome::failed(format!("{name}: injected fault"))),
         Some(Action::Hang) => hang(root),
         Some(Action::Delay(time)) => std::thread::sleep(time),
+        Some(Action::Gate) => faults::pass_gate(root),
         _ => {}
     }
     let outcome = match name {
