@@ -652,7 +652,7 @@ fn hundreds_of_other_interfaces_are_not_asked_for() {
     // The root directory of FreeBSD's executables on Linux knows 64 interfaces.
     let count = if freebsd_root().is_some() { 50 } else { 300 };
     let add = |state: &mut State| {
-        for number in 0..count {
+        for number in (0..300).take(count) {
             state.attach(&format!("tap{number}"), hvsim::network::guest::mac_of(200));
         }
     };
