@@ -1,3 +1,5 @@
+//! The target `pools` for cargo-fuzz. It gives the bytes of libFuzzer to the check in the library `hv_fuzz`.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -68,7 +68,8 @@ fn check(data: &[u8]) -> u64 {
     let mut restored = file.clone();
     let foreign = record.restore(&mut restored, Places::OfOld);
     assert!(foreign.is_empty(), "nobody else has changed the file");
-    // Lines of several variables may change places; the daemon puts back the whole file where only it has written.
+    // Lines of several variables may change places; the daemon puts back the whole file where only it has
+    // written.
     assert_eq!(sorted_lines(&restored), sorted_lines(&before), "the lines that were there before");
     seen.name()
 }

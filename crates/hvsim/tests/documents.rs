@@ -195,3 +195,55 @@ fn every_rule_of_the_contract_is_named_by_code() {
     let unknown: Vec<_> = named.difference(&rules).collect();
     assert!(unknown.is_empty(), "code names rules that docs/contract.md does not have: {unknown:?}");
 }
+
+/// The Rust files below a directory, without those that a build makes.
+fn sources_below(dir: &Path, sources: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            sources_below(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(path);
+        }
+    }
+}
+
+/// The sentences of the header of a file: its first lines with `//!`. A colon before a list or table counts,
+/// too.
+fn sentences_of_the_header(text: &str) -> usize {
+    let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
+    let header: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    header.iter().filter(|word| word.trim_end_matches(['`', ')', '*']).ends_with(['.', ':'])).count()
+}
+
+#[test]
+fn every_source_file_has_a_header_of_two_sentences() {
+    let mut sources = Vec::new();
+    for dir in ["crates", "fuzz"] {
+        sources_below(&Path::new(REPOSITORY).join(dir), &mut sources);
+    }
+    assert!(sources.len() > 150, "{sources:?}");
+    let is_short = |path: &&PathBuf| sentences_of_the_header(&fs::read_to_string(path).unwrap()) < 2;
+    let short: Vec<_> = sources.iter().filter(is_short).collect();
+    assert!(short.is_empty(), "say what these decide, are given and never do: {short:?}");
+}
+
+/// A row of a table of rules ends with the test that plays it.
+#[test]
+fn every_rule_of_a_stand_in_names_its_test() {
+    let tests = all_tests();
+    let mut sources = Vec::new();
+    sources_below(&Path::new(REPOSITORY).join("crates/hvsim/src"), &mut sources);
+    let mut rules = 0;
+    for source in sources {
+        let text = fs::read_to_string(&source).unwrap();
+        let header = text.lines().take_while(|line| line.starts_with("//!"));
+        let table = header.skip_while(|line| !line.ends_with("| test |")).skip(2);
+        for row in table.filter(|line| line.starts_with("//! |")) {
+            let test = row.rsplit('`').nth(1).unwrap_or_default();
+            assert!(tests.contains_key(test), "{}: {row}", source.display());
+            rules += 1;
+        }
+    }
+    assert!(rules > 60, "{rules}");
+}

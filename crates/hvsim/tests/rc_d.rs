@@ -205,7 +205,7 @@ fn without_the_device_start_succeeds_with_a_reason() {
 }
 
 #[test]
-fn a_service_that_is_not_enabled_starts_only_when_told_so() {
+fn disabled_service_starts_only_with_a_one_command() {
     each(|service| {
         service.set("NO", "");
         let (code, text) = service.run("start");
@@ -266,7 +266,7 @@ fn a_supervised_daemon_restarts_until_it_is_stopped() {
 }
 
 #[test]
-fn a_daemon_that_devd_started_is_replaced_by_a_supervised_one() {
+fn daemon_that_devd_started_is_replaced_by_a_supervised_one() {
     each(|service| {
         let config = service.machine.config_file();
         let by_devd = service.path("prefix/sbin").join(&service.name);
@@ -308,7 +308,7 @@ fn a_daemon_that_devd_started_is_replaced_by_a_supervised_one() {
 }
 
 #[test]
-fn a_backup_that_is_going_on_is_thawed_before_the_daemon_is_replaced() {
+fn backup_under_way_is_thawed_before_the_daemon_is_replaced() {
     let Some(mut service) = Service::new("hv_vss_daemon") else { return };
     fs::write(service.machine.facts_dir().join("mounts"), "ufs / /dev/da0 local 1 7\n").unwrap();
     assert_eq!(service.run("start").0, 0);
@@ -322,7 +322,7 @@ fn a_backup_that_is_going_on_is_thawed_before_the_daemon_is_replaced() {
 }
 
 #[test]
-fn the_order_at_boot_is_after_file_systems_and_devd_and_before_what_needs_the_network() {
+fn boot_order_is_after_devd_and_before_networked_services() {
     for name in services() {
         let script = rc_d(&[&name, "/usr"]);
         let header: Vec<&str> = script.lines().filter_map(|line| line.strip_prefix("# ")).take(4).collect();

@@ -1,4 +1,5 @@
-//! SET_IP_INFO: reads the facts, plans, and performs the plan within the time of an answer.
+//! SET_IP_INFO: reads the facts, plans, and performs the plan within the time of an answer. The decisions are
+//! in `hv_core::injection`.
 
 mod aftercare;
 mod error;
@@ -44,25 +45,25 @@ use pending_undo::PendingUndo;
 pub(crate) use restore::restore;
 use watch::Watch;
 
-/// The host gets its answer within four seconds; the kernel waits for five. All of these count from the
-/// request on. What is done must be done by then,
+/// The host gets its answer within four seconds, and the kernel waits for five. All limits count from the
+/// request on. The steps end by then,
 const STEPS: Duration = Duration::from_millis(2500);
-/// taken back by then,
+/// the undo ends by then,
 const UNDO: Duration = Duration::from_millis(3500);
-/// and the external program has ended by then.
+/// and the external program ends by then.
 const APPLY: Duration = Duration::from_millis(3400);
-/// How long another program may go on with the interface.
+/// How long to wait for another program that works on the interface.
 const LOCK: Duration = Duration::from_millis(300);
-/// How long each of the two programs may take that tell the facts.
+/// The time limit of each of the two programs that read facts.
 const FACTS: Duration = Duration::from_millis(900);
-/// How long one program of the undo may take, so that one that hangs leaves time for the others.
+/// The time limit of one program of the undo, so that one that hangs leaves time for the others.
 const UNDO_SHARE: Duration = Duration::from_millis(400);
-/// How long the daemon goes on after a signal that ends it, to take back what is half-done.
+/// How long the daemon continues after a signal that ends it, to take back what is half-done.
 const LAST: Duration = Duration::from_secs(3);
-/// How long resolvconf(8) may take when nobody waits for it.
+/// The time limit of resolvconf(8) after an answer.
 const SUPPLY: Duration = Duration::from_secs(10);
 
-/// Carries out what the host wants the network to become.
+/// Performs the host's configurations of the network.
 #[derive(Debug)]
 pub(crate) struct Injector {
     kvp: Kvp,
@@ -72,19 +73,19 @@ pub(crate) struct Injector {
     gateways: GivenGateways,
     lease: Option<LeaseWatch>,
     pending: Vec<PendingUndo>,
-    /// Interfaces that are held to what was answered, and what tells that something has changed; open only as
-    /// long.
+    /// The interfaces that are watched after an answer, and the socket that reports changes. The socket is
+    /// open only while there are any.
     watches: Vec<Watch>,
     routes: Option<RouteSocket>,
-    /// Interfaces on which an earlier daemon was at work when it was killed.
+    /// The interfaces on which an earlier daemon worked when it was killed.
     unfinished: Vec<Adapter>,
-    /// What resolvconf(8) is to be told after a boot, by the interface that holds the addresses.
+    /// What resolvconf(8) must get after a boot, by the interface with the addresses.
     supplies: Vec<(InterfaceName, Record)>,
     supplying: Option<Running>,
 }
 
 impl Injector {
-    /// An injector that finds again what it did in an earlier life.
+    /// An injector that recovers the work of earlier processes.
     pub(crate) fn new(config: &Config) -> Self {
         let source = network_source(config);
         let mut injector = Self {
@@ -107,7 +108,7 @@ impl Injector {
             supplying: None,
         };
         for record in load_records(&config.kvp.ip_injection_dir) {
-            // Otherwise somebody has configured the interface anew.
+            // Otherwise the interface was configured anew.
             let Some(live) = injector.holder(&record) else { continue };
             injector.remember(&live, record.given.gateways.clone());
             if !record.given.name_servers.is_empty() {
@@ -117,7 +118,7 @@ impl Injector {
         injector
     }
 
-    /// Takes over a configuration that was read again.
+    /// Applies a configuration that was read again.
     pub(crate) fn reconfigure(&mut self, config: &Config) {
         self.kvp = config.kvp.clone();
         self.network = config.network.clone();
@@ -125,10 +126,10 @@ impl Injector {
         self.source = network_source(config);
     }
 
-    /// Makes the network what the host wants, or leaves it as it is.
+    /// Brings the network to the host's configuration, or leaves it as it is.
     ///
     /// # Errors
-    /// [`InjectionError`], whose code is the answer. What was done is undone.
+    /// [`InjectionError`], whose code is the answer. Its changes are undone.
     pub(crate) fn configure(&mut self, request: &NetworkRequest) -> Result<(), InjectionError> {
         let start = clock::monotonic();
         if self.kvp.ip_injection == IpInjection::Off {
@@ -165,8 +166,8 @@ impl Injector {
         Ok(())
     }
 
-    /// The adapter that the host means. The kernel names the device (`if_xname` of hn(4) at its attach); a
-    /// lagg stands for the adapter of its number.
+    /// The adapter in the request. The kernel passes the device (`if_xname` of hn(4) at its attach). A lagg
+    /// means the adapter with its number.
     fn adapter(&self, name: &InterfaceName) -> Result<Adapter, InjectionError> {
         let interfaces = self.source.snapshot().map_err(InjectionError::Network)?.interfaces;
         let missing = || InjectionError::NoTarget(plan::NoTarget::Missing(name.clone()));
@@ -177,17 +178,18 @@ impl Injector {
         let device = if name.is_lagg() { format!("hn{unit}") } else { name.to_string() };
         let known = hn::adapters(&self.source.facts, &interfaces);
         let found = known.into_iter().find(|adapter| adapter.device().as_str() == device);
-        // An interface that only bears the name stands in for one, where there is no such device at all.
+        // An interface that only has the name counts if there is no such device.
         let named = || interfaces.iter().any(|interface| interface.name.as_str() == device);
         found.or_else(|| device.parse().ok().filter(|_| named())).ok_or_else(missing)
     }
 
-    /// The network with what the host gave and the kernel does not hold.
+    /// The network with the host's values that the kernel does not have.
     pub(crate) fn complete(&self, network: &NetworkSnapshot) -> NetworkSnapshot {
         with_further_gateways(network, &self.gateways)
     }
 
-    /// An empty list allows all. The name of an hn allows its lagg too, and the other way round.
+    /// Checks the administrator's list. An empty list allows all. The name of an hn allows its lagg, too, and
+    /// the reverse.
     fn check_allowed(&self, asked: &InterfaceName, hn: &Adapter) -> Result<(), InjectionError> {
         let list = &self.kvp.ip_injection_interfaces;
         let names = [hn.name().as_str(), hn.device().as_str(), hn.lagg().as_str()];
@@ -224,8 +226,8 @@ impl Injector {
         program.succeed().map(drop).map_err(InjectionError::External)
     }
 
-    /// The lock is marked until nothing is half-done any more, so that the next daemon, or hyperv_vfup,
-    /// completes what a killed one leaves.
+    /// The lock has a mark until nothing is half-done, so that the next daemon, or hyperv_vfup, completes
+    /// what a killed one leaves.
     fn run_transaction(
         &mut self,
         hn: &Adapter,
@@ -254,14 +256,14 @@ impl Injector {
             let pending = left.len();
             self.leave_behind(hn, left, lock);
             if !witnessed.rivals.is_empty() {
-                // Whoever is at work there may have read what was taken back.
+                // A rival may have read the values that were taken back.
                 self.watch_rc_conf(hn, before);
             }
             return Err(InjectionError::Failed { failed: Box::new(failed), pending });
         }
         log::info!("{}: configured as its host wants", target.hn);
         self.warn_of_name_servers(target, &injection.method, without);
-        // They belong to a state that nobody wants any more.
+        // They lead to a state that is no longer wanted.
         self.pending.retain(|pending| &pending.hn != hn);
         finish(lock);
         self.lease = None;
@@ -273,7 +275,7 @@ impl Injector {
         Ok(())
     }
 
-    /// The addresses are set all the same: a guest without name servers can be reached.
+    /// The addresses are set nevertheless: a guest without name servers can be reached.
     fn warn_of_name_servers(&self, target: &Target, method: &Method, without: Option<&str>) {
         let Method::Static(given) = method else { return };
         if given.name_servers.is_empty() {
@@ -296,7 +298,7 @@ impl Injector {
         InjectionPort::new(&self.network, &self.source, hn, deadlines)
     }
 
-    /// rc.conf and the undo file, as they are and as they are to be.
+    /// rc.conf and the undo file, with their present and their new contents.
     fn files(&self, target: &Target, method: &Method) -> Result<Files, InjectionError> {
         let path = Record::path(&self.kvp.ip_injection_dir, &target.hn);
         let old_record = file::load(&path).map_err(InjectionError::File)?;
@@ -313,7 +315,7 @@ impl Injector {
         let mut new =
             persist::persist(&target.hn, method, &before, &record).map_err(InjectionError::Value)?;
         self.measure(&mut new.record)?;
-        // Whoever else has written the file meanwhile would lose it with the bytes of before.
+        // An edit by another program would be lost if the former bytes were restored.
         let untouched = match (&old_record, &old) {
             (None, _) => true,
             (Some(_), Some(old)) => record.written == Some(Fingerprint::of(&old.bytes)),
@@ -340,8 +342,8 @@ impl Injector {
         })
     }
 
-    /// Notes what the shell makes of the variables before they are changed for the first time: lines alone do
-    /// not tell, where there are loops, `case` or `${x:=}`.
+    /// Records the values that the shell reads before they are first changed. The lines are not enough if
+    /// there are loops, `case` or `${x:=}`.
     fn measure(&self, record: &mut Record) -> Result<(), InjectionError> {
         let unknown = |change: &&mut Change| change.was == Was::Unknown;
         let names: Vec<String> =
@@ -361,12 +363,12 @@ impl Injector {
         Ok(())
     }
 
-    /// What is done when nobody waits: the name servers after a boot.
+    /// The work after an answer: the name servers after a boot.
     pub(crate) fn after_answer(&mut self) {
         self.supply_next();
     }
 
-    /// What resolvconf(8) holds is gone after a boot.
+    /// The name servers of resolvconf(8) are gone after a boot.
     fn supply_next(&mut self) {
         while self.supplying.is_none()
             && let Some((live, record)) = self.supplies.pop()
@@ -380,7 +382,7 @@ impl Injector {
         }
     }
 
-    /// The interface, hn or its lagg, that holds an address of the record.
+    /// The interface, hn or its lagg, that has an address of the record.
     fn holder(&self, record: &Record) -> Option<InterfaceName> {
         let network = self.source.snapshot().ok()?;
         let hn = hn::find(&self.source.facts, &network.interfaces, &record.interface)?;
@@ -393,13 +395,13 @@ impl Injector {
         found.map(|interface| interface.name)
     }
 
-    /// What wakes the daemon.
+    /// The descriptors that wake the daemon.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let routes = self.routes.iter().map(RouteSocket::descriptor);
         self.supplying.iter().flat_map(Running::descriptors).chain(routes)
     }
 
-    /// When something is due although nothing happens.
+    /// When postponed work is due.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let lease = self.lease.as_ref().map(LeaseWatch::next_look);
         let pending = self.pending.iter().map(PendingUndo::due);
@@ -409,7 +411,7 @@ impl Injector {
         lease.into_iter().chain(pending).chain(watches).chain(unfinished).chain(supplying).min()
     }
 
-    /// Does what is due, of each kind one thing.
+    /// Does the postponed work that is due, one step of each kind.
     pub(crate) fn advance(&mut self) {
         exec::reap();
         self.advance_supply();
@@ -431,14 +433,15 @@ impl Injector {
     }
 }
 
-/// Nothing is half-done any more. A mark that stays makes the next one look once more, which does no harm.
+/// Removes the mark: nothing is half-done. If that fails, the next process looks once more, which does no
+/// harm.
 fn finish(lock: &mut Lock) {
     if let Err(error) = lock.finish() {
         log::warn!("{}", error_chain(&error));
     }
 }
 
-/// The undo files of all interfaces. One that cannot be read is said so and left out.
+/// The undo files of all interfaces. One that cannot be read is logged and left out.
 fn load_records(directory: &Path) -> Vec<Record> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());
@@ -453,7 +456,7 @@ fn load_records(directory: &Path) -> Vec<Record> {
 }
 
 impl InjectionError {
-    /// What the host is told.
+    /// The code of the answer.
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Off | Self::NotAllowed(_) => Code::NotSupported,

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_cannot_be_read_ends_the_loop_at_once() {
+    fn unreadable_device_ends_the_loop_at_once() {
         for errno in [Errno::ENXIO, Errno::EIO, Errno::ENODEV, Errno::EPERM, Errno::EAGAIN] {
             let (end, answers) = run(Err(errno), Ok(()));
             assert_eq!(end.to_string(), "cannot read from the device");

@@ -67,7 +67,7 @@ fn numbers_arrive_as_the_kernel_prints_them() {
 }
 
 #[test]
-fn a_key_matches_as_a_whole_and_in_its_own_pool() {
+fn key_matches_as_a_whole_and_in_its_pool() {
     let mut session = start();
     session.host().set(0, "abc", "0").unwrap();
     session.host().set(1, "abc", "1").unwrap();

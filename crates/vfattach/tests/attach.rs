@@ -128,7 +128,6 @@ fn a_kernel_without_transparent_mode_has_no_vf() {
 // contract V1, V5
 #[test]
 fn delay_of_zero_leaves_one_waiting_process() {
-    // Contract V5.
     let scratch = Scratch::new(|_| {});
     scratch.guest.set_rc_conf("hyperv_vf_delay=60\n").unwrap();
     // The waiting process must not hold the caller's descriptors open.
@@ -246,7 +245,6 @@ fn a_failure_of_ifconfig_is_logged_with_its_status() {
 // contract V7, V16
 #[test]
 fn the_delay_is_read_from_every_file_of_rc_conf() {
-    // Contract V7.
     for place in
         ["etc/rc.conf", "etc/rc.conf.local", "etc/rc.conf.d/hyperv", "usr/local/etc/rc.conf.d/network"]
     {

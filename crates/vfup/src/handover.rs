@@ -1,5 +1,5 @@
-//! A hand-over from the first look to the last: facts, plan, lock, steps, undo, and what is left to hnN where
-//! it fails.
+//! A hand-over from the facts to the last check: plan, lock, steps, undo, and what is left to hnN after a
+//! failure. The plans are decided in `hv_core::vf`.
 
 use std::time::Duration;
 
@@ -21,24 +21,24 @@ use hv_core::vf::plan::{
     PlanError, differences, is_settled, plan_down, plan_restore, plan_up, plan_without_vf,
 };
 
-/// How often what came between is put right, and what a failed undo left.
+/// How often changes by others are corrected, and the rest of a failed undo.
 const ROUNDS: u32 = 3;
-/// How long the process that devd(8) waits for may take to end, after it has said that it does.
+/// How long the process that devd(8) waits for may take to end after it said so.
 const PARENTS_END: Duration = Duration::from_secs(5);
-/// How long undone changes may take until they show, a DHCP client above all; how often is looked.
+/// How long undone changes may take to show, such as a DHCP client, and how often that is checked.
 const UNDO_PATIENCE: Duration = Duration::from_secs(3);
 const UNDO_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a hand-over failed. Nothing is left half-done unless the text says so.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No lock.
+    /// The lock was not taken.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// No facts.
+    /// The facts cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// No plan.
+    /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// A step failed.
@@ -46,30 +46,30 @@ pub enum Error {
     Failed(Box<Failed<NetworkStep, ApplyError>>),
 }
 
-/// Which way.
+/// The direction of a hand-over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// The network goes to the lagg of hnN and its VF.
+    /// The network moves to the lagg of hnN and its VF.
     Up,
     /// The lagg is taken apart.
     Down,
 }
 
-/// What is to be done.
+/// The work to do.
 #[derive(Debug)]
 pub enum Planned {
-    /// Nothing, and why.
+    /// Nothing, for this reason.
     Nothing(&'static str),
-    /// These steps, from these facts. There may be none.
+    /// These steps, made from these facts. There may be none.
     Steps(Plan<NetworkStep>, Box<Facts>),
 }
 
-/// What became of the VF where joining failed.
+/// The state of the VF after joining has failed.
 #[derive(Debug)]
 pub enum Left {
-    /// It serves for something, is down already, or there is none.
+    /// It is in use or down, or there is none.
     AsItIs,
-    /// It is down now, so that hnN has the network.
+    /// It was brought down, so that hnN has the network.
     Down(InterfaceName),
     /// It could not be brought down.
     Failed(Error),
@@ -78,9 +78,9 @@ pub enum Left {
 /// A hand-over that failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// Why.
+    /// The error.
     pub error: Error,
-    /// What became of the VF.
+    /// The state of the VF.
     pub left: Left,
 }
 
@@ -106,7 +106,7 @@ impl<'a> Handover<'a> {
         Self { config, source: load::network_source(config), hn, direction }
     }
 
-    /// What [`Self::apply`] would do now. Changes nothing, takes no lock.
+    /// What [`Self::apply`] would do now. It changes nothing and takes no lock.
     ///
     /// # Errors
     /// [`Error::Load`], [`Error::Plan`].
@@ -121,7 +121,7 @@ impl<'a> Handover<'a> {
         let vf = load::load_vf(&self.source.facts, &self.hn)?;
         let gone = Planned::Nothing("VF was detached");
         if self.direction == Direction::Up && vf.is_none() {
-            // It can be gone again before devd comes to the event.
+            // The VF can be gone again before devd handles the event.
             return Ok(gone);
         }
         let mut facts = load::load_facts(&self.config.network, &self.source, &self.hn, vf)?;
@@ -133,25 +133,26 @@ impl<'a> Handover<'a> {
         Ok(plan.map_or(gone, |plan| Planned::Steps(plan, Box::new(facts))))
     }
 
-    /// Does it under the lock of the adapter, and looks at the result. Returns why there was nothing to do,
-    /// if so.
+    /// Performs the hand-over under the lock of the adapter, and checks the result. Returns the reason if
+    /// there was nothing to do.
     ///
-    /// Where the plan waits for a lease, the caller's process ends here with success, and a child goes on in
-    /// the background: devd(8) must not be held.
+    /// If the plan waits for a lease, the caller's process ends here with success, and a child continues in
+    /// the background: devd(8) must not wait.
     ///
     /// # Errors
-    /// [`Error`], and what became of the VF: where joining fails it is brought down, still under the lock.
+    /// [`Error`], and the state of the VF: if joining fails it is brought down, still under the lock.
     pub fn apply(&self) -> Result<Option<&'static str>, Box<Failure>> {
         let vf = &self.config.vf;
-        // Facts that another run is changing would make a plan for a network that is gone a moment later.
+        // The facts are read under the lock: a plan from facts that another process is changing would be
+        // wrong.
         let mut lock = match Lock::take(&vf.lock_dir, &self.hn, vf.lock_wait()) {
             Ok(lock) => lock,
-            // Whoever has it sees to the VF.
+            // The process with the lock takes care of the VF.
             Err(error @ LockError::Busy { .. }) => return Err(Failure::new(error.into(), Left::AsItIs)),
             Err(error) => return Err(Failure::new(error.into(), self.leave_to_hn())),
         };
         self.work(&mut lock).map_err(|error| {
-            // Taking apart ends with what was there.
+            // If taking apart fails, the former state is restored, VF included.
             let left = if self.direction == Direction::Up { self.leave_to_hn() } else { Left::AsItIs };
             Failure::new(error, left)
         })
@@ -179,14 +180,14 @@ impl<'a> Handover<'a> {
         Ok(None)
     }
 
-    /// What devd(8), rc(8) or a cloud agent did in between is seen without starting a process.
+    /// Whether changes by devd(8), rc(8) or a cloud agent came in between. It starts no process.
     fn is_settled(&self, before: &Facts) -> Result<bool, Error> {
         let network = self.source.snapshot().map_err(LoadError::Network)?;
         Ok(is_settled(&self.hn, &Facts { network, ..before.clone() }))
     }
 
     fn perform(&self, plan: &Plan<NetworkStep>, facts: &Facts, lock: &mut Lock) -> Result<(), Error> {
-        // A plan is not left half-way because somebody is impatient: each step has its time limit.
+        // A signal must not leave a plan half-way. Each step has its time limit.
         if let Err(error) = Signals::install() {
             log::warn!("cannot defer signals: {error}");
         }
@@ -204,8 +205,8 @@ impl<'a> Handover<'a> {
         Err(Error::Failed(Box::new(failed)))
     }
 
-    /// Each step has taken back what it did; this looks whether all is as it was, and brings back what is
-    /// not. Returns what still differs.
+    /// Checks after the undo of all steps whether the state is as before, and restores what is not. Returns
+    /// the remaining differences.
     fn undo_by_state(&self, before: &Facts) -> Vec<String> {
         let mut found = vec!["the network could not be read".to_owned()];
         let deadline = clock::monotonic() + UNDO_PATIENCE;
@@ -244,7 +245,7 @@ impl<'a> Handover<'a> {
         }
     }
 
-    /// While a VF is up the kernel delivers to it, so after a hand-over that failed hn would be there without
+    /// Brings the VF down after a failure: while a VF is up the kernel delivers to it, and hn would have no
     /// traffic.
     fn leave_to_hn(&self) -> Left {
         match load::load_vf(&self.source.facts, &self.hn) {
@@ -258,8 +259,8 @@ impl<'a> Handover<'a> {
     }
 }
 
-/// Brings a VF down that serves for nothing. Of an interface that is none of hn(4), or of a command line that
-/// makes no sense, `name` tells the VF by `hw.hn.vfmap`.
+/// Brings an unused VF down. If `name` is not an interface of hn(4), or comes from a malformed command line,
+/// the VF is found by `hw.hn.vfmap`.
 #[must_use]
 pub fn leave_to(config: &Config, name: &InterfaceName) -> Left {
     let source = load::network_source(config);
@@ -285,7 +286,7 @@ fn leave_without(config: &Config, source: &NetworkSource, vf: Option<InterfaceNa
     }
 }
 
-/// Performs the steps, and lets the caller of the program go on before one that waits for a lease.
+/// Performs the steps. Before one that waits for a lease it lets the caller of the program continue.
 struct HandoverPort<'a> {
     port: NetworkPort,
     lock: &'a mut Lock,
@@ -308,8 +309,8 @@ impl Port<NetworkStep> for HandoverPort<'_> {
 }
 
 impl HandoverPort<'_> {
-    /// From here on this is a child of its own session, with the lock; the process that was started has ended
-    /// with success.
+    /// From here on this is a child in a session of its own, with the lock. The process that was started has
+    /// ended with success.
     fn leave_the_foreground(&mut self) {
         match detach() {
             Ok(Detached::Parent(code)) => {

@@ -1,5 +1,5 @@
-//! Joins hnN and its VF in laggN, or takes the lagg apart: reads the facts, plans, and performs the plan
-//! under a lock.
+//! hyperv_vfup: joins hnN and its VF in laggN, or takes the lagg apart. It reads the command line and the
+//! configuration, and reports; the work is in `handover`.
 
 pub mod handover;
 mod options;
@@ -23,7 +23,7 @@ use options::{Command, Options};
 const NAME: &str = "hyperv_vfup";
 
 const PROGRAM: Identity = Identity { name: NAME, ident: NAME, usage: USAGE, help: HELP, uses: USES };
-/// devd(8) waits for it, and the network for both, whatever the version of the file.
+/// devd(8) waits for the program, and the network waits for both, so an unknown key must not stop it.
 const USES: Uses = Uses { tables: &["log", "facts", "network", "vf"], newer: true };
 const USAGE: &str = "usage: hyperv_vfup [-dnv] [-f file] hnN\n       hyperv_vfup -h | -V";
 const HELP: &str = "Joins a Hyper-V network adapter and its VF in a lagg, or takes the lagg apart.
@@ -38,7 +38,7 @@ const HELP: &str = "Joins a Hyper-V network adapter and its VF in a lagg, or tak
 Exit status: 0 when all is as it should be, 1 when it is not, 64 for a wrong command line, 78 for a wrong configuration;
 that of the administrator's own script where there is one.";
 
-/// Does what the command line asks; returns the exit code of the program.
+/// Runs the command line. Returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     match options::parse(arguments.iter().cloned()) {
@@ -47,7 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Work(options)) => start(&options),
         Err(error) => {
             let exit = PROGRAM.usage_error(&error.to_string());
-            // Nobody joins anything, and a VF that is up would keep the network from its hn.
+            // Joining does not happen, and a VF that is up would keep the network from its hn.
             if !options::only_looks(&arguments) {
                 let config = Config::load(options::named_config(&arguments).as_deref()).unwrap_or_default();
                 let names = arguments.iter().filter_map(|word| word.to_str()?.parse().ok());
@@ -110,7 +110,7 @@ fn hand_over(options: &Options, config: &Config) -> ExitCode {
     }
 }
 
-/// The lines that the log of a real run shows.
+/// Prints the lines that the log of a real run would have.
 fn show(name: &InterfaceName, planned: &Planned) -> ExitCode {
     match planned {
         Planned::Nothing(why) => terminal::say(&format!("{name}: {why}")),
@@ -135,7 +135,7 @@ fn leave_to_hn(config: &Config, name: &InterfaceName) {
     tell(name, &handover::leave_to(config, name));
 }
 
-/// What became of the VF.
+/// Reports the state of the VF.
 fn tell(name: &InterfaceName, left: &Left) {
     let text = match left {
         Left::AsItIs => return,
@@ -148,7 +148,7 @@ fn tell(name: &InterfaceName, left: &Left) {
     terminal::complain(&format!("{NAME}: {text}"));
 }
 
-/// The log first: nobody may be at the terminal.
+/// Logs and prints an error. The log comes first, because there may be no terminal.
 fn complain(text: &str) -> ExitCode {
     log::error!("{text}");
     terminal::complain(&format!("{NAME}: {text}"));

@@ -1,4 +1,4 @@
-//! The command line of hyperv_vfup.
+//! Parses the command line of hyperv_vfup. It checks the words and runs nothing.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,18 +29,18 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
     /// `-f FILE`: the configuration file.
     pub(crate) config: Option<PathBuf>,
-    /// The interface, or the device that has made it.
+    /// The interface, or its device.
     pub(crate) interface: InterfaceName,
 }
 
 impl Options {
-    /// Whether a lagg is to come about: where that fails the VF goes down.
+    /// Whether a lagg is to be created: if that fails the VF is brought down.
     pub(crate) fn joins(&self) -> bool {
         !self.down && !self.print
     }
 }
 
-/// The configuration file that words name which are no command line.
+/// The configuration file in a malformed command line.
 pub(crate) fn named_config(arguments: &[OsString]) -> Option<PathBuf> {
     let mut words = arguments.iter().skip_while(|word| !word.to_string_lossy().starts_with("-f"));
     match words.next()?.to_str()?.strip_prefix("-f")? {
@@ -49,7 +49,7 @@ pub(crate) fn named_config(arguments: &[OsString]) -> Option<PathBuf> {
     }
 }
 
-/// Whether the words ask for nothing but a look, or for taking apart, as far as one can tell.
+/// Whether a malformed command line only asks for a look, or for taking apart.
 pub(crate) fn only_looks(arguments: &[OsString]) -> bool {
     let is_option = |word: &&str| word.starts_with('-') && !word.starts_with("--");
     let mut options = arguments.iter().filter_map(|word| word.to_str()).filter(is_option);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn options_may_stand_on_either_side_of_the_interface() {
+    fn options_may_precede_or_follow_the_interface() {
         let interface = "hn10".parse().unwrap();
         let wanted =
             Options { down: true, print: true, verbose: false, config: Some("/x".into()), interface };
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_are_usage_errors_and_not_repeated_in_full() {
+    fn malformed_names_are_usage_errors() {
         let long = "h".repeat(300);
         for name in ["hn0; x", "../x", "", "hn0\n", "$(id)", "0hn", &long] {
             let error = read(&[name]).unwrap_err().to_string();

@@ -1,4 +1,5 @@
-//! The administrator's own script for an interface, which runs instead of this program.
+//! Finds and runs the administrator's own script for an interface, which replaces this program. It does not
+//! look into the script.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,18 +10,19 @@ use hv_core::runtime::terminal;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-/// What sh(1) returns for a file that it cannot execute.
+/// The exit status of sh(1) for a file that it cannot execute.
 const CANNOT_EXECUTE: u8 = 126;
 
-/// `hyperv_vfup.hnN` in `directory`, if it is a file: as in base, one that cannot be executed is an error and
-/// not passed over, for its owner does not want the hand-over that he would get instead.
+/// `hyperv_vfup.hnN` in `directory`, if it is a file. As in base, a file that is not executable is an error
+/// and not ignored, because its owner does not want the usual hand-over.
 pub(crate) fn find(directory: &Path, name: &InterfaceName) -> Option<PathBuf> {
     let path = directory.join(format!("hyperv_vfup.{name}"));
     path.is_file().then_some(path)
 }
 
-/// Becomes the script, which gets no arguments and the environment as it is: its exit status is ours. Returns
-/// only if that fails, or if it is only to be named; then nobody joins anything.
+/// Replaces this process by the script, without arguments and with the same environment, so its exit status
+/// is this program's. Returns only if that fails, or if the script is only to be named; then nothing is
+/// joined.
 pub(crate) fn run(script: &Path, sh: &Path, only_name_it: bool) -> ExitCode {
     if access(script, AccessFlags::X_OK) == Err(Errno::EACCES) {
         return refuse(&format!("{} is not executable, nothing was joined", script.display()));
@@ -32,7 +34,7 @@ pub(crate) fn run(script: &Path, sh: &Path, only_name_it: bool) -> ExitCode {
     log::info!("running {} instead", script.display());
     let mut error = Command::new(script).exec();
     if error.raw_os_error() == Some(Errno::ENOEXEC as i32) {
-        // A script without its first line: the shell that ran it until now took it as its own.
+        // A script without its first line was run by the shell that started it, so a shell runs it here.
         error = Command::new(sh).arg(script).exec();
     }
     refuse(&format!("cannot run {}: {error}", script.display()))

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn no_directory_means_no_hooks_and_a_file_is_a_fault() {
+    fn no_directory_means_no_hooks_and_files_are_faults() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(list(&directory.path().join("none")), Selection::default());
         fs::write(directory.path().join("file"), "").unwrap();

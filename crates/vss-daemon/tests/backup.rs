@@ -46,7 +46,7 @@ const EIO: i32 = 5;
 const EBUSY: i32 = 16;
 
 #[test]
-fn a_guest_with_zfs_ufs_efi_tmpfs_and_a_jail_is_backed_up() {
+fn zfs_ufs_efi_tmpfs_and_jail_are_backed_up() {
     let mut session = start();
     let backup = session.host().vss_backup(Duration::from_millis(5)).unwrap();
     assert!(backup.is_ok(), "{backup}");
@@ -284,7 +284,7 @@ fn hooks_share_the_time_for_the_answer() {
 }
 
 #[test]
-fn thaw_hooks_run_after_the_answer_and_a_freeze_waits_for_them() {
+fn thaw_hooks_run_after_the_answer_and_delay_a_freeze() {
     let mut session = Session::start(&Setup {
         mounts: ufs(1),
         hooks: vec![(

@@ -50,7 +50,7 @@ fn after_backup(session: &Session, count: usize) -> VssReport {
 }
 
 #[test]
-fn a_freeze_is_reported_while_frozen_and_recorded_after_the_thaw() {
+fn freeze_is_reported_while_frozen_and_recorded_after_the_thaw() {
     let Some(mut session) = start() else { return };
     assert_eq!(report(&session).frozen, [""; 0]);
     assert_eq!(session.host().vss_ask(Freeze).unwrap().outcome, Outcome::Success);

@@ -40,7 +40,7 @@ fn lost_pages(session: &mut Session) -> u64 {
 
 /// contract B19, B21
 #[test]
-fn a_mount_with_a_mapped_writer_is_flushed_and_loses_nothing() {
+fn mount_with_a_mapped_writer_is_flushed_and_loses_nothing() {
     let Some(mut session) = guest(TWO) else { return };
     session.set_fact("procs", SQLITE);
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
@@ -150,7 +150,7 @@ impl Drop for Killed {
 
 /// contract B23
 #[test]
-fn standard_input_from_a_file_or_directory_does_not_hinder_the_exit() {
+fn standard_input_from_a_file_does_not_block_the_exit() {
     for input in ["input", "vss.d"] {
         let Some(mut session) = guest(TWO) else { return };
         session.daemon().signal(Signal::SIGTERM);
@@ -201,7 +201,7 @@ fn a_killed_daemon_with_an_open_file_stays_frozen() {
 
 /// contract B18
 #[test]
-fn the_holder_of_a_file_system_in_a_file_is_suspended_or_flushed() {
+fn holder_of_an_image_file_is_suspended_or_flushed() {
     let xml = |file: &str| {
         format!(
             "kern.geom.confxml=<mesh><class id=\"0x1\"><name>MD</name><geom id=\"0x2\"><class ref=\"0x1\"/><name>md0</name><rank>1</rank><config></config>\

@@ -131,7 +131,7 @@ a backup can be made
 }
 
 #[test]
-fn a_second_instance_ends_with_69_and_leaves_the_first_alone() {
+fn second_instance_ends_with_69_and_leaves_the_first_alone() {
     let Some(mut session) = start(&Setup::default()) else { return };
     assert_eq!(outcome(&mut session, Freeze), Outcome::Success);
     let mut command = session.machine().command(program("hv_vss_daemon"));
@@ -260,7 +260,7 @@ fn a_signal_during_a_hook_fails_the_freeze_at_once() {
 }
 
 #[test]
-fn a_stop_from_the_terminal_does_not_keep_the_guest_frozen() {
+fn stop_from_the_terminal_does_not_keep_the_guest_frozen() {
     // A shell cannot trap a signal that it was started with ignored.
     let script =
         "trap 'echo \"$1\" stopped >>\"$CALLS\"' TSTP TTIN TTOU\nkill -TSTP $$\nkill -TTIN $$\nkill -TTOU $$";
@@ -367,7 +367,7 @@ fn descriptors_left_open_by_the_parent_are_closed() {
 }
 
 #[test]
-fn a_new_configuration_takes_effect_and_a_wrong_one_does_not() {
+fn new_configuration_takes_effect_but_a_wrong_one_is_refused() {
     let Some(mut session) = start(&Setup { mounts: ROOT.into(), ..Setup::default() }) else { return };
     let path = session.path("hyperv.toml");
     let text = fs::read_to_string(&path).unwrap();

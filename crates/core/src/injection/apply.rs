@@ -54,7 +54,7 @@ pub enum ApplyError {
     #[error(transparent)]
     File(FileError),
     /// A file was changed by another program since it was read.
-    #[error("{0} was changed by somebody else")]
+    #[error("{0} was changed by another program")]
     Changed(PathBuf),
     /// The shell could not read rc.conf(5).
     #[error(transparent)]
@@ -68,11 +68,11 @@ pub enum ApplyError {
     /// A DHCP client of another kind serves the interface.
     #[error("{} with process id {} serves it, stop that first", .0.name, .0.pid)]
     ForeignClient(Named),
-    /// The kernel has found another node with an address that was given.
+    /// The kernel has found another node with an address of the host's.
     #[error("{} is in use by another node of the network", .0.address)]
     Duplicated(InterfaceAddress),
     /// Other programs work on the interface for longer than the host waits.
-    #[error("somebody else is at work on it: {0}")]
+    #[error("other programs are changing it: {0}")]
     NotStill(String),
     /// The answer is due.
     #[error("the host's time for an answer is used up")]

@@ -23,7 +23,7 @@ pub fn load_facts(
     limit: Duration,
 ) -> Result<Facts, LoadError> {
     let limit = limit.min(settings.command_limit());
-    // With the passwords of carp(4): without them an address cannot be given back.
+    // With the passwords of carp(4), because an address cannot be set again without them.
     let output = Program::new(&settings.ifconfig, limit).arg("-k").arg("-a").output();
     let output = output.map_err(|source| LoadError::Program { what: "interfaces", source })?;
     let links = parse_ifconfig(&String::from_utf8_lossy(&output));

@@ -167,13 +167,14 @@ impl Facts {
         !is_ipv6_link_local(address) && !link.is_some_and(foreign)
     }
 
-    /// An address that the host gave and another node of the network has too: the kernel does not use it.
+    /// An address of the host that is duplicated: another node of the network has it, and the kernel does not
+    /// use it.
     #[must_use]
     pub fn duplicated(&self, target: &Target, method: &Method) -> Option<InterfaceAddress> {
         self.given_among(target, method, |link| &link.duplicated)
     }
 
-    /// An address that the host gave and of which it is not known yet whether another node has it.
+    /// An address of the host that is tentative: the check for duplicates has not ended.
     #[must_use]
     pub fn tentative(&self, target: &Target, method: &Method) -> Option<InterfaceAddress> {
         self.given_among(target, method, |link| &link.tentative)
@@ -328,7 +329,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Taken back with all that the client has brought by then, but not with what others have taken back before.
+    /// Its undo removes all that the client has set by then, except what other programs have removed before.
     fn start_dhcp(&mut self, gone: &[InterfaceAddress]) {
         let interface = self.live.clone();
         let held = self.held.iter().filter(|held| held.address.is_ipv4());

@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn several_injections_are_taken_back_to_what_was_before_the_first() {
+    fn several_injections_are_taken_back_to_before_the_first() {
         let (after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
         let (after, record) = inject(text(&after), Some(record), [None, Some("DHCP"), None]);
         let (mut after, record) = inject(

@@ -29,8 +29,8 @@ pub trait Guest: Port<Step, Error = ApplyError> {
 
 /// How often in a row the state must be right, without a rival at work.
 const STILL: u32 = 2;
-/// How many pauses there are between two looks at an address of which it is not known yet whether another
-/// node has it: the kernel waits for a second (sys/netinet6/nd6_nbr.c, `nd6_dad_start`).
+/// The number of pauses between two looks at a tentative address. The kernel waits for a second
+/// (sys/netinet6/nd6_nbr.c, `nd6_dad_start`).
 const DAD_PAUSES: u32 = 4;
 /// How often the network is changed at most. More changes mean that another program works against them.
 const ROUNDS: u32 = 12;
@@ -141,7 +141,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Whether it is not known yet that no other node has one of the addresses. Without a link it never is.
+    /// Whether one of the addresses is tentative. Without a link an address stays tentative.
     fn is_unsure(&self, facts: &Facts) -> Result<bool, ApplyError> {
         match facts.duplicated(self.target, self.method) {
             Some(address) => Err(ApplyError::Duplicated(address)),

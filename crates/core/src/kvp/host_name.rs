@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn one_run_at_a_time_and_none_while_the_answer_is_fresh() {
+    fn one_run_at_a_time_and_none_while_fresh() {
         let mut cache = FqdnCache::default();
         cache.wants_lookup("web1", START).unwrap();
         assert_eq!(cache.deadline(), Some(START + LOOKUP_LIMIT));

@@ -9,7 +9,7 @@ use crate::runtime::config::Network;
 use crate::runtime::exec::Program;
 use crate::vf::load::LoadError;
 
-/// What rc(8) would do with the first of `interfaces`, and with each other that rc.conf(5) names.
+/// What rc(8) would do with the first of `interfaces`, and with each other one that rc.conf(5) names.
 ///
 /// # Errors
 /// The shell cannot be run, meets its time limit, or cannot read a file of rc.conf(5).

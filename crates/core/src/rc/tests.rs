@@ -1,3 +1,6 @@
+//! Tests of what rc.conf(5) asks of the lagg and its ports. The values are given, or sh(1) evaluates them
+//! from a text. None reads the rc.conf of the machine.
+
 use super::*;
 
 fn conf(values: &[(&str, &str)]) -> RcConf {
@@ -75,7 +78,7 @@ fn all_kinds_of_aliases_in_the_order_of_rc() {
 }
 
 #[test]
-fn an_empty_alias_ends_the_list_and_a_missing_one_does_not() {
+fn empty_alias_ends_the_list_but_a_missing_one_continues() {
     let wanted = wanted(&[
         ("ifconfig_hn0_alias0", "inet 10.0.0.1/32"),
         ("ifconfig_hn0_alias5", ""),
@@ -175,7 +178,7 @@ fn values_with_commands_are_refused_and_not_run() {
 }
 
 #[test]
-fn a_file_that_the_shell_does_not_understand_is_an_error() {
+fn file_that_the_shell_does_not_understand_is_an_error() {
     assert!(evaluated::text("if then broken\n", &["hn0"]).is_err());
 }
 

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_is_replaced_and_anything_else_is_left_alone() {
+    fn stale_socket_is_replaced_and_anything_else_left_alone() {
         let (directory, path) = scratch();
         let old = ControlSocket::bind(&path).unwrap();
         fs::write(path.with_extension("sock.new"), "left behind").unwrap();

@@ -1,5 +1,5 @@
-//! The exit codes of all programs: those of sysexits(3) that they use, and 1. It decides nothing: each program
-//! chooses its code.
+//! The exit codes of all programs: those of sysexits(3) that they use, and 1. It decides nothing: each
+//! program chooses its code.
 
 use std::process::ExitCode;
 

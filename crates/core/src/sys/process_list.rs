@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_process_is_left_out_before_its_parent_collects_it() {
+    fn ended_process_is_left_out_before_its_parent_collects_it() {
         use nix::sys::wait::{Id, WaitPidFlag, waitid};
         let mut child = std::process::Command::new("/bin/sh")
             .args(["-c", ":", "netif", "restart", "hn0"])

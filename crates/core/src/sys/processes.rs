@@ -15,9 +15,9 @@ impl FactsSource {
     /// It takes locks of the processes' maps and of the files in them. A file on a dead file server can block
     /// it for ever and uninterruptibly, so it must be called in a child process that can be left behind.
     ///
-    /// In a directory of facts they are in the file `procs`, with lines `proc PID COMM [jid=N] [gone] [slow=MS]`,
-    /// each followed by its lines `map PATH on=MOUNTPOINT [ro] [private] [anon]`; `\040` is a blank. Without
-    /// the file there are none.
+    /// In a directory of facts they are in the file `procs`, with lines `proc PID COMM [jid=N] [gone]
+    /// [slow=MS]`, each followed by its lines `map PATH on=MOUNTPOINT [ro] [private] [anon]`; `\040` is a
+    /// blank. Without the file there are none.
     ///
     /// # Errors
     /// sysctl(3) failed, its records have another layout, or a process may not be read.
@@ -28,8 +28,8 @@ impl FactsSource {
         }
     }
 
-    /// The `st_dev` of each mount, in the table's order. `None` if it is unknown, because another mount covers
-    /// the mount and its device has no name. It can block like [`Self::mapped_files`].
+    /// The `st_dev` of each mount, in the table's order. `None` if it is unknown, because another mount
+    /// covers the mount and its device has no name. It can block like [`Self::mapped_files`].
     #[must_use]
     pub fn device_numbers(&self, table: &[Mount]) -> Vec<Option<u64>> {
         match self {
@@ -38,8 +38,8 @@ impl FactsSource {
         }
     }
 
-    /// Scans all processes and all devices. `vdevs` are the devices of ZFS pools, by pool. It must be called in
-    /// a child process, see [`Self::mapped_files`].
+    /// Scans all processes and all devices. `vdevs` are the devices of ZFS pools, by pool. It must be called
+    /// in a child process, see [`Self::mapped_files`].
     ///
     /// # Errors
     /// As [`Self::mapped_files`], or the devices cannot be read.

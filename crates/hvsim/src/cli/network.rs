@@ -1,4 +1,5 @@
-//! `hvsim network` and `hvsim host … vf`.
+//! `hvsim network`, `hvsim bench vf` and `hvsim host … vf`: parses their words and prints. The simulated
+//! network is in `network`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ fn create(dir: &Path, rules: &str, dhcp: bool) -> Result<(), Failure> {
     let programs = program.parent().unwrap_or(Path::new("/"));
     let guest = Guest::create(&dir, &programs.join("hvsim-tools"), rules, programs, &state)?;
     guest.set_rc_conf(&rc_conf)?;
-    // It outlives this program.
+    // The guest outlives this program.
     std::fs::remove_file(guest.root().path("network/maker"))?;
     if dhcp {
         std::process::Command::new(dir.join("sbin/dhclient")).arg("hn0").status()?;

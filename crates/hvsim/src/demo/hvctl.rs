@@ -14,7 +14,7 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
         stage.show("no device files here, so no daemon that could be asked");
         return Ok(());
     };
-    stage.step("The host writes an item and makes a backup; a VF comes; somebody mounts an ext2fs");
+    stage.step("The host writes an item and makes a backup; a VF appears; an ext2fs is mounted");
     let written = guest.kvp.host().set(0, "Owner", "somebody")?.is_ok();
     guest.kvp.host().set(3, "VirtualMachineName", "web1")?;
     guest.kvp.guest().give_vf("mce0", "hn0")?;
@@ -31,10 +31,12 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
     let doctor = hvctl(stage, &guest, &["doctor", "--root", &root])?;
     stage.check(text.matches("running, pid").count() == 2, "both daemons serve");
     stage.check(text.contains("good, "), "the backup was good");
-    stage
-        .check(doctor.status.code() == Some(1), "the next one would be refused, and what mends that is told");
+    stage.check(
+        doctor.status.code() == Some(1),
+        "the next one would be refused, and `doctor` says what to change",
+    );
 
-    stage.step("A program tells the host how it is");
+    stage.step("A program reports its state to the host");
     let put = hvctl(stage, &guest, &["kvp", "put", "AppState", "healthy"])?;
     let answer = guest.kvp.host().get(1, "AppState")?;
     let value = answer.value().unwrap_or_default();

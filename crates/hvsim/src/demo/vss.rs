@@ -78,12 +78,15 @@ fn failure(stage: &mut Stage, session: &mut Session) -> Result<()> {
     stage.check(answer.outcome == Outcome::Failure, "the freeze is answered with no");
     stage.check(session.host().vss_suspended()?.is_empty(), "nothing stays frozen");
     let calls = session.wait_calls(6);
-    stage.check(calls.last().is_some_and(|call| call == "10-database abort"), "the hook is told");
+    stage.check(
+        calls.last().is_some_and(|call| call == "10-database abort"),
+        "the hook is called with `abort`",
+    );
     Ok(())
 }
 
 fn veto(stage: &mut Stage, session: &mut Session, setup: &Setup) -> Result<()> {
-    stage.step("Somebody mounts an ext2fs, which cannot be frozen; the host asks for a check");
+    stage.step("An ext2fs is mounted, which cannot be frozen; the host asks for a check");
     session.set_mounts(&format!("{}ext2fs /linux /dev/da2s1 local 9 9\n", setup.mounts));
     let answer = session.host().vss_ask(Operation::Check)?;
     stage.check(answer.outcome == Outcome::Failure, "the check is answered with no");

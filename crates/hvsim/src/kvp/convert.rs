@@ -1,5 +1,18 @@
 //! The driver's conversions: of the host's message for the daemon, and of the daemon's answer for the host,
 //! with the driver's mistakes. It keeps no state.
+//!
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)` below `sys`. The tests are in `device/tests.rs`.
+//!
+//! | contract | what a program or the host sees | FreeBSD | test |
+//! |---|---|---|---|
+//! | K13 | sizes are half of the converted length, and bytes behind the NUL are converted, too | `dev/hyperv/utilities/hv_kvp.c:416 (hv_kvp_convert_hostmsg_to_usermsg)` | `keys_arrive_with_wrong_sizes` |
+//! | K14 | behind a key of more than 128 characters is the beginning of the value | `dev/hyperv/utilities/hv_kvp.c:415 (hv_kvp_convert_hostmsg_to_usermsg)` | `the_value_begins_behind_the_nul_of_a_long_key` |
+//! | K15 | numbers arrive as decimal text, and the type of a value always as 0 | `dev/hyperv/utilities/hv_kvp.c:399 (hv_kvp_convert_hostmsg_to_usermsg)`, `dev/hyperv/utilities/hv_kvp.c:405 (hv_kvp_convert_hostmsg_to_usermsg)` | `values_arrive_as_text_without_their_type` |
+//! | K18 | texts for the host are cut, and the size of the whole text is reported | `dev/hyperv/utilities/hv_kvp.c:485 (hv_kvp_convert_usermsg_to_hostmsg)`, `dev/hyperv/utilities/hv_kvp.c:489 (hv_kvp_convert_usermsg_to_hostmsg)` | `texts_are_cut_but_their_full_size_is_reported` |
+//! | K33 | the adapter of GET_IP_INFO arrives as the host sent it | `dev/hyperv/utilities/hv_kvp.c:372 (hv_kvp_convert_hostmsg_to_usermsg)` | `the_adapter_of_get_ip_info_arrives_unchanged` |
+//! | | address lists go back to the host in UTF-16 | `dev/hyperv/utilities/hv_kvp.c:223 (hv_kvp_convert_utf8_ipinfo_to_utf16)` | `addresses_come_back_as_the_host_reads_them` |
+//! | K35 | the GUID of an adapter becomes the name of its interface, by an exact comparison | `dev/hyperv/utilities/hv_kvp.c:311 (hv_kvp_convert_utf16_ipinfo_to_utf8)` | `a_known_guid_becomes_the_interfaces_name` |
 
 use std::ops::Range;
 
@@ -115,8 +128,9 @@ pub(super) fn to_host(answer: &Message, host: &mut Message) -> Result<(), Errno>
             put_ip_text(answer, host, IP_DAEMON.masks(), IP_HOST.masks(), layout::LIST_UNITS);
             put_ip_text(answer, host, IP_DAEMON.gateways(), IP_HOST.gateways(), layout::GATEWAY_UNITS);
             put_ip_text(answer, host, IP_DAEMON.name_servers(), IP_HOST.name_servers(), layout::LIST_UNITS);
-            // The driver limits the adapter by the size of an address list, so a long one reaches into the
-            // next field.
+            // Drivers before 14.0-STABLE limit the adapter by the size of an address list, so a long one
+            // reaches into the next field. 14.0-STABLE limits it by its own array. The older rule is played:
+            // it is the less forgiving one.
             put_ip_text(answer, host, IP_DAEMON.adapter(), IP_HOST.adapter(), layout::LIST_UNITS);
             host.put_u8(IP_HOST.dhcp(), answer.u8_at(IP_DAEMON.dhcp()));
             host.put_u8(IP_HOST.family(), answer.u8_at(IP_DAEMON.family()));

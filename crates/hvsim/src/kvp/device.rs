@@ -4,6 +4,27 @@
 //! The driver is one task that takes the host's messages one after the other and waits up to five seconds for
 //! each, and four entry points for the daemon. A few flags connect them, and their exact meaning decides
 //! whether a daemon survives. So the flags here have the driver's names.
+//!
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)` below `sys`. Each row has a test.
+//!
+//! | contract | what a program or the host sees | FreeBSD | test |
+//! |---|---|---|---|
+//! | K1 | one opener, a second gets the negated EBUSY | `dev/hyperv/utilities/hv_kvp.c:701 (hv_kvp_dev_open)` | `the_device_has_one_opener` |
+//! | K2 | before the registration a read is EPERM, and a write of anything but REGISTER is EINVAL | `dev/hyperv/utilities/hv_kvp.c:737 (hv_kvp_dev_daemon_read)`, `dev/hyperv/utilities/hv_kvp.c:787 (hv_kvp_dev_daemon_write)` | `calls_before_registration_fail` |
+//! | K2 | requests stay in the channel until a daemon registers | `dev/hyperv/utilities/hv_kvp.c:687 (hv_kvp_callback)` | `a_request_is_held_until_a_daemon_registers` |
+//! | K3 | an answer before any request follows a null pointer | `dev/hyperv/utilities/hv_kvp.c:794 (hv_kvp_dev_daemon_write)` | `an_answer_before_any_request_faults` |
+//! | K4 | `poll` reports `daemon_busy`: from the delivery to the answer | `dev/hyperv/utilities/hv_kvp.c:833 (hv_kvp_dev_daemon_poll)` | `poll_is_level_triggered_until_the_answer` |
+//! | K5 | a second read of a request sleeps | `dev/hyperv/utilities/hv_kvp.c:739 (hv_kvp_dev_daemon_read)` | `a_second_read_of_a_request_sleeps` |
+//! | K5 | a token that was not read is there for the next opener | `dev/hyperv/utilities/hv_kvp.c:566 (hv_kvp_send_msg_to_daemon)` | `a_token_survives_its_opener` |
+//! | K6 | the size of a read follows the file offset | `dev/hyperv/utilities/hv_kvp.c:745 (hv_kvp_dev_daemon_read)` | `the_copied_size_follows_the_file_offset` |
+//! | K7 | a larger read gets one byte from behind the buffer | `dev/hyperv/utilities/hv_kvp.c:744 (hv_kvp_dev_daemon_read)` | `a_larger_read_gets_a_byte_behind_the_buffer` |
+//! | K8 | a late answer succeeds, does not reach the host, and frees the device | `dev/hyperv/utilities/hv_kvp.c:793 (hv_kvp_dev_daemon_write)` | `a_late_answer_is_dropped_and_frees_the_device` |
+//! | K8 | an answer to an unknown operation reaches the host, and the write is EINVAL | `dev/hyperv/utilities/hv_kvp.c:797 (hv_kvp_dev_daemon_write)` | `the_answer_to_an_unknown_operation_fails_afterwards` |
+//! | K9 | close ends the registration | `dev/hyperv/utilities/hv_kvp.c:718 (hv_kvp_dev_close)` | `closing_unregisters` |
+//! | K10 | a detach kills the process that opened the device | `dev/hyperv/utilities/hv_kvp.c:896 (hv_kvp_detach)` | `detach_returns_the_opener_and_fails_requests` |
+//! | K40 | the host gets HV_E_FAIL after five seconds | `dev/hyperv/utilities/hv_kvp.c:636 (hv_kvp_process_request)`, `dev/hyperv/utilities/hv_kvp.c:655 (hv_kvp_process_request)` | `the_host_gets_a_failure_after_five_seconds` |
+//! | K40 | a request during an unanswered one is not delivered, and fails after its own five seconds | `dev/hyperv/utilities/hv_kvp.c:623 (hv_kvp_process_request)` | `a_request_during_an_unanswered_one_fails` |
 
 mod judge;
 

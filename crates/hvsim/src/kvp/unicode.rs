@@ -1,5 +1,15 @@
 //! The kernel's conversions between UTF-8 and UTF-16 (`sys/dev/hyperv/utilities/unicode.h`), with all their
 //! errors: a guest gets and sends texts only through them.
+//!
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)` below `sys`. Each row has a test.
+//!
+//! | contract | what a program or the host sees | FreeBSD | test |
+//! |---|---|---|---|
+//! | K16 | surrogates and U+F800 to U+FFFF are left out towards the guest | `dev/hyperv/utilities/unicode.h:164 (utf16_to_utf8)`, `dev/hyperv/utilities/unicode.h:180 (utf16_to_utf8)` | `other_characters_are_lost_on_the_way_to_the_guest` |
+//! | K16 | the second half of a pair is wrong towards the host | `dev/hyperv/utilities/unicode.h:124 (utf8_to_utf16)` | `the_second_surrogate_is_mangled_towards_the_host` |
+//! | | storing stops at the first character that has no room, and counting goes on | `dev/hyperv/utilities/unicode.h:149 (utf16_to_utf8)` | `storing_stops_at_the_first_character_without_room` |
+//! | | a byte from 0xa0 on without a continuation is taken for ISO 8859-1, other broken bytes are left out | `dev/hyperv/utilities/unicode.h:59 (utf8_to_utf16)`, `dev/hyperv/utilities/unicode.h:68 (utf8_to_utf16)` | `broken_utf8_becomes_latin_1_or_nothing` |
 
 /// Converts like the kernel's `utf16_to_utf8`: all units of `units`, NULs included, into `out` as far as it
 /// has room. Returns the length of the whole text.

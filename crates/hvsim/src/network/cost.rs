@@ -1,10 +1,10 @@
-//! What a hand-over costs: the programs that hyperv_vfup starts, the forks beside them, and the time that it
-//! takes.
+//! Measures what a hand-over costs: the programs that hyperv_vfup starts, the forks beside them, and its
+//! time. It judges none of them.
 //!
-//! A fresh process namespace gives its ids in a row, so the difference of two ids counts everything in
-//! between: the programs, each of which notes that it was called, the subshells of the shell that reads
-//! rc.conf, and the processes that a program has besides its own, as dhclient(8) does. The simulated programs
-//! take the place of the base system's; those of FreeBSD need more or less time, but are as many.
+//! A new process namespace assigns ids in sequence, so the difference of two ids is the number of processes
+//! between them: the programs, each of which records its call, the subshells of the shell that reads rc.conf,
+//! and the further processes of a program such as dhclient(8). The simulated programs replace those of the
+//! base system. FreeBSD's need more or less time, but their number is the same.
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
@@ -20,13 +20,13 @@ use crate::testing::program;
 /// One kind of hand-over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// What is handed over.
+    /// The kind of hand-over.
     pub case: &'static str,
     /// Programs started (execve), hyperv_vfup included.
     pub programs: u32,
-    /// Processes beside them: subshells, and those of a program that is several.
+    /// Processes beside them: subshells, and the further processes of a program.
     pub forks: u32,
-    /// The most that there may be of both.
+    /// The allowed maximum of both.
     pub most: Counts,
     /// From start to end.
     pub time: Duration,
@@ -47,7 +47,7 @@ pub struct Counts {
 pub struct Costs(pub Vec<Cost>);
 
 impl Costs {
-    /// Whether each is at most what it may be.
+    /// Whether each is within its limit.
     #[must_use]
     pub fn are_within(&self) -> bool {
         let is_within = |cost: &Cost| cost.programs <= cost.most.programs && cost.forks <= cost.most.forks;
@@ -73,7 +73,7 @@ impl fmt::Display for Costs {
 /// Measures all kinds.
 ///
 /// # Errors
-/// Why it cannot be measured here, in one line.
+/// In one line, why it cannot be measured.
 pub fn measure() -> Result<Costs, String> {
     let mut fixed = State::default();
     fixed.add_static_hn(0);
@@ -125,10 +125,10 @@ fn twice(mut state: State, rc_conf: &str, client: bool) -> Result<Vec<(Counts, D
     String::from_utf8_lossy(&output.stdout).lines().map(read_line).collect()
 }
 
-/// Prints a line for each run: the numbers of processes and of programs, and the nanoseconds.
+/// The script that prints a line for each run: the numbers of processes and of programs, and the nanoseconds.
 fn script(guest: &Guest, vfup: &Path, client: bool) -> String {
-    // The process that asks for the last id is one itself. Where a lease is waited for in the background, the
-    // lock file says that work goes on; looking at it starts nothing.
+    // The process that reads the last id is counted, too. If a lease is waited for in the background, the
+    // lock file shows that work continues; reading it starts no process.
     let lock = guest.root().path("var/run/hyperv.hn0.lock");
     let network = guest.root().path("network");
     let mut text = format!(
@@ -146,7 +146,7 @@ fn script(guest: &Guest, vfup: &Path, client: bool) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "'{}' hn0 2>/dev/null", guest.root().path("sbin/dhclient").display());
     }
-    // Only now: hn0 has no carrier any more, and a client would get no lease.
+    // Only now: hn0 has no carrier afterwards, and its client would get no lease.
     let _ = writeln!(text, "'{}' mce0 up", guest.root().path("sbin/ifconfig").display());
     text + "up\nup\n"
 }
@@ -155,7 +155,7 @@ fn read_line(line: &str) -> Result<(Counts, Duration), String> {
     let numbers: Vec<u64> = line.split(' ').map_while(|word| word.parse().ok()).collect();
     let [processes, noted, time] = numbers[..] else { return Err(format!("{line:?} is no measurement")) };
     let count = |count: u64| u32::try_from(count).map_err(|_| format!("{line:?} has too large a number"));
-    // hyperv_vfup itself notes nothing.
+    // hyperv_vfup itself records no call.
     let programs = count(noted)? + 1;
     let forks = count(processes)?.saturating_sub(programs);
     Ok((Counts { programs, forks }, Duration::from_nanos(time)))

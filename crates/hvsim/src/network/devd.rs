@@ -1,17 +1,19 @@
-//! A small devd(8): reads rules, matches events, runs actions one at a time.
+//! A small devd(8): reads rules, matches events, runs actions one at a time. Events come from the simulated
+//! kernel; what an action does is not its business.
 //!
-//! Behaviour, and the place in FreeBSD 14's sbin/devd; each row has a test here:
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)`. Each row has a test.
 //!
-//! | behaviour | file, function |
-//! |---|---|
-//! | text that is no rule keeps devd from starting | parse.y, devd.cc `parse_one_file` |
-//! | a comment ends with its line, an empty string is none, no quote in a string | token.l |
-//! | a backslash joins lines of a string | token.l |
-//! | the highest number wins, of equal ones the first that was read, and only one runs | devd.cc `sort_vector`, `find_and_execute` |
-//! | expressions cover the whole value, in any case, and `!` turns them round | devd.cc `match::match` |
-//! | `$x` is the quoted value, `$$` a dollar, `$(` stays | devd.cc `expand_one`, `shell_quote` |
-//! | `media-type` is asked of the interface | devd.cc `media::do_match` |
-//! | actions run one at a time, in a shell, and are waited for (contract V1, V2) | devd.cc `my_system` |
+//! | behaviour | FreeBSD | test |
+//! |---|---|---|
+//! | text that is no rule keeps devd from starting | `sbin/devd/parse.y:57`, `sbin/devd/devd.cc:473 (config::parse_one_file)` | `malformed_rules_are_refused` |
+//! | a comment ends with its line, an empty string is none, no quote in a string | `sbin/devd/token.l:59`, `sbin/devd/token.l:65` | `comments_and_strings_end_like_in_devd` |
+//! | a backslash joins lines of a string | `sbin/devd/token.l:74` | `lines_of_a_string_are_joined_by_a_backslash` |
+//! | the highest number wins, of equal ones the first that was read, and only one runs | `sbin/devd/devd.cc:511 (config::sort_vector)`, `sbin/devd/devd.cc:818 (config::find_and_execute)` | `only_the_rule_with_the_highest_number_runs` |
+//! | expressions cover the whole value, in any case, and `!` negates them | `sbin/devd/devd.cc:288 (match::match)`, `sbin/devd/devd.cc:302 (match::do_match)` | `expressions_cover_the_whole_value_in_any_case` |
+//! | `$x` is the quoted value, `$$` a dollar, `$(` stays | `sbin/devd/devd.cc:679 (config::expand_one)`, `sbin/devd/devd.cc:650 (config::shell_quote)` | `dollars_and_parentheses_reach_the_shell` |
+//! | `media-type` is compared with the interface's media | `sbin/devd/devd.cc:351 (media::do_match)` | `media_types_are_compared_with_the_interface` |
+//! | actions run one at a time, in a shell, and are waited for (contract V1, V2) | `sbin/devd/devd.cc:226 (my_system)` | `stock_rules_alone_configure_the_vf_at_once` |
 //!
 //! [`STOCK_RULES`] are those of FreeBSD that start something for an interface.
 
@@ -20,7 +22,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-/// What FreeBSD 14's devd.conf and dhclient.conf do for a new interface and for one that gets a carrier.
+/// The actions of FreeBSD's devd.conf and dhclient.conf for a new interface and for one that gets a carrier.
 pub const STOCK_RULES: &str = r#"
 notify 0 {
 	match "system" "IFNET";
@@ -49,12 +51,12 @@ pub struct Rule {
     pub action: String,
 }
 
-/// Text that is no rule.
+/// Why a text is no list of rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SyntaxError(String);
 
-/// The rules and where the programs of their actions really are.
+/// The rules, and the real paths of the programs in their actions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Devd {
     rules: Vec<Rule>,
@@ -62,10 +64,10 @@ pub struct Devd {
 }
 
 impl Devd {
-    /// Reads rules; those of other kinds than `notify` are skipped.
+    /// Parses rules. Rules of other kinds than `notify` are skipped.
     ///
     /// # Errors
-    /// Where the text ends or goes on in another way than a rule does.
+    /// The place where the text differs from a rule.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let tokens = tokens(text)?;
         let mut rules = Vec::new();
@@ -83,7 +85,7 @@ impl Devd {
     /// Reads rules from a file.
     ///
     /// # Errors
-    /// It cannot be read, or is no file of rules.
+    /// It cannot be read, or is not a file of rules.
     pub fn load(path: &Path) -> io::Result<Self> {
         let text = std::fs::read_to_string(path)?;
         Self::parse(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -100,7 +102,7 @@ impl Devd {
         self.programs.insert(path.to_owned(), command);
     }
 
-    /// The command of the first rule that matches the event, and of no other.
+    /// The command of the first rule that matches the event.
     #[must_use]
     pub fn action(&self, event: &str) -> Option<String> {
         let variables = variables(event);
@@ -112,7 +114,7 @@ impl Devd {
         Some(self.with_programs(&expand(&rule.action, &variables)))
     }
 
-    /// The command with the real places of the programs that it names.
+    /// The command with the real paths of its programs.
     fn with_programs(&self, command: &str) -> String {
         let part = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
         let mut text = String::new();
@@ -127,7 +129,7 @@ impl Devd {
         text + rest
     }
 
-    /// Runs the action of an event and waits for its end, as devd does. `None`: no rule matches.
+    /// Runs the action of an event and waits for its end, as devd does. `None` if no rule matches.
     ///
     /// # Errors
     /// The shell cannot be run.
@@ -144,7 +146,7 @@ impl Devd {
     }
 }
 
-/// `!system=A subsystem=B …` as variables.
+/// The variables of `!system=A subsystem=B …`.
 fn variables(event: &str) -> BTreeMap<String, String> {
     let words = event.trim_start_matches('!').split_whitespace();
     words
@@ -153,8 +155,8 @@ fn variables(event: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `config::expand_one`: `$name` becomes the value as one word of the shell, `$$` a dollar, and `$(…)` and
-/// `$` before anything else stay. devd quotes in the form `$'…'`, which not every shell knows.
+/// `config::expand_one`: `$name` becomes the value as one word of the shell, `$$` a dollar. `$(…)` and `$`
+/// before other characters stay. devd quotes in the form `$'…'`, which not every shell has.
 fn expand(action: &str, variables: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     let mut rest = action;
@@ -188,7 +190,7 @@ fn expand(action: &str, variables: &BTreeMap<String, String>) -> String {
     text + rest
 }
 
-/// Where the parenthesis that the text begins with is closed.
+/// The position of the closing parenthesis.
 fn closing(text: &str) -> usize {
     let mut open = 0;
     for (place, c) in text.char_indices() {
@@ -213,7 +215,7 @@ enum Token {
     Sign(char),
 }
 
-/// sbin/devd/token.l: the longest match wins, and a character that no pattern matches is dropped (flex echoes
+/// sbin/devd/token.l: the longest match wins. A character that no pattern matches is dropped (flex echoes
 /// it).
 fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
     let mut all = Vec::new();
@@ -221,12 +223,12 @@ fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
     while let Some(c) = rest.chars().next() {
         let line_end = |from: &str| from.find('\n');
         let taken = match c {
-            // `#.*$` and `//.*$` need the end of a line behind them: at the end of the file they are no
+            // `#.*$` and `//.*$` need the end of a line after them: at the end of the file they are no
             // comments.
             '#' => line_end(rest).unwrap_or(1),
             '/' if rest.starts_with("//") => line_end(rest).unwrap_or(1),
             '/' if rest.starts_with("/*") => rest[2..].find("*/").map_or(1, |end| end + 4),
-            // `\"[^"]+\"`: an empty string is none, and no quote can stand in one.
+            // `\"[^"]+\"`: an empty string is no string, and a string contains no quote.
             '"' => match rest[1..].find('"') {
                 Some(end) if end > 0 => {
                     all.push(Token::Text(continued(&rest[1..=end])));
@@ -258,14 +260,14 @@ fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
     Ok(all)
 }
 
-/// A backslash at the end of a line joins it with the next, whose indentation goes.
+/// Joins lines that end with a backslash. The indentation of the next line is dropped.
 fn continued(inside: &str) -> String {
     let mut parts = inside.split("\\\n");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.trim_start())
 }
 
-/// One block of sbin/devd/parse.y and the tokens behind it. Blocks of options are read and dropped.
+/// One block of sbin/devd/parse.y, and the tokens after it. Blocks of options are dropped.
 fn read_rule(tokens: &[Token]) -> Result<(Option<Rule>, &[Token]), SyntaxError> {
     let error = |at: &[Token]| SyntaxError(format!("unexpected {:?}", at.first()));
     let (kind, priority, mut rest) = match tokens {
@@ -279,7 +281,7 @@ fn read_rule(tokens: &[Token]) -> Result<(Option<Rule>, &[Token]), SyntaxError> 
     };
     let mut rule = Rule { priority, matches: Vec::new(), media: None, action: String::new() };
     let options = kind == "options";
-    // Options must hold something (`options: option | options option`), other blocks may be empty.
+    // Options must not be empty (`options: option | options option`). Other blocks may be.
     let mut is_empty = options;
     loop {
         rest = match rest {
@@ -317,16 +319,16 @@ fn read_rule(tokens: &[Token]) -> Result<(Option<Rule>, &[Token]), SyntaxError> 
     }
 }
 
-/// Whether an interface has media of this type (media::do_match asks SIOCGIFMEDIA): those of a simulated
-/// guest are Ethernet, but loopbacks and bridges have none.
+/// Whether an interface has media of this type (media::do_match uses SIOCGIFMEDIA). Those of a simulated
+/// guest are Ethernet; loopbacks and bridges have none.
 fn has_media(kind: &str, interface: &str) -> bool {
     kind.eq_ignore_ascii_case("ethernet")
         && !["lo", "bridge", "wlan"].iter().any(|other| interface.starts_with(other))
 }
 
-/// An extended regular expression against the whole value, in any case; a leading `!` turns it round. Of the
-/// syntax there are characters, `.`, `[…]`, groups of alternatives `(a|b)` and the repetitions `*`, `+` and
-/// `?` of one character.
+/// Matches an extended regular expression with the whole value, without regard to case. A leading `!` negates
+/// it. The syntax has characters, `.`, `[…]`, groups of alternatives `(a|b)`, and the repetitions `*`, `+`
+/// and `?` of one character.
 fn matches(expression: &str, value: &str) -> bool {
     let (expression, wanted) = expression.strip_prefix('!').map_or((expression, true), |rest| (rest, false));
     let pattern: Vec<char> = expression.to_ascii_lowercase().chars().collect();
@@ -432,8 +434,7 @@ mod tests {
 
     // contract V3
     #[test]
-    fn the_highest_number_wins_and_only_one_rule_runs() {
-        // Contract V3.
+    fn only_the_rule_with_the_highest_number_runs() {
         let text = r#"
             notify 5 { match "system" "A"; action "low"; };
             attach 99 { match "system" "A"; action "other kind"; };
@@ -447,7 +448,7 @@ mod tests {
 
     // contract V27
     #[test]
-    fn values_are_one_word_whatever_they_hold() {
+    fn any_value_is_one_word_of_the_shell() {
         let devd = Devd::parse(r#"notify 1 { match "system" ".*"; action "run $subsystem $1 $unknown"; };"#)
             .unwrap();
         let action = devd.action("!system=A subsystem=$(reboot);'x").unwrap();
@@ -474,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_ends_with_its_line_and_strings_hold_no_quote() {
+    fn comments_and_strings_end_like_in_devd() {
         let good = "# a comment\n// another\n/* and\none */ notify 1 { match \"a\" \"b\"; };";
         assert_eq!(Devd::parse(good).unwrap().rules().len(), 1);
         for text in [
@@ -503,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn media_are_asked_of_the_interface() {
+    fn media_types_are_compared_with_the_interface() {
         let devd = Devd::parse(STOCK_RULES).unwrap();
         let action = |event: &str| devd.action(event);
         assert_eq!(
@@ -520,8 +521,7 @@ mod tests {
 
     // contract V27
     #[test]
-    fn text_that_is_no_rule_is_refused() {
-        // Contract V27.
+    fn malformed_rules_are_refused() {
         for text in [
             "options { };",
             "options 1 { directory \"x\"; };",

@@ -1,4 +1,5 @@
-//! The state as the facts files that programs read instead of asking the kernel.
+//! Writes the state of the simulated network as facts files, which programs of the suite read instead of the
+//! kernel. It changes no state.
 
 use std::fmt::Write as _;
 
@@ -43,13 +44,13 @@ pub(super) fn routes(state: &State) -> String {
     text
 }
 
-/// `sysctl`: those of hn(4) and all others that were set. What reads as a number is one: names of interfaces
-/// do not.
+/// `sysctl`: the sysctls of hn(4) and all others that were set. A value that parses as a number is one. Names
+/// of interfaces do not.
 pub(super) fn sysctls(state: &State) -> String {
     let mut text = String::new();
     for (name, value) in state.all_sysctls() {
         let kind = if value.parse::<i32>().is_ok() { "int" } else { "str" };
-        // A name can come with its type.
+        // A name can be followed by its type.
         let _ = match name.contains(':') {
             true => writeln!(text, "{name}={value}"),
             false => writeln!(text, "{name}:{kind}={value}"),

@@ -1,8 +1,9 @@
-//! Programs that fail, hang or dawdle at the k-th call, and the log of all calls.
+//! Programs that fail, hang or are slow at the k-th call, and the log of all calls. It decides nothing about
+//! the programs' work.
 //!
-//! `GUEST/network/faults` holds one fault per line: `TOOL K ACTION`, where TOOL may be `*` and K counts the
-//! calls of that tool (of all for `*`) since [`plan_faults`] wrote the file. `GUEST/network/spawns` holds one
-//! line per call.
+//! `GUEST/network/faults` has one fault in a line: `TOOL K ACTION`. TOOL may be `*`, and K counts the calls
+//! of that tool (of all for `*`) since [`plan_faults`] wrote the file. `GUEST/network/spawns` has one line
+//! for each call.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +16,12 @@ use super::root::Root;
 
 const GATE: &str = "network/gate";
 
-/// What goes wrong at one call.
+/// A fault of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The name of the program, or `*`.
     pub tool: String,
-    /// Which call, from 1.
+    /// The number of the call, from 1.
     pub call: u32,
     /// What happens.
     pub action: Action,
@@ -29,17 +30,17 @@ pub struct Fault {
 /// What happens at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing is done, exit status 1.
+    /// No work, and exit status 1.
     Fail,
-    /// It is done, and exit status 1 all the same.
+    /// The work is done, and the exit status is 1.
     FailLate,
-    /// Nothing is done, and it does not end.
+    /// No work, and no end.
     Hang,
-    /// It is done, and it does not end.
+    /// The work is done, and there is no end.
     HangLate,
-    /// It is done later.
+    /// The work is done later.
     Delay(Duration),
-    /// It is done when somebody opens the gate (see [`close_gate`]).
+    /// It is done when the gate is opened (see [`close_gate`]).
     Gate,
 }
 
@@ -79,7 +80,7 @@ impl FromStr for Fault {
     }
 }
 
-/// Replaces all faults and counts calls from 1 again.
+/// Replaces all faults, and counts calls from 1 again.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -90,7 +91,7 @@ pub fn plan_faults(root: &Root, faults: &[Fault]) -> io::Result<()> {
     root.replace("network/faults", lines.concat().as_bytes())
 }
 
-/// From here on a call with [`Action::Gate`] waits.
+/// Closes the gate: a call with [`Action::Gate`] waits from now on.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -98,7 +99,7 @@ pub fn close_gate(root: &Root) -> io::Result<()> {
     root.replace(GATE, b"")
 }
 
-/// Whoever waits at the gate goes on.
+/// Opens the gate: calls that wait there continue.
 ///
 /// # Errors
 /// The file cannot be removed.
@@ -106,14 +107,14 @@ pub fn open_gate(root: &Root) -> io::Result<()> {
     fs::remove_file(root.path(GATE))
 }
 
-/// Waits until the gate is open, or the guest is gone.
+/// Waits until the gate is open, or the guest does not exist any more.
 pub(super) fn pass_gate(root: &Root) {
     while root.path(GATE).exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Forgets the log of calls.
+/// Clears the log of calls.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -122,7 +123,7 @@ pub fn forget_spawns(root: &Root) -> io::Result<()> {
     root.replace("network/spawns", b"")
 }
 
-/// The calls so far, each with its arguments, blank separated.
+/// The calls so far, each with its arguments, separated by blanks.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -134,7 +135,7 @@ pub fn spawns(root: &Root) -> io::Result<Vec<String>> {
     }
 }
 
-/// Notes a call and tells what goes wrong with it.
+/// Logs a call and returns its fault.
 pub(super) fn enter(root: &Root, tool: &str, arguments: &[String]) -> io::Result<Option<Action>> {
     let _lock = root.lock()?;
     let mut log = fs::File::options().create(true).append(true).open(root.path("network/spawns"))?;
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_written_as_they_are_read() {
+    fn a_fault_is_the_same_after_writing_and_parsing() {
         for line in [
             "* 3 fail",
             "ifconfig 1 fail-late",

@@ -1,5 +1,5 @@
-//! A guest with a simulated network in a directory: files, programs, configuration, and what its host does to
-//! it.
+//! A guest with a simulated network in a directory: its files, programs and configuration, and what its host
+//! does to it. The rules of the network are in `kernel`.
 
 use std::fs;
 use std::io;
@@ -16,15 +16,14 @@ use super::state::{Address, DhcpServer, Interface, Route, State};
 use super::tools::{self, NAMES};
 use crate::testing::{self, freebsd_root};
 
-/// How long a VF may take from its arrival to the end of what follows from it: a delay of rc.conf and a
-/// lease.
+/// How long the arrival of a VF and everything that follows may take: a delay of rc.conf and a lease.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The devd rules that the suite ships.
 pub const SHIPPED_RULES: &str = include_str!("../../../../etc/devd/hyperv.conf");
 
-/// The programs of rc(8), as stand-ins.
+/// The scripts of rc(8), as stand-ins.
 const SCRIPTS: [(&str, &str); 5] = [
     ("etc/rc.d/netif", include_str!("rc/rc.d/netif")),
     ("etc/rc.d/dhclient", include_str!("rc/rc.d/dhclient")),
@@ -47,7 +46,7 @@ pub fn mac_of(unit: u8) -> hv_core::net::MacAddress {
 }
 
 impl State {
-    /// Adds hnN with carrier, up, without configuration.
+    /// Adds hnN with carrier, up, without addresses.
     pub fn add_hn(&mut self, unit: u8) -> &mut Interface {
         let index = self.take_index();
         let mut interface = Interface::new(index, Some(mac_of(unit)));
@@ -72,7 +71,7 @@ impl State {
         }
     }
 
-    /// What a new start leaves of it; returns the interfaces of hn(4).
+    /// Removes everything that a new start does not keep. Returns the interfaces of hn(4).
     fn forget_configuration(&mut self) -> Vec<String> {
         self.interfaces.retain(|_, interface| interface.lagg.is_none());
         for interface in self.interfaces.values_mut().filter(|interface| interface.mac.is_some()) {
@@ -87,7 +86,7 @@ impl State {
         self.interfaces.keys().filter(|name| name.starts_with("hn")).cloned().collect()
     }
 
-    /// Brings an interface up, as the kernel does it.
+    /// Brings an interface up, as the kernel does.
     ///
     /// # Panics
     /// There is none of this name.
@@ -95,7 +94,7 @@ impl State {
         self.set_up(name, true).expect("an interface");
     }
 
-    /// A DHCP server that has 10.9.N.50 for hnN and everything that has its Ethernet address.
+    /// Adds a DHCP server that has 10.9.N.50 for hnN and all interfaces with its Ethernet address.
     pub fn add_dhcp_server(&mut self) {
         let leases = (0..=10).map(|unit| (mac_of(unit).to_string(), format!("10.9.{unit}.50"))).collect();
         self.dhcp = Some(DhcpServer {
@@ -119,11 +118,12 @@ pub fn static_rc_conf(unit: u8) -> String {
 }
 
 impl Guest {
-    /// Makes the files of a guest in `directory`, which exists. `tools` is the executable `hvsim-tools`,
-    /// `rules` the text of devd rules, and the directory `programs` has hyperv_vfup and hyperv_vfattach.
+    /// Creates the files of a guest in the existing directory `directory`. `tools` is the executable
+    /// `hvsim-tools`, `rules` the text of devd rules, and the directory `programs` has hyperv_vfup and
+    /// hyperv_vfattach.
     ///
     /// # Errors
-    /// A file cannot be made.
+    /// A file cannot be created.
     pub fn create(
         directory: &Path,
         tools: &Path,
@@ -160,12 +160,12 @@ impl Guest {
         fs::write(root.path("etc/hyperv.toml"), configuration(&place))?;
         fs::write(root.path("etc/devd.conf"), rules)?;
         fs::write(root.path("network/programs"), programs.display().to_string())?;
-        // Its DHCP clients end with whoever made it.
+        // The guest's DHCP clients end with the process that created it.
         fs::write(root.path("network/maker"), std::process::id().to_string())?;
         Self::open(directory)
     }
 
-    /// The guest that [`Guest::create`] has made in `directory`.
+    /// The guest of an earlier [`Guest::create`] in `directory`.
     ///
     /// # Errors
     /// There is none.
@@ -215,10 +215,10 @@ impl Guest {
         fs::write(self.root.path("etc/rc.conf"), text)
     }
 
-    /// A VF of an hn appears, as the host gives it.
+    /// The host gives a VF to an hn.
     ///
     /// # Errors
-    /// The guest's files.
+    /// A file of the guest cannot be read or written.
     pub fn give_vf(&self, vf: &str, hn: &str) -> io::Result<()> {
         self.root.change(|state| state.attach_vf(vf, hn))
     }
@@ -226,23 +226,23 @@ impl Guest {
     /// The host takes the VF away.
     ///
     /// # Errors
-    /// The guest's files.
+    /// A file of the guest cannot be read or written.
     pub fn take_vf(&self, vf: &str) -> io::Result<()> {
         self.root.change(|state| state.detach(vf))
     }
 
-    /// The VF comes up or goes down without anybody in the guest doing it.
+    /// The VF goes up or down without a program in the guest.
     ///
     /// # Errors
-    /// The guest's files, or there is no such interface.
+    /// A file of the guest cannot be read or written, or there is no such interface.
     pub fn switch_vf(&self, vf: &str, up: bool) -> io::Result<()> {
         self.root.change(|state| state.set_up(vf, up))?.map_err(io::Error::from)
     }
 
-    /// Hands the waiting events to devd's rules, one after the other; returns the commands that were run.
+    /// Hands the waiting events to devd's rules, one after the other. Returns the commands that ran.
     ///
     /// # Errors
-    /// The guest's files, or the shell cannot be run.
+    /// A file of the guest cannot be read or written, or the shell cannot be run.
     pub fn run_devd(&self) -> io::Result<Vec<String>> {
         let mut commands = Vec::new();
         while let Some(command) = self.handle_event()? {
@@ -251,8 +251,8 @@ impl Guest {
         Ok(commands)
     }
 
-    /// Hands the next waiting event to devd's rules; returns the command that was run, if a rule matched.
-    /// `None`: no event waits.
+    /// Hands the next waiting event to devd's rules. Returns the command that ran, if a rule matched. `None`
+    /// if no event waits.
     ///
     /// # Errors
     /// As [`Self::run_devd`].
@@ -263,14 +263,14 @@ impl Guest {
         Ok(Some(self.devd.action(&event)))
     }
 
-    /// Runs devd until all that follows from the arrival of a VF is over; returns the commands that were run.
+    /// Runs devd until everything that follows the arrival of a VF is done. Returns the commands that ran.
     ///
     /// # Errors
-    /// The guest's files, or the shell cannot be run.
+    /// A file of the guest cannot be read or written, or the shell cannot be run.
     pub fn settle(&self, vf: &str) -> io::Result<Vec<String>> {
         let mut commands = self.run_devd()?;
         let end = Instant::now() + PATIENCE;
-        // What devd has started waits in the background, and its work causes the next event.
+        // The process that devd has started waits in the background, and its work causes the next event.
         while self.is_waited_for(vf) && Instant::now() < end {
             std::thread::sleep(PAUSE);
         }
@@ -283,11 +283,11 @@ impl Guest {
         fs::OpenOptions::new().write(true).open(lock).is_ok_and(|file| matches!(holder(&file), Ok(Some(_))))
     }
 
-    /// The guest starts anew: nothing is left but its files, from which rc.d/netif and rc.d/routing configure
-    /// the interfaces of hn(4).
+    /// Starts the guest again: only its files remain, and rc.d/netif and rc.d/routing configure the
+    /// interfaces of hn(4) from them.
     ///
     /// # Errors
-    /// The guest's files, or the script fails.
+    /// A file of the guest cannot be read or written, or the script fails.
     pub fn reboot(&self) -> io::Result<()> {
         let names = self.root.change(State::forget_configuration)?;
         tools::dhclient::end_all(&self.root);
@@ -296,7 +296,7 @@ impl Guest {
         if output.status.success() { Ok(()) } else { Err(io::Error::other(said.into_owned())) }
     }
 
-    /// What `ifconfig NAME` prints; nothing if there is no such interface.
+    /// The output of `ifconfig NAME`. Empty if there is no such interface.
     ///
     /// # Errors
     /// The stand-in cannot be run.
@@ -310,10 +310,10 @@ fn configuration(root: &str) -> String {
     format!("[log]\nsockets = [\"{root}/var/run/log\"]\n{}", network_settings(root))
 }
 
-/// The sections of the configuration that say where the facts and the programs of the guest in `root` are.
+/// The sections of the configuration with the paths of the facts and programs of the guest in `root`.
 #[must_use]
 pub fn network_settings(root: &str) -> String {
-    // FreeBSD's executables ask the system, and their root serves the same files.
+    // FreeBSD's executables read the system's facts, which their root takes from the same files.
     let facts = if freebsd_root().is_some() { String::new() } else { format!("dir = \"{root}/facts\"\n") };
     format!(
         "[facts]\n{facts}resolv-conf = \"{root}/etc/resolv.conf\"\n\

@@ -1,25 +1,29 @@
-//! What the kernel does when a program changes the network.
+//! What the simulated kernel does when a program changes the network. It is given the state and one request,
+//! and changes the state or answers with an errno. It never changes the network of the machine that it runs
+//! on.
 //!
-//! Behaviour, and the place in FreeBSD 14 that it follows; each row has a test in `kernel/tests.rs`:
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)`. Each row has a test in `kernel/tests.rs`.
 //!
-//! | behaviour | file, function |
-//! |---|---|
-//! | joining takes all IPv6 from a port with a link-local address, also where joining fails | sys/net/if_lagg.c `lagg_ioctl` (SIOCSLAGGPORT), sys/netinet6/in6_ifattach.c `in6_ifdetach` |
-//! | the first port gives the lagg its address and MTU, later ones take them | if_lagg.c `lagg_port_create` |
-//! | the link of a second or later port bounces | if_lagg.c `lagg_port_create`, sys/net/if.c `if_setlladdr` |
-//! | a port that leaves gets its own address back, and keeps the MTU of the lagg | if_lagg.c `lagg_port_destroy` |
-//! | all ports have the capabilities that they share, and their own back when they leave | if_lagg.c `lagg_capabilities`, `lagg_port_destroy` |
-//! | an MTU of a port cannot be set, that of the lagg goes to all ports | if_lagg.c `lagg_port_ioctl`, `lagg_change_mtu` |
-//! | IPv4 routes go with the address that they were added over | sys/netinet/in.c `in_difaddr_ioctl` (`in_ifadown`) |
-//! | IPv6 routes through a gateway stay without any address | sys/netinet6/in6.c `in6_purgeaddr` |
-//! | routes that a router advertised go when IPv6 is detached | sys/netinet6/nd6.c `nd6_purge` |
-//! | with ROUTE_MPATH a second way to one network is added beside the first | sys/net/route/route_ctl.c `add_route_flags_mpath` |
-//! | routes of an interface go with it | sys/net/route.c `rt_flushifroutes` |
-//! | a link-local address comes when an interface comes up, or IPv6 is enabled on it | sys/netinet6/in6_ifattach.c `in6_ifattach`, nd6.c `nd6_ioctl` |
-//! | a new IPv6 address is tentative until it is known that nobody has it, and duplicated where somebody has; not with NO_DAD | sys/netinet6/nd6_nbr.c `nd6_dad_start`, `nd6_dad_duplicated` |
-//! | a vhid goes with its last address | sys/netinet/ip_carp.c `carp_detach` |
-//! | a new name moves nothing but the name | sys/net/if.c `if_rename` |
-//! | hn(4) reports its link down while its VF is up | sys/dev/hyperv/netvsc/if_hn.c `hn_set_vf_up`, `hn_link_status` |
+//! | behaviour | FreeBSD | test |
+//! |---|---|---|
+//! | joining takes all IPv6 from a port with a link-local address, also where joining fails | `sys/net/if_lagg.c:1609 (lagg_ioctl)`, `sys/netinet6/in6_ifattach.c:752 (_in6_ifdetach)` | `joining_takes_all_ipv6_even_where_it_fails` |
+//! | the first port gives the lagg its address and MTU, later ones take them | `sys/net/if_lagg.c:730 (lagg_port_create)` | `first_port_leads_and_the_link_of_later_ones_bounces` |
+//! | the link of a second or later port bounces | `sys/net/if_lagg.c:842 (lagg_port_create)`, `sys/net/if.c:3895 (if_setlladdr)` | `first_port_leads_and_the_link_of_later_ones_bounces` |
+//! | a port that leaves gets its own address back, and keeps the MTU of the lagg | `sys/net/if_lagg.c:997 (lagg_port_destroy)` | `first_port_leads_and_the_link_of_later_ones_bounces` |
+//! | a lagg whose first port leaves has the address of the next | `sys/net/if_lagg.c:967 (lagg_port_destroy)` | `lagg_without_its_first_port_has_the_nexts_address` |
+//! | all ports have the capabilities that they share, and their own back when they leave | `sys/net/if_lagg.c:666 (lagg_capabilities)`, `sys/net/if_lagg.c:996 (lagg_port_destroy)` | `ports_share_their_capabilities_until_they_leave` |
+//! | an MTU of a port cannot be set, that of the lagg goes to all ports | `sys/net/if_lagg.c:1068 (lagg_port_ioctl)`, `sys/net/if_lagg.c:1717 (lagg_ioctl)` | `mtu_of_a_port_is_that_of_the_lagg` |
+//! | IPv4 routes go with the address that they were added over | `sys/netinet/in.c:738 (in_difaddr_ioctl)` | `ipv4_routes_go_with_their_address_and_ipv6_routes_stay` |
+//! | IPv6 routes through a gateway stay without any address | `sys/netinet6/in6.c:1394 (in6_purgeaddr)` | `ipv4_routes_go_with_their_address_and_ipv6_routes_stay` |
+//! | routes that a router advertised go when IPv6 is detached | `sys/netinet6/nd6.c:1150 (nd6_purge)` | `routes_of_routers_go_when_ipv6_is_detached` |
+//! | with ROUTE_MPATH a second way to one network is added beside the first | `sys/net/route/route_ctl.c:870 (add_route_flags_mpath)` | `second_way_to_a_network_is_added_beside_the_first` |
+//! | routes of an interface go with it | `sys/net/route.c:353 (rt_flushifroutes)` | `ipv4_routes_go_with_their_address_and_ipv6_routes_stay` |
+//! | a link-local address comes when an interface comes up, or IPv6 is enabled on it | `sys/netinet6/in6_ifattach.c:674 (in6_ifattach)`, `sys/netinet6/nd6.c:1740 (nd6_ioctl)` | `link_local_address_comes_with_up_and_with_ipv6` |
+//! | a new IPv6 address is tentative until the check for duplicates ends, and duplicated where another node has it; not with NO_DAD | `sys/netinet6/nd6_nbr.c:1288 (nd6_dad_start)`, `sys/netinet6/nd6_nbr.c:1500 (nd6_dad_duplicated)` | `new_ipv6_address_is_tentative_and_then_used_or_duplicated` |
+//! | a vhid goes with its last address | `sys/netinet/ip_carp.c:2047 (carp_detach)` | `vhid_goes_with_its_last_address` |
+//! | a new name moves nothing but the name | `sys/net/if.c:3146 (if_rename)` | `new_name_moves_nothing_but_the_name` |
+//! | hn(4) reports its link down while its VF is up | `sys/dev/hyperv/netvsc/if_hn.c:1230 (hn_rxvf_change)`, `sys/dev/hyperv/netvsc/if_hn.c:2575 (hn_link_status)` | `hn_reports_its_link_down_while_its_vf_is_up` |
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -38,7 +42,7 @@ impl Route {
 
 impl State {
     pub(super) fn take_index(&mut self) -> u32 {
-        // As the kernel: the lowest that is free.
+        // As in the kernel: the lowest free number.
         (1..).find(|index| self.interfaces.values().all(|other| other.index != *index)).unwrap_or(1)
     }
 
@@ -46,13 +50,13 @@ impl State {
         self.interfaces.get_mut(name).ok_or(Errno::ENXIO)
     }
 
-    /// Whether some lagg has it as port.
+    /// Whether it is a port of a lagg.
     #[must_use]
     pub fn is_port(&self, name: &str) -> bool {
         self.lagg_of(name).is_some()
     }
 
-    /// The lagg that has it as port.
+    /// The lagg with this port.
     #[must_use]
     pub fn lagg_of(&self, port: &str) -> Option<&str> {
         let has = |interface: &Interface| {
@@ -67,7 +71,7 @@ impl State {
         self.interfaces.get(name).and_then(|interface| interface.device.as_deref()).unwrap_or(name)
     }
 
-    /// SIOCSIFNAME: the interface has another name for everybody from now on.
+    /// SIOCSIFNAME: gives the interface another name everywhere.
     pub(super) fn rename(&mut self, old: &str, new: &str) -> Result<(), Errno> {
         if self.interfaces.contains_key(new) {
             return Err(Errno::EEXIST);
@@ -126,14 +130,14 @@ impl State {
         self.announce_arrival(name);
     }
 
-    /// A VF appears: hn(4) pairs it before anybody hears of it.
+    /// Attaches a VF. hn(4) pairs it before its arrival is reported.
     pub fn attach_vf(&mut self, vf: &str, hn: &str) {
         let mac = self.interfaces.get(hn).and_then(|hn| hn.mac.as_deref()?.parse().ok());
         self.vfs.insert(vf.to_owned(), hn.to_owned());
         self.attach(vf, mac.unwrap_or(MacAddress([0, 0x15, 0x5d, 0, 0, 1])));
     }
 
-    /// An interface goes away; a lagg that has it loses a port and keeps everything else.
+    /// Detaches an interface. A lagg with it loses a port and keeps everything else.
     pub fn detach(&mut self, name: &str) {
         if self.vfs.contains_key(name) {
             self.set_data_path(name, false);
@@ -202,7 +206,7 @@ impl State {
         Ok(())
     }
 
-    /// `laggport`: the first port gives the lagg its address and MTU, later ones have to take them.
+    /// `laggport`: the first port gives the lagg its address and MTU. Later ports get them from the lagg.
     pub(super) fn add_port(&mut self, lagg: &str, port: &str) -> Result<(), Errno> {
         let Some(found) = self.interfaces.get(port) else { return Err(Errno::EINVAL) };
         let (mac, mtu, max_mtu) = (found.mac.clone(), found.mtu, found.max_mtu);
@@ -242,7 +246,7 @@ impl State {
         Ok(())
     }
 
-    /// Its link goes and comes, which devd hears. That of hn(4) does not depend on its flags.
+    /// The port's link goes down and up, which devd sees. The link of hn(4) does not depend on its flags.
     fn bounce(&mut self, port: &str) {
         if self.vfs.contains_key(port) && self.interfaces.get(port).is_some_and(|port| port.up) {
             self.events.push(format!("!system=IFNET subsystem={port} type=LINK_DOWN"));
@@ -250,7 +254,7 @@ impl State {
         }
     }
 
-    /// Each port has what all of them can do, and the lagg too.
+    /// Gives all ports and the lagg the capabilities that all ports have.
     fn share_capabilities(&mut self, lagg: &str) {
         let Some(parts) = self.interfaces.get(lagg).and_then(|lagg| lagg.lagg.clone()) else { return };
         let mut own = parts.own.values().map(|own| own.capabilities.clone());
@@ -263,7 +267,7 @@ impl State {
         }
     }
 
-    /// What a port has again when it is none any more.
+    /// Restores what a former port had before.
     fn give_back(&mut self, port: &str, own: PortsOwn) {
         if let Some(interface) = self.interfaces.get_mut(port) {
             (interface.mac, interface.capabilities) = (own.mac, own.capabilities);
@@ -271,7 +275,7 @@ impl State {
         }
     }
 
-    /// All IPv6 addresses go, and the routes that routers have advertised; other routes stay.
+    /// Removes all IPv6 addresses, and the routes that routers have advertised. Other routes stay.
     fn detach_ipv6(&mut self, name: &str) {
         let router = self.advertisement.as_ref().map(|advertisement| IpAddr::from(advertisement.router));
         if let Some(interface) = self.interfaces.get_mut(name) {
@@ -300,7 +304,7 @@ impl State {
         Ok(())
     }
 
-    /// `mtu`: a lagg passes it on to its ports, and a port may not differ.
+    /// `mtu`: a lagg passes it on to its ports. It cannot be set on a port.
     pub(super) fn set_mtu(&mut self, name: &str, mtu: u32) -> Result<(), Errno> {
         if self.is_port(name) || mtu < 72 {
             return Err(Errno::EINVAL);
@@ -333,7 +337,7 @@ impl State {
         Ok(())
     }
 
-    /// hn(4) reports its own link as down while the VF carries the data; once for each change.
+    /// hn(4) reports its own link as down while the VF carries the data, once for each change.
     fn set_data_path(&mut self, vf: &str, through_vf: bool) {
         if self.transparent.is_some_and(|value| value != 0) {
             return;
@@ -350,7 +354,7 @@ impl State {
         self.events.push(format!("!system=HYPERV_NIC_VF subsystem={hn} type={kind}"));
     }
 
-    /// SIOCAIFADDR: the address is there with this prefix, and the interface is up.
+    /// SIOCAIFADDR: sets the address with this prefix, and brings the interface up.
     pub(super) fn add_address(&mut self, name: &str, mut address: Address) -> Result<(), Errno> {
         let (looks, is_taken) = (self.tentative_looks, self.taken.contains(&address.ip));
         let interface = self.interface(name)?;
@@ -366,8 +370,8 @@ impl State {
         self.set_up(name, true)
     }
 
-    /// Somebody has looked at the tentative addresses; after some looks it is known what becomes of them.
-    /// Returns whether there were any.
+    /// Counts a look at the tentative addresses. After some looks each is in use or a duplicate. Returns
+    /// whether there were any.
     pub(super) fn look_at_tentative(&mut self) -> bool {
         let mut any = false;
         for address in self.interfaces.values_mut().flat_map(|interface| &mut interface.addresses) {
@@ -380,8 +384,8 @@ impl State {
         any
     }
 
-    /// SIOCDIFADDR: IPv4 routes that were added over the address go with it; it is the first that reaches
-    /// their gateway.
+    /// SIOCDIFADDR: removes an address, with the IPv4 routes that were added over it. That is the first
+    /// address that reaches their gateway.
     pub(super) fn remove_address(&mut self, name: &str, ip: IpAddr) -> Result<(), Errno> {
         let interface = self.interface(name)?;
         let place = interface.addresses.iter().position(|held| held.ip == ip).ok_or(Errno::EADDRNOTAVAIL)?;
@@ -397,7 +401,7 @@ impl State {
         Ok(())
     }
 
-    /// SIOCSVH: the vhid of an address, and its settings.
+    /// SIOCSVH: sets the vhid of an address and its settings.
     pub(super) fn set_vhid(&mut self, name: &str, ip: IpAddr, carp: Carp) -> Result<(), Errno> {
         let interface = self.interface(name)?;
         interface.carp.iter_mut().for_each(|other| other.addresses.retain(|held| *held != ip));
@@ -414,7 +418,7 @@ impl State {
         Ok(())
     }
 
-    /// Changes the flags of neighbour discovery; the link-local address follows.
+    /// Changes the flags of neighbour discovery, and then the link-local address.
     pub(super) fn set_nd6(&mut self, name: &str, change: impl FnOnce(&mut Nd6)) -> Result<(), Errno> {
         let nd6 = &mut self.interface(name)?.nd6;
         let before = *nd6;
@@ -425,7 +429,7 @@ impl State {
         Ok(())
     }
 
-    /// The kernel gives an interface that is up its link-local address, and takes none away.
+    /// The kernel gives an interface that is up its link-local address, and never removes one.
     fn refresh_link_local(&mut self, name: &str) {
         let Some(interface) = self.interfaces.get_mut(name) else { return };
         let wanted = interface.up && interface.nd6.auto_linklocal && !interface.nd6.disabled;
@@ -484,7 +488,7 @@ impl State {
         Ok(())
     }
 
-    /// RTM_DELETE of a route to a network: all ways to it, or those by one gateway.
+    /// RTM_DELETE of a route to a network: all routes to it, or those through one gateway.
     pub(super) fn remove_static_route(
         &mut self,
         destination: &str,
@@ -498,7 +502,7 @@ impl State {
         if self.static_routes.len() == before { Err(Errno::ESRCH) } else { Ok(()) }
     }
 
-    /// The interface whose network has the gateway, the longest prefix first.
+    /// The interface whose network has the gateway. The longest prefix counts.
     fn way_to(&self, gateway: IpAddr, scope: Option<&str>) -> Option<String> {
         if let Some(scope) = scope {
             let interface = self.interfaces.get(scope)?;
@@ -515,7 +519,7 @@ impl State {
         ways.max().map(|(_, name)| name.clone())
     }
 
-    /// A router's advertisement reaches an interface.
+    /// A router's advertisement arrives at an interface.
     pub(super) fn advertise(&mut self, name: &str) {
         let Some(advertisement) = self.advertisement.clone() else { return };
         let Some(interface) = self.interfaces.get(name) else { return };
@@ -525,7 +529,7 @@ impl State {
         let Some(own) = interface.mac.as_deref().and_then(link_local) else { return };
         let host = u128::from(own) & u128::from(u64::MAX);
         let ip = Ipv6Addr::from(u128::from(advertisement.prefix) & !u128::from(u64::MAX) | host);
-        // Neither can fail: the interface is there.
+        // Neither can fail, because the interface exists.
         let address = Address { autoconf: true, ..Address::of(ip.into(), 64) };
         let _ = self.add_address(name, address);
         let _ = self.add_route(advertisement.router.into(), Some(name));

@@ -1,10 +1,9 @@
-//! A simulated guest network: its state, the part of the kernel that matters, and stand-ins for the programs
-//! of the base system that read and change it.
+//! A simulated guest network: its state, the relevant part of the kernel, and stand-ins for the programs of
+//! the base system that read and change it. Nothing of the machine's own network is used.
 //!
-//! The programs behave like those of FreeBSD in syntax, output, exit status and error texts as far as the
-//! suite and base's own scripts use them. One executable, `hvsim-tools`, is all of them, under the name it is
-//! called by. Where it is called from tells which guest it belongs to: `GUEST/sbin/ifconfig` works on the
-//! guest in `GUEST`.
+//! The programs behave like FreeBSD's in syntax, output, exit status and error texts, as far as the suite and
+//! base's scripts use them. One executable, `hvsim-tools`, plays all of them under different names. Its path
+//! tells the guest: `GUEST/sbin/ifconfig` works on the guest in `GUEST`.
 
 pub mod cost;
 pub mod devd;

@@ -1,4 +1,5 @@
-//! Which processes of a simulated guest live, by what they noted of themselves below the guest's directory.
+//! The running processes of a simulated guest. Each has registered itself below the guest's directory; this
+//! module reads the entries.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,12 +8,12 @@ use std::path::Path;
 use hv_core::sys::freebsd_abi::{CTL_KERN, KERN_PROC, KERN_PROC_ARGS};
 use hv_core::sys::system_facts::FactsSource;
 
-/// One process as the guest knows it.
+/// One process of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
-    /// That of its parent.
+    /// The process id of its parent.
     pub parent: u32,
     /// The name of its program.
     pub program: String,
@@ -20,7 +21,7 @@ pub struct Known {
     pub arguments: Vec<u8>,
 }
 
-/// The processes that live.
+/// The running processes.
 #[must_use]
 pub fn all(guest: &Path) -> Vec<Known> {
     let files = fs::read_dir(guest.join("network/procs")).into_iter().flatten().flatten();
@@ -40,7 +41,7 @@ fn read(guest: &Path, pid: u32) -> Option<Known> {
     Some(Known { pid, parent: parent.parse().ok()?, program: program.to_owned(), arguments })
 }
 
-/// The facts file `procs` and what belongs into `sysctl`.
+/// The facts file `procs`, and the lines for the file `sysctl`.
 pub(super) fn facts(guest: &Path) -> (String, String) {
     let (mut procs, mut sysctl) = (String::new(), String::new());
     for known in all(guest) {

@@ -1,7 +1,8 @@
-//! The processes of a simulated guest that matter for its network: DHCP clients and the scripts of rc(8).
+//! Registers the processes of a simulated guest that matter for its network: DHCP clients and the scripts of
+//! rc(8). Reading the entries is in `process_list`.
 //!
-//! Each is a real process, and `GUEST/network/procs/PID` says what it is for as long as it lives. The facts
-//! files `procs` and `sysctl` tell programs of the guest about them, as kern.proc does.
+//! Each is a real process with an entry `GUEST/network/procs/PID` as long as it runs. Programs of the guest
+//! read about them in the facts files `procs` and `sysctl`, instead of kern.proc.
 
 use std::fs;
 use std::io;
@@ -9,7 +10,7 @@ use std::process;
 
 use super::root::Root;
 
-/// A process of the guest; it is forgotten when this goes.
+/// A registered process of the guest. Dropping this removes its entry.
 #[derive(Debug)]
 pub(super) struct Registered {
     root: Root,
@@ -17,7 +18,7 @@ pub(super) struct Registered {
 }
 
 impl Registered {
-    /// Makes this process known under a title or argument vector.
+    /// Registers this process under a title or argument vector.
     ///
     /// # Errors
     /// The guest's files.
@@ -33,10 +34,10 @@ impl Drop for Registered {
     }
 }
 
-/// What a script of rc(8) calls to be in the list of processes: `begin PID ARGUMENTS` and `end PID`.
+/// The program by which a script of rc(8) registers itself: `begin PID ARGUMENTS` and `end PID`.
 pub(super) const TOOL: &str = "hvsim-process";
 
-/// What [`TOOL`] does.
+/// Performs a call of [`TOOL`].
 pub(super) fn note(root: &Root, arguments: &[String]) -> io::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -57,7 +58,7 @@ fn parent() -> u32 {
     u32::try_from(nix::unistd::getppid().as_raw()).unwrap_or(1)
 }
 
-/// Makes a process known.
+/// Registers a process.
 pub(super) fn register(
     root: &Root,
     pid: u32,
@@ -75,7 +76,7 @@ pub(super) fn register(
     root.refresh_facts()
 }
 
-/// Forgets a process; the guest may be gone already.
+/// Removes a process. The guest may already be removed.
 pub(super) fn forget(root: &Root, pid: u32) {
     let _ = fs::remove_file(root.path(&format!("network/procs/{pid}")));
     let _ = root.refresh_facts();

@@ -1,4 +1,5 @@
-//! The files of a simulated guest: its state behind a lock, and the facts files that programs of the guest read.
+//! The files of a simulated guest: its state behind a lock, and the facts files for programs of the guest.
+//! The rules of the network are in `kernel`.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::state::State;
 use super::{facts, process_list};
 
-/// The directory of a simulated guest: what is `/` for its programs.
+/// The directory of a simulated guest, which is `/` for its programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root(PathBuf);
 
@@ -19,7 +20,7 @@ impl Root {
         Self(path.into())
     }
 
-    /// The guest to which a program belongs that was started as `program`: two directories up.
+    /// The guest of the program that was started as `program`: two directories above it.
     #[must_use]
     pub fn of_program(program: &Path) -> Option<Self> {
         program.parent()?.parent().map(Self::new)
@@ -49,7 +50,7 @@ impl Root {
         self.store(state)
     }
 
-    /// The state as it is now.
+    /// The present state.
     ///
     /// # Errors
     /// There is no guest, or its file is damaged.
@@ -58,7 +59,7 @@ impl Root {
         self.load()
     }
 
-    /// Changes the state; others wait meanwhile.
+    /// Changes the state under the lock.
     ///
     /// # Errors
     /// There is no guest, or a file cannot be written.
@@ -73,18 +74,18 @@ impl Root {
         Ok(result)
     }
 
-    /// Writes the facts anew, after something else than the state has changed.
+    /// Writes the facts files again, after something other than the state has changed.
     pub(super) fn refresh_facts(&self) -> io::Result<()> {
         let _lock = self.lock()?;
         self.store(&self.load()?)
     }
 
-    /// Holds others off until it is dropped.
+    /// Locks the state until the result is dropped.
     pub(super) fn lock(&self) -> io::Result<File> {
         let file = File::options().create(true).append(true).open(self.path("network/lock"))?;
         file.lock()?;
         if self.path("network/unfinished").exists() {
-            // A program was killed while it wrote: the facts may be older than the state.
+            // A program may have been killed while it wrote, so the facts may be older than the state.
             self.store(&self.load()?)?;
         }
         Ok(file)
@@ -109,14 +110,14 @@ impl Root {
         Ok(())
     }
 
-    /// A message on every routing socket (route(4)): something has changed.
+    /// Sends a message to every routing socket (route(4)): something has changed.
     fn tell_readers(&self) {
         const MESSAGE: [u8; 8] = [8, 0, 5, 14, 0, 0, 0, 0];
         let Ok(sender) = UnixDatagram::unbound() else { return };
         let _ = sender.set_nonblocking(true);
         for file in fs::read_dir(self.path("facts")).into_iter().flatten().flatten() {
             if file.file_name().to_string_lossy().starts_with("route.sock.") {
-                // A reader with a full queue, or that is gone, misses it.
+                // A reader with a full queue, or that has ended, misses it.
                 let _ = sender.send_to(&MESSAGE, file.path());
             }
         }

@@ -1,7 +1,7 @@
-//! The state of the simulated network and the file that holds it.
+//! The state of the simulated network, and its file. It has no rules; they are in `kernel`.
 //!
-//! Each stand-in program locks the file, changes the state and writes it back, together with the facts files
-//! that programs read which ask the kernel directly.
+//! Each stand-in program locks the file, changes the state and writes it back. It also writes the facts
+//! files, for programs that would ask the kernel directly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,35 +13,35 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// Major release whose output and quirks the programs have.
+    /// The major release whose output and quirks the programs have.
     pub release: u32,
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, Interface>,
-    /// ROUTE_MPATH, as GENERIC has it: a network can have several routes.
+    /// ROUTE_MPATH, as in GENERIC: a network can have several routes.
     pub multipath: bool,
     /// Default routes.
     pub routes: Vec<Route>,
     /// Routes to other networks.
     pub static_routes: Vec<StaticRoute>,
-    /// hn(4)'s knowledge of VFs: VF name → hn name.
+    /// hn(4)'s VFs: VF name → hn name.
     pub vfs: BTreeMap<String, String>,
-    /// `hw.hn.vf_transparent`; `None`: the kernel does not know it.
+    /// `hw.hn.vf_transparent`. `None`: the kernel does not have it.
     pub transparent: Option<i64>,
     /// Whether the kernel has `hw.hn.vflist`.
     pub has_vf_list: bool,
     /// Other sysctls.
     pub sysctls: BTreeMap<String, String>,
-    /// The DHCP server of the network; `None`: nobody answers.
+    /// The DHCP server of the network. `None`: there is none.
     pub dhcp: Option<DhcpServer>,
-    /// The router that advertises; `None`: there is none.
+    /// The router that advertises. `None`: there is none.
     pub advertisement: Option<Advertisement>,
     /// The IPv6 addresses that other nodes of the network have.
     pub taken: Vec<IpAddr>,
-    /// How often ifconfig(8) shows a new IPv6 address as tentative before its uniqueness is known.
+    /// How often ifconfig(8) shows a new IPv6 address as tentative.
     pub tentative_looks: u8,
-    /// Name servers by the name under which resolvconf(8) got them.
+    /// Name servers by their label in resolvconf(8).
     pub name_servers: BTreeMap<String, String>,
-    /// Events that devd(8) has not seen yet.
+    /// Events that devd(8) has not handled yet.
     pub events: Vec<String>,
 }
 
@@ -58,22 +58,22 @@ pub struct Interface {
     pub mtu: u32,
     /// The largest MTU that its driver takes.
     pub max_mtu: u32,
-    /// The device that made it, where somebody has renamed the interface since (`if_dname` and `if_dunit`).
+    /// Its device, if the interface was renamed (`if_dname` and `if_dunit`).
     #[serde(default)]
     pub device: Option<String>,
-    /// Its Ethernet address as text; none for the loopback.
+    /// Its Ethernet address as text. `None` for the loopback.
     pub mac: Option<String>,
     /// Its description.
     pub description: String,
     /// Its groups.
     pub groups: Vec<String>,
-    /// Its addresses in the order of addition.
+    /// Its addresses, in the order in which they were added.
     pub addresses: Vec<Address>,
     /// Its flags of neighbour discovery.
     pub nd6: Nd6,
     /// Protocol and ports of a lagg.
     pub lagg: Option<Lagg>,
-    /// Its capabilities that are on.
+    /// Its enabled capabilities.
     #[serde(default)]
     pub capabilities: BTreeSet<String>,
     /// Its vhids (carp(4)).
@@ -82,10 +82,10 @@ pub struct Interface {
     /// The members of a bridge(4).
     #[serde(default)]
     pub members: Vec<String>,
-    /// The interface under a vlan(4).
+    /// The parent interface of a vlan(4).
     #[serde(default)]
     pub vlan_parent: Option<String>,
-    /// How many hooks of its ng_ether(4) node are connected.
+    /// The number of connected hooks of its ng_ether(4) node.
     #[serde(default)]
     pub hooks: u32,
 }
@@ -97,7 +97,7 @@ pub struct Carp {
     pub vhid: u8,
     /// Seconds between advertisements.
     pub advbase: u8,
-    /// 1/256 seconds on top of that.
+    /// In addition to that, 1/256 seconds.
     pub advskew: u8,
     /// Its password.
     pub key: String,
@@ -112,9 +112,9 @@ pub struct Address {
     pub ip: IpAddr,
     /// Its prefix length.
     pub prefix: u8,
-    /// Whether a router's advertisement made it.
+    /// Whether it is from a router's advertisement.
     pub autoconf: bool,
-    /// What else the kernel says of it.
+    /// Its flags in the kernel.
     #[serde(default)]
     pub flags: AddressFlags,
 }
@@ -122,13 +122,13 @@ pub struct Address {
 /// Flags of an IPv6 address (IN6_IFF_… of sys/netinet6/in6_var.h).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressFlags {
-    /// TENTATIVE: how often it still is shown so.
+    /// TENTATIVE: how many more times it is shown.
     pub tentative: u8,
     /// DUPLICATED: another node has it, so it is not used.
     pub duplicated: bool,
     /// DEPRECATED: the router has stopped to advertise its prefix.
     pub deprecated: bool,
-    /// TEMPORARY: one of those with a random end (RFC 8981).
+    /// TEMPORARY: its last 64 bits are random (RFC 8981).
     pub temporary: bool,
 }
 
@@ -151,14 +151,14 @@ pub struct Nd6 {
 pub struct Lagg {
     /// Its protocol.
     pub protocol: String,
-    /// Its ports in the order of addition: the first is the master.
+    /// Its ports, in the order in which they were added. The first is the master.
     pub ports: Vec<String>,
-    /// What each port had before it joined, and has again when it leaves.
+    /// The properties of each port before it joined, which it gets back when it leaves.
     #[serde(default)]
     pub own: BTreeMap<String, PortsOwn>,
 }
 
-/// What a port had before it joined a lagg.
+/// The properties of a port before it joined a lagg.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortsOwn {
     /// Its Ethernet address.
@@ -170,7 +170,7 @@ pub struct PortsOwn {
 /// A default route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// Its gateway; a link-local one without scope.
+    /// Its gateway. A link-local one has no scope.
     pub gateway: IpAddr,
     /// Its interface.
     pub interface: String,
@@ -181,25 +181,25 @@ pub struct Route {
 pub struct StaticRoute {
     /// The network with its prefix length, such as `10.20.0.0/16`.
     pub destination: String,
-    /// How it is reached.
+    /// Gateway and interface.
     pub by: Route,
 }
 
-/// What a DHCP server gives.
+/// The answers of a DHCP server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpServer {
-    /// The address for each Ethernet address; another client gets none.
+    /// The address for each Ethernet address. Other clients get none.
     pub leases: BTreeMap<String, String>,
     /// The prefix length.
     pub prefix: u8,
-    /// The router that it names.
+    /// The router in the lease.
     pub router: Option<IpAddr>,
-    /// The name servers that it names.
+    /// The name servers in the lease.
     #[serde(default)]
     pub name_servers: Vec<IpAddr>,
 }
 
-/// What a router advertises.
+/// The contents of a router's advertisement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advertisement {
     /// The prefix of 64 bits.
@@ -239,7 +239,7 @@ impl Default for State {
 }
 
 impl Interface {
-    /// A new interface as a driver attaches it.
+    /// A new interface, as a driver attaches it.
     #[must_use]
     pub fn new(index: u32, mac: Option<MacAddress>) -> Self {
         Self {
@@ -265,7 +265,7 @@ impl Interface {
 }
 
 impl Interface {
-    /// A vhid without an address is none.
+    /// Removes vhids without an address.
     pub(super) fn forget_vhids(&mut self) {
         let addresses = &self.addresses;
         for carp in &mut self.carp {
@@ -282,7 +282,7 @@ impl Interface {
 }
 
 impl Address {
-    /// An address that somebody set.
+    /// An address that was set by hand.
     ///
     /// # Panics
     /// The text is no address.

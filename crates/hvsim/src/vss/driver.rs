@@ -4,6 +4,24 @@
 //! The real driver has a queue to notify and a queue to acknowledge for each device. A request that arrives
 //! while one of them is occupied is dropped, so there is at most one request in all of them. Its [`Stage`]
 //! says where.
+//!
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)` below `sys`. Each row has a test.
+//!
+//! | contract | what a program or the host sees | FreeBSD | test |
+//! |---|---|---|---|
+//! | B1 | one opener for each device | `dev/hyperv/utilities/hv_snapshot.c:536 (hv_vss_dev_open)`, `dev/hyperv/utilities/hv_snapshot.c:618 (hv_appvss_dev_open)` | `one_opener_for_each_device` |
+//! | B2 | `poll` reports a request until it is read | `dev/hyperv/utilities/hv_snapshot.c:598 (hv_vss_dev_daemon_poll)`, `dev/hyperv/utilities/hv_snapshot.c:394 (hv_vss_notified)` | `poll_sees_a_request_until_it_is_read` |
+//! | B3 | a request that timed out unread is gone: READ has status 1 | `dev/hyperv/utilities/hv_snapshot.c:401 (hv_vss_notified)` | `a_request_that_timed_out_unread_is_gone` |
+//! | B6 | both daemons share fifteen seconds, and a late answer is ignored | `dev/hyperv/utilities/hv_snapshot.c:779 (hv_vss_start_notify)`, `dev/hyperv/utilities/hv_snapshot.c:698 (hv_vss_timeout)`, `dev/hyperv/utilities/hv_snapshot.c:439 (hv_vss_daemon_acked)` | `both_daemons_share_fifteen_seconds` |
+//! | B7 | CHECK and FREEZE go to the application first, THAW last | `dev/hyperv/utilities/hv_snapshot.c:775 (hv_vss_start_notify)`, `dev/hyperv/utilities/hv_snapshot.c:458 (hv_vss_daemon_acked)` | `check_and_freeze_reach_the_application_first_and_thaw_last` |
+//! | | the first failure is the answer, and the other daemon gets no request | `dev/hyperv/utilities/hv_snapshot.c:511 (hv_vss_app_acked)`, `dev/hyperv/utilities/hv_snapshot.c:462 (hv_vss_daemon_acked)` | `the_first_failure_is_the_answer` |
+//! | | the status of the application is kept in eight bits | `dev/hyperv/utilities/hv_snapshot.c:482 (hv_vss_app_acked)` | `the_applications_status_has_eight_bits` |
+//! | B9 | a request during a pending one is dropped without an answer | `dev/hyperv/utilities/hv_snapshot.c:739 (hv_vss_get_new_req_locked)`, `dev/hyperv/utilities/hv_snapshot.c:835 (hv_vss_process_request)` | `a_request_while_one_is_pending_is_dropped` |
+//! | | requests before the first daemon wait in the channel; all but the first are dropped then | `dev/hyperv/utilities/hv_snapshot.c:279 (hv_vss_callback)`, `dev/hyperv/utilities/hv_snapshot.c:539 (hv_vss_dev_open)` | `requests_before_the_first_daemon_are_dropped_except_one` |
+//! | B10 | when a daemon was there and is gone, each request fails at once | `dev/hyperv/utilities/hv_snapshot.c:265 (hv_vss_is_daemon_killed_after_launch)`, `dev/hyperv/utilities/hv_snapshot.c:886 (hv_vss_process_request)` | `a_daemon_that_is_gone_fails_every_request` |
+//! | | an application that answers while the daemon is gone loses the request until its time-out | `dev/hyperv/utilities/hv_snapshot.c:502 (hv_vss_app_acked)` | `an_applications_success_without_daemon_is_lost` |
+//! | B11 | a detach kills both openers | `dev/hyperv/utilities/hv_snapshot.c:1031 (hv_vss_detach)`, `dev/hyperv/utilities/hv_snapshot.c:1036 (hv_vss_detach)` | `detach_kills_all_openers_without_an_answer` |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -391,7 +409,7 @@ mod tests {
 
     // contract B7
     #[test]
-    fn check_and_freeze_go_to_the_application_first_and_thaw_last() {
+    fn check_and_freeze_reach_the_application_first_and_thaw_last() {
         for operation in [Check, Freeze] {
             let mut bench = Bench::with_daemon();
             bench.open(Application, 2).unwrap();

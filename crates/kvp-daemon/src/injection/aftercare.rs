@@ -1,5 +1,5 @@
-//! What the injector does between requests: it holds interfaces to what was said, and watches over their DHCP
-//! clients.
+//! The injector's work between requests: keeps interfaces as they were reported to the host, and watches
+//! their DHCP clients. What a watch decides is in `watch` and `lease`.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use super::lease::{LeaseWatch, Look};
 use super::watch::Watch;
 use super::{FACTS, Injector};
 
-/// How long one repair may hold up the daemon: an injection that comes meanwhile takes 3.6 seconds at most,
-/// and the kernel waits for five.
+/// The time limit of one repair. An injection that comes meanwhile then takes at most 3.6 seconds, and the
+/// kernel waits for five.
 const REPAIR: Duration = Duration::from_millis(900);
 
 impl Injector {
-    /// Holds the interface to `method` from now on.
+    /// Watches the interface for `method` from now on.
     pub(super) fn watch(&mut self, hn: &Adapter, method: Method, gone: Vec<InterfaceAddress>) {
         self.forget_watch(hn);
         if self.routes.is_none() {
@@ -38,9 +38,9 @@ impl Injector {
         self.watches.push(Watch::new(hn.clone(), method, gone, clock::monotonic()));
     }
 
-    /// Holds the interface to what rc.conf(5) says, after an injection that failed beside others at work:
-    /// what they would have done they may have left out because of an rc.conf(5) that is taken back by now.
-    /// `before` is what was there.
+    /// Watches the interface for the configuration of rc.conf(5), after an injection that failed beside
+    /// rivals: because of an rc.conf(5) that is restored by now, they may have left work out. `before` is the
+    /// former configuration.
     pub(super) fn watch_rc_conf(&mut self, hn: &Adapter, before: Method) {
         self.watch(hn, before, Vec::new());
         for watch in self.watches.iter_mut().filter(|watch| watch.hn.device() == hn.device()) {
@@ -49,7 +49,7 @@ impl Injector {
         self.look_soon(hn);
     }
 
-    /// A look is due although nothing has been heard.
+    /// Makes a look due without a message.
     pub(super) fn look_soon(&mut self, hn: &Adapter) {
         let now = clock::monotonic();
         for watch in self.watches.iter_mut().filter(|watch| watch.hn.device() == hn.device()) {
@@ -90,13 +90,13 @@ impl Injector {
         }
     }
 
-    /// Whether the watch goes on.
+    /// Looks at an interface. Returns whether the watch continues.
     fn look_after(&mut self, watch: &mut Watch, now: Duration) -> bool {
         if watch.is_exhausted(now) {
             log::error!("{}: others go on changing it; it is left alone now", watch.hn);
             return false;
         }
-        // Whoever has the lock is this suite: what it makes of the interface is right, and causes a message.
+        // The process that has the lock is this suite's: it corrects the interface, and causes a message.
         let Ok(_lock) = Lock::take(&self.lock_dir, &watch.hn, Duration::ZERO) else {
             watch.postpone(now);
             return true;
@@ -120,7 +120,7 @@ impl Injector {
             watch.method = method;
         }
         if plan_live(&target, &watch.method, &facts, &watch.gone).is_empty() {
-            watch.tell_duplicated(facts.duplicated(&target, &watch.method));
+            watch.log_duplicated(facts.duplicated(&target, &watch.method));
             return !watch.is_right(now);
         }
         self.put_right(watch, &target, facts, now)
@@ -147,7 +147,7 @@ impl Injector {
         true
     }
 
-    /// What rc.conf(5) says of the interface; `None` where it says nothing, or cannot be read.
+    /// The configuration of the interface in rc.conf(5). `None` if it has none, or cannot be read.
     fn method_at_boot(&self, hn: &Adapter) -> Option<Method> {
         let mut network = self.network.clone();
         network.set_command_limit(FACTS);
@@ -155,7 +155,8 @@ impl Injector {
         persist::method_of(hn.name(), &read).map(|method| self.with_record(hn, method))
     }
 
-    /// An administrator who has changed rc.conf(5) meanwhile has the last word.
+    /// Whether rc.conf(5) still has this configuration. If the administrator changed it, that is the wanted
+    /// one.
     fn is_wanted_at_boot(&self, method: &Method, target: &Target) -> bool {
         if self.kvp.ip_injection != IpInjection::Persist {
             return true;
@@ -186,8 +187,8 @@ impl Injector {
         }
     }
 
-    /// Without a link dhclient(8) gives up after 11 seconds, and nobody starts it again but devd(8), when the
-    /// link comes.
+    /// Starts the client again. Without a link dhclient(8) gives up after 11 seconds, and only devd(8) would
+    /// start it again, when the link comes up.
     fn restart_client(&self, lease: &LeaseWatch) {
         let Ok(_lock) = Lock::take(&self.lock_dir, lease.hn(), Duration::ZERO) else { return };
         let until = clock::monotonic() + REPAIR;

@@ -1,4 +1,4 @@
-//! Why a configuration was not carried out.
+//! Why an injection, or taking it back, failed. Only the errors and their texts.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use hv_core::runtime::error_chain;
 use hv_core::runtime::exec::ProgramError;
 use hv_core::vf::load::LoadError;
 
-/// Why a configuration was not carried out or taken back. Nothing of it is left unless the log says so.
+/// Why an injection or taking it back failed. All of its changes are undone, unless the log has others.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InjectionError {
-    /// The administrator does not want it.
+    /// The administrator does not allow it.
     #[error("the configuration does not allow it")]
     Off,
     /// The interface is not on the administrator's list.
@@ -32,7 +32,7 @@ pub(crate) enum InjectionError {
     /// There is no interface for it.
     #[error(transparent)]
     NoTarget(NoTarget),
-    /// Another program is at work on the interface.
+    /// Another program works on the interface.
     #[error(transparent)]
     Lock(LockError),
     /// The interfaces could not be read.
@@ -49,7 +49,7 @@ pub(crate) enum InjectionError {
     Record {
         /// Its path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in it.
         source: RecordError,
     },
     /// The undo file belongs to another rc.conf.
@@ -60,7 +60,7 @@ pub(crate) enum InjectionError {
         /// That rc.conf.
         rc_conf: PathBuf,
     },
-    /// The shell would read something else from the restored rc.conf.
+    /// The shell would read other values from the restored rc.conf.
     #[error(
         "{} was edited since: with its old line back, {name} would not be what it was; put it right by hand",
         rc_conf.display()
@@ -83,17 +83,17 @@ pub(crate) enum InjectionError {
     /// A step failed.
     #[error("{}", failure(failed, *pending))]
     Failed {
-        /// The step and why.
+        /// The step and the error.
         failed: Box<Failed<Step, ApplyError>>,
-        /// How many steps could not be taken back yet; that is tried again after the answer.
+        /// How many steps are not taken back yet. That is tried again after the answer.
         pending: usize,
     },
-    /// The external program.
+    /// The external program failed.
     #[error(transparent)]
     External(ProgramError),
 }
 
-/// With the reason, which is the source of `failed` and not of this.
+/// The text with the reason, which is the source of `failed` and not of this error.
 fn failure(failed: &Failed<Step, ApplyError>, pending: usize) -> String {
     let reason = error_chain(&failed.error);
     match pending {

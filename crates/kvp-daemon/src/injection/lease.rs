@@ -1,4 +1,5 @@
-//! A DHCP client that was started for the host, watched after the answer.
+//! Watches a DHCP client that was started for the host, after the answer. It is given the time and snapshots,
+//! and says when to start the client again.
 
 use std::time::Duration;
 
@@ -7,13 +8,13 @@ use hv_core::injection::plan::Target;
 use hv_core::net::{InterfaceName, NetworkSnapshot};
 use hv_core::sys::clock;
 
-/// Between two looks.
+/// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a client that ended without a lease is started again, and after which time.
 const RESTARTS: u32 = 5;
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 
-/// Waits for a lease.
+/// A client that is watched.
 #[derive(Debug)]
 pub(crate) struct LeaseWatch {
     hn: Adapter,
@@ -24,19 +25,19 @@ pub(crate) struct LeaseWatch {
     restarts: u32,
 }
 
-/// What follows from a look.
+/// The result of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
     /// There is a lease, or none is expected any more.
     Over,
-    /// It is still waited for.
+    /// The client still waits for a lease.
     Wait,
-    /// The client is gone and is to be started again.
+    /// The client has ended and is to be started again.
     Restart,
 }
 
 impl LeaseWatch {
-    /// Watches the client of `target` from now on, at most for `limit`.
+    /// Watches the client of `target`, at most for `limit`.
     pub(crate) fn new(target: Target, hn: Adapter, limit: Duration) -> Self {
         let now = clock::monotonic();
         let (interface, until) = (target.live().clone(), now.saturating_add(limit));
@@ -56,7 +57,7 @@ impl LeaseWatch {
         self.next
     }
 
-    /// Looks, logs what came of it, and says what follows.
+    /// Looks, logs the result, and returns what to do.
     pub(crate) fn look(&mut self, now: Duration, network: &NetworkSnapshot) -> Look {
         self.next = now + PAUSE;
         let name = &self.interface;
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_gave_up_is_started_again_some_times() {
+    fn a_client_that_gave_up_is_restarted_a_few_times() {
         let mut watch = watch();
         let now = watch.next_look();
         for _ in 0..RESTARTS {

@@ -1,7 +1,8 @@
-//! Steps that are done behind the answer: what could not be taken back before it was due, and what makes good
-//! an injection in whose middle an earlier daemon was killed.
+//! Steps that are performed after the answer: the undo that was not finished in time, and the completion of
+//! an injection during which an earlier daemon was killed.
 //!
-//! One step at a time, so that requests are answered in between.
+//! One step is performed at a time, so that requests are answered in between. The steps are decided
+//! elsewhere.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,51 +15,52 @@ use hv_core::plan::{Event, Port};
 use hv_core::runtime::error_chain;
 use hv_core::sys::clock;
 
-/// How often all steps are tried, and the time from one round to the next.
+/// How often all steps are tried, and the pause between two rounds.
 const ROUNDS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long one step may hold up the daemon: an injection that comes meanwhile takes 3.6 seconds at most, and
-/// the kernel waits for five.
+/// The time limit of one step. An injection that comes meanwhile then takes at most 3.6 seconds, and the
+/// kernel waits for five.
 const LIMIT: Duration = Duration::from_millis(900);
 
 /// The steps for one interface.
 #[derive(Debug)]
 pub(super) struct PendingUndo {
-    /// The interface that they are for.
+    /// The interface.
     pub(super) hn: Adapter,
-    /// Whether they take something back, for the log; else they complete it.
+    /// Whether they are an undo or a completion, for the log.
     undoes: bool,
     method: Option<Method>,
     steps: VecDeque<Step>,
-    /// Those of this round that did not succeed.
+    /// The steps that failed in this round.
     failed: VecDeque<Step>,
     rounds: u32,
     next: Duration,
 }
 
-/// What became of a try.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// There is more to do.
+    /// More steps are left.
     Going,
     /// All is done.
     Done,
-    /// Nothing more is tried; what was not done has been logged.
+    /// No more attempts. The log has the steps that failed.
     GivenUp,
 }
 
 impl PendingUndo {
-    /// Steps that take a failed injection back and are due at once.
+    /// The undo of a failed injection. It is due at once.
     pub(super) fn undo(hn: Adapter, steps: Vec<Step>) -> Self {
         Self::new(hn, steps, true)
     }
 
-    /// Steps that complete what a killed daemon left, due at once; then the interface is held to `method`.
+    /// The completion of a killed daemon's work, due at once. Afterwards the interface is watched for
+    /// `method`.
     pub(super) fn completion(hn: Adapter, steps: Vec<Step>, method: Option<Method>) -> Self {
         Self { method, ..Self::new(hn, steps, false) }
     }
 
-    /// What the interface is held to when all is done.
+    /// The configuration to watch for after the last step.
     pub(super) fn completes(&self) -> Option<Method> {
         self.method.clone().filter(|_| !self.undoes)
     }
@@ -68,30 +70,30 @@ impl PendingUndo {
         Self { hn, undoes, method: None, steps: steps.into(), failed: VecDeque::new(), rounds: 0, next }
     }
 
-    /// Puts the steps of a later failure in front: they lead back to where these begin.
+    /// Puts the undo of a later failure before these steps: it leads to the state in which these begin.
     pub(super) fn put_in_front(&mut self, steps: Vec<Step>) {
         let earlier = std::mem::take(&mut self.failed).into_iter().chain(std::mem::take(&mut self.steps));
         self.steps = steps.into_iter().chain(earlier).collect();
         (self.undoes, self.rounds, self.next) = (true, 0, clock::monotonic());
     }
 
-    /// When the next try is due.
+    /// When the next attempt is due.
     pub(super) fn due(&self) -> Duration {
         self.next
     }
 
-    /// Puts the next try off.
+    /// Postpones the next attempt.
     pub(super) fn postpone(&mut self) {
         self.next = clock::monotonic() + PAUSE;
     }
 
-    /// Until when a try that begins now goes on.
+    /// The deadline of an attempt that begins now.
     pub(super) fn deadlines() -> Deadlines {
         let until = clock::monotonic() + LIMIT;
         Deadlines { steps: until, undo: until, share: LIMIT }
     }
 
-    /// Tries one step.
+    /// Performs one step.
     pub(super) fn attempt(&mut self, port: &mut InjectionPort) -> Progress {
         if let Some(step) = self.steps.pop_front() {
             port.announce(if self.undoes { Event::Undoing(&step) } else { Event::Doing(&step) });
@@ -116,7 +118,7 @@ impl PendingUndo {
         }
     }
 
-    /// Tries all steps once more, at the end of the daemon; the caller's port says for how long.
+    /// Performs all steps once more, before the daemon ends. The caller's port has the time limit.
     pub(super) fn attempt_all(&mut self, port: &mut InjectionPort) -> Progress {
         self.rounds = ROUNDS - 1;
         loop {

@@ -1,4 +1,5 @@
-//! What a killed daemon, or a failure, has left half-done: it is completed or taken back between requests.
+//! Completes or takes back what a killed daemon or a failure has left half-done, between requests. rc.conf(5)
+//! decides which of both.
 
 use std::fs;
 use std::path::Path;
@@ -22,8 +23,8 @@ use super::pending_undo::{PendingUndo, Progress};
 use super::{FACTS, Injector, LAST, LOCK, UNDO_SHARE, finish, restore};
 
 impl Injector {
-    /// Steps of a failed injection that are still to be taken back, if there are any here or from an earlier
-    /// one.
+    /// Keeps the steps of a failed injection that are still to be taken back, before those of an earlier
+    /// failure.
     pub(super) fn leave_behind(&mut self, hn: &Adapter, steps: Vec<Step>, lock: &mut Lock) {
         match self.pending.iter_mut().find(|pending| &pending.hn == hn) {
             Some(pending) => pending.put_in_front(steps),
@@ -32,7 +33,7 @@ impl Injector {
         }
     }
 
-    /// One step of one interface: requests must be answered in between.
+    /// Performs one step for one interface, so that requests are answered in between.
     pub(super) fn work_on_pending(&mut self) {
         let now = clock::monotonic();
         let Some(place) = self.pending.iter().position(|pending| pending.due() <= now) else { return };
@@ -42,7 +43,7 @@ impl Injector {
             return self.pending.push(pending);
         };
         if !lock.is_interrupted().unwrap_or(true) {
-            // hyperv_vfup has made the interface what it should be meanwhile.
+            // hyperv_vfup has corrected the interface meanwhile.
             return;
         }
         let mut port = self.port(&pending.hn, PendingUndo::deadlines());
@@ -53,7 +54,7 @@ impl Injector {
                 drop(lock);
                 if let Some(method) = pending.completes() {
                     self.watch(&pending.hn, method, Vec::new());
-                    // The steps know nothing of name servers.
+                    // The steps do not include name servers.
                     self.look_soon(&pending.hn);
                 }
             }
@@ -61,7 +62,7 @@ impl Injector {
         }
     }
 
-    /// The last thing that the daemon does. What is still half-done then is completed by the next one.
+    /// The last work before the daemon ends. The next daemon completes what is still half-done.
     pub(crate) fn finish(&mut self) {
         let until = clock::monotonic() + LAST;
         for mut pending in std::mem::take(&mut self.pending) {
@@ -74,8 +75,9 @@ impl Injector {
         }
     }
 
-    /// Looks at one interface on which an earlier daemon was killed: rc.conf(5) decides, which is what it was
-    /// before or already what the host wants. One at a time, so that requests are answered in between.
+    /// Recovers one interface on which an earlier daemon was killed. rc.conf(5) decides: it is as before the
+    /// injection, or already as the host wants. One interface at a time, so that requests are answered in
+    /// between.
     pub(super) fn recover_interrupted(&mut self) {
         let Some(hn) = self.unfinished.pop() else { return };
         match self.completion(&hn) {
@@ -87,7 +89,7 @@ impl Injector {
         }
     }
 
-    /// Where rc.conf(5) has what the host gave last, with what else the host gave.
+    /// Adds the other values of the host's last injection, if rc.conf(5) has its addresses.
     pub(super) fn with_record(&self, hn: &Adapter, method: Method) -> Method {
         let record =
             restore::load_record(&Record::path(&self.kvp.ip_injection_dir, hn.name())).ok().flatten();
@@ -101,8 +103,8 @@ impl Injector {
         }
     }
 
-    /// The steps that make an interface, or its lagg, what rc.conf(5) says, and what that is. A lagg without
-    /// its VF is taken apart; the next VF joins it again.
+    /// The steps that bring an interface, or its lagg, to the configuration of rc.conf(5), and that
+    /// configuration. A lagg without its VF is taken apart; the next VF joins it again.
     fn completion(&self, hn: &Adapter) -> Result<(Vec<Step>, Option<Method>), String> {
         let mut network = self.network.clone();
         network.set_command_limit(FACTS);
@@ -115,7 +117,7 @@ impl Injector {
         let plan = match joined.flatten() {
             Some(plan) => plan,
             None => {
-                // The VF is none of this program's business.
+                // The VF is left to hyperv_vfup.
                 facts.vf = None;
                 plan_down(hn, &facts).map_err(|error| text(&error))?
             }
@@ -130,7 +132,7 @@ impl Injector {
     }
 }
 
-/// The adapters whose lock is marked and free.
+/// The adapters whose lock has a mark and is free.
 pub(super) fn unfinished(lock_dir: &Path, source: &NetworkSource) -> Vec<Adapter> {
     let entries = fs::read_dir(lock_dir).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -141,7 +143,7 @@ pub(super) fn unfinished(lock_dir: &Path, source: &NetworkSource) -> Vec<Adapter
     if locked.is_empty() {
         return locked;
     }
-    // Under the names that the interfaces have now.
+    // With the present names of the interfaces.
     let interfaces = source.snapshot().map(|network| network.interfaces).unwrap_or_default();
     let known = hn::adapters(&source.facts, &interfaces);
     let named = |hn: Adapter| known.iter().find(|other| other.device() == hn.device()).cloned().unwrap_or(hn);

@@ -1,4 +1,5 @@
-//! `hv_kvp_daemon -R IF`: takes back what injections have written to rc.conf(5).
+//! `hv_kvp_daemon -R IF`: takes back what injections have written to rc.conf(5). It changes files only; the
+//! network follows by the commands that it prints.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,10 +20,10 @@ use hv_core::vf::load::network_source;
 
 use super::InjectionError;
 
-/// How long another program may go on with the interface.
+/// How long to wait for another program that works on the interface.
 const LOCK: Duration = Duration::from_secs(10);
 
-/// The undo file at `path`; `None` where there is none.
+/// The undo file at `path`. `None` if there is none.
 pub(super) fn load_record(path: &Path) -> Result<Option<Record>, InjectionError> {
     let content = file::load(path).map_err(InjectionError::File)?;
     let parse = |content: file::Content| {
@@ -32,12 +33,12 @@ pub(super) fn load_record(path: &Path) -> Result<Option<Record>, InjectionError>
     content.map(parse).transpose()
 }
 
-/// Restores rc.conf and removes the undo file; returns what to tell the administrator.
+/// Restores rc.conf and removes the undo file. Returns the text for the administrator.
 ///
 /// # Errors
-/// [`InjectionError`]; rc.conf is as it was.
+/// [`InjectionError`]. rc.conf is unchanged.
 pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, InjectionError> {
-    // Undo files go by the name that the interface has now, as rc.conf does.
+    // Undo files have the present name of the interface, as rc.conf does.
     let source = network_source(config);
     let interfaces = source.snapshot().map(|network| network.interfaces).unwrap_or_default();
     let known = hn::adapters(&source.facts, &interfaces);
@@ -50,8 +51,7 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
     let mut left_alone = Vec::new();
     if let Some(mut content) = held {
         if let Some(kept) = untouched(directory, hn, &record, &content.bytes)? {
-            // Nobody but injections has written it: what was before comes back as it was, and nothing is to
-            // be asked.
+            // Only injections have written it, so the copy from before is restored without any check.
             content.bytes = kept;
             file::store(&record.rc_conf, Some(&content)).map_err(InjectionError::File)?;
             return finish(config, hn, &path, &record, &[]);
@@ -77,7 +77,7 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
     finish(config, hn, &path, &record, &left_alone)
 }
 
-/// The file of before the first injection, if the one of now is what was written last.
+/// The copy from before the first injection, if the present file is what injections wrote last.
 fn untouched(
     directory: &Path,
     hn: &Adapter,
@@ -91,7 +91,7 @@ fn untouched(
     Ok(kept.map(|kept| kept.bytes))
 }
 
-/// rc.conf is what it was: the undo files go, and the host's name servers.
+/// rc.conf is restored, so the undo files and the host's name servers are removed.
 fn finish(
     config: &Config,
     hn: &Adapter,
@@ -111,8 +111,8 @@ fn finish(
     Ok(text)
 }
 
-/// Somebody can have edited rc.conf since, and an old line that came into the middle of something would take
-/// the guest off the network at the next boot. So a copy beside the undo file is read as rc(8) would.
+/// Reads a copy of the restored rc.conf as rc(8) would. The file may have been edited since, and an old line
+/// in the middle of something would disconnect the guest at the next boot.
 fn read_with_shell(
     config: &Config,
     undo: &Path,
@@ -134,7 +134,7 @@ fn read_with_shell(
         match (&change.was, change.old_value()) {
             (Was::Set(value), _) => now != Some(value.as_str()),
             (Was::Unset, _) => now.is_some(),
-            // An undo file of an earlier release: its lines tell as far as they can.
+            // An undo file of an earlier release has no value, so its lines are compared.
             (Was::Unknown, Some(value)) => now != Some(value.as_str()),
             (Was::Unknown, None) => change.old.is_empty() && !rc_conf.assigns(&change.name) && now.is_some(),
         }
@@ -148,8 +148,8 @@ fn read_with_shell(
     }
 }
 
-/// The default routers belong to all interfaces: what an injection into another one found there can be what
-/// the one that is taken back wrote, and must not come back with that.
+/// The default routers belong to all interfaces. A router that an injection into another interface found
+/// there may be one that this interface's injection wrote, and must not be restored with that one.
 fn bequeath(directory: &Path, hn: &Adapter, record: &Record) -> Result<(), InjectionError> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     let own = Record::path(directory, hn.name());
@@ -157,7 +157,7 @@ fn bequeath(directory: &Path, hn: &Adapter, record: &Record) -> Result<(), Injec
         if path == own || path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
-        // One that is damaged is told when it is taken back itself.
+        // A damaged one is reported when it is taken back itself.
         let Ok(Some(mut other)) = load_record(&path) else { continue };
         if other.rc_conf == record.rc_conf && other.inherit(record) {
             let held = file::load(&path).map_err(InjectionError::File)?;

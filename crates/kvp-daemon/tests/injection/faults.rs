@@ -1,4 +1,5 @@
-//! An injection that fails leaves nothing behind, and the host has its answer in time.
+//! Injections that fail: nothing is left behind, and the host gets its answer in time. Programs fail or hang
+//! at each call.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ fn request() -> IpInfo {
     info("hn0", &["10.1.1.5/24", "10.1.2.5/24", "fd01::5/64"], "10.1.1.1;fd01::1", "10.1.1.2")
 }
 
-/// What the host sees of it in [`static_scene`].
+/// The host's view of [`static_scene`].
 const REQUESTED: &str = "10.1.1.5 255.255.255.0;10.1.2.5 255.255.255.0;fd01::5 /64 | 10.1.1.1;fd01::1 | \
                          192.0.2.1;10.1.1.2 | static";
 
@@ -29,7 +30,7 @@ fn static_scene() -> Scene {
     Scene::new(state, &format!("# first\n{}last=1", static_rc_conf(0)))
 }
 
-/// The host moves hn0 to another address of its network and to another network for IPv6.
+/// The host gives hn0 another address of its IPv4 network, and another IPv6 network.
 fn routed_scene() -> Scene {
     let mut state = static_state();
     for (destination, gateway) in [("10.20.0.0/16", "10.0.0.254"), ("fd20::/32", "fd00::fe")] {
@@ -40,7 +41,7 @@ fn routed_scene() -> Scene {
 }
 
 #[test]
-fn static_routes_stay_where_an_address_reaches_their_gateway_and_come_back_after_a_failure() {
+fn reachable_static_routes_stay_and_return_after_a_failure() {
     let request = || info("hn0", &["10.0.0.7/24", "fd01::5/64"], "10.0.0.1;fd01::1", "");
     let mut scene = routed_scene();
     scene.succeed(request());
@@ -51,8 +52,8 @@ fn static_routes_stay_where_an_address_reaches_their_gateway_and_come_back_after
     assert!(calls >= 9 && forgiven == 0, "{calls} {forgiven}");
 }
 
-/// Makes each call go wrong in turn, until an injection needs fewer calls than that. Returns how many calls
-/// there are, and how many of them may go wrong all the same.
+/// Makes each call fail in turn, until an injection needs fewer calls. Returns the number of calls, and how
+/// many of them may fail without consequence.
 pub(crate) fn spoil_each_call(new: impl Fn() -> Scene, request: &IpInfo, action: Action) -> (usize, usize) {
     let mut scene = new();
     let mut before = scene.world();
@@ -78,33 +79,33 @@ pub(crate) fn spoil_each_call(new: impl Fn() -> Scene, request: &IpInfo, action:
 }
 
 #[test]
-fn a_program_that_fails_at_any_step_ends_in_the_starting_state() {
+fn a_failure_at_any_step_restores_the_former_state() {
     // ifconfig and resolvconf for the facts, three removals, three additions, two routes, the name servers,
     // and the facts again.
     assert_eq!(spoil_each_call(static_scene, &request(), Action::Fail), (13, 0));
 }
 
 #[test]
-fn a_program_that_fails_after_its_work_ends_in_the_starting_state_or_is_forgiven() {
+fn a_failure_after_the_work_is_accepted_or_undone() {
     let (calls, forgiven) = spoil_each_call(static_scene, &request(), Action::FailLate);
     assert!(calls == 13 && forgiven >= 5, "{calls} {forgiven}");
 }
 
 #[test]
-fn dhcp_that_fails_at_any_step_ends_in_the_starting_state() {
+fn a_failure_of_dhcp_restores_the_former_state() {
     // Facts, three removals and one of a route, the name servers, dhclient, facts.
     assert_eq!(spoil_each_call(static_scene, &dhcp("hn0"), Action::Fail), (10, 0));
 }
 
 #[test]
-fn a_guest_with_a_lease_has_it_again_after_a_failure_at_any_step() {
+fn a_lease_returns_after_a_failure_at_any_step() {
     let leased = || Scene::leased("ifconfig_hn0=DHCP\n");
     let (calls, forgiven) = spoil_each_call(leased, &request(), Action::Fail);
     assert!(calls >= 8 && forgiven == 0, "{calls} {forgiven}");
 }
 
 #[test]
-fn a_program_that_does_not_end_is_killed_and_the_answer_comes_in_time() {
+fn a_program_that_hangs_is_killed_in_time() {
     let mut scene = static_scene();
     let before = scene.world();
     for (tool, call, action) in [
@@ -123,7 +124,7 @@ fn a_program_that_does_not_end_is_killed_and_the_answer_comes_in_time() {
 }
 
 #[test]
-fn all_programs_being_slow_does_not_make_the_answer_late() {
+fn slow_programs_do_not_delay_the_answer() {
     for delay in [300, 700, 5000] {
         let mut scene = static_scene();
         let before = scene.world();
@@ -132,36 +133,36 @@ fn all_programs_being_slow_does_not_make_the_answer_late() {
         scene.plan_faults(&faults);
         assert_eq!(scene.set(request()).code, E_FAIL);
         scene.plan_faults(&[]);
-        // What could not be taken back in time is taken back after the answer.
+        // The part of the undo that was not finished in time follows after the answer.
         scene.await_world(&before, "slow programs");
         assert!(scene.session.host().set(0, "still", "alive").unwrap().is_ok());
     }
 }
 
 #[test]
-fn a_step_and_its_undo_that_hang_leave_time_for_the_rest() {
+fn a_hanging_undo_leaves_time_for_the_rest() {
     let mut scene = static_scene();
     let before = scene.world().unordered();
-    // The fifth ifconfig is the first addition; the sixth takes back the removal before it.
+    // The fifth ifconfig is the first addition. The sixth takes back the removal before it.
     scene.plan_faults(&[fault("ifconfig", 4, Action::Hang), fault("ifconfig", 5, Action::Hang)]);
     assert_eq!(scene.set(request()).code, E_FAIL);
     scene.plan_faults(&[]);
     eventually("the state before", || scene.world().unordered() == before);
 }
 
-/// Every ifconfig from the given one on hangs.
+/// Every ifconfig from the given call on hangs.
 fn hang_from(call: u32) -> Vec<Fault> {
     (call..400).map(|call| fault("ifconfig", call, Action::Hang)).collect()
 }
 
 #[test]
-fn what_is_left_of_failures_does_not_make_later_answers_late() {
+fn pending_undo_does_not_delay_later_answers() {
     let mut state = static_state();
     state.add_static_hn(1);
     let mut scene = Scene::new(state, &format!("{}{}", static_rc_conf(0), static_rc_conf(1)));
     let before = scene.world().unordered();
     for adapter in ["hn0", "hn1", "hn0"] {
-        // The facts can be read, and nothing else works.
+        // The facts can be read, and every other program fails.
         scene.plan_faults(&hang_from(2));
         assert_eq!(scene.set(info(adapter, &["10.1.1.5/24"], "10.1.1.1", "")).code, E_FAIL);
         scene.plan_faults(&hang_from(1));
@@ -173,7 +174,7 @@ fn what_is_left_of_failures_does_not_make_later_answers_late() {
     eventually("the state before", || scene.world().unordered() == before);
 }
 
-/// A scene whose daemon is a process that can be ended; none where there is no device file.
+/// A scene whose daemon is a process that can be ended. `None` without a device file.
 fn scene_with_process() -> Option<Scene> {
     let scene = static_scene();
     match scene.session.without_device() {
@@ -185,8 +186,8 @@ fn scene_with_process() -> Option<Scene> {
     }
 }
 
-/// Ends the daemon by a signal while an injection hangs behind its removals, and starts it again when all
-/// works.
+/// Ends the daemon by a signal while an injection hangs after its removals, and starts it again when all
+/// programs work.
 fn interrupt(scene: &mut Scene, signal: Signal) {
     scene.plan_faults(&hang_from(4));
     let mut host = scene.session.another_host();
@@ -206,7 +207,7 @@ fn mark(scene: &Scene) -> String {
 }
 
 #[test]
-fn a_daemon_that_is_ended_in_the_middle_leaves_the_network_to_the_next() {
+fn the_next_daemon_completes_an_interrupted_injection() {
     let Some(mut scene) = scene_with_process() else { return };
     let before = scene.world().unordered();
     interrupt(&mut scene, Signal::SIGTERM);
@@ -215,11 +216,11 @@ fn a_daemon_that_is_ended_in_the_middle_leaves_the_network_to_the_next() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_in_the_middle_leaves_a_network_as_rc_conf_says() {
+fn a_killed_injection_ends_as_rc_conf_says() {
     let Some(mut scene) = scene_with_process() else { return };
     let rc_conf = scene.rc_conf();
     interrupt(&mut scene, Signal::SIGKILL);
-    // The new rc.conf is written before anything else, so the next daemon completes what the host wanted.
+    // The new rc.conf is written before other changes, so the next daemon completes the host's configuration.
     assert_ne!(scene.rc_conf(), rc_conf);
     eventually("what rc.conf says", || scene.seen(0) == REQUESTED);
     eventually("the mark to go", || mark(&scene).is_empty());
@@ -229,8 +230,8 @@ fn a_daemon_that_is_killed_in_the_middle_leaves_a_network_as_rc_conf_says() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_ends_in_the_starting_state() {
-    // A directory where the new file is prepared fails for root too.
+fn an_unwritable_file_restores_the_former_state() {
+    // A directory at the path of the new file makes root fail, too.
     for blocked in ["guest/etc/.rc.conf.hv_kvp_daemon", "var/hyperv/injection/.hn0.toml.hv_kvp_daemon"] {
         let mut scene = static_scene();
         std::fs::create_dir_all(scene.path(blocked)).unwrap();
@@ -243,7 +244,7 @@ fn a_file_that_cannot_be_written_ends_in_the_starting_state() {
 }
 
 #[test]
-fn an_rc_conf_that_would_boot_into_something_else_is_not_left_behind() {
+fn an_rc_conf_with_another_outcome_is_taken_back() {
     for (name, text) in [
         ("guest/etc/rc.conf.d/network", "ifconfig_hn0=\"DHCP\"\n"),
         ("guest/etc/rc.conf.local", "defaultrouter=\"10.9.9.9\"\n"),
@@ -258,7 +259,7 @@ fn an_rc_conf_that_would_boot_into_something_else_is_not_left_behind() {
 }
 
 #[test]
-fn hostile_requests_touch_nothing() {
+fn malformed_requests_change_nothing() {
     let mut scene = static_scene();
     let before = scene.world();
     scene.plan_faults(&[]);

@@ -1,4 +1,5 @@
-//! A program that fails at every step of an injection, in each kind of guest: the whole state is as before.
+//! An injection in each kind of guest, with a program that fails at each step. After a failure the whole
+//! state is that from before the injection.
 
 use std::process::Command;
 
@@ -119,7 +120,7 @@ fn guest_whose_addresses_are_on_the_lagg() {
 }
 
 #[test]
-fn a_bridge_that_has_the_addresses_is_not_the_hosts_to_configure() {
+fn bridge_with_the_addresses_is_not_configured() {
     let mut scene = Scene::new(State { routes: Vec::new(), ..static_state() }, "");
     for address in ["inet 10.1.0.5", "inet 10.0.0.5", "inet6 fd00::5"] {
         ifconfig(&scene, &format!("hn0 {address} -alias"));
@@ -134,7 +135,7 @@ fn a_bridge_that_has_the_addresses_is_not_the_hosts_to_configure() {
 }
 
 #[test]
-fn an_address_that_another_node_has_is_refused_and_one_that_is_checked_is_waited_for() {
+fn injection_refuses_duplicated_addresses_and_waits_for_tentative_ones() {
     for taken in [false, true] {
         let mut state = static_state();
         state.tentative_looks = 1;
@@ -146,7 +147,7 @@ fn an_address_that_another_node_has_is_refused_and_one_that_is_checked_is_waited
         scene.plan_faults(&[]);
         if !taken {
             scene.succeed(to_static());
-            // Before the change, while it is tentative, and when it is known.
+            // Before the change, while the address is tentative, and after that.
             let looks = scene.spawns().iter().filter(|spawn| *spawn == "ifconfig -k -a").count();
             assert_eq!(looks, 3, "{:?}", scene.spawns());
             continue;
@@ -162,7 +163,7 @@ fn an_address_that_another_node_has_is_refused_and_one_that_is_checked_is_waited
 }
 
 #[test]
-fn temporary_and_deprecated_addresses_are_left_alone_and_only_the_lasting_are_reported() {
+fn temporary_addresses_are_not_reported_and_advertised_ones_stay() {
     let mut state = static_state();
     let advertised = |ip: &str| Address { autoconf: true, ..Address::new(ip, 64) };
     let (mut temporary, mut deprecated) = (advertised("fd02::9"), advertised("fd03::5"));

@@ -1,4 +1,5 @@
-//! What the administrator allows.
+//! The administrator's settings for injections: off, runtime only, a list of interfaces, or an external
+//! program. The host gets its answer in each case.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -36,15 +37,15 @@ fn runtime_changes_the_network_and_no_file() {
 }
 
 #[test]
-fn only_interfaces_of_the_list_are_configured() {
+fn only_listed_interfaces_are_configured() {
     let mut scene = Scene::with_settings(two(), "", "ip-injection-interfaces = [\"hn1\", \"lagg7\"]\n");
     assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, NOT_SUPPORTED);
     assert_eq!(scene.set(info("hn10", &["10.1.1.5/24"], "", "")).code, NOT_SUPPORTED);
     scene.succeed(info("hn1", &["10.1.1.5/24"], "", ""));
 }
 
-/// A scene with a program that keeps its input and ends as it is told. It lies where the daemon's machine has
-/// it too.
+/// A scene with an external program that keeps its input and ends with `end`. The program is at a path that
+/// the daemon's machine has, too.
 fn appliance(rc_conf: &str, end: &str) -> Scene {
     let scene = Scene::with_settings(static_state(), rc_conf, "ip-injection-apply = \"{dir}/apply\"\n");
     let (program, log) = (scene.path("apply"), scene.path("applied"));
@@ -59,7 +60,7 @@ fn appliance(rc_conf: &str, end: &str) -> Scene {
 }
 
 #[test]
-fn an_external_program_gets_typed_values_and_its_exit_status_decides() {
+fn an_external_programs_exit_status_decides() {
     let end = "[ ! -e \"${0%/*}/fail\" ] || { echo 'no room' >&2; exit 3; }";
     let mut scene = appliance(&static_rc_conf(0), end);
     let before = scene.world();
@@ -86,13 +87,13 @@ fn an_external_program_gets_typed_values_and_its_exit_status_decides() {
 }
 
 #[test]
-fn an_external_program_that_does_not_end_is_killed_in_time() {
+fn an_external_program_that_hangs_is_killed_in_time() {
     let mut scene = appliance("", "sleep 1000");
     assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, E_FAIL);
 }
 
 #[test]
-fn another_program_at_work_on_the_interface_is_not_disturbed() {
+fn an_interface_locked_by_another_program_is_left_alone() {
     let mut scene = Scene::new(two(), "");
     let file = fs::File::create(scene.path("guest/var/run/hyperv.hn0.lock")).unwrap();
     file.lock().unwrap();

@@ -1,4 +1,4 @@
-//! `hv_kvp_daemon -R IF`.
+//! `hv_kvp_daemon -R IF` after injections and edits of rc.conf. The printed commands are run, too.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn all_injections_are_taken_back_byte_for_byte() {
+fn injections_are_taken_back_byte_for_byte() {
     let before =
         format!("# first\n{}\nifconfig_hn0_alias4='inet 10.8.8.8/32' # four\nlast=1", static_rc_conf(0));
     let mut scene = Scene::new(static_state(), &before);
@@ -45,7 +45,7 @@ fn all_injections_are_taken_back_byte_for_byte() {
 }
 
 #[test]
-fn what_the_administrator_changed_since_is_left_alone_and_named() {
+fn variables_edited_since_are_left_alone_and_named() {
     let mut scene = Scene::new(static_state(), "ifconfig_hn0=DHCP\n");
     scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1", ""));
     let edited = scene.rc_conf().replace("10.1.1.1\"", "10.1.1.254\"");
@@ -57,7 +57,7 @@ fn what_the_administrator_changed_since_is_left_alone_and_named() {
 }
 
 #[test]
-fn lines_that_were_inserted_since_do_not_take_an_old_line_in() {
+fn lines_inserted_since_stay_intact() {
     for inserted in
         ["cloned_interfaces=\"lo1\nlo2\nlo3\"\n", "if [ -e /nonexistent ]; then\n  moused_enable=YES\nfi\n"]
     {
@@ -73,7 +73,7 @@ fn lines_that_were_inserted_since_do_not_take_an_old_line_in() {
 }
 
 #[test]
-fn an_old_line_that_the_shell_would_not_see_is_refused() {
+fn an_old_line_without_effect_is_refused() {
     let before = "hostname=x\nifconfig_hn0=DHCP\nifconfig_hn0_alias0=\"inet 10.9.9.9/32\"\nsshd_enable=YES\n";
     let mut scene = Scene::new(static_state(), before);
     scene.succeed(info("hn0", &["10.1.1.5/24"], "", ""));
@@ -91,7 +91,7 @@ fn an_old_line_that_the_shell_would_not_see_is_refused() {
 }
 
 #[test]
-fn the_router_that_the_host_gave_one_interface_does_not_come_back_with_another() {
+fn a_router_of_the_host_does_not_return() {
     for order in [["hn0", "hn1"], ["hn1", "hn0"]] {
         let mut state = static_state();
         state.add_static_hn(1);
@@ -108,7 +108,7 @@ fn the_router_that_the_host_gave_one_interface_does_not_come_back_with_another()
 }
 
 #[test]
-fn other_names_and_damaged_files_change_nothing() {
+fn other_names_and_damaged_undo_files_change_nothing() {
     let mut scene = Scene::new(static_state(), "ifconfig_hn0=DHCP\n");
     scene.succeed(info("hn0", &["10.1.1.5/24"], "", ""));
     let before = scene.rc_conf();
@@ -123,19 +123,19 @@ fn other_names_and_damaged_files_change_nothing() {
     assert_eq!(scene.rc_conf(), before);
 }
 
-/// Runs what the text advises, as an administrator would.
+/// Runs the commands in the text, as an administrator would.
 fn follow_advice(scene: &Scene, said: &str) {
     let line = said.lines().last().unwrap();
     for quoted in line.split('"').skip(1).step_by(2) {
         let words: Vec<&str> = quoted.split(' ').collect();
         assert_eq!(words[0], "service", "{said}");
-        // rc.d/routing says it where a route is there already.
+        // rc.d/routing reports a route that exists already.
         std::process::Command::new(scene.path("guest/usr/sbin/service")).args(&words[1..]).output().unwrap();
     }
 }
 
 #[test]
-fn what_it_advises_restores_the_network_with_its_default_route() {
+fn the_printed_commands_restore_the_network() {
     for (rc_conf, dhcp) in [(static_rc_conf(0), false), ("ifconfig_hn0=\"DHCP\"\n".to_owned(), true)] {
         let mut state = if dhcp { dhcp_state() } else { static_state() };
         state.add_dhcp_server();
@@ -147,7 +147,7 @@ fn what_it_advises_restores_the_network_with_its_default_route() {
         let before = scene.seen(0);
         scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1", ""));
         if let Some(daemon) = scene.session.daemon() {
-            // The minute in which it would hold the network to what the host gave is over.
+            // The minute is over in which the daemon would keep the host's network.
             daemon.signal(nix::sys::signal::Signal::SIGKILL);
             daemon.wait();
             let output = restore(&scene, "hn0");
@@ -161,7 +161,7 @@ fn what_it_advises_restores_the_network_with_its_default_route() {
 }
 
 #[test]
-fn what_only_the_shell_can_read_comes_back_byte_for_byte() {
+fn shell_code_in_rc_conf_returns_byte_for_byte() {
     for before in [
         "export ifconfig_hn0=\"DHCP\"\n",
         ": ${ifconfig_hn0:=DHCP}\n",
@@ -179,7 +179,7 @@ fn what_only_the_shell_can_read_comes_back_byte_for_byte() {
         scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1", ""));
         let edited = format!("# mine\n{}", scene.rc_conf());
         fs::write(scene.path("guest/etc/rc.conf"), &edited).unwrap();
-        // What the shell makes of it is what was measured, or nothing is touched.
+        // The shell reads the recorded values from the result, or nothing is changed.
         let output = restore(&scene, "hn0");
         if output.status.success() {
             assert!(

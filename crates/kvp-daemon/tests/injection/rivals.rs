@@ -1,9 +1,9 @@
-//! Injections beside rc(8), devd(8) and dhclient(8) at work on the same interface, with the stand-ins' real
-//! processes.
+//! Injections while rc(8), devd(8) and dhclient(8) work on the same interface. They are real processes of the
+//! stand-ins.
 //!
-//! A rival begins while the k-th program that the daemon starts waits at a gate, which opens when the rival has
-//! begun to change something, or has ended: an interleaving that no clock decides. What comes after an answer
-//! is put right within the minute in which the daemon holds the network to it.
+//! A rival begins while the k-th program that the daemon starts waits at a gate. The gate opens when the
+//! rival has begun to change something, or has ended, so the order does not depend on a clock. Changes after
+//! an answer are corrected within the minute in which the daemon watches the network.
 
 use std::process::{Child, Command, Stdio};
 
@@ -16,23 +16,23 @@ use crate::support::*;
 
 const HOST_STATIC: &str = "10.1.1.5 255.255.255.0;fd01::5 /64 | 10.1.1.1;fd01::1 | 10.1.1.2 | static";
 
-/// Somebody else who is at work on hn0.
+/// Another program that changes hn0.
 #[derive(Debug, Clone, Copy)]
 enum Rival {
     /// A command line below the guest's root.
     Command(&'static str),
-    /// The link of hn0 comes, and devd(8) runs what its rules say.
+    /// The link of hn0 comes up, and devd(8) runs the actions of its rules.
     Link,
     /// A VF arrives and is up at once, so that devd(8) runs hyperv_vfup.
     Vf,
 }
 
-/// Those that rc(8) has, which its scripts for cards, devd(8) and the administrator start.
+/// The rivals of rc(8), which its scripts for cards, devd(8) and the administrator start.
 const NETIF: Rival = Rival::Command("usr/sbin/service netif restart hn0");
 const DHCLIENT: Rival = Rival::Command("usr/sbin/service dhclient restart hn0");
 
 impl Rival {
-    /// Does its work until that is over.
+    /// Runs the rival to its end.
     fn work(self, root: &std::path::Path) {
         let guest = Guest::open(root).unwrap();
         match self {
@@ -68,7 +68,7 @@ fn request() -> hvsim::kvp::IpInfo {
     info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1;fd01::1", "10.1.1.2")
 }
 
-/// The daemon's k-th program waits at the gate until the rival is at work.
+/// The daemon's k-th program waits at the gate until the rival has begun.
 fn inject_beside(scene: &mut Scene, call: u32, rival: Rival, request: hvsim::kvp::IpInfo) -> bool {
     let root = scene.session.guest().root().clone();
     faults::close_gate(&root).unwrap();
@@ -82,7 +82,7 @@ fn inject_beside(scene: &mut Scene, call: u32, rival: Rival, request: hvsim::kvp
     assert!(reached.is_some());
     let (before, place) = (scene.spawns().len(), root.directory().to_owned());
     let work = std::thread::spawn(move || rival.work(&place));
-    // hyperv_vfup waits for the lock of the injection, and calls nobody.
+    // hyperv_vfup waits for the lock of the injection, and starts no program.
     let is_at_work =
         || (matches!(rival, Rival::Vf) || work.is_finished() || scene.spawns().len() > before).then_some(());
     assert!(hvsim::testing::look_for(PATIENCE, is_at_work).is_some());
@@ -93,7 +93,8 @@ fn inject_beside(scene: &mut Scene, call: u32, rival: Rival, request: hvsim::kvp
     answer.is_ok()
 }
 
-/// A static injection into a guest with a lease, at each of `calls`; returns whether the rival was waited for.
+/// A static injection into a guest with a lease, at each of `calls`. Returns whether the daemon waited for
+/// the rival.
 fn inject_static_beside(rival: Rival, calls: impl Iterator<Item = u32>) -> bool {
     let mut waited = false;
     for call in calls {
@@ -131,7 +132,7 @@ fn inject_dhcp_beside(rival: Rival, calls: impl Iterator<Item = u32>) {
     }
 }
 
-// Together the offsets of the rivals cover the whole injection: 28 of a static one, 22 of one of DHCP.
+// Together the offsets of the rivals cover the whole injection: 28 in a static one, 22 in one of DHCP.
 
 // contract V22
 #[test]
@@ -180,8 +181,8 @@ fn a_dhcp_injection_beside_an_arriving_vf() {
     inject_dhcp_beside(Rival::Vf, (2..12).step_by(2));
 }
 
-/// `service netif restart hn0` that has stopped the client already and goes on until its standard input ends.
-/// The client that it would start is refused by rc.d/dhclient, because rc.conf was the host's at that moment.
+/// `service netif restart hn0` that has stopped the client already and continues until its standard input
+/// ends. rc.d/dhclient refuses to start the client, because rc.conf was the host's at that moment.
 fn restart_that_starts_no_client(scene: &Scene) -> Child {
     let script = r#""$0/sbin/hvsim-process" begin $$ "$0/etc/rc.d/netif" restart hn0; read -r _
         "$0/sbin/hvsim-process" end $$"#;
@@ -195,7 +196,7 @@ fn restart_that_starts_no_client(scene: &Scene) -> Child {
 
 // contract V22
 #[test]
-fn a_failed_injection_leaves_no_guest_without_its_client() {
+fn a_failed_injection_restores_the_client() {
     let mut scene = Scene::new(dhcp_state(), "ifconfig_hn0=\"SYNCDHCP\"\n");
     let mut rival = restart_that_starts_no_client(&scene);
     assert_eq!(scene.set(request()).code, E_FAIL, "{}", scene.log());
@@ -207,7 +208,7 @@ fn a_failed_injection_leaves_no_guest_without_its_client() {
 
 // contract V23
 #[test]
-fn the_route_that_netif_restart_drops_after_an_answer_comes_back_and_the_rival_is_named() {
+fn a_route_dropped_after_the_answer_is_restored() {
     let mut scene = Scene::new(static_state(), &static_rc_conf(0));
     scene.succeed(request());
     assert!(start(&scene, "usr/sbin/service netif restart hn0").wait().unwrap().success());
@@ -220,7 +221,7 @@ fn the_route_that_netif_restart_drops_after_an_answer_comes_back_and_the_rival_i
 }
 
 #[test]
-fn an_administrator_who_changes_rc_conf_after_an_answer_has_the_last_word() {
+fn rc_conf_edited_after_the_answer_has_priority() {
     let mut scene = Scene::new(static_state(), &static_rc_conf(0));
     scene.succeed(request());
     std::fs::write(scene.path("guest/etc/rc.conf"), "ifconfig_hn0=\"inet 10.3.3.5/24\"\n").unwrap();
@@ -239,7 +240,7 @@ fn an_administrator_who_changes_rc_conf_after_an_answer_has_the_last_word() {
 
 // contract V20, V21
 #[test]
-fn a_client_that_gives_up_without_a_link_is_started_again_and_gets_its_lease() {
+fn a_client_that_gave_up_without_a_link_is_restarted() {
     let mut state = static_state();
     state.add_dhcp_server();
     state.interfaces.get_mut("hn0").unwrap().carrier = false;
@@ -259,7 +260,7 @@ fn a_client_that_gives_up_without_a_link_is_started_again_and_gets_its_lease() {
 
 // contract V24
 #[test]
-fn an_interface_that_was_renamed_is_configured_under_its_name() {
+fn a_renamed_interface_is_configured_under_its_name() {
     let mut scene = Scene::new(static_state(), &static_rc_conf(0).replace("_hn0", "_eth0"));
     let rename =
         Command::new(scene.path("guest/sbin/ifconfig")).args(["hn0", "name", "eth0"]).output().unwrap();
@@ -271,7 +272,7 @@ fn an_interface_that_was_renamed_is_configured_under_its_name() {
 }
 
 #[test]
-fn without_resolvconf_addresses_are_set_and_the_log_tells() {
+fn without_resolvconf_addresses_are_set_and_logged() {
     let mut scene = Scene::new(static_state(), &static_rc_conf(0));
     std::fs::remove_file(scene.path("guest/sbin/resolvconf")).unwrap();
     std::fs::remove_file(scene.path("guest/sbin/rtsol")).unwrap();

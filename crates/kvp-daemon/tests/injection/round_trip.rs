@@ -1,4 +1,5 @@
-//! What the host sets it gets, now and after a reboot.
+//! The host reads back what it set, at once and after a reboot. Network, rc.conf and name servers are
+//! compared.
 
 use std::fs;
 
@@ -9,7 +10,7 @@ use crate::support::*;
 
 // contract K38
 #[test]
-fn what_is_set_is_reported_and_comes_up_again_after_a_reboot() {
+fn addresses_survive_a_reboot() {
     let many: Vec<String> =
         (1..=8).flat_map(|n| [format!("10.1.{n}.5/24"), format!("fd00:{n}::5/64")]).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -67,7 +68,7 @@ fn addresses_of(state: &State, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn static_to_dhcp_and_back() {
+fn static_addresses_become_dhcp_and_return() {
     let mut state = static_state();
     state.add_dhcp_server();
     let mut scene = Scene::new(state, &static_rc_conf(0));
@@ -100,14 +101,14 @@ fn the_answer_to_dhcp_does_not_wait_for_a_lease() {
     scene.succeed(dhcp("hn0"));
     assert!(scene.get(0).dhcp);
     assert_eq!(addresses_of(&scene.state(), "hn0"), [""; 0]);
-    // Other requests are served meanwhile, and the lease is taken when a server comes.
+    // Other requests are served meanwhile. When a server appears, the lease is taken.
     assert!(scene.session.host().set(0, "key", "value").unwrap().is_ok());
     scene.session.guest().root().change(State::add_dhcp_server).unwrap();
     eventually("the lease", || scene.seen(0).starts_with("10.9.0.50 "));
 }
 
 #[test]
-fn programs_get_addresses_as_this_suite_writes_them_and_not_as_they_came() {
+fn programs_get_normalised_addresses() {
     let mut scene = Scene::new(State { routes: Vec::new(), ..static_state() }, &static_rc_conf(0));
     scene.plan_faults(&[]);
     scene.succeed(hvsim::kvp::IpInfo {
@@ -183,7 +184,7 @@ fn name_servers_of_other_interfaces_stay() {
 }
 
 #[test]
-fn with_a_lagg_of_ours_the_configuration_goes_there_and_is_recorded_for_hn() {
+fn a_lagg_gets_the_addresses_and_hn_the_record() {
     let mut state = static_state();
     state.attach_vf("mce0", "hn0");
     state.interface_up("mce0");
@@ -204,7 +205,7 @@ fn with_a_lagg_of_ours_the_configuration_goes_there_and_is_recorded_for_hn() {
 }
 
 #[test]
-fn lines_of_rc_conf_that_are_not_concerned_stay_byte_for_byte() {
+fn other_lines_of_rc_conf_stay_byte_for_byte() {
     let rc_conf = "# mine\nhostname=\"x\"  \n\nifconfig_hn0='SYNCDHCP mtu 9000'\t# keep\nifconfig_hn0_alias3=\"inet 10.8.8.8/32\"\n\
                    defaultrouter=10.8.8.1 # old\nif true; then\n  sshd_enable=YES\nfi\nlast=\"1\"";
     let mut scene = Scene::new(static_state(), rc_conf);

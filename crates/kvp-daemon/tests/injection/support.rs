@@ -1,4 +1,4 @@
-//! A guest with a simulated network under a host.
+//! A guest with a simulated network under a host, for the tests of injection. It contains no test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) struct Scene {
     pub(crate) session: Session,
 }
 
-/// What belongs to the simulation and what nobody writes to.
+/// Files that belong to the simulation or never change.
 const STAND_INS: [&str; 10] = [
     "rc.subr",
     "network.subr",
@@ -43,7 +43,7 @@ const STAND_INS: [&str; 10] = [
     "hyperv.toml",
 ];
 
-/// Everything that must be as before when an injection fails.
+/// Everything that a failed injection must leave unchanged.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct World {
     network: State,
@@ -101,7 +101,7 @@ impl Scene {
         let network = Some(NetworkSetup { state, rc_conf: rc_conf.into() });
         let setup = Setup { network, kvp_settings: kvp_settings.into(), ..Setup::default() };
         let scene = Self { session: Session::start(&setup) };
-        // As after a boot: resolv.conf is what resolvconf makes of what it holds.
+        // As after a boot: resolvconf writes resolv.conf from its name servers.
         assert!(Command::new(scene.path("guest/sbin/resolvconf")).arg("-u").status().unwrap().success());
         scene
     }
@@ -114,7 +114,7 @@ impl Scene {
         scene
     }
 
-    /// Sends the request; the answer must come in time.
+    /// Sends the request. The answer must arrive in time.
     pub(crate) fn set(&mut self, info: IpInfo) -> HostAnswer {
         let start = Instant::now();
         let answer = self.session.host().set_ip_info(info).unwrap();
@@ -171,8 +171,8 @@ impl Scene {
 
     pub(crate) fn world(&self) -> World {
         let mut network = State { events: Vec::new(), ..self.state() };
-        // The kernel's list has both families, and their order among each other means nothing; nor does that of
-        // addresses with a vhid, which stay while others go and come back.
+        // The kernel's list has both families, and their order has no meaning. Nor has the order of addresses
+        // with a vhid, which stay while others are removed and set again.
         for interface in network.interfaces.values_mut() {
             let shared: Vec<_> = interface.carp.iter().flat_map(|carp| carp.addresses.clone()).collect();
             interface.addresses.sort_by_key(|address| {
@@ -185,14 +185,14 @@ impl Scene {
         collect(&self.path("guest/etc"), &mut files);
         files.retain(|path, _| !STAND_INS.iter().any(|name| path.ends_with(name)));
         collect(&self.path("var/hyperv/injection"), &mut files);
-        // What was asked and answered is remembered, whatever came of it.
+        // Requests and answers are recorded in any case.
         files.retain(|path, _| {
             path.parent() != Some(&self.path("var/hyperv/injection")) || is_undo_file(path)
         });
         World { network, files, dhcp: self.clients() }
     }
 
-    /// The processes of DHCP clients, by their titles.
+    /// The processes of DHCP clients, by title.
     pub(crate) fn clients(&self) -> Vec<String> {
         let known = process_list::all(self.session.guest().root().directory()).into_iter();
         let titles = known.filter(|known| known.program == "dhclient");
@@ -202,7 +202,7 @@ impl Scene {
         titles
     }
 
-    /// Waits until everything is as it was.
+    /// Waits until everything is as before.
     pub(crate) fn await_world(&mut self, before: &World, after: &str) {
         let same = || (&self.world() == before).then_some(());
         if look_for(Duration::from_secs(5), same).is_none() {
@@ -214,7 +214,7 @@ impl Scene {
         self.session.daemon().map_or_else(String::new, |daemon| daemon.output())
     }
 
-    /// The daemon ends with the system and starts with it again, where it is a process.
+    /// The daemon ends with the system and starts with it again, if it is a process.
     pub(crate) fn reboot(&mut self) {
         if let Some(daemon) = self.session.daemon() {
             daemon.signal(nix::sys::signal::Signal::SIGKILL);

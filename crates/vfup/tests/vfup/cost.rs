@@ -1,9 +1,11 @@
-//! How many programs a hand-over starts, and how many forks there are beside them.
+//! The number of programs that a hand-over starts, and of forks beside them. They must not exceed the limits
+//! in
+//! `network::cost`.
 
 use hvsim::network::cost::measure;
 
 #[test]
-fn no_kind_of_hand_over_starts_more_programs_or_processes_than_it_may() {
+fn no_hand_over_starts_more_programs_or_processes_than_allowed() {
     let costs = match measure() {
         Ok(costs) => costs,
         Err(reason) => {
@@ -16,6 +18,6 @@ fn no_kind_of_hand_over_starts_more_programs_or_processes_than_it_may() {
     let limits: Vec<(u32, u32)> = costs.0.iter().map(|cost| (cost.most.programs, cost.most.forks)).collect();
     assert_eq!(limits, [(14, 14), (5, 14), (9, 13), (5, 13)]);
     assert!(costs.are_within(), "{costs}");
-    // hyperv_vfup, a shell and ifconfig at least, and a subshell, or nothing was counted.
+    // At least hyperv_vfup, a shell, ifconfig and a subshell, otherwise nothing was counted.
     assert!(costs.0.iter().all(|cost| cost.programs >= 3 && cost.forks >= 1), "{costs}");
 }

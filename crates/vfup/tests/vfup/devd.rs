@@ -1,4 +1,5 @@
-//! The default of FreeBSD's cloud images, in which the stock rules of devd(8) act on every interface.
+//! The default of FreeBSD's cloud images, in which the stock rules of devd(8) act on every interface. The
+//! rules of the suite must keep them from the VF.
 
 use crate::support::Scratch;
 use hvsim::network::State;
@@ -15,14 +16,14 @@ fn cloud_guest(rules: &str) -> Scratch {
     scratch
 }
 
-/// The next event that waits goes to devd(8); returns the command that it ran.
+/// Hands the next waiting event to devd(8). Returns the command that it ran.
 fn next(scratch: &Scratch) -> Option<String> {
     scratch.guest.handle_event().unwrap().map(|command| command.unwrap_or_default())
 }
 
 fn arrival(scratch: &Scratch) {
     scratch.guest.give_vf("mce0", "hn0").unwrap();
-    // ATTACH and IFATTACH; the VF is left alone until its delay is over.
+    // ATTACH and IFATTACH. The VF is left alone until its delay is over.
     let attach = next(scratch).unwrap();
     assert!(attach.contains("pccard_ether"), "{attach}");
     assert!(!scratch.state().interfaces["mce0"].up, "hyperv_vf_delay is honoured");
@@ -47,7 +48,7 @@ fn cloud_guest_has_one_client_through_coming_and_going() {
     arrival(&scratch);
     assert_one_client(&scratch);
     scratch.guest.take_vf("mce0").unwrap();
-    // hn0 has a carrier again, which the stock rule answers with a client.
+    // hn0 has a carrier again, and the stock rule starts a client for it.
     let commands = scratch.guest.run_devd().unwrap();
     assert!(commands.iter().any(|command| command.contains("dhclient quietstart $i")), "{commands:?}");
     assert_one_client(&scratch);
@@ -58,7 +59,7 @@ fn cloud_guest_has_one_client_through_coming_and_going() {
 // contract V2, V18
 #[test]
 fn stock_rules_alone_configure_the_vf_at_once() {
-    // What the rules of the suite are for: without them the simulated FreeBSD does as the real one.
+    // The reason for the suite's rules: without them the simulated FreeBSD behaves like the real one.
     let (without, _) = SHIPPED_RULES.split_once("# A VF never gets").unwrap();
     let scratch = cloud_guest(without);
     scratch.guest.give_vf("mce0", "hn0").unwrap();
@@ -68,7 +69,7 @@ fn stock_rules_alone_configure_the_vf_at_once() {
 }
 
 #[test]
-fn other_interfaces_are_configured_as_ever() {
+fn other_interfaces_are_configured_as_usual() {
     let scratch = cloud_guest(SHIPPED_RULES);
     let attach = |state: &mut State| {
         state.attach("em0", hvsim::network::guest::mac_of(3));
@@ -76,7 +77,7 @@ fn other_interfaces_are_configured_as_ever() {
     scratch.guest.root().change(attach).unwrap();
     scratch.guest.run_devd().unwrap();
     assert_eq!(scratch.clients(), ["em0", "hn0"]);
-    // In transparent mode a VF is an interface as any other, which the kernel handles.
+    // In transparent mode a VF is an ordinary interface, which the kernel handles.
     let scratch = cloud_guest(SHIPPED_RULES);
     scratch.guest.root().change(|state| state.transparent = Some(1)).unwrap();
     scratch.guest.give_vf("mce0", "hn0").unwrap();

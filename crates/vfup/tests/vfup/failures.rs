@@ -1,4 +1,5 @@
-//! A program that fails at every call of a hand-over: everything is as it was, and the next event succeeds.
+//! Lets a program fail at each call of a hand-over: everything must be as before, and the next event must
+//! succeed.
 
 use crate::guests::{
     Picture, autoconfiguring_guest, carp_guest, dhcp_guest, guest_of_base, guest_of_one_family, left_to,
@@ -7,8 +8,8 @@ use crate::guests::{
 use crate::support::{Scratch, eventually, text};
 use hvsim::network::faults::{Action, Fault};
 
-/// Lets the k-th program fail, for every k, in a guest that `make` makes anew each time, and compares the
-/// whole state.
+/// Lets the k-th program fail for each k, in a guest that `make` creates each time, and compares the whole
+/// state.
 fn fail_at_every_step(make: impl Fn() -> Scratch, arguments: &[&str]) {
     let name = *arguments.last().unwrap();
     let joins = arguments.len() == 1;
@@ -17,7 +18,7 @@ fn fail_at_every_step(make: impl Fn() -> Scratch, arguments: &[&str]) {
     let leased = !scratch.clients().is_empty();
     scratch.succeed(arguments);
     if leased {
-        // That one goes on in the background.
+        // A background process continues.
         eventually("the client", || scratch.spawns().iter().any(|spawn| spawn.starts_with("dhclient ")));
     }
     let calls = u32::try_from(scratch.spawns().len()).unwrap();
@@ -32,12 +33,12 @@ fn fail_at_every_step(make: impl Fn() -> Scratch, arguments: &[&str]) {
         let injected =
             spawns.get(usize::try_from(call).unwrap() - 1).map_or("dhclient lagg0", String::as_str);
         if injected.starts_with("rtsol") {
-            // Nobody waits for it, so nobody hears of its end.
+            // It is not waited for, so its failure is not seen.
             assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
             continue;
         }
         if injected.starts_with("route ") && output.status.success() {
-            // A router's advertisement has changed the routes meanwhile, so it was tried again.
+            // A router's advertisement has changed the routes meanwhile, so the route was tried again.
             assert!(
                 scratch.state().advertisement.is_some() && scratch.addresses("hn0").is_empty(),
                 "{injected}"
@@ -66,7 +67,7 @@ fn check_report(output: &std::process::Output, name: &str, joins: bool, injected
     assert!(undone || stderr.contains("cannot read interfaces"), "{injected}: {stderr}");
 }
 
-/// A lease and what routers advertise take a moment to come back.
+/// Compares the state. A lease and advertised addresses take a moment to return.
 fn expect(scratch: &Scratch, expected: &Picture, what: &str) {
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     while picture(scratch) != *expected {
@@ -135,8 +136,8 @@ fn taking_apart_with_a_vhid() {
 }
 
 #[test]
-fn second_port_that_the_kernel_refuses_leaves_everything_as_it_was() {
-    // The first port has joined by then, and joining takes all IPv6 from it.
+fn a_refused_second_port_leaves_everything_unchanged() {
+    // The first port has joined by then, and joining removes all IPv6 from it.
     let scratch = static_guest();
     let refuse = |state: &mut hvsim::network::State| state.interfaces.get_mut("mce0").unwrap().max_mtu = 1400;
     scratch.guest.root().change(refuse).unwrap();

@@ -1,4 +1,4 @@
-//! Guests in scratch directories, and pictures of them.
+//! Guests for the tests of hyperv_vfup, and pictures of their state. It contains no test.
 
 use std::fs;
 
@@ -68,7 +68,7 @@ pub(crate) fn guest_of_one_family(ipv4: bool) -> Scratch {
     Scratch::new(&state, &rc_conf)
 }
 
-/// hn0 with an address, a default route and another route by IPv6 that nobody but a router has given it.
+/// hn0 with an address, a default route and another IPv6 route, all from a router.
 pub(crate) fn autoconfiguring_guest() -> Scratch {
     let mut state = State::default();
     state.add_static_hn(0);
@@ -106,7 +106,7 @@ pub(crate) fn carp_guest() -> Scratch {
     scratch
 }
 
-/// The static guest, whose interface is called eth0.
+/// The static guest with its interface renamed to eth0.
 pub(crate) fn renamed_guest() -> Scratch {
     let scratch = static_guest();
     scratch.guest.set_rc_conf(&static_rc_conf(0).replace("_hn0", "_eth0")).unwrap();
@@ -114,7 +114,7 @@ pub(crate) fn renamed_guest() -> Scratch {
     scratch
 }
 
-/// The static guest with the lagg that base's script leaves after half of its work.
+/// The static guest with the lagg that base's script leaves half-way.
 pub(crate) fn guest_of_base() -> Scratch {
     let scratch = static_guest();
     scratch.guest.root().change(|state| state.routes.retain(|route| route.gateway.is_ipv4())).unwrap();
@@ -133,7 +133,7 @@ pub(crate) fn ifconfig(scratch: &Scratch, arguments: &str) {
     assert!(output.status.success(), "ifconfig {arguments}");
 }
 
-/// Everything that a failed run must leave as it was.
+/// The state that a failed run must leave unchanged.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Picture {
     /// All interfaces with their addresses and flags, and all routes.
@@ -142,7 +142,7 @@ pub(crate) struct Picture {
     files: Vec<String>,
 }
 
-/// The order of addresses of different families, and of routes, means nothing.
+/// A picture without the order of routes, and of addresses of different families.
 pub(crate) fn picture(scratch: &Scratch) -> Picture {
     let mut network = scratch.network();
     for interface in network.interfaces.values_mut() {
@@ -155,7 +155,7 @@ pub(crate) fn picture(scratch: &Scratch) -> Picture {
     Picture { network, clients: scratch.clients(), files }
 }
 
-/// What a hand-over that failed leaves: with the VF down the kernel delivers to hn0 again.
+/// The state after a failed hand-over: with the VF down the kernel delivers to hn0 again.
 pub(crate) fn left_to_hn(mut picture: Picture) -> Picture {
     let network = &mut picture.network;
     network.interfaces.get_mut("mce0").unwrap().up = false;
@@ -167,12 +167,12 @@ pub(crate) fn left_to_hn(mut picture: Picture) -> Picture {
     picture
 }
 
-/// The second line of a hand-over of `name` that failed.
+/// The second line of a failed hand-over of `name`.
 pub(crate) fn left_to(name: &str) -> String {
     format!(
         "hyperv_vfup: {name}: mce0 is down now, so that {name} has the network; \"hyperv_vfup {name}\" tries again"
     )
 }
 
-/// What a run reads of a joined guest before it finds that there is nothing to do.
+/// The calls of a run on a joined guest, until it finds that there is nothing to do.
 pub(crate) const LOOKS: [&str; 3] = ["ifconfig -k hn0", "ifconfig -k mce0", "ifconfig -k -a -g lagg"];

@@ -1,4 +1,4 @@
-//! The hand-over itself: plans, failures, configuration.
+//! The hand-over: plans, failures and configuration, with the real program on a simulated network.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ use hvsim::testing::freebsd_root;
 
 // contract V10
 #[test]
-fn static_guest_keeps_all_addresses_and_routes_on_the_lagg() {
+fn a_static_guest_keeps_its_network_on_the_lagg() {
     // Contract V10, V14.
     let scratch = static_guest();
     assert_eq!(scratch.succeed(&["hn0"]), "");
@@ -70,7 +70,7 @@ fn repeated_event_changes_nothing() {
 }
 
 #[test]
-fn printed_plan_is_what_a_run_does_and_changes_nothing() {
+fn the_printed_plan_is_the_one_that_runs() {
     let scratch = static_guest();
     let socket = std::os::unix::net::UnixDatagram::bind(scratch.path("var/run/log")).unwrap();
     let before = scratch.state();
@@ -115,12 +115,11 @@ fn lease_of_plain_dhcp_is_not_waited_for() {
 
 // contract V12
 #[test]
-fn client_whose_pid_file_is_at_the_old_place_is_stopped_and_a_stranger_is_not() {
-    // Contract V12.
+fn a_client_with_an_old_pid_file_is_stopped() {
     let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
     fs::rename(scratch.path("var/run/dhclient/dhclient.hn0.pid"), scratch.path("var/run/dhclient.hn0.pid"))
         .unwrap();
-    // A stale file at the new place names a process that is no dhclient: this one.
+    // A stale file at the new path has the id of a process that is no dhclient: this one.
     fs::write(scratch.path("var/run/dhclient/dhclient.hn0.pid"), std::process::id().to_string()).unwrap();
     scratch.succeed(&["hn0"]);
     eventually("the client of the lagg", || scratch.clients() == ["lagg0"]);
@@ -147,8 +146,7 @@ fn autoconfiguration_moves_to_the_lagg() {
 
 // contract V16
 #[test]
-fn every_place_of_rc_conf_is_read() {
-    // Contract V16.
+fn every_file_of_rc_conf_is_read() {
     let scratch = static_guest();
     scratch.guest.set_rc_conf("ifconfig_hn0=\"inet 10.0.0.99/24\"\n").unwrap();
     fs::write(scratch.path("etc/rc.conf.local"), "ifconfig_hn0=\"inet 10.0.0.5/24\"\n").unwrap();
@@ -162,7 +160,7 @@ fn every_place_of_rc_conf_is_read() {
 }
 
 #[test]
-fn values_for_the_lagg_win() {
+fn values_of_the_lagg_have_priority() {
     let scratch = static_guest();
     scratch.guest.set_rc_conf(&(static_rc_conf(0) + "ifconfig_lagg0=\"inet 10.0.0.200/24\"\n")).unwrap();
     scratch.succeed(&["hn0"]);
@@ -170,7 +168,7 @@ fn values_for_the_lagg_win() {
 }
 
 #[test]
-fn default_that_configured_the_vf_too_does_not_leave_a_second_client() {
+fn the_default_leaves_no_second_client() {
     let scratch = dhcp_guest("ifconfig_DEFAULT=\"SYNCDHCP\"\n");
     scratch
         .guest
@@ -196,8 +194,7 @@ fn larger_mtu_of_the_vf_is_matched_first() {
 
 // contract V9
 #[test]
-fn vf_that_is_gone_is_no_error() {
-    // Contract V9.
+fn a_vf_that_is_gone_is_no_error() {
     let scratch = static_guest();
     scratch.guest.take_vf("mce0").unwrap();
     let before = scratch.state();
@@ -216,7 +213,7 @@ fn transparent_mode_is_left_to_the_kernel() {
 }
 
 #[test]
-fn vf_that_returns_under_another_name_takes_the_place_of_the_old_one() {
+fn a_vf_with_a_new_name_replaces_the_old_port() {
     // Contract V11.
     let scratch = static_guest();
     scratch.succeed(&["hn0"]);
@@ -236,7 +233,7 @@ fn vf_that_returns_under_another_name_takes_the_place_of_the_old_one() {
 }
 
 #[test]
-fn lagg_of_the_administrator_is_never_touched() {
+fn a_lagg_of_the_administrator_is_never_changed() {
     let scratch = static_guest();
     ifconfig(&scratch, "lagg0 create up");
     let before = picture(&scratch);
@@ -253,7 +250,7 @@ fn lagg_of_the_administrator_is_never_touched() {
 }
 
 #[test]
-fn failover_that_the_base_system_made_is_adopted_and_completed() {
+fn a_lagg_of_the_base_system_is_adopted() {
     let scratch = guest_of_base();
     assert!(scratch.succeed(&["-n", "hn0"]).contains("hn0: adopt lagg0\nhn0: add port mce0 to lagg0\n"));
     scratch.succeed(&["hn0"]);
@@ -267,7 +264,7 @@ fn failover_that_the_base_system_made_is_adopted_and_completed() {
 }
 
 #[test]
-fn addresses_that_are_in_no_file_go_to_the_lagg_and_come_back() {
+fn addresses_in_no_file_are_carried_over() {
     let scratch = static_guest();
     scratch.guest.set_rc_conf("").unwrap();
     let before = picture(&scratch);
@@ -279,7 +276,7 @@ fn addresses_that_are_in_no_file_go_to_the_lagg_and_come_back() {
 }
 
 #[test]
-fn client_that_is_in_no_file_goes_to_the_lagg_and_comes_back() {
+fn a_client_in_no_file_is_carried_over() {
     let scratch = dhcp_guest("");
     scratch.succeed(&["hn0"]);
     scratch.await_lease("lagg0");
@@ -295,12 +292,12 @@ fn down_gives_hn_back_what_it_had() {
     let before = picture(&scratch);
     scratch.succeed(&["hn0"]);
     scratch.succeed(&["-d", "hn0"]);
-    // The VF stays without IPv6, as it came, and goes down, so that hn0 has the traffic.
+    // The VF stays without IPv6, as at first, and is brought down, so that hn0 has the traffic.
     assert_eq!(picture(&scratch), left_to_hn(before));
     scratch.inject(&[]);
     scratch.succeed(&["-d", "hn0"]);
     assert_eq!(scratch.spawns(), LOOKS[..2]);
-    // And back again, without anybody bringing the VF up.
+    // And joined again, without bringing the VF up by hand.
     scratch.succeed(&["hn0"]);
     assert_eq!(scratch.addresses("lagg0"), STATIC);
     assert!(scratch.state().interfaces["mce0"].up);
@@ -331,7 +328,7 @@ fn static_routes_lead_through_the_lagg_and_back() {
 }
 
 #[test]
-fn program_that_hangs_is_ended_and_everything_taken_back() {
+fn a_program_that_hangs_is_killed_and_all_is_undone() {
     for action in [Action::Hang, Action::HangLate] {
         for call in [2, 5] {
             let scratch = static_guest();
@@ -350,7 +347,7 @@ fn program_that_hangs_is_ended_and_everything_taken_back() {
 }
 
 #[test]
-fn program_that_did_its_work_and_fails_all_the_same_is_believed_by_its_work_or_taken_back() {
+fn a_failure_after_the_work_is_accepted_or_undone() {
     let calls = 11;
     for call in 2..=calls {
         let scratch = static_guest();
@@ -364,9 +361,9 @@ fn program_that_did_its_work_and_fails_all_the_same_is_believed_by_its_work_or_t
 }
 
 #[test]
-fn what_cannot_be_taken_back_is_named() {
+fn a_failed_undo_is_reported() {
     let scratch = static_guest();
-    // The call that adds an address to the lagg fails, the one that destroys the lagg, and all later looks.
+    // The call that adds an address to the lagg fails, the one that destroys the lagg, and all later reads.
     let fault = |call| Fault { tool: "*".into(), call, action: Action::Fail };
     let faults: Vec<Fault> = [8, 12].into_iter().chain(16..500).map(fault).collect();
     scratch.inject(&faults);
@@ -379,7 +376,7 @@ fn what_cannot_be_taken_back_is_named() {
     assert!(stderr.contains("; not as it was: the network could not be read"), "{stderr}");
     assert!(stderr.contains("cannot leave the network to it: "), "{stderr}");
     assert_eq!(output.status.code(), Some(1));
-    // hn0 has its network all the same, and the next event completes the lagg.
+    // hn0 has its network nevertheless, and the next event completes the lagg.
     assert_eq!(scratch.addresses("hn0"), STATIC);
     scratch.inject(&[]);
     scratch.succeed(&["hn0"]);
@@ -387,7 +384,7 @@ fn what_cannot_be_taken_back_is_named() {
 }
 
 #[test]
-fn output_of_every_release_is_understood() {
+fn output_of_every_release_is_parsed() {
     for release in [13, 14, 15] {
         let scratch = static_guest();
         scratch.guest.root().change(|state| state.release = release).unwrap();
@@ -400,7 +397,7 @@ fn output_of_every_release_is_understood() {
 }
 
 #[test]
-fn taking_apart_that_was_killed_is_completed_by_the_next() {
+fn a_killed_taking_apart_is_completed_by_the_next() {
     for call in 2..=8 {
         let scratch = static_guest();
         scratch.succeed(&["hn0"]);
@@ -419,7 +416,7 @@ fn taking_apart_that_was_killed_is_completed_by_the_next() {
 }
 
 #[test]
-fn run_that_was_killed_is_completed_by_the_next() {
+fn a_killed_run_is_completed_by_the_next() {
     for call in 2..=11 {
         let scratch = static_guest();
         scratch.inject(&[Fault { tool: "*".into(), call, action: Action::HangLate }]);
@@ -437,7 +434,7 @@ fn run_that_was_killed_is_completed_by_the_next() {
 }
 
 #[test]
-fn second_event_waits_for_the_first_and_finds_nothing_to_do() {
+fn a_second_event_waits_for_the_first() {
     let scratch = static_guest();
     scratch.inject(&[Fault { tool: "*".into(), call: 2, action: Action::Delay(Duration::from_millis(300)) }]);
     let first = scratch.vfup().arg("hn0").spawn().unwrap();
@@ -451,7 +448,7 @@ fn second_event_waits_for_the_first_and_finds_nothing_to_do() {
 }
 
 #[test]
-fn event_that_waits_too_long_gives_up() {
+fn an_event_that_waits_too_long_gives_up() {
     let scratch = static_guest();
     let config = fs::read_to_string(scratch.guest.config()).unwrap();
     fs::write(scratch.guest.config(), config + "lock-wait-ms = 50\n").unwrap();
@@ -466,13 +463,12 @@ fn event_that_waits_too_long_gives_up() {
 
 // contract V8
 #[test]
-fn script_of_the_administrator_runs_instead_and_its_status_is_ours() {
-    // Contract V8.
+fn a_script_of_the_administrator_runs_instead() {
     let scratch = static_guest();
     let script = scratch.path("usr/libexec/hyperv/hyperv_vfup.hn0");
     for (content, mode, status) in [
         ("#!/bin/sh\necho \"ran with $#\"\nexit 7\n", 0o755, 7),
-        // Without its first line a shell takes it as its own.
+        // A shell runs a script without its first line.
         ("echo \"ran with $#\"\nexit 3\n", 0o755, 3),
     ] {
         fs::write(&script, content).unwrap();
@@ -500,7 +496,7 @@ fn script_of_the_administrator_runs_instead_and_its_status_is_ours() {
 }
 
 #[test]
-fn value_that_only_a_shell_could_use_leaves_the_network_to_hn() {
+fn a_value_with_shell_code_leaves_the_network_to_hn() {
     let scratch = static_guest();
     let mark = scratch.path("ran");
     let value = format!("ifconfig_hn0='inet 10.0.0.5/24; : > {}'\n", mark.display());
@@ -514,7 +510,7 @@ fn value_that_only_a_shell_could_use_leaves_the_network_to_hn() {
 }
 
 #[test]
-fn broken_rc_conf_leaves_the_network_to_hn() {
+fn a_broken_rc_conf_leaves_the_network_to_hn() {
     let scratch = static_guest();
     scratch.guest.set_rc_conf("ifconfig_hn0=\"inet 10.0.0.5/24\n").unwrap();
     let output = scratch.run(&["hn0"]);
@@ -524,7 +520,7 @@ fn broken_rc_conf_leaves_the_network_to_hn() {
 }
 
 #[test]
-fn hostile_names_get_usage_and_nothing_runs() {
+fn malformed_names_get_the_usage() {
     let scratch = static_guest();
     let before = scratch.state();
     let long = "h".repeat(300);
@@ -539,9 +535,9 @@ fn hostile_names_get_usage_and_nothing_runs() {
 }
 
 #[test]
-fn whoever_cannot_join_says_so_and_leaves_the_network_to_hn() {
+fn a_failed_join_leaves_the_network_to_hn() {
     for (words, code) in [
-        // Names that are none of hn(4), and a command line that makes no sense.
+        // Names that are not of hn(4), and malformed command lines.
         (&["hn7"][..], 1),
         (&["lagg0"], 1),
         (&["hn0", "hn1"], 64),
@@ -560,7 +556,7 @@ fn whoever_cannot_join_says_so_and_leaves_the_network_to_hn() {
             assert_eq!(picture(&scratch), before, "its VF is nobody's");
         }
     }
-    // A look, and taking apart, leave the VF alone.
+    // A look and taking apart leave the VF alone.
     for words in [&["-xn", "hn0"][..], &["-d", "hn0", "hn1"]] {
         let scratch = static_guest();
         let before = picture(&scratch);
@@ -571,8 +567,7 @@ fn whoever_cannot_join_says_so_and_leaves_the_network_to_hn() {
 
 // contract V25
 #[test]
-fn what_lies_over_hn_is_left_alone_and_named() {
-    // Contract V25.
+fn interfaces_stacked_on_hn_prevent_joining() {
     let bridged: &[&str] = &["bridge0 create", "bridge0 addm hn0"];
     let vlan: &[&str] = &["vlan5 create", "vlan5 vlan 5 vlandev hn0"];
     for (commands, message) in [
@@ -598,7 +593,7 @@ fn what_lies_over_hn_is_left_alone_and_named() {
 }
 
 #[test]
-fn addresses_keep_their_vhid_on_the_way_there_and_back() {
+fn addresses_keep_their_vhid_in_both_directions() {
     let scratch = carp_guest();
     let before = picture(&scratch);
     let plan = scratch.succeed(&["-n", "hn0"]);
@@ -613,8 +608,7 @@ fn addresses_keep_their_vhid_on_the_way_there_and_back() {
 
 // contract V24
 #[test]
-fn renamed_interface_is_joined_by_either_name() {
-    // Contract V24.
+fn a_renamed_interface_is_joined_by_either_name() {
     for name in ["eth0", "hn0"] {
         let scratch = renamed_guest();
         let before = picture(&scratch);
@@ -628,7 +622,7 @@ fn renamed_interface_is_joined_by_either_name() {
 }
 
 #[test]
-fn words_of_one_interface_and_its_description_stay_with_it() {
+fn words_for_one_interface_are_not_carried_over() {
     let scratch = static_guest();
     let words =
         "ifconfig_hn0=\"inet 10.0.0.5/24 description uplink group wan\"\nifconfig_hn0_descr=\"wan port\"\n";
@@ -640,14 +634,14 @@ fn words_of_one_interface_and_its_description_stay_with_it() {
         (lagg.description.as_str(), lagg.groups.as_slice()),
         ("mine", &["lagg".into(), "hyperv".into()][..])
     );
-    // The description is the administrator's, and means nothing to the next run.
+    // The description is the administrator's, and has no meaning for the next run.
     scratch.inject(&[]);
     scratch.succeed(&["hn0"]);
     assert_eq!(scratch.spawns(), LOOKS);
 }
 
 #[test]
-fn hundreds_of_other_interfaces_are_not_asked_for() {
+fn hundreds_of_other_interfaces_are_not_read() {
     let scratch = static_guest();
     // The root directory of FreeBSD's executables on Linux knows 64 interfaces.
     let count = if freebsd_root().is_some() { 50 } else { 300 };
@@ -664,7 +658,7 @@ fn hundreds_of_other_interfaces_are_not_asked_for() {
 }
 
 #[test]
-fn dead_standard_streams_end_nothing_early() {
+fn closed_standard_streams_do_not_end_the_program() {
     let scratch = static_guest();
     scratch.inject(&[Fault { tool: "ifconfig".into(), call: 5, action: Action::Fail }]);
     let before = picture(&scratch);
@@ -679,15 +673,15 @@ fn dead_standard_streams_end_nothing_early() {
 
 // contract V1
 #[test]
-fn the_lease_holds_nobody() {
+fn devd_does_not_wait_for_a_lease() {
     let scratch = dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
     let server = scratch.state().dhcp;
     scratch.guest.root().change(|state| state.dhcp = None).unwrap();
-    // Nobody answers, and devd(8) goes on all the same.
+    // No server answers, and devd(8) continues nevertheless.
     scratch.succeed(&["hn0"]);
     assert_eq!(scratch.ports("lagg0"), ["hn0", "mce0"]);
     eventually("the client of lagg0", || scratch.clients() == ["lagg0"]);
-    // The next event waits for the one in the background, which has the lock.
+    // The next event waits for the process in the background, which has the lock.
     scratch.guest.root().change(|state| state.dhcp = server).unwrap();
     scratch.succeed(&["hn0"]);
     assert_eq!(scratch.addresses("lagg0"), ["10.9.0.50/16"]);

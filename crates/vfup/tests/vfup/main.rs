@@ -1,4 +1,5 @@
-//! hyperv_vfup against a simulated network.
+//! hyperv_vfup against a simulated network. Each module is a group of tests; guests and helpers are in
+//! `guests` and `support`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod cost;

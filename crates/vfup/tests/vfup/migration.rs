@@ -1,4 +1,5 @@
-//! The devd rules, both programs and the host together: `hvsim network` and `hvsim host … vf`.
+//! The devd rules, both programs and the host together: `hvsim network` and `hvsim host … vf`. Each step is
+//! one event.
 
 use std::path::Path;
 use std::process::Command;

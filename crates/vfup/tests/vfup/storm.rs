@@ -1,4 +1,4 @@
-//! Many events at once, in any order.
+//! Many events at once, in random order. At the end each hn must have one correct lagg.
 
 use std::sync::Mutex;
 
@@ -28,7 +28,7 @@ fn guest() -> Scratch {
     scratch
 }
 
-/// A permutation that a number decides, so that a failure can be repeated.
+/// A permutation chosen by a number, so that a failure can be repeated.
 fn shuffled(mut events: Vec<Vec<String>>, seed: u64) -> Vec<Vec<String>> {
     let mut random = seed | 1;
     for place in (1..events.len()).rev() {
@@ -46,7 +46,7 @@ fn words(line: String) -> Vec<String> {
 }
 
 #[test]
-fn hundred_events_in_random_order_and_in_parallel_end_with_one_right_lagg_for_each_hn() {
+fn parallel_events_end_with_one_lagg_for_each_hn() {
     let scratch = guest();
     let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     println!("seed {seed}");
@@ -74,12 +74,12 @@ fn hundred_events_in_random_order_and_in_parallel_end_with_one_right_lagg_for_ea
             });
         }
     });
-    // The last event decides; of 100 in random order nobody knows it.
+    // The last event decides. Of 100 in random order it is unknown, so one more is added.
     let last: Vec<_> = UNITS.map(|unit| scratch.vfup().arg(format!("hn{unit}")).spawn().unwrap()).into();
     for mut run in last {
         assert!(run.wait().unwrap().success());
     }
-    // Those that wait for two seconds before they bring a VF up.
+    // Processes that wait for two seconds before they bring a VF up.
     eventually("the end of all processes", || {
         let is_client = |line: &String| line.starts_with("dhclient: ") || line.contains("/sbin/dhclient ");
         scratch.processes().iter().all(is_client)

@@ -1,4 +1,4 @@
-//! A guest in a scratch directory, and the programs under test.
+//! A guest in a scratch directory, and the programs under test. It contains no test.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -21,7 +21,7 @@ impl Scratch {
         Self::with_rules(state, rc_conf, SHIPPED_RULES)
     }
 
-    /// A guest whose devd(8) has these rules beside those of FreeBSD.
+    /// A guest whose devd(8) has these rules in addition to those of FreeBSD.
     pub(crate) fn with_rules(state: &State, rc_conf: &str, rules: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("hv-vf-").tempdir().unwrap();
         let tools = program("hvsim-tools");
@@ -55,7 +55,7 @@ impl Scratch {
         self.guest.root().read().unwrap()
     }
 
-    /// The state without what devd has not looked at yet.
+    /// The state without the waiting events of devd(8).
     pub(crate) fn network(&self) -> State {
         State { events: Vec::new(), ..self.state() }
     }
@@ -94,7 +94,7 @@ impl Scratch {
         all
     }
 
-    /// Waits until the DHCP client of this interface has set up all of its lease: its script sets the address
+    /// Waits until the DHCP client of this interface has set up its whole lease: its script sets the address
     /// first, then the route, then the name servers.
     pub(crate) fn await_lease(&self, interface: &str) {
         eventually("the lease", || {
@@ -107,7 +107,7 @@ impl Scratch {
         known.iter().any(|process| text(&process.arguments).contains("dhclient-script"))
     }
 
-    /// The processes that belong to this guest: their arguments name its directory.
+    /// The processes of this guest. Their arguments contain its directory.
     pub(crate) fn processes(&self) -> Vec<String> {
         let mark = self.directory.path().display().to_string();
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -115,12 +115,12 @@ impl Scratch {
         lines.map(|line| text(&line).replace('\0', " ")).filter(|line| line.contains(&mark)).collect()
     }
 
-    /// Kills the processes that belong to this guest and waits for their end.
+    /// Kills the processes of this guest and waits for their end.
     pub(crate) fn kill_processes(&self) {
         eventually("the end of all processes", || self.signal_processes() == 0);
     }
 
-    /// Kills the processes that belong to this guest; returns how many there were.
+    /// Kills the processes of this guest. Returns their number.
     fn signal_processes(&self) -> usize {
         let mut found = 0;
         let mark = self.directory.path().display().to_string();
@@ -144,7 +144,7 @@ impl Scratch {
             .processes()
             .iter()
             .filter_map(|line| line.strip_prefix("dhclient: "))
-            // Each has two more processes: the one with privileges, and casper's.
+            // Each client has two more processes: the privileged one, and casper's.
             .filter(|rest| !rest.contains("[priv]") && !rest.starts_with("system."))
             .map(|rest| rest.split(' ').next().unwrap().to_owned())
             .collect();
@@ -159,7 +159,7 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
-    /// A client that still writes would keep the directory, and go on for ever.
+    /// A client that still writes would keep the directory, and run for ever.
     fn drop(&mut self) {
         for _ in 0..100 {
             if self.signal_processes() == 0 {
@@ -174,7 +174,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Waits for something that another process brings about.
+/// Waits until another process has brought something about.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {

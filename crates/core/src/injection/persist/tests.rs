@@ -1,3 +1,6 @@
+//! Tests of the text that an injection writes to rc.conf(5). Each compares the new text of a file with the
+//! expected one, and what sh(1) makes of it. None writes a file.
+
 use std::path::Path;
 
 use super::*;

@@ -1,3 +1,6 @@
+//! Tests of the plan of an injection. Each gives the planner the facts of a network and compares the steps of
+//! the plan. None runs a step.
+
 use super::*;
 use crate::plan::network::Lagg;
 
@@ -253,7 +256,7 @@ fn a_lagg_gets_the_addresses_and_hn_the_name_servers() {
 }
 
 #[test]
-fn the_undo_file_is_written_first_and_rc_conf_checked_last() {
+fn undo_file_is_written_first_and_rc_conf_checked_last() {
     let held = facts(&["10.0.0.5/24"]);
     let content =
         |text: &str| Some(crate::injection::file::Content { bytes: text.into(), mode: 0o644, owner: None });

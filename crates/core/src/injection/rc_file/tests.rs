@@ -1,3 +1,6 @@
+//! Tests of the editor of rc.conf(5) files. Each edits a text in memory; some give the result to sh(1), which
+//! must read it alike. None opens a file of rc.
+
 use super::*;
 
 fn name(text: &str) -> Variable {

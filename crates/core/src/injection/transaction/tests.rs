@@ -34,7 +34,7 @@ struct Model {
     /// The number of actions before the rival begins.
     delay: u32,
     pauses: u32,
-    /// Whether somebody stays at work after so many looks.
+    /// Whether another program still works after this many looks.
     busy_after: Option<u32>,
     /// The number of moves between the start of the client and its lease.
     lease_in: Option<u32>,
@@ -325,11 +325,11 @@ fn a_rival_that_does_not_end_fails_the_injection() {
 }
 
 #[test]
-fn a_lease_that_came_before_a_failure_is_taken_back_with_its_route() {
+fn lease_from_before_a_failure_is_removed_with_its_route() {
     let mut model = Model::new(&["10.0.0.5/24"], false);
     model.set_route("10.0.0.1".parse().unwrap());
     let before = model.picture();
-    // Somebody begins when the client has its lease, and does not end.
+    // Another program begins when the client has its lease, and does not end.
     model.busy_after = Some(0);
     let (witnessed, result) = run(&mut model, &Method::Dhcp);
     assert!(witnessed.started_client && model.facts.lease.is_some(), "{witnessed:?}");
@@ -338,7 +338,7 @@ fn a_lease_that_came_before_a_failure_is_taken_back_with_its_route() {
 }
 
 #[test]
-fn an_address_that_another_node_has_is_a_failure_and_one_that_is_checked_is_waited_for() {
+fn duplicated_addresses_fail_and_tentative_ones_are_waited_for() {
     let link = |tentative: &[&str], duplicated: &[&str]| {
         let parse = |all: &[&str]| all.iter().map(|text| text.parse().unwrap()).collect();
         Link { tentative: parse(tentative), duplicated: parse(duplicated), ..Link::default() }
@@ -346,7 +346,7 @@ fn an_address_that_another_node_has_is_a_failure_and_one_that_is_checked_is_wait
     let mut model = Model::new(&["10.0.0.5/24"], false);
     let before = model.picture();
     model.facts.links.insert(hn0(), link(&["fd01::5"], &[]));
-    // For ever: there is no link.
+    // It stays tentative, because there is no link.
     assert!(run(&mut model, &host_static()).1.is_ok());
     assert!(model.pauses >= 60 && model.picture().starts_with("10.1.1.5/24 fd01::5/64"), "{}", model.pauses);
     for duplicated in [&["fd01::5"][..], &["fd09::9", "fd01::5"]] {
@@ -356,7 +356,7 @@ fn an_address_that_another_node_has_is_a_failure_and_one_that_is_checked_is_wait
         assert_eq!(failed.error.to_string(), "fd01::5 is in use by another node of the network");
         assert_eq!(model.picture(), before);
     }
-    // That of somebody else means nothing.
+    // An address that is not the host's does not count.
     let mut model = Model::new(&["10.0.0.5/24"], false);
     model.facts.links.insert(hn0(), link(&["fd09::8"], &["fd09::9"]));
     assert!(run(&mut model, &host_static()).1.is_ok() && model.pauses == 0);

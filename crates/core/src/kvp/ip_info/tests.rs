@@ -96,7 +96,7 @@ fn a_lagg_that_holds_the_addresses_answers_for_its_ports() {
 }
 
 #[test]
-fn an_empty_lagg_does_not_hide_the_addresses_of_its_port() {
+fn empty_lagg_does_not_hide_addresses_of_its_port() {
     let interfaces = vec![
         interface("mce0", MAC, &[]),
         interface("hn0", MAC, &["10.0.0.5/24"]),

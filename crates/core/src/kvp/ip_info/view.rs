@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_address_and_one_that_another_node_has_are_not_the_hosts() {
+    fn temporary_and_duplicated_addresses_are_not_those_of_the_host() {
         let [tentative, temporary, duplicated] =
             ["fd00::5", "fd00::6", "fd00::7"].map(|text| vec![text.parse().unwrap()]);
         let link = Link { tentative, temporary, duplicated, ..Link::default() };

@@ -175,7 +175,7 @@ fn records_without_a_key_do_not_end_the_enumeration() {
 
 // contract K29, K30
 #[test]
-fn a_torn_record_is_cut_off_at_start_and_before_changes() {
+fn torn_record_is_cut_off_at_start_and_before_changes() {
     let torn = |records: &[(&str, &str)], bytes: usize| [raw(records), vec![b'#'; bytes]].concat();
     for disk in on_both_systems(&torn(&[("a", "1")], 700)) {
         let mut pools = open(disk.clone());

@@ -285,8 +285,8 @@ impl NetworkPort {
         program
     }
 
-    /// The client takes nothing with it. The kernel drops a route with the address over which it was added, so
-    /// one that an address from before reaches is set again.
+    /// A client that ends removes nothing. The kernel drops a route with the address over which it was added,
+    /// so a route that an earlier address reaches is set again.
     fn end_lease(&self, interface: &InterfaceName, addresses: &[InterfaceAddress]) -> Result<(), ApplyError> {
         self.stop_clients(interface)?;
         let network = self.snapshot()?;

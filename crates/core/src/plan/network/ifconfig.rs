@@ -26,11 +26,11 @@ pub struct Link {
     pub ipv6: Ipv6Options,
     /// Its addresses from router advertisements.
     pub autoconf: Vec<IpAddr>,
-    /// Those that are temporary: the kernel makes new ones by itself.
+    /// Temporary addresses. The kernel makes new ones itself.
     pub temporary: Vec<IpAddr>,
-    /// Those that another node of the network has too, so that the kernel does not use them.
+    /// Duplicated addresses: another node of the network has them, and the kernel does not use them.
     pub duplicated: Vec<IpAddr>,
-    /// Those of which it is not known yet whether another node has them.
+    /// Tentative addresses: the check for duplicates has not ended.
     pub tentative: Vec<IpAddr>,
     /// The parent interface, if it is a vlan(4).
     pub vlan_parent: Option<InterfaceName>,

@@ -1,3 +1,6 @@
+//! Tests of the plan of a hand-over. Each gives the planner a network and rc.conf(5) and compares the steps
+//! of the plan. None runs a step.
+
 use crate::plan::network::Ipv6Options;
 use std::collections::BTreeMap;
 
@@ -188,7 +191,7 @@ fn a_renamed_vf_replaces_the_old_port() {
 }
 
 #[test]
-fn another_mtu_and_a_port_that_is_down_are_set_right_first() {
+fn wrong_mtu_and_a_down_port_are_corrected_first() {
     let mut facts = static_guest();
     facts.links.get_mut(&name("mce0")).unwrap().mtu = 9000;
     facts.network.interfaces[1].up = false;
@@ -534,7 +537,7 @@ fn static_routes_lead_through_the_lagg_and_back() {
 }
 
 #[test]
-fn a_static_route_waits_for_the_lease_that_reaches_its_gateway() {
+fn static_route_waits_for_the_lease_that_reaches_its_gateway() {
     let mut facts = dhcp_guest();
     facts.network.static_routes = static_routes("hn0");
     let steps = up(&facts);

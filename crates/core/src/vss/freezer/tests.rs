@@ -326,7 +326,7 @@ fn check_names_every_mount_that_stands_in_the_way() {
 }
 
 #[test]
-fn a_host_that_asks_in_a_loop_cannot_fill_the_log() {
+fn host_that_asks_in_a_loop_cannot_fill_the_log() {
     let mut guest = Guest::new(vec![mount("ext2fs", "/dev/da5", "/linux", 5)]);
     let ask_often = |guest: &mut Guest, operation: fn(u32) -> Operation| -> Vec<String> {
         guest.trace.clear();
@@ -518,7 +518,7 @@ fn mounts_that_a_hook_makes_are_judged_before_suspending() {
 }
 
 #[test]
-fn hooks_run_in_order_before_and_in_reverse_after_the_answer() {
+fn hooks_run_in_order_before_and_reversed_after_the_answer() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["10", "20", "30"]);
     guest.ask(Freeze, 1);
     assert_eq!(guest.done(), ["freeze 10", "freeze 20", "freeze 30", "open 1", "suspend /", "freeze 1 yes"]);
@@ -587,7 +587,7 @@ fn a_hook_gets_its_limit_or_the_time_left() {
 }
 
 #[test]
-fn a_hook_past_the_deadline_is_stopped_and_the_freeze_answered() {
+fn hook_past_the_deadline_is_stopped_and_the_freeze_answered() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a", "b"]);
     guest.programs.push_back(None);
     guest.ask(Freeze, 1);

@@ -141,7 +141,7 @@ fn a_unionfs_shows_two_mounts() {
 }
 
 #[test]
-fn the_youngest_of_two_mounts_on_one_directory_holds_its_paths() {
+fn youngest_of_two_mounts_on_one_directory_holds_its_paths() {
     let verdict = judge(&["ufs a / l", "ext2fs b /mnt l", "ufs c /mnt l", "nullfs /mnt/x /y l"]);
     assert_eq!(verdict.decisions[3].reason, Reason::ShowsPartOf("/mnt".into()));
     let mounts = table(&["ufs a / l", "ufs b /mnt l", "ufs c /mnt l"]);

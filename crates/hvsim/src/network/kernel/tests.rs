@@ -1,4 +1,5 @@
-//! One test for each row of the table of the module.
+//! One test for each row of the table of the module. Each changes a state in memory as the row says and
+//! compares it.
 
 use super::*;
 use crate::network::guest::mac_of;
@@ -26,7 +27,6 @@ fn ip(text: &str) -> IpAddr {
 // contract V17
 #[test]
 fn joining_takes_all_ipv6_even_where_it_fails() {
-    // Contract V17.
     let mut state = guest();
     state.interfaces.get_mut("lagg0").unwrap().lagg.as_mut().unwrap().ports.push("lo0".into());
     state.interfaces.get_mut("lagg0").unwrap().mtu = 9999;
@@ -42,7 +42,6 @@ fn joining_takes_all_ipv6_even_where_it_fails() {
 // contract V17
 #[test]
 fn first_port_leads_and_the_link_of_later_ones_bounces() {
-    // Contract V17.
     let mut state = guest();
     state.interfaces.get_mut("mce0").unwrap().mac = Some(mac_of(9).to_string());
     state.interfaces.get_mut("mce0").unwrap().mtu = 9000;
@@ -67,7 +66,7 @@ fn first_port_leads_and_the_link_of_later_ones_bounces() {
 }
 
 #[test]
-fn lagg_whose_first_port_goes_has_the_address_of_the_next() {
+fn lagg_without_its_first_port_has_the_nexts_address() {
     let mut state = guest();
     state.interfaces.get_mut("mce0").unwrap().mac = Some(mac_of(9).to_string());
     state.add_port("lagg0", "hn0").unwrap();
@@ -129,7 +128,6 @@ fn routes_of_routers_go_when_ipv6_is_detached() {
 // contract V26
 #[test]
 fn second_way_to_a_network_is_added_beside_the_first() {
-    // Contract V26.
     let mut state = guest();
     state.add_static_route("fd20::/32", ip("fd00::fe"), None).unwrap();
     assert_eq!(state.add_static_route("fd20::/32", ip("fd00::fe"), None), Err(Errno::EEXIST));
@@ -173,7 +171,6 @@ fn vhid_goes_with_its_last_address() {
 // contract V24
 #[test]
 fn new_name_moves_nothing_but_the_name() {
-    // Contract V24.
     let mut state = guest();
     state.add_port("lagg0", "hn0").unwrap();
     state.rename("hn0", "eth0").unwrap();

@@ -1,19 +1,22 @@
-//! dhclient(8). Its processes are real ones, so they can be found by their titles, sent signals and left
-//! behind.
+//! dhclient(8). Its processes are real ones: they can be found by their titles, sent signals and left
+//! behind. It changes only the state of the simulated guest.
 //!
-//! | behaviour | FreeBSD 14 |
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)`.
+//!
+//! | behaviour | FreeBSD |
 //! |---|---|
-//! | a second client of an interface is refused by the pid file | `main` of sbin/dhclient/dhclient.c |
-//! | without a link it waits 11 seconds, then exits 1, with `-b` too; nobody is left (contract V21) | `main`, before `go_daemon` |
-//! | three processes: casper's, `[priv]` and worker (contract V20) | `init_casper`, `fork_privchld` |
-//! | no signal handler: after SIGTERM address, route, resolvconf's label and pid file stay | (none in dhclient.c) |
-//! | `[priv]` ends when the worker has, after the script that it runs | `dispatch_imsg` of privsep.c |
-//! | an address is set without `alias`: the first IPv4 address goes | `add_new_address` of dhclient-script |
-//! | router and name servers only where no other interface has the default route | `is_default_interface` |
-//! | an address that somebody removes within 10 seconds of the script is not missed | `routehandler` (`scripttime`) |
-//! | after that, or with the interface down, the worker exits; address and route are not touched | `routehandler` (`die`) |
-//! | the link comes back: the lease is asked for again | `routehandler` (`state_reboot`) |
-//! | nobody answers: an old lease is tried for a second, then taken away with the default route | `state_panic`, TIMEOUT |
+//! | a second client of an interface is refused by the pid file | `sbin/dhclient/dhclient.c:425 (main)` |
+//! | without a link it waits 11 seconds, then exits 1, with `-b` too; no process of it is left (contract V21) | `sbin/dhclient/dhclient.c:459 (main)` |
+//! | three processes: casper's, `[priv]` and worker (contract V20) | `sbin/dhclient/dhclient.c:355 (init_casper)`, `sbin/dhclient/dhclient.c:503 (main)`, `sbin/dhclient/dhclient.c:2828 (fork_privchld)` |
+//! | no signal handler: after SIGTERM address, route, resolvconf's label and pid file stay | (none in `sbin/dhclient`) |
+//! | `[priv]` ends when the worker has ended, after the script that it runs | `sbin/dhclient/privsep.c:103 (dispatch_imsg)` |
+//! | an address is set without `alias`: the first IPv4 address goes | `sbin/dhclient/dhclient-script:59 (add_new_address)` |
+//! | router and name servers only where no other interface has the default route | `sbin/dhclient/dhclient-script:277 (is_default_interface)` |
+//! | an address that is removed within 10 seconds of the script is not missed | `sbin/dhclient/dhclient.c:255 (routehandler)` |
+//! | after that, or with the interface down, the worker exits; address and route are not touched | `sbin/dhclient/dhclient.c:344 (routehandler)` |
+//! | the link comes back: the lease is asked for again | `sbin/dhclient/dhclient.c:306 (routehandler)`, `sbin/dhclient/dhclient.c:333 (routehandler)` |
+//! | no server answers: an old lease is tried for a second, then taken away with the default route | `sbin/dhclient/dhclient.c:1373 (state_panic)`, `sbin/dhclient/dhclient.c:1393 (state_panic)` |
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -35,17 +38,17 @@ use crate::network::processes::{self, Registered};
 use crate::network::root::Root;
 use crate::network::state::{Address, State};
 
-/// How often is looked whether there is a link.
+/// How often the link is checked.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How often a worker looks whether its guest is still there, although nothing changes.
+/// How often a worker checks whether its guest still exists, when nothing changes.
 const CHECK: Duration = Duration::from_millis(500);
-/// How long a lost address is not missed after the script has run.
+/// How long after its script the loss of an address is ignored.
 const DEAF: Duration = Duration::from_secs(10);
-/// The guest and the interface, for the program itself.
+/// The variable with the guest and the interface, for the program itself.
 const MAIN: &str = "HVSIM_DHCLIENT";
-/// What dhclient-script(8) is told, in its environment.
+/// The variable with the arguments of dhclient-script(8).
 const SCRIPT: &str = "HVSIM_DHCLIENT_SCRIPT";
-/// Its path.
+/// The path of dhclient-script(8).
 const SCRIPT_PATH: &str = "/sbin/dhclient-script";
 
 pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
@@ -62,7 +65,7 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
         }
     }
     let Some(interface) = interface else { return Ok(Outcome::failed(usage())) };
-    // The real one leaves its mask alone, and could then not be ended by a signal.
+    // The real program does not change its mask, so a signal could not end it then.
     if SigSet::thread_get_mask()?.contains(Signal::SIGTERM) {
         return Ok(Outcome::failed("dhclient was started with SIGTERM blocked"));
     }
@@ -93,14 +96,14 @@ fn running(root: &Root, interface: &str) -> Option<u32> {
     dhclient::serves(&arguments, &interface.parse().ok()?).then_some(pid)
 }
 
-/// A time of dhclient(8) in milliseconds, which a test can shorten by a file.
+/// A time of dhclient(8) in milliseconds. A test can shorten it by a file.
 fn duration(root: &Root, name: &str, default: u64) -> Duration {
     let text = fs::read_to_string(root.path(&format!("network/{name}"))).unwrap_or_default();
     Duration::from_millis(text.trim().parse().unwrap_or(default))
 }
 
 /// Starts the program and waits until it has a lease, or only until it serves. The program is a child, so
-/// that somebody notices when a signal ends it.
+/// that its end by a signal is noticed.
 fn start(root: &Root, arguments: &[String], interface: &str, background: bool) -> io::Result<Outcome> {
     let program = root.path("sbin/dhclient").display().to_string();
     let words: Vec<&str> =
@@ -122,7 +125,7 @@ fn start(root: &Root, arguments: &[String], interface: &str, background: bool) -
         processes::forget(root, main.id());
         return Ok(Outcome::failed(format!("{interface}: no link ........... giving up")));
     }
-    // The worker can be quicker than casper's process, which says "serving".
+    // The worker can be faster than casper's process, which says "serving".
     if !background || said.trim() != "serving" {
         lines.read_line(&mut said)?;
     }
@@ -137,7 +140,7 @@ fn start(root: &Root, arguments: &[String], interface: &str, background: bool) -
     Ok(Outcome { err, ..Outcome::default() })
 }
 
-/// Whether this process is the program itself, before it has its parts, and what became of it.
+/// Runs the program itself, if this process is it before it has its parts. Returns the exit status.
 pub(super) fn main_part() -> Option<u8> {
     let told = std::env::var(MAIN).ok()?;
     let (root, interface) = told.split_once('\n')?;
@@ -146,7 +149,7 @@ pub(super) fn main_part() -> Option<u8> {
 }
 
 fn run_main(root: &Root, interface: &str) -> io::Result<()> {
-    // Whoever started it has made it known by then, and it is not forgotten before.
+    // The process that started it has registered it by then, and it is not removed before.
     let known = || process_list::all(root.directory()).iter().any(|known| known.pid == std::process::id());
     let begin = Instant::now();
     while !known() {
@@ -179,7 +182,7 @@ fn await_link(root: &Root, interface: &str) -> io::Result<bool> {
     }
 }
 
-/// One of the processes, by its title.
+/// Runs one of the processes, chosen by its title.
 pub(super) fn serve(title: &str, arguments: &[String]) -> u8 {
     let Some(root) = arguments.first().map(Root::new) else { return 1 };
     let result = match (title.strip_suffix(" [priv]"), arguments.get(1)) {
@@ -190,8 +193,8 @@ pub(super) fn serve(title: &str, arguments: &[String]) -> u8 {
     u8::from(result.is_err())
 }
 
-/// From here on this is casper's process. It has started the others, and the kernel's list loses each of them
-/// when it ends, as it does by itself on FreeBSD.
+/// From here on this is casper's process. It has started the others, and removes each from the list when it
+/// ends, as FreeBSD's kernel does.
 fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     let _ = nix::unistd::setsid();
     let (scripts, worker) = UnixStream::pair()?;
@@ -210,7 +213,7 @@ fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     processes::register(root, privileged.id(), 1, "dhclient", &[&title(" [priv]")])?;
     let mut command = part(title(""), worker)?;
     let mut worker = command.stdout(Stdio::inherit()).spawn()?;
-    // The sockets that are left in here would keep the end of one from the other.
+    // Copies of the sockets in this process would hide the end of one process from the other.
     drop(command);
     processes::register(root, worker.id(), 1, "dhclient", &[&title("")])?;
     fs::write(pid_file(root, interface), worker.id().to_string())?;
@@ -225,14 +228,14 @@ fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Whoever waits for standard output to end waits for the worker's only.
+/// Closes standard output: a process that waits for its end waits only for the worker's.
 fn silence() {
     if let Ok(null) = fs::File::options().write(true).open("/dev/null") {
         let _ = nix::unistd::dup2_stdout(null);
     }
 }
 
-/// The process with privileges: one script after the other, until the worker is gone.
+/// The privileged process: runs one script after the other, until the worker has ended.
 fn serve_scripts(root: &Root) -> io::Result<()> {
     let stdin = io::stdin();
     let mut answers = UnixStream::from(std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?);
@@ -251,7 +254,7 @@ fn serve_scripts(root: &Root) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process is dhclient-script(8), and what became of it.
+/// Runs dhclient-script(8), if this process is it. Returns the exit status.
 pub(super) fn script(argv0: &str, arguments: &[String]) -> Option<u8> {
     if argv0 != "/bin/sh" || arguments != [SCRIPT_PATH] {
         return None;
@@ -287,8 +290,8 @@ impl Script<'_> {
             }
             ("TIMEOUT", Some(address)) => {
                 self.root.change(|state| set_address(state, self.interface, address))?;
-                // It sleeps for a second; the router does not answer ping(8), or the server would have been
-                // there.
+                // It sleeps for a second. The router does not answer ping(8): otherwise the server would have
+                // been there.
                 std::thread::sleep(duration(self.root, "dhclient-second", 1000));
                 self.root.change(|state| {
                     let _ = state.remove_address(self.interface, address.ip);
@@ -308,7 +311,7 @@ impl Script<'_> {
         }
     }
 
-    /// Between its commands it takes its time.
+    /// Waits between its commands.
     fn pause(&self) {
         std::thread::sleep(duration(self.root, "dhclient-script-pause", 0));
     }
@@ -341,16 +344,16 @@ fn set_address(state: &mut State, interface: &str, address: Address) {
 fn add_routes(state: &mut State, interface: &str) {
     let router = state.dhcp.as_ref().and_then(|server| server.router);
     if let Some(router) = router.filter(|_| is_default_interface(state, interface)) {
-        // "route add" fails where there is one already.
+        // "route add" fails if there is one already.
         let _ = state.add_route(router, None);
     }
 }
 
-/// The worker's end of the socket to the process with privileges.
+/// The worker's end of the socket to the privileged process.
 struct Scripts {
     stream: BufReader<UnixStream>,
     interface: String,
-    /// When the last one ended.
+    /// When the last script ended.
     ended: Instant,
 }
 
@@ -364,7 +367,7 @@ impl Scripts {
     }
 }
 
-/// What tells a worker that something has changed: its routing socket.
+/// The worker's routing socket, which reports changes.
 struct Changes {
     socket: UnixDatagram,
     root: Root,
@@ -380,7 +383,7 @@ impl Changes {
     /// Sleeps until something has changed, or for a while.
     ///
     /// # Errors
-    /// The guest, or the test that made it, is gone.
+    /// The guest, or the test that created it, is gone.
     fn wait(&self) -> io::Result<()> {
         let _ = self.socket.recv(&mut [0; 64]);
         let maker = fs::read_to_string(self.root.path("network/maker")).unwrap_or_default();
@@ -395,7 +398,7 @@ fn listener(root: &Root, pid: u32) -> PathBuf {
     root.path(&format!("facts/route.sock.{pid}.dhclient"))
 }
 
-/// The worker: a lease, and then watching over it, until a signal ends it or the interface is lost.
+/// The worker: gets a lease and watches it, until a signal ends it or the interface is lost.
 fn work(root: &Root, interface: &str) -> io::Result<()> {
     let stdin = io::stdin();
     let stream = UnixStream::from(std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?);
@@ -403,7 +406,7 @@ fn work(root: &Root, interface: &str) -> io::Result<()> {
         Scripts { stream: BufReader::new(stream), interface: interface.to_owned(), ended: Instant::now() };
     let changes = Changes::listen(root)?;
     if let Some(address) = obtain(root, interface, &mut scripts, &changes)? {
-        // The caller may have gone.
+        // The caller may have ended.
         let _ = tell(&format!("bound to {}", address.ip));
         fs::create_dir_all(root.path("var/db"))?;
         remember(root, interface, address)?;
@@ -418,7 +421,7 @@ fn leases(root: &Root, interface: &str) -> PathBuf {
     root.path(&format!("var/db/dhclient.leases.{interface}"))
 }
 
-/// As dhclient.leases(5), the newest last.
+/// Writes the lease as in dhclient.leases(5), the newest last.
 fn remember(root: &Root, interface: &str, address: Address) -> io::Result<()> {
     let mut text = format!("lease {{\n  interface \"{interface}\";\n  fixed-address {};\n", address.ip);
     if let Some(router) = root.read()?.dhcp.and_then(|server| server.router) {
@@ -434,8 +437,8 @@ fn tell(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Asks until there is a lease; `None` when the interface is lost. The caller hears of it when it has waited
-/// enough.
+/// Asks until there is a lease. `None` if the interface is lost. The caller gets a message when it has waited
+/// long enough.
 fn obtain(
     root: &Root,
     interface: &str,
@@ -467,7 +470,7 @@ fn obtain(
     }
 }
 
-/// The server answers one whose interface has carrier.
+/// The offer of the server, if the interface has carrier.
 fn offer(state: &State, interface: &str) -> Option<Address> {
     let server = state.dhcp.as_ref()?;
     let held = state.interfaces.get(interface).filter(|held| held.carrier)?;
@@ -475,7 +478,7 @@ fn offer(state: &State, interface: &str) -> Option<Address> {
     Some(Address::of(ip, server.prefix))
 }
 
-/// Until the interface, or the address, is lost.
+/// Watches until the interface or the address is lost.
 fn watch(
     root: &Root,
     interface: &str,

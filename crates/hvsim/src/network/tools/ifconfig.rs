@@ -1,17 +1,18 @@
-//! ifconfig(8).
+//! ifconfig(8). It parses the words; `kernel` makes the changes, and `print` the output.
 //!
-//! Behaviour, and the place in FreeBSD 14 that it follows; each row has a test in `ifconfig/tests.rs`:
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)`. Each row has a test.
 //!
-//! | behaviour | file, function |
-//! |---|---|
-//! | an address family counts as the first word, also behind `create`, and later is an address | sbin/ifconfig/ifconfig.c `ifconfig` |
-//! | `create` of a name without number prints the name that came of it | sbin/ifconfig/ifclone.c `ifclonecreate` |
-//! | a port that is refused is told, the other words are applied, and the status is 1 | sbin/ifconfig/iflagg.c `setlaggport` |
-//! | flags of neighbour discovery want the family inet6, and failing is a warning | sbin/ifconfig/af_nd6.c `setnd6flags` |
-//! | an IPv4 address without `alias` takes the place of the first one | sbin/ifconfig/ifconfig.c `ifconfig` (`newaddr`) |
-//! | `-alias` without an address takes the first IPv4 one, and succeeds where there is none | ifconfig.c `deletealias`, `ifconfig` (`clearaddr`) |
-//! | settings of carp(4) want a vhid before them; its key is shown with `-k` only | sbin/ifconfig/carp.c `setcarp_passwd`, `carp_status` |
-//! | an IPv6 address is shown with its flags: tentative, duplicated, deprecated, autoconf, temporary, in this order | sbin/ifconfig/af_inet6.c `print_flags` |
+//! | behaviour | FreeBSD | test |
+//! |---|---|---|
+//! | an address family counts as the first word, also behind `create`; a later one is taken for an address | `sbin/ifconfig/ifconfig.c:1174 (ifconfig_ioctl)`, `sbin/ifconfig/ifconfig.c:1193 (ifconfig_ioctl)` | `a_family_is_accepted_only_directly_after_create` |
+//! | `create` of a name without number prints the name of the new interface | `sbin/ifconfig/ifclone.c:142 (ifclonecreate)`, `sbin/ifconfig/ifconfig.c:422 (printifnamemaybe)` | `a_generic_create_prints_the_name` |
+//! | a refused port is reported, the other words are applied, and the status is 1 | `sbin/ifconfig/iflagg.c:50 (setlaggport)` | `a_refused_port_is_reported_and_other_words_apply` |
+//! | flags of neighbour discovery need the family inet6, and a failure is a warning | `sbin/ifconfig/af_nd6.c:81 (setnd6flags)` | `flags_of_neighbour_discovery_need_their_family` |
+//! | an IPv4 address without `alias` replaces the first one | `sbin/ifconfig/ifconfig.c:1255 (setifaddr)`, `sbin/ifconfig/ifconfig.c:1232 (ifconfig_ioctl)` | `addresses_are_added_replaced_and_removed` |
+//! | `-alias` without an address removes the first IPv4 address, and succeeds where there is none | `sbin/ifconfig/ifconfig.c:1356 (notealias)`, `sbin/ifconfig/ifconfig.c:1062 (delifaddr)` | `removing_an_alias_without_address_succeeds_since_14` |
+//! | settings of carp(4) need a vhid before them; the key is shown with `-k` only | `sbin/ifconfig/carp.c:150 (setcarp_passwd)`, `sbin/ifconfig/carp.c:85 (carp_status)` | `carp_needs_a_vhid_and_shows_its_key_on_request` |
+//! | an IPv6 address is shown with its flags: tentative, duplicated, deprecated, autoconf, temporary, in this order | `sbin/ifconfig/af_inet6.c:256 (print_flags)` | `flags_of_an_ipv6_address_are_shown_in_their_order` |
 
 use std::io;
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ use super::{Outcome, print, strerror};
 use crate::network::root::Root;
 use crate::network::state::{Address, Carp, Nd6, State};
 
-/// The driver capabilities that are switched by name; they change nothing here.
+/// Capabilities of drivers that are switched by name. They have no effect here.
 const CAPABILITIES: [&str; 12] = [
     "rxcsum",
     "txcsum",
@@ -79,7 +80,7 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     root.change(|state| Run::new(state, name).perform(words))
 }
 
-/// The state as it is shown, which is one look more at what is tentative.
+/// The state for the output. It counts a look at the tentative addresses.
 fn look(root: &Root) -> io::Result<State> {
     let state = root.read()?;
     if state
@@ -105,21 +106,21 @@ fn missing(name: &str) -> Outcome {
     Outcome::failed(format!("ifconfig: interface {name} does not exist"))
 }
 
-/// One run that changes something. What was done before an error stays.
+/// One run that changes something. Changes before an error stay.
 struct Run<'a> {
     state: &'a mut State,
     name: String,
     inet6: bool,
-    /// The address that the words name, and whether `alias` or `-alias` stood with it.
+    /// The address in the words, and whether `alias` or `-alias` belongs to it.
     address: Option<Address>,
     prefix_given: bool,
     alias: Option<bool>,
-    /// The settings of a vhid, if one is named.
+    /// The settings of a vhid, if the words have one.
     carp: Option<Carp>,
     outcome: Outcome,
 }
 
-/// The program ends with a message.
+/// The message with which the program ends.
 struct Stop(String);
 
 impl<'a> Run<'a> {
@@ -177,7 +178,7 @@ impl<'a> Run<'a> {
         if words.is_empty() { Ok(()) } else { self.parameters(words) }
     }
 
-    /// An address family counts only as the first word here; later it is taken for an address.
+    /// An address family is recognised only as the first word here. Later it is taken for an address.
     fn parameters(&mut self, words: &[&str]) -> Result<(), Stop> {
         let mut words = words;
         if let Some(family) =
@@ -197,7 +198,7 @@ impl<'a> Run<'a> {
         self.apply_address()
     }
 
-    /// Handles one word; returns how many of the words behind it belong to it.
+    /// Handles one word. Returns how many of the following words belong to it.
     fn parameter(&mut self, word: &str, rest: &[&str]) -> Result<usize, Stop> {
         let capability = word.strip_prefix('-').unwrap_or(word);
         if CAPABILITIES.contains(&capability) {
@@ -329,8 +330,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// A port that is refused is only told about: the other words are still applied, and the status is 1 at
-    /// the end.
+    /// Adds a port. If it is refused, the program prints an error, applies the other words, and exits with
+    /// status 1.
     fn add_port(&mut self, port: &str) {
         match self.state.add_port(&self.name, port) {
             Ok(()) | Err(Errno::EEXIST) => {}
@@ -342,7 +343,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// These need the family inet6, and failing is only a warning.
+    /// Changes a flag. It needs the family inet6, and an error is only a warning.
     fn nd6_flag(&mut self, word: &str) -> Result<usize, Stop> {
         if !self.inet6 {
             self.outcome.err += "ifconfig: ioctl(SIOCGIFINFO_IN6): Invalid argument\n";
@@ -404,7 +405,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// These need a vhid before them (sbin/ifconfig/carp.c).
+    /// Sets a property of a vhid, which must come before it (sbin/ifconfig/carp.c).
     fn set_carp(&mut self, word: &str, value: &str) -> Result<(), Stop> {
         let Some(carp) = &mut self.carp else {
             return Err(Stop(format!("{} requires vhid", if word == "pass" { "passwd" } else { word })));
@@ -422,15 +423,16 @@ impl<'a> Run<'a> {
         held.find(|held| held.ip.is_ipv4()).map(|held| held.ip)
     }
 
-    /// An IPv4 address that is set without `alias` takes the place of the first one.
+    /// An IPv4 address that is set without `alias` replaces the first one.
     fn replace_first(&mut self) {
         if let Some(first) = self.first_ipv4() {
-            // It is there.
+            // It exists.
             let _ = self.state.remove_address(&self.name, first);
         }
     }
 
-    /// Without an address the first IPv4 one goes; 14 and later succeed where none is left.
+    /// Removes an address. Without a given one it is the first IPv4 address; 14 and later succeed if there is
+    /// none.
     fn remove_first(&mut self) -> Result<(), Stop> {
         match self.first_ipv4() {
             Some(first) => {
@@ -442,7 +444,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The cloner of a name: its letters, if a number follows.
+/// The cloner in a name: its letters, if a number follows.
 fn cloner(name: &str) -> Option<&str> {
     let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
     (kind.len() < name.len()).then_some(kind)

@@ -1,4 +1,5 @@
-//! The stand-in programs.
+//! The stand-in programs: chooses the program by name, and applies planned faults. Each program is in a
+//! module of its own.
 
 pub(super) mod dhclient;
 mod ifconfig;
@@ -18,11 +19,11 @@ use super::faults::{self, Action};
 use super::processes;
 use super::root::Root;
 
-/// The names under which the executable is installed in a guest's `sbin`.
+/// The names of the programs in a guest's `sbin`.
 pub const NAMES: [&str; 9] =
     ["ifconfig", "route", "dhclient", "rtsol", "sysctl", "sysrc", "resolvconf", "ngctl", processes::TOOL];
 
-/// What a program prints and how it ends.
+/// The output of a program, and its exit status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Standard output.
@@ -43,7 +44,7 @@ impl Outcome {
     }
 }
 
-/// Runs the program that `argv0` names; returns its exit status.
+/// Runs the program with the name in `argv0`. Returns its exit status.
 #[must_use]
 pub fn main(argv0: &str, arguments: Vec<String>) -> u8 {
     if let Some(title) = argv0.strip_prefix("dhclient: ") {
@@ -71,13 +72,13 @@ pub fn main(argv0: &str, arguments: Vec<String>) -> u8 {
     }
 }
 
-/// What the program `name` does when it is called in the guest `root`.
+/// Calls the program `name` in the guest `root`.
 ///
 /// # Errors
-/// The guest's files.
+/// A file of the guest cannot be read or written.
 pub fn call(root: &Root, name: &str, arguments: &[String]) -> io::Result<Outcome> {
     if name == processes::TOOL {
-        // What a kernel does by itself is no program of the guest's.
+        // This is the kernel's own work, and no program of the guest.
         return processes::note(root, arguments).map(|()| Outcome::default());
     }
     let action = faults::enter(root, name, arguments)?;
@@ -106,7 +107,7 @@ pub fn call(root: &Root, name: &str, arguments: &[String]) -> io::Result<Outcome
     }
 }
 
-/// Does nothing until somebody kills it or the guest is gone.
+/// Sleeps until it is killed or the guest is removed.
 fn hang(root: &Root) -> ! {
     while root.path("network").is_dir() {
         std::thread::sleep(Duration::from_millis(50));
@@ -114,7 +115,7 @@ fn hang(root: &Root) -> ! {
     std::process::exit(1)
 }
 
-/// What strerror(3) of FreeBSD says.
+/// The texts of FreeBSD's strerror(3).
 fn strerror(errno: nix::errno::Errno) -> &'static str {
     use nix::errno::Errno;
     match errno {

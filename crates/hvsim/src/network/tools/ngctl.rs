@@ -1,4 +1,4 @@
-//! ngctl(8), as far as `show` of the ng_ether(4) node of an interface goes: usr.sbin/ngctl/show.c.
+//! ngctl(8): `show` of an interface's ng_ether(4) node (usr.sbin/ngctl/show.c). Nothing else of it is played.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! The output of ifconfig(8).
+//! The output of ifconfig(8), in the form of the guest's release. It reads the state and changes nothing.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub(super) fn group(state: &State, group: &str, keys: bool) -> String {
     members(state, group).map(|(name, interface)| one(state, name, interface, keys)).collect()
 }
 
-/// `ifconfig -g GROUP`; nothing for a group that is none.
+/// `ifconfig -g GROUP`. Empty for an unknown group.
 pub(super) fn group_names(state: &State, group: &str) -> String {
     members(state, group).map(|(name, _)| format!("{name}\n")).collect()
 }
@@ -81,7 +81,7 @@ pub(super) fn one(state: &State, name: &str, interface: &Interface, keys: bool) 
     text
 }
 
-/// sbin/ifconfig/carp.c, `carp_status`; passwords only with `-k`.
+/// sbin/ifconfig/carp.c, `carp_status`. Passwords are shown only with `-k`.
 fn carp(release: u32, interface: &Interface, keys: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for carp in &interface.carp {
@@ -107,7 +107,7 @@ fn heading(release: u32, name: &str, interface: &Interface) -> String {
         (0x8000, "MULTICAST", true),
     ];
     if release >= 14 {
-        // The link state as a bit, which no kernel flag corresponds to.
+        // The link state as a bit that is no flag of the kernel.
         flags.push((0x0100_0000, "LOWER_UP", interface.carrier));
     }
     format!("{name}: {} metric 0 mtu {}\n", bits("flags", &flags), interface.mtu)
@@ -144,7 +144,7 @@ fn address_line(name: &str, index: u32, address: &Address) -> String {
     }
 }
 
-/// By index, whatever the order of addition was. The first with carrier is active.
+/// The ports by index, in any order of addition. The first one with carrier is active.
 fn ports(state: &State, lagg: &Lagg) -> Vec<String> {
     let usable = |port: &&String| state.interfaces.get(*port).is_some_and(|port| port.up && port.carrier);
     let active = lagg.ports.iter().find(usable);

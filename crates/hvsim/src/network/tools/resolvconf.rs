@@ -1,14 +1,16 @@
-//! resolvconf(8): contrib/openresolv.
+//! resolvconf(8) (contrib/openresolv): keeps name servers by label and writes resolv.conf. It plays `-a`,
+//! `-d`, `-l` and `-u`.
 //!
-//! Behaviour, and the place in FreeBSD 14 that it follows; each row has a test here:
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)`. Each row has a test.
 //!
-//! | behaviour | file, part |
-//! |---|---|
-//! | a text that is held already changes nothing, also where somebody else has written resolv.conf | resolvconf.in, `a)` |
-//! | a name that holds nothing cannot be deleted: a warning and status 1, but for `-f` | resolvconf.in, `d)` |
-//! | each text is listed under a heading, without its blank lines | resolvconf.in `echo_resolv` |
-//! | resolv.conf names each server once | resolvconf.in `make_vars` (`uniqify`) |
-//! | with `resolvconf=NO` texts are kept, and resolv.conf is left alone | resolvconf.in, before `detect_init` |
+//! | behaviour | FreeBSD | test |
+//! |---|---|---|
+//! | a text that is held already changes nothing, even if another program has written resolv.conf | `contrib/openresolv/resolvconf.in:820` | `a_text_that_is_held_already_changes_nothing` |
+//! | deleting a label that holds nothing is a warning and status 1, except with `-f` | `contrib/openresolv/resolvconf.in:924` | `a_name_that_holds_nothing_cannot_be_deleted` |
+//! | each text is listed under a heading, without its blank lines | `contrib/openresolv/resolvconf.in:394 (echo_resolv)` | `texts_are_listed_under_headings_without_blank_lines` |
+//! | resolv.conf names each server once | `contrib/openresolv/resolvconf.in:652 (make_vars)` | `each_server_is_named_once` |
+//! | with `resolvconf=NO` texts are kept, and resolv.conf is left alone | `contrib/openresolv/resolvconf.in:939` | `with_resolvconf_off_texts_are_kept_and_the_file_stays` |
 
 use std::io::{self, Read};
 
@@ -35,7 +37,7 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     }
 }
 
-/// Keeps a text under a name.
+/// Stores a text under a name.
 pub(super) fn add(root: &Root, name: &str, text: &str) -> io::Result<Outcome> {
     let old = root.change(|state| state.name_servers.insert(name.to_owned(), text.to_owned()))?;
     if old.is_some_and(|old| old == text) { Ok(Outcome::default()) } else { write(root, Outcome::default()) }
@@ -49,7 +51,7 @@ fn delete(root: &Root, name: &str, forced: bool) -> io::Result<Outcome> {
     }
 }
 
-/// Everything that it holds, each under its heading.
+/// All texts, each under its heading.
 fn list(state: &State) -> String {
     let section = |(name, text): (&String, &String)| {
         let lines = text.lines().filter(|line| !line.is_empty()).map(|line| format!("{line}\n"));
@@ -58,7 +60,7 @@ fn list(state: &State) -> String {
     state.name_servers.iter().map(section).collect()
 }
 
-/// Makes resolv.conf anew from what is held, unless the administrator does not want that.
+/// Writes resolv.conf again from the texts, unless `resolvconf=NO` is set.
 fn write(root: &Root, outcome: Outcome) -> io::Result<Outcome> {
     let settings = std::fs::read_to_string(root.path("etc/resolvconf.conf")).unwrap_or_default();
     if settings.lines().any(|line| line == "resolvconf=NO") {
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn with_resolvconf_off_texts_are_kept_and_the_file_is_left_alone() {
+    fn with_resolvconf_off_texts_are_kept_and_the_file_stays() {
         let (_directory, root) = guest();
         std::fs::write(root.path("etc/resolvconf.conf"), "resolvconf=NO\n").unwrap();
         std::fs::write(root.path("etc/resolv.conf"), "mine\n").unwrap();

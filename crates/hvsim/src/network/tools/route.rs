@@ -1,4 +1,4 @@
-//! route(8), as far as routes through gateways go: sbin/route/route.c.
+//! route(8) for routes through gateways (sbin/route/route.c). Nothing else of it is played.
 
 use std::io;
 use std::net::IpAddr;
@@ -41,7 +41,7 @@ pub(super) fn run(root: &Root, arguments: &[String]) -> io::Result<Outcome> {
     Ok(report((verb, destination), gateway, release, quiet, result))
 }
 
-/// All routes through gateways, a leased default route too (`flushroutes`).
+/// Removes all routes through gateways, also a leased default route (`flushroutes`).
 fn flush(state: &mut State, ipv4: bool) {
     state.routes.retain(|route| route.gateway.is_ipv4() != ipv4);
     state.static_routes.retain(|route| route.by.gateway.is_ipv4() != ipv4);
@@ -98,7 +98,7 @@ impl Change {
     }
 }
 
-/// A network with its prefix length; without one it is a host.
+/// A network with its prefix length. Without one it is a host.
 fn network(text: &str, ipv4: bool) -> Option<String> {
     let (address, prefix) = text.split_once('/').unwrap_or((text, if ipv4 { "32" } else { "128" }));
     let address: IpAddr = address.parse().ok().filter(|address: &IpAddr| address.is_ipv4() == ipv4)?;
@@ -106,7 +106,7 @@ fn network(text: &str, ipv4: bool) -> Option<String> {
     Some(format!("{address}/{prefix}"))
 }
 
-/// The explanation of an error stands on standard output, the system's own words on standard error.
+/// The explanation of an error goes to standard output, and the system's message to standard error.
 fn report(
     (verb, destination): (&str, &str),
     gateway: Option<&str>,

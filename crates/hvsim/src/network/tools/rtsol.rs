@@ -1,4 +1,5 @@
-//! rtsol(8): asks routers to advertise, and waits for the answer.
+//! rtsol(8): asks routers to advertise, and waits for an answer. The simulated router answers at once or
+//! never.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! sysctl(8).
+//! sysctl(8): prints sysctls of the simulated guest. It sets none.
 
 use std::io;
 

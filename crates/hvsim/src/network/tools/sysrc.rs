@@ -1,4 +1,5 @@
-//! sysrc(8), as far as scripts use it: read, set and delete variables of rc.conf(5).
+//! sysrc(8), as scripts use it: reads, sets and deletes variables of rc.conf(5). It edits lines and evaluates
+//! no shell code.
 
 use std::fs;
 use std::io;
@@ -57,15 +58,14 @@ fn assigns(line: &str, name: &str) -> bool {
     line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
 }
 
-/// The last assignment counts.
+/// The value of the last assignment.
 fn value(text: &str, name: &str) -> Option<String> {
     let line = text.lines().rev().find(|line| assigns(line, name))?;
     let (_, value) = line.split_once('=')?;
     Some(value.trim().trim_matches(['"', '\'']).to_owned())
 }
 
-/// The last assignment is replaced; a new one goes to the end. The value is not escaped, as with the real
-/// program.
+/// Replaces the last assignment, or adds one at the end. The value is not escaped, as in the real program.
 fn replaced(text: &str, name: &str, new: Option<&str>) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let line = new.map(|value| format!("{name}=\"{value}\""));

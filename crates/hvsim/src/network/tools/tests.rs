@@ -1,3 +1,6 @@
+//! Tests of the other programs of the simulated guest: route(8), sysctl(8), sysrc(8) and the log of calls.
+//! Each compares output, exit status and state after a call.
+
 use super::*;
 use crate::network::state::State;
 
@@ -17,7 +20,7 @@ fn run(root: &Root, line: &str) -> Outcome {
 }
 
 #[test]
-fn default_routes_of_route() {
+fn route_adds_changes_and_deletes_default_routes() {
     let (_directory, root) = guest();
     let exists = run(&root, "route -n add -inet default 10.0.0.1");
     assert_eq!(exists.out, "add net default: gateway 10.0.0.1 fib 0: route already in table\n");
@@ -32,7 +35,7 @@ fn default_routes_of_route() {
     assert_eq!(run(&root, "route change default 10.0.0.3").status, 0);
     assert_eq!(run(&root, "route delete default").status, 0);
     assert!(run(&root, "route add default 192.0.2.1").out.ends_with(": Network is unreachable\n"));
-    // GENERIC has ROUTE_MPATH: a second way beside the first.
+    // GENERIC has ROUTE_MPATH: a second route is added beside the first.
     assert_eq!(run(&root, "route add -inet6 default fe80::1%hn0").status, 0);
     assert_eq!(run(&root, "route add -inet6 default fe80::1%hn0").status, 1);
     root.change(|state| state.multipath = false).unwrap();
@@ -45,7 +48,7 @@ fn default_routes_of_route() {
 }
 
 #[test]
-fn sysctls_of_hn() {
+fn sysctls_of_hn_are_printed() {
     let (_directory, root) = guest();
     root.change(|state| state.attach_vf("mce0", "hn0")).unwrap();
     assert_eq!(run(&root, "sysctl -n hw.hn.vflist dev.hn.0.vf").out, "mce0\nmce0\n");
@@ -77,7 +80,7 @@ fn facts_files_follow_the_state() {
 }
 
 #[test]
-fn variables_of_sysrc() {
+fn sysrc_reads_sets_and_deletes_variables() {
     let (directory, root) = guest();
     assert_eq!(run(&root, "sysrc a=1").out, "a:  -> 1\n");
     assert_eq!(run(&root, "sysrc a=2").out, "a: 1 -> 2\n");
@@ -89,7 +92,7 @@ fn variables_of_sysrc() {
 }
 
 #[test]
-fn calls_are_logged_and_the_planned_one_fails() {
+fn calls_are_logged_and_a_planned_call_fails() {
     let (_directory, root) = guest();
     faults::plan_faults(&root, &["* 2 fail".parse().unwrap(), "sysctl 3 fail-late".parse().unwrap()])
         .unwrap();

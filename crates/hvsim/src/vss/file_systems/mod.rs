@@ -292,7 +292,7 @@ impl FileSystems {
     }
 
     fn still_answers(&self) -> Result<(), Errno> {
-        // Whoever calls sleeps for ffs_susp_lock, for ever.
+        // The caller sleeps for ffs_susp_lock, for ever.
         if self.hung { Err(Errno::EINTR) } else { Ok(()) }
     }
 

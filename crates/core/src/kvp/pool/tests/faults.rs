@@ -106,7 +106,7 @@ fn operations_of_the_scenario() -> usize {
 }
 
 #[test]
-fn a_kill_at_every_step_leaves_each_record_old_or_new() {
+fn kill_at_every_step_leaves_each_record_old_or_new() {
     for step in 0..operations_of_the_scenario() {
         // A kill interrupts a write between two pages, and records begin at sectors.
         for (number, left) in [0, 0, 512, 512, 1536, 1536, 2560, 2560].into_iter().enumerate() {
@@ -120,7 +120,7 @@ fn a_kill_at_every_step_leaves_each_record_old_or_new() {
 }
 
 #[test]
-fn a_power_cut_at_every_step_leaves_each_record_old_or_new() {
+fn power_cut_at_every_step_leaves_records_old_or_new() {
     for step in 0..operations_of_the_scenario() {
         for (number, seed) in (0..16).enumerate() {
             let disk = disk_number(number);

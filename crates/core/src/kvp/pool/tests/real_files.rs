@@ -90,7 +90,7 @@ fn waiting_for_a_foreign_lock_is_limited() {
 }
 
 #[test]
-fn a_link_or_a_fifo_in_place_of_a_file_is_refused() {
+fn link_or_fifo_in_place_of_a_file_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let target = scratch.path().join("target");
     File::create(&target).unwrap();

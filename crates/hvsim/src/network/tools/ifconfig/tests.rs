@@ -1,3 +1,6 @@
+//! Tests of the ifconfig(8) of the simulated guest. Each compares output, exit status and state after a call.
+//! None starts a process.
+
 use super::*;
 use crate::network::guest::mac_of;
 
@@ -33,7 +36,7 @@ fn fails(root: &Root, line: &str, message: &str) {
 
 // contract V14
 #[test]
-fn family_is_accepted_behind_create_and_only_as_the_next_word() {
+fn a_family_is_accepted_only_directly_after_create() {
     let (_directory, root) = guest();
     ok(&root, "lagg0 create inet6 no_dad description ours laggproto failover laggport hn0 laggport hn1 up");
     let state = root.read().unwrap();
@@ -46,7 +49,7 @@ fn family_is_accepted_behind_create_and_only_as_the_next_word() {
 }
 
 #[test]
-fn generic_create_prints_the_name_and_a_numbered_one_nothing() {
+fn a_generic_create_prints_the_name() {
     let (_directory, root) = guest();
     assert_eq!(ok(&root, "lagg create"), "lagg0\n");
     assert_eq!(ok(&root, "lagg7 create"), "");
@@ -58,7 +61,7 @@ fn generic_create_prints_the_name_and_a_numbered_one_nothing() {
 }
 
 #[test]
-fn port_that_is_refused_is_told_about_and_the_rest_is_done() {
+fn a_refused_port_is_reported_and_other_words_apply() {
     let (_directory, root) = guest();
     ok(&root, "lagg0 create laggport hn0");
     ok(&root, "lagg1 create");
@@ -70,7 +73,7 @@ fn port_that_is_refused_is_told_about_and_the_rest_is_done() {
          ifconfig: lagg1 nosuch0: SIOCSLAGGPORT: Invalid argument\n"
     );
     assert_eq!(root.read().unwrap().interfaces["lagg1"].description, "still");
-    // One that is there already is no error.
+    // A port of this lagg is no error.
     ok(&root, "lagg0 laggport hn0");
     fails(&root, "lagg0 -laggport hn1", "SIOCSLAGGDELPORT: No such file or directory");
     fails(&root, "lagg0 laggproto magic", "Invalid aggregation protocol: magic");
@@ -97,7 +100,7 @@ fn addresses_are_added_replaced_and_removed() {
 
 // contract V13
 #[test]
-fn alias_removed_without_address_succeeds_for_ever_since_14() {
+fn removing_an_alias_without_address_succeeds_since_14() {
     let (_directory, root) = guest();
     ok(&root, "hn0 inet 10.0.0.1/24");
     ok(&root, "hn0 -alias");
@@ -120,7 +123,7 @@ fn flags_of_neighbour_discovery_need_their_family() {
 }
 
 #[test]
-fn ports_follow_the_mtu_of_their_lagg_and_have_no_own() {
+fn ports_have_the_mtu_of_their_lagg() {
     let (_directory, root) = guest();
     root.change(|state| state.interfaces.get_mut("hn1").unwrap().mtu = 4000).unwrap();
     ok(&root, "lagg0 create laggport hn0 laggport hn1");
@@ -153,7 +156,7 @@ fn output_differs_by_release() {
 
 // contract V15
 #[test]
-fn default_route_goes_with_the_address_that_it_was_added_over() {
+fn a_default_route_goes_with_its_address() {
     let (_directory, root) = guest();
     ok(&root, "hn0 inet 10.0.0.1/24");
     ok(&root, "hn0 inet 10.0.0.2/24 alias");
@@ -181,7 +184,7 @@ fn vf_that_comes_up_takes_the_data_path_once() {
 }
 
 #[test]
-fn a_new_ipv6_address_is_tentative_and_then_used_or_duplicated() {
+fn new_ipv6_address_is_tentative_and_then_used_or_duplicated() {
     let (_directory, root) = guest();
     let prepare = |state: &mut State| {
         state.tentative_looks = 2;
@@ -199,7 +202,7 @@ fn a_new_ipv6_address_is_tentative_and_then_used_or_duplicated() {
     let shown = ok(&root, "");
     assert!(shown.contains("\tinet6 fd00::1 prefixlen 64\n"), "{shown}");
     assert!(shown.contains("\tinet6 fd00::2 prefixlen 64 duplicated\n"), "{shown}");
-    // Nobody is asked with NO_DAD.
+    // With NO_DAD there is no check for duplicates.
     ok(&root, "hn1 inet6 no_dad");
     ok(&root, "hn1 inet6 fd00::2/64 alias");
     assert!(!ok(&root, "hn1").contains("tentative"));
@@ -216,7 +219,7 @@ fn flags_of_an_ipv6_address_are_shown_in_their_order() {
 }
 
 #[test]
-fn settings_of_carp_want_a_vhid_and_the_key_is_shown_when_asked_for() {
+fn carp_needs_a_vhid_and_shows_its_key_on_request() {
     let (_directory, root) = guest();
     fails(&root, "hn0 inet 10.0.0.50/32 alias pass secret", "passwd requires vhid");
     ok(&root, "hn0 inet vhid 5 advskew 100 pass secret alias 10.0.0.50/32");
