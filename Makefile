@@ -13,6 +13,8 @@ DESTDIR ?=
 SECONDS ?= 20
 # For soak.
 MINUTES ?= 1
+# For faults.
+EVERY ?= all
 # For freebsd-vm.
 IMAGE ?=
 
@@ -99,10 +101,11 @@ freebsd-vm:
 fuzz: need-cargo
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- --seconds '$(SECONDS)' $(ARGS)
 
-# Every system call of the programs fails in every way, or is their last. The test suite tries some of these cases.
+# Every system call of the programs fails in every way, or is their last. The test suite tries some of these cases; EVERY=10
+# tries every tenth.
 faults: need-cargo
 	$(NATIVE)
-	HVSIM_FAULTS=all $(CARGO) test --locked --workspace --test syscalls -- --nocapture --test-threads 2
+	HVSIM_FAULTS='$(EVERY)' $(CARGO) test --locked --workspace --test syscalls --test vfup --test injection every_system_call -- --nocapture --test-threads 2
 
 # The real daemons under everything at once; needs FUSE.
 soak: need-cargo

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use hv_core::abi::kvp::{Code, KEY_SIZE, KEY_UNITS, MESSAGE_SIZE, VALUE_SIZE, VALUE_UNITS};
 use hv_core::kvp::PoolId;
@@ -28,6 +29,7 @@ const BODY: usize = 4;
 const MOST_RECORDS: usize = 12;
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A machine without anything: the one at work must not be asked.
 static FACTS: LazyLock<tempfile::TempDir> =
@@ -87,7 +89,11 @@ impl World {
             let size = self.disk.pool().len();
             eprintln!("step with {} keys, {} records, {size} bytes", self.pools[0].len(), size / 2560);
         }
-        match choices.byte() % 64 {
+        let what = choices.byte() % 64;
+        if trace() {
+            eprintln!("what {what} now {}", self.disk.now());
+        }
+        match what {
             0..=4 => {
                 let fault = Fault::Error(choices.of(&[ENOSPC, EIO]), choices.of(&[0, 1, 512, 700, 2560]));
                 self.disk.fail_at(choices.below(16), fault);
@@ -95,7 +101,9 @@ impl World {
                 self.disk.restart();
             }
             5 => {
-                self.disk.fail_at(choices.below(16), Fault::Kill(choices.of(&[0, 1, 512, 700, 2560])));
+                // A kill ends a write between two blocks (ffs_write() in sys/ufs/ffs/ffs_vnops.c), never within a
+                // sector.
+                self.disk.fail_at(choices.below(16), Fault::Kill(choices.of(&[0, 512, 1024, 2048, 2560])));
                 let under_way = self.request(choices, true);
                 let power = choices.yes().then(|| u64::from(choices.byte()));
                 if self.disk.is_dead() {
@@ -105,7 +113,9 @@ impl World {
             }
             6 => self.restart(None, choices.yes().then(|| u64::from(choices.byte()))),
             7..=10 => self.append_by_another(choices),
-            11 => self.disk.pass(std::time::Duration::from_millis(u64::from(choices.byte()))),
+            11 => self.disk.pass(Duration::from_millis(u64::from(choices.byte()))),
+            12 if choices.yes() => self.disk.pass(DAY),
+            12 => self.disk.set_clock_back(DAY),
             _ => drop(self.request(choices, false)),
         }
     }

@@ -20,7 +20,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-/// With the value `all` in this variable tests try every case, otherwise a sample.
+/// The variable that makes tests try every case: its value is `all`, or a number to try every so many of them.
+/// Else they try some.
 pub const VARIABLE: &str = "HVSIM_FAULTS";
 
 /// What is done to a system call.
@@ -414,15 +415,25 @@ pub fn watch_start(pid: Pid, program: &'static str, case: Option<Case>) -> io::R
     Ok(watch)
 }
 
-/// The cases for a run with these calls: each call killed, and each with every fault that it can have.
-/// Without [`VARIABLE`] only every `stride`-th case.
+/// The strikes to try on a run that made these calls: each call killed, and each in every way in which it can
+/// fail. [`VARIABLE`] says how many of them; without it every `stride`-th.
 #[must_use]
 pub fn cases(calls: &[Call], stride: usize) -> Vec<Case> {
-    let all = std::env::var_os(VARIABLE).is_some_and(|value| value == "all");
-    let strikes = calls.iter().enumerate().flat_map(|(number, call)| {
+    cases_from(calls, 0, stride)
+}
+
+/// The same, but for the first calls of the run, which are left alone.
+#[must_use]
+pub fn cases_from(calls: &[Call], first: usize, stride: usize) -> Vec<Case> {
+    let stride = match std::env::var(VARIABLE).as_deref() {
+        Ok("all") => 1,
+        Ok(number) => number.parse().unwrap_or(stride),
+        Err(_) => stride,
+    };
+    let strikes = calls.iter().enumerate().skip(first).flat_map(|(number, call)| {
         let occurrence = calls[..number].iter().filter(|earlier| *earlier == call).count();
         let strikes = std::iter::once(Strike::Kill).chain(call.faults());
         strikes.map(move |strike| Case { call: call.clone(), occurrence, strike })
     });
-    strikes.step_by(if all { 1 } else { stride }).collect()
+    strikes.step_by(stride).collect()
 }

@@ -243,7 +243,7 @@ impl Injector {
         };
         let deadlines = Deadlines { steps: start + STEPS, undo: start + UNDO, share: UNDO_SHARE };
         let mut port = self.port(hn, deadlines);
-        lock.begin().map_err(InjectionError::Lock)?;
+        lock.begin(hn, &facts.network).map_err(InjectionError::Lock)?;
         let before = facts.method(target);
         let gone = facts.unleased(target);
         let without = facts.without_name_servers;

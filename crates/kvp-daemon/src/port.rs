@@ -9,6 +9,7 @@ use std::path::Path;
 
 use hv_core::abi::kvp::{MESSAGE_SIZE, Message};
 use hv_core::runtime::device::OpenError;
+use hv_core::sys::confine::{Keep, limit};
 
 /// The device. For each request it expects exactly one read and then exactly one answer.
 pub trait KvpPort {
@@ -46,6 +47,7 @@ impl DeviceFile {
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.inspect(|file| limit(file.as_fd(), Keep::Messages));
         file.map(Self).map_err(|error| OpenError::new(path, "key-value exchange", "key-value", error))
     }
 

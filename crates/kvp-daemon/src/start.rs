@@ -13,7 +13,7 @@ use hv_core::runtime::exit::Exit;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
 use hv_core::runtime::start::{Identity, give_up};
 use hv_core::runtime::terminal;
-use hv_core::sys::mount_table::close_inherited_descriptors;
+use hv_core::sys::process::forget_caller;
 use hv_core::sys::signals::Signals;
 
 use crate::injection;
@@ -51,7 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Serve(options)) => {
             // Before anything is opened: descriptors that the parent left open would reach every program that
             // is started.
-            close_inherited_descriptors();
+            forget_caller();
             DAEMON.start(&options, serve_device)
         }
         Ok(Command::Extra(_, argument, options)) => restore(&options, argument.as_deref()),

@@ -39,18 +39,6 @@ const HELP: &str = "Brings the VF of a Hyper-V network adapter up after a delay;
 
 Exit status: 0 when all is as it should be, 1 when it is not, 64 for a wrong command line, 78 for a wrong configuration.";
 
-/// The first descriptor above those that are closed.
-const DESCRIPTORS: i32 = 1024;
-
-/// Closes the descriptors that the caller left open, except the standard streams. The waiting process would
-/// keep them open. It must be called first.
-pub fn close_inherited_descriptors() {
-    for descriptor in 3..DESCRIPTORS {
-        // Most of them are not open.
-        let _ = nix::unistd::close(descriptor);
-    }
-}
-
 /// Runs the command line. Returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments) {

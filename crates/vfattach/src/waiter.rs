@@ -3,13 +3,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hv_core::net::InterfaceName;
 use hv_core::runtime::config::Config;
 use hv_core::runtime::exec::{Program, ProgramError};
+use hv_core::runtime::state_file;
 use hv_core::sys::clock;
 use hv_core::sys::file_lock::{holder, try_lock};
 use hv_core::sys::network::NetworkSource;
@@ -73,8 +73,8 @@ impl Waiter {
         let path = self.config.vf.lock_dir.join(format!("hyperv_vfattach.{}.lock", self.interface));
         let error = |source| WaitError::Lock { path: path.clone(), source };
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-        let file = options.open(&path).map_err(error)?;
+        options.write(true).create(true).truncate(false);
+        let file = state_file::open(&path, &mut options).map_err(error)?;
         let deadline = clock::monotonic() + patience;
         while !try_lock(&file, true).map_err(error)? {
             if clock::monotonic() >= deadline {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hv_core::hn::Adapter;
 use hv_core::hn::lock::{Lock, LockError};
-use hv_core::net::InterfaceName;
+use hv_core::net::{InterfaceName, StaticRoute};
 use hv_core::plan::network::{ApplyError, NetworkPort, NetworkStep};
 use hv_core::plan::{Event, Failed, Found, Plan, Port};
 use hv_core::runtime::config::Config;
@@ -111,10 +111,11 @@ impl<'a> Handover<'a> {
     /// # Errors
     /// [`Error::Load`], [`Error::Plan`].
     pub fn plan(&self) -> Result<Planned, Error> {
-        self.plan_now(false)
+        self.plan_now(None)
     }
 
-    fn plan_now(&self, interrupted: bool) -> Result<Planned, Error> {
+    /// `killed`: what the last run noted, if it never finished.
+    fn plan_now(&self, killed: Option<&[StaticRoute]>) -> Result<Planned, Error> {
         if self.direction == Direction::Up && load::load_vf_facts(&self.source.facts)?.is_transparent() {
             return Ok(Planned::Nothing("the kernel handles its VF itself, nothing to do"));
         }
@@ -125,7 +126,8 @@ impl<'a> Handover<'a> {
             return Ok(gone);
         }
         let mut facts = load::load_facts(&self.config.network, &self.source, &self.hn, vf)?;
-        facts.interrupted = interrupted;
+        facts.interrupted = killed.is_some();
+        facts.remembered = killed.unwrap_or_default().to_vec();
         let plan = match self.direction {
             Direction::Up => plan_up(&self.hn, &facts)?,
             Direction::Down => Some(plan_down(&self.hn, &facts)?),
@@ -159,19 +161,20 @@ impl<'a> Handover<'a> {
     }
 
     fn work(&self, lock: &mut Lock) -> Result<Option<&'static str>, Error> {
-        let mut interrupted = lock.is_interrupted()?;
+        let noted = lock.routes(self.hn.name())?;
+        let mut killed = lock.is_interrupted()?.then_some(noted.as_slice());
         for _ in 0..ROUNDS {
-            let (plan, facts) = match self.plan_now(interrupted)? {
+            let (plan, facts) = match self.plan_now(killed)? {
                 Planned::Nothing(why) => return Ok(Some(why)),
                 Planned::Steps(plan, facts) => (plan, facts),
             };
             if plan.is_empty() {
                 log::debug!("{}: nothing to do", self.hn);
-                lock.finish()?;
+                finish(lock);
                 break;
             }
             self.perform(&plan, &facts, lock)?;
-            interrupted = false;
+            killed = None;
             if self.direction == Direction::Down || self.is_settled(&facts)? {
                 break;
             }
@@ -191,12 +194,15 @@ impl<'a> Handover<'a> {
         if let Err(error) = Signals::install() {
             log::warn!("cannot defer signals: {error}");
         }
-        lock.begin()?;
+        lock.begin(&self.hn, &facts.network)?;
         let result = plan.run(&mut HandoverPort { port: self.port(), lock, hn: &self.hn });
-        let Err(mut failed) = result else { return Ok(lock.finish()?) };
+        let Err(mut failed) = result else {
+            finish(lock);
+            return Ok(());
+        };
         let differing = self.undo_by_state(facts);
         if differing.is_empty() {
-            lock.finish()?;
+            finish(lock);
         }
         failed.found = Some(match differing {
             none if none.is_empty() => Found::AsBefore,
@@ -256,6 +262,13 @@ impl<'a> Handover<'a> {
 
     fn port(&self) -> NetworkPort {
         NetworkPort::new(self.config.network.clone(), self.source.clone(), self.hn.name().as_str())
+    }
+}
+
+/// Nothing is half-done any more. A mark that stays makes the next run look once more, which does no harm.
+fn finish(lock: &mut Lock) {
+    if let Err(error) = lock.finish() {
+        log::warn!("{}", error_chain(&error));
     }
 }
 

@@ -13,7 +13,8 @@ use hv_core::runtime::log as logging;
 use hv_core::runtime::options::{self, Command, ExtraOption, Options};
 use hv_core::runtime::start::{Identity, give_up};
 use hv_core::sys::memory;
-use hv_core::sys::mount_table::{close_inherited_descriptors, replace_standard_files};
+use hv_core::sys::mount_table::replace_standard_files;
+use hv_core::sys::process::forget_caller;
 use hv_core::sys::signals::{Signals, ignore_job_control};
 use hv_core::sys::vss_device::VssDevice;
 
@@ -54,7 +55,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::CheckConfig(options)) => DAEMON.check_config(&options, |config| &config.vss.device),
         Ok(Command::Serve(options)) => {
             // Before anything is opened: a descriptor that the parent left open could prevent a freeze.
-            close_inherited_descriptors();
+            forget_caller();
             DAEMON.start(&options, serve_device)
         }
         Ok(Command::Extra(_, _, options)) => match DAEMON.load(options.config.as_deref()) {

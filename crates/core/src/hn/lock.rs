@@ -2,13 +2,17 @@
 //! in `lock-dir` (/var/run), named by the device. hyperv_vfup and the injection of hv_kvp_daemon share it. It
 //! knows nothing about the changes.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek};
+use std::net::IpAddr;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Adapter;
+use crate::net::{InterfaceAddress, InterfaceName, NetworkSnapshot, StaticRoute};
+use crate::runtime::state_file;
 use crate::sys::clock;
 use crate::sys::file_lock::try_lock;
 
@@ -19,6 +23,11 @@ const SUFFIX: &str = ".lock";
 /// The content of the file while a plan runs. The next start of the system empties /var/run, and resets the
 /// network, too.
 const MARK: &str = "at work";
+/// Behind the mark: the routes that are in danger, each as `route 10.20.0.0/16 10.0.0.254`. No file has those
+/// that an administrator has set by hand.
+const ROUTE: &str = "route ";
+/// More is not read: some thousand routes.
+const MOST_BYTES: u64 = 256 * 1024;
 
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -58,14 +67,8 @@ impl Lock {
         let path = directory.join(format!("{PREFIX}{}{SUFFIX}", hn.device()));
         let error = |source| LockError::File { path: path.clone(), source };
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW);
-        let file = options.open(&path).map_err(error)?;
+        options.read(true).write(true).create(true).truncate(false);
+        let file = state_file::open(&path, &mut options).map_err(error)?;
         let lock = Self { file, path, mark: String::new() };
         lock.wait(patience)?;
         Ok(lock)
@@ -89,10 +92,30 @@ impl Lock {
     /// See [`LockError`].
     pub fn inherit(&mut self, patience: Duration) -> Result<bool, LockError> {
         self.wait(patience)?;
-        let mut text = String::new();
-        let read = self.file.rewind().and_then(|()| (&self.file).take(64).read_to_string(&mut text));
+        let text = self.text()?;
+        Ok(text.lines().next() == Some(self.mark.as_str()))
+    }
+
+    fn text(&self) -> Result<String, LockError> {
+        let mut text = Vec::new();
+        let read = (&self.file).rewind().and_then(|()| (&self.file).take(MOST_BYTES).read_to_end(&mut text));
         read.map_err(|source| self.error(source))?;
-        Ok(text == self.mark)
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The routes that the last run noted as in danger, through `interface`, which has to be said anew.
+    ///
+    /// # Errors
+    /// [`LockError::File`].
+    pub fn routes(&self, interface: &InterfaceName) -> Result<Vec<StaticRoute>, LockError> {
+        let text = self.text()?;
+        let parse = |line: &str| {
+            let (destination, gateway) = line.strip_prefix(ROUTE)?.split_once(' ')?;
+            let (destination, gateway): (InterfaceAddress, IpAddr) =
+                (destination.parse().ok()?, gateway.parse().ok()?);
+            Some(StaticRoute { destination, gateway, interface: interface.clone() })
+        };
+        Ok(text.lines().filter_map(parse).collect())
     }
 
     /// The adapter whose lock file has this name, under the name of its device.
@@ -109,15 +132,28 @@ impl Lock {
         self.file.metadata().map(|metadata| metadata.len() > 0).map_err(|source| self.error(source))
     }
 
-    /// Marks that work begins.
+    /// Notes that work begins which puts the routes through `hn` and its lagg in danger. Those of a run that was
+    /// killed stay noted.
     ///
     /// # Errors
     /// [`LockError::File`].
-    pub fn begin(&mut self) -> Result<(), LockError> {
-        self.mark = format!("{MARK} {}\n", std::process::id());
-        let empty = self.file.set_len(0).and_then(|()| self.file.rewind());
-        let written = empty.and_then(|()| self.file.write_all(self.mark.as_bytes()));
-        written.map_err(|source| self.error(source))
+    pub fn begin(&mut self, hn: &Adapter, network: &NetworkSnapshot) -> Result<(), LockError> {
+        self.mark = format!("{MARK} {}", std::process::id());
+        let mut routes = self.routes(hn.name())?;
+        let through = |route: &&StaticRoute| [hn.name(), hn.lagg()].contains(&&route.interface);
+        for route in network.static_routes.iter().filter(through) {
+            routes.retain(|noted| noted.destination != route.destination);
+            routes.push(route.clone());
+        }
+        let mut text = format!("{}\n", self.mark);
+        for StaticRoute { destination, gateway, .. } in routes {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{ROUTE}{destination} {gateway}");
+        }
+        // Never empty in between: whoever is killed here may have taken over half of something.
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        let cut = written.and_then(|()| self.file.set_len(text.len() as u64));
+        cut.map_err(|source| self.error(source))
     }
 
     /// Marks that no work is left half-done.
@@ -130,5 +166,68 @@ impl Lock {
 
     fn error(&self, source: io::Error) -> LockError {
         LockError::File { path: self.path.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(destination: &str, gateway: &str, interface: &str) -> StaticRoute {
+        StaticRoute {
+            destination: destination.parse().unwrap(),
+            gateway: gateway.parse().unwrap(),
+            interface: interface.parse().unwrap(),
+        }
+    }
+
+    fn lock(directory: &Path) -> Lock {
+        Lock::take(directory, &"hn0".parse().unwrap(), Duration::ZERO).unwrap()
+    }
+
+    #[test]
+    fn routes_of_a_killed_run_are_known_until_somebody_has_finished() {
+        let directory = tempfile::tempdir().unwrap();
+        let hn: Adapter = "hn0".parse().unwrap();
+        let routes = vec![
+            route("10.20.0.0/16", "10.0.0.254", "hn0"),
+            route("fd20::/32", "fd00::fe", "lagg0"),
+            route("10.30.0.0/16", "10.3.0.1", "em0"),
+        ];
+        let before = NetworkSnapshot { static_routes: routes, ..NetworkSnapshot::default() };
+        lock(directory.path()).begin(&hn, &before).unwrap();
+        // The next run is killed, too, and finds a route that has another gateway by now.
+        let changed = route("10.20.0.0/16", "10.0.0.253", "lagg0");
+        let between = NetworkSnapshot { static_routes: vec![changed], ..NetworkSnapshot::default() };
+        let mut next = lock(directory.path());
+        assert!(next.is_interrupted().unwrap());
+        next.begin(&hn, &between).unwrap();
+        drop(next);
+        let mut last = lock(directory.path());
+        let lagg = "lagg0".parse().unwrap();
+        let wanted = [route("fd20::/32", "fd00::fe", "lagg0"), route("10.20.0.0/16", "10.0.0.253", "lagg0")];
+        assert_eq!(last.routes(&lagg).unwrap(), wanted);
+        last.finish().unwrap();
+        assert!(last.routes(&lagg).unwrap().is_empty() && !last.is_interrupted().unwrap());
+    }
+
+    #[test]
+    fn a_lock_file_of_nobody_knows_no_routes() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = b"at work 7\nroute\nroute 10.0.0.0/16\nroute x y\n\xff\nroute 10.1.0.0/16 10.0.0.1\n";
+        std::fs::write(directory.path().join("hyperv.hn0.lock"), text).unwrap();
+        let wanted = [route("10.1.0.0/16", "10.0.0.1", "hn0")];
+        assert_eq!(lock(directory.path()).routes(&"hn0".parse().unwrap()).unwrap(), wanted);
+    }
+
+    #[test]
+    fn work_is_taken_over_only_where_nobody_else_has_begun_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let hn: Adapter = "hn0".parse().unwrap();
+        let mut first = lock(directory.path());
+        first.begin(&hn, &NetworkSnapshot::default()).unwrap();
+        assert!(first.inherit(Duration::ZERO).unwrap());
+        std::fs::write(directory.path().join("hyperv.hn0.lock"), "at work 1\n").unwrap();
+        assert!(!first.inherit(Duration::ZERO).unwrap());
     }
 }

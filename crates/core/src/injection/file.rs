@@ -72,11 +72,28 @@ pub fn store(path: &Path, content: Option<&Content>) -> Result<(), FileError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(error)
 }
 
+/// Removes the new file that a killed process had begun to prepare for `path`, if there is one.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn clear(path: &Path) -> Result<(), FileError> {
+    let error = |source| FileError { doing: "clear", path: path.to_owned(), source };
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::remove_file(new_beside(&real)) {
+        Err(other) if other.kind() != io::ErrorKind::NotFound => Err(error(other)),
+        _ => Ok(()),
+    }
+}
+
 /// The new file is beside the old one, so that both are on one file system. Its name is hidden, because rc(8)
 /// sources all other files of a directory such as rc.conf.d/network.
-fn replace(path: &Path, content: &Content) -> io::Result<()> {
+fn new_beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.hv_kvp_daemon"));
+    path.with_file_name(format!(".{name}.hv_kvp_daemon"))
+}
+
+fn replace(path: &Path, content: &Content) -> io::Result<()> {
+    let new = new_beside(path);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         // A new file that a crash left behind was removed.
@@ -139,6 +156,17 @@ mod tests {
         store(&path, None).unwrap();
         store(&path, None).unwrap();
         assert_eq!(load(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_killed_process_has_prepared_is_cleared_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rc.conf");
+        store(&path, Some(&content("a=1\n", 0o644))).unwrap();
+        fs::write(dir.path().join(".rc.conf.hv_kvp_daemon"), "half").unwrap();
+        clear(&path).unwrap();
+        clear(&path).unwrap();
+        assert_eq!(names(dir.path()), ["rc.conf"]);
     }
 
     #[test]

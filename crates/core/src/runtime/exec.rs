@@ -126,6 +126,14 @@ pub enum ProgramError {
         /// Its time limit.
         limit: Duration,
     },
+    /// It ran to its end, but what it wrote could not be read: what was kept is not the whole.
+    #[error("cannot read what {path} wrote")]
+    Unread {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// It failed.
     #[error("{}", failure(path, *status, message))]
     Failed {
@@ -363,6 +371,9 @@ impl Running {
             Ok(Some(status)) => {
                 self.child = None;
                 self.group = keep_group.then(|| Group(raw_pid(self.id)));
+                if let Some(source) = self.stdout.as_mut().and_then(|stream| stream.broken.take()) {
+                    return Some(Err(ProgramError::Unread { path: self.program.path.clone(), source }));
+                }
                 let truncated = self.stdout.as_ref().is_some_and(|stream| stream.truncated);
                 let take = |stream: &mut Option<Stream>| stream.take().map(|s| s.text).unwrap_or_default();
                 let (stdout, stderr) = (take(&mut self.stdout), take(&mut self.stderr));
@@ -495,13 +506,15 @@ struct Stream {
     keep: usize,
     /// Whether more arrived than is kept.
     truncated: bool,
+    /// Why it was not read to its end.
+    broken: Option<io::Error>,
 }
 
 impl Stream {
     fn new(pipe: OwnedFd, keep: usize) -> Self {
         // If this fails the pipe blocks; each read still follows a poll(2).
         let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-        Self { file: File::from(pipe), text: Vec::new(), ended: false, keep, truncated: false }
+        Self { file: File::from(pipe), text: Vec::new(), ended: false, keep, truncated: false, broken: None }
     }
 
     /// Reads at most [`OUTPUT_LIMIT`], so that a program that writes without end cannot hold its caller.
@@ -521,7 +534,10 @@ impl Stream {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    self.broken = Some(error);
+                }
             }
         }
     }

@@ -1,12 +1,14 @@
 //! History files: a line of JSON for each of the last events. It appends and shortens; it never reads an
 //! event back.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde::Serialize;
+
+use super::state_file;
 
 /// How many events are kept.
 const KEPT: usize = 20;
@@ -26,7 +28,7 @@ pub fn append(path: &Path, event: &impl Serialize) -> io::Result<()> {
     }
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
-    open(path, OpenOptions::new().append(true))?.write_all(&line)
+    state_file::open(path, OpenOptions::new().create(true).append(true))?.write_all(&line)
 }
 
 /// Keeps the last lines only.
@@ -35,13 +37,11 @@ fn shorten(path: &Path) -> io::Result<()> {
     let lines: Vec<&str> = old.lines().collect();
     let kept = lines.iter().skip(lines.len().saturating_sub(KEPT - 1)).map(|line| format!("{line}\n"));
     let new = path.with_extension("new");
-    open(&new, OpenOptions::new().write(true).truncate(true))?
-        .write_all(kept.collect::<String>().as_bytes())?;
+    let mut file = state_file::open(&new, OpenOptions::new().create(true).truncate(false).write(true))?;
+    // Only now: a file that was refused keeps what it holds.
+    file.set_len(0)?;
+    file.write_all(kept.collect::<String>().as_bytes())?;
     fs::rename(&new, path)
-}
-
-fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    options.create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod log;
 pub mod options;
 pub mod rate_limit;
 pub mod start;
+pub mod state_file;
 pub mod terminal;
 pub mod wait;
 

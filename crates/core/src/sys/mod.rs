@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "system calls without a safe wrapper are made here and nowhere else")]
 
 pub mod clock;
+pub mod confine;
 pub mod console;
 #[cfg(target_os = "freebsd")]
 pub mod cuse;

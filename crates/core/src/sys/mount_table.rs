@@ -53,14 +53,6 @@ pub fn replace_standard_files(table: &[Mount]) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes all descriptors except the standard streams. A descriptor from the caller could be open for
-/// writing.
-///
-/// It must be called first, while the process owns none of them.
-pub fn close_inherited_descriptors() {
-    os::mounts::close_from(3);
-}
-
 fn parse_table(text: &str) -> io::Result<Vec<Mount>> {
     simulated::lines(text)
         .map(|line| {

@@ -10,11 +10,25 @@ use std::process::Command;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
 use super::os;
 use super::signals::reset_for_exec;
+
+/// The write bits that a new file does not get: those of the group and of others, as with devd(8) and rc(8).
+const MASK: Mode = Mode::S_IWGRP.union(Mode::S_IWOTH);
+
+/// Leaves nothing to this process that its caller has forgotten: closes all descriptors except the standard
+/// streams, and sets the mask of file modes. Programs that are started inherit both: resolvconf(8) and
+/// dhclient(8) leave the modes of their files to the mask.
+///
+/// It must be called first, while the process owns no descriptor.
+pub fn forget_caller() {
+    os::mounts::close_from(3);
+    umask(MASK);
+}
 
 /// The two sides of a fork.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use super::confine::{Keep, limit};
 use crate::abi::vss::{Answer, MESSAGE_SIZE, Request};
 use crate::vss::mounts::FsId;
 
@@ -33,6 +34,13 @@ pub mod numbers {
     pub const UFS_RESUME: u64 = nix::request_code_none!(b'U', 2);
 }
 
+/// Opens a device that is good for these requests only, where the kernel can limit it to them.
+fn open(path: &Path, requests: &[u64]) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open(path)?;
+    limit(file.as_fd(), Keep::Requests(requests));
+    Ok(file)
+}
+
 /// The device on which the kernel delivers requests. One process can have it open.
 #[derive(Debug)]
 pub struct VssDevice(File);
@@ -43,7 +51,7 @@ impl VssDevice {
     /// # Errors
     /// The error of open(2): `ResourceBusy` if another process has it open, `NotFound` off Hyper-V.
     pub fn open(path: &Path) -> io::Result<Self> {
-        File::options().read(true).write(true).open(path).map(Self)
+        open(path, &[numbers::VSS_READ, numbers::VSS_WRITE]).map(Self)
     }
 
     /// Reads the waiting request. `None` if it timed out after poll(2) reported it.
@@ -88,7 +96,7 @@ impl SuspendDevice {
     /// # Errors
     /// The error of open(2). Only root may open it.
     pub fn open(path: &Path) -> io::Result<Self> {
-        File::options().read(true).write(true).open(path).map(Self)
+        open(path, &[numbers::UFS_SUSPEND, numbers::UFS_RESUME]).map(Self)
     }
 
     /// Suspends writes to a file system. First all of its data goes to disk; then every program that writes

@@ -23,6 +23,8 @@ pub struct Facts {
     pub hooks: u32,
     /// Whether the last run for this interface was killed, so that its work may be half done.
     pub interrupted: bool,
+    /// The static routes that it noted before it began, whatever interface they name.
+    pub remembered: Vec<StaticRoute>,
 }
 
 impl Facts {
@@ -72,6 +74,13 @@ impl Facts {
         let own = self.network.static_routes.iter().filter(|route| &route.interface == name);
         let is_reached = |gateway: &IpAddr| self.addresses(name).iter().any(|held| held.reaches(*gateway));
         own.filter(|route| accept(&route.gateway) && is_reached(&route.gateway)).cloned().collect()
+    }
+
+    /// The static routes that a killed run noted and that nobody has set since.
+    pub(super) fn lost_routes(&self) -> impl Iterator<Item = &StaticRoute> {
+        let known = &self.network.static_routes;
+        let is_known = |lost: &StaticRoute| known.iter().any(|route| route.destination == lost.destination);
+        self.remembered.iter().filter(move |lost| !is_known(lost))
     }
 
     /// The interface that is a vlan(4) over `parent`.

@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::process::Sample;
+use self::tools::Tool;
 use crate::session::kvp::{NetworkSetup, Session, Setup};
 use crate::station::lock;
 use crate::testing::program;
@@ -30,8 +31,8 @@ use crate::testing::program;
 const GROWTH_KIB: u64 = 512;
 /// Other programs that write to pool 1.
 const WRITERS: usize = 8;
-/// Loops of hvctl that write to pool 1.
-const TOOLS: usize = 2;
+/// Loops of hvctl that write to it.
+const TOOLS: [Tool; 2] = [Tool::Put, Tool::Import];
 
 /// The data that all parts share.
 #[derive(Debug, Default)]
@@ -106,7 +107,7 @@ impl fmt::Display for Report {
             of(&counts.malformed)
         )?;
         writeln!(f, "  {:>8} changes of pool 1 by {WRITERS} other programs", of(&counts.writes))?;
-        writeln!(f, "  {:>8} items put there by hvctl", of(&counts.puts))?;
+        writeln!(f, "  {:>8} items put and imported there by hvctl", of(&counts.puts))?;
         writeln!(f, "  {:>8} backups", of(&counts.backups))?;
         writeln!(
             f,
@@ -147,12 +148,10 @@ pub fn run(time: Duration) -> Result<Report, String> {
         scope.spawn(|| traffic::run(traffic, &shared, &counts));
         let config = session.path("hyperv.toml");
         let (shared, counts) = (&shared, &counts);
-        let tools: Vec<_> = (0..TOOLS)
-            .map(|number| {
-                let (host, config) = (session.another_host(), config.clone());
-                scope.spawn(move || tools::run(number, &config, host, shared, counts))
-            })
-            .collect();
+        let tools = TOOLS.map(|tool| {
+            let (host, config) = (session.another_host(), config.clone());
+            scope.spawn(move || tools::run(tool, &config, host, shared, counts))
+        });
         scope.spawn(|| syslogd::run(&log, shared, counts));
         let backups = scope.spawn(|| backups::run(&mut guest, shared, counts));
         let network = scope.spawn(|| network::run(session.guest(), session.another_host(), shared, counts));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hv_core::hn::lock::Lock;
 use hv_core::hn::{self, Adapter};
 use hv_core::injection::apply::Deadlines;
+use hv_core::injection::file::{self, FileError};
 use hv_core::injection::persist;
 use hv_core::injection::record::Record;
 use hv_core::injection::step::Step;
@@ -80,6 +81,9 @@ impl Injector {
     /// between.
     pub(super) fn recover_interrupted(&mut self) {
         let Some(hn) = self.unfinished.pop() else { return };
+        if let Err(error) = self.clear_files(&hn) {
+            log::warn!("{hn}: {}", error_chain(&error));
+        }
         match self.completion(&hn) {
             Ok((steps, method)) => {
                 log::warn!("{hn}: an earlier change was not finished; it is made what rc.conf says");
@@ -87,6 +91,24 @@ impl Injector {
             }
             Err(error) => log::error!("{hn}: an earlier change was not finished: {error}"),
         }
+    }
+
+    /// Removes the files that a killed daemon had prepared, and an undo file whose change never reached
+    /// rc.conf(5): the copy of before is what rc.conf still is.
+    fn clear_files(&self, hn: &Adapter) -> Result<(), FileError> {
+        let directory = &self.kvp.ip_injection_dir;
+        let (record, before) =
+            (Record::path(directory, hn.name()), Record::before_path(directory, hn.name()));
+        for path in [&record, &before, &self.kvp.rc_conf] {
+            file::clear(path)?;
+        }
+        let bytes = |path: &Path| file::load(path).map(|content| content.map(|content| content.bytes));
+        let copy = bytes(&before)?;
+        if copy.is_some() && copy == bytes(&self.kvp.rc_conf)? {
+            file::store(&record, None)?;
+            file::store(&before, None)?;
+        }
+        Ok(())
     }
 
     /// Adds the other values of the host's last injection, if rc.conf(5) has its addresses.
@@ -112,6 +134,9 @@ impl Injector {
         let vf = load_vf(&self.source.facts, hn).map_err(|error| text(&error))?;
         let mut facts = load_facts(&network, &self.source, hn, vf).map_err(|error| text(&error))?;
         facts.interrupted = true;
+        let lock = Lock::take(&self.lock_dir, hn, LOCK).map_err(|error| text(&error))?;
+        facts.remembered = lock.routes(hn.name()).map_err(|error| text(&error))?;
+        drop(lock);
         let method = persist::method_of(hn.name(), &facts.rc_conf).map(|method| self.with_record(hn, method));
         let joined = facts.is_joined(hn).then(|| plan_up(hn, &facts)).transpose().map_err(|e| text(&e))?;
         let plan = match joined.flatten() {

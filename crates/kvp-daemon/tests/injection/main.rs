@@ -9,3 +9,4 @@ mod restore;
 mod rivals;
 mod round_trip;
 mod support;
+mod syscalls;

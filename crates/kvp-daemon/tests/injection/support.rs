@@ -189,6 +189,10 @@ impl Scene {
         files.retain(|path, _| {
             path.parent() != Some(&self.path("var/hyperv/injection")) || is_undo_file(path)
         });
+        // So that it can be compared with that of another scene.
+        let own = self.path("").display().to_string();
+        let named = |path: PathBuf| PathBuf::from(path.display().to_string().replace(&own, ""));
+        let files = files.into_iter().map(|(path, text)| (named(path), text.replace(&own, ""))).collect();
         World { network, files, dhcp: self.clients() }
     }
 

@@ -10,3 +10,4 @@ mod handover;
 mod migration;
 mod storm;
 mod support;
+mod syscalls;

@@ -33,7 +33,7 @@ impl<S: Storage> Pools<S> {
             None => Ok(()),
         });
         if let Err(error) = made {
-            self.withdraw_entry();
+            self.withdraw_entry(pool);
             return Err(error);
         }
         self.journal.sequence += 1;
@@ -42,13 +42,23 @@ impl<S: Storage> Pools<S> {
         self.state_mut(pool).time = scene.time;
         self.state_mut(pool).index.size = new_len;
         self.note_own_change(pool);
-        if self.storage.now().saturating_sub(scene.time) > GRACE {
-            // The file may get a later time than a recovery accepts for our change, so the entry is settled
-            // at once. An error of that does not undo the change.
-            let settled = self.settle();
-            settled.unwrap_or_else(|error| log::warn!("pool files are not up to date yet: {error}"));
-        }
+        self.settle_beyond_grace(pool, scene.time);
         Ok(())
+    }
+
+    /// A recovery tells our changes from foreign ones by the file's time. Where the clock makes that impossible,
+    /// the entry is settled at once. An error of that does not undo the change.
+    fn settle_beyond_grace(&mut self, pool: PoolId, time: Moment) {
+        let now = self.storage.now();
+        // Later than a recovery accepts for our change, or earlier by a clock that was set back: then a later
+        // foreign change would look older than ours.
+        if now.abs_diff(time) <= GRACE.unsigned_abs() {
+            return;
+        }
+        match self.settle() {
+            Ok(()) => self.state_mut(pool).time = now,
+            Err(error) => log::warn!("pool files are not up to date yet: {error}"),
+        }
     }
 
     /// The properties by which a recovery recognises the file.
@@ -93,8 +103,11 @@ impl<S: Storage> Pools<S> {
     /// one of another program.
     pub(super) fn note_own_change(&mut self, pool: PoolId) {
         let watched = self.storage.take_changed(pool).is_some();
-        let index = &mut self.state_mut(pool).index;
-        index.certain = index.certain && watched;
+        let now = self.storage.now();
+        let state = self.state_mut(pool);
+        state.index.certain = state.index.certain && watched;
+        // The file has this time now; one that is set back must not make it look foreign.
+        state.time = state.time.max(now);
     }
 
     /// Writes and synchronises an entry. `pool` is the pool that an error names.
@@ -109,8 +122,13 @@ impl<S: Storage> Pools<S> {
         self.storage.sync(journal).map_err(failed(pool, "synchronise the journal"))
     }
 
-    /// Overwrites an entry whose change failed, so that no recovery completes it.
-    pub(super) fn withdraw_entry(&mut self) {
+    /// Overwrites an entry whose change failed, so that no recovery completes it. The old bytes reach the disk
+    /// first: a power cut must not bring the refused change back, and without the entry a recovery would not
+    /// complete a torn one.
+    pub(super) fn withdraw_entry(&mut self, pool: PoolId) {
+        // The changes before stay in the journal, so the file stays dirty for them.
+        self.state_mut(pool).dirty |= self.storage.sync(FileId::Pool(pool)).is_err();
+        self.state_mut(pool).time = self.state(pool).time.max(self.storage.now());
         let offset = Entry::offset(self.journal.sequence);
         let _ = self.storage.write_at(FileId::Journal, offset, &[0; ENTRY_SIZE]);
         let _ = self.storage.sync(FileId::Journal);

@@ -242,6 +242,11 @@ impl Disk {
         self.0.borrow_mut().clock += i64::try_from(time.as_nanos()).unwrap_or_default();
     }
 
+    /// The clock is set back by this much, as an administrator or an NTP client does it.
+    pub fn set_clock_back(&self, time: Duration) {
+        self.0.borrow_mut().clock -= i64::try_from(time.as_nanos()).unwrap_or_default();
+    }
+
     /// How many operations that can fail were performed.
     #[must_use]
     pub fn operations(&self) -> usize {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use nix::time::{ClockId, clock_gettime};
 use super::journal::{RING_BYTES, SLOT_BYTES, SLOT_SIZE, SLOTS};
 use super::storage::{FileId, LockKind, Moment, Place, Stamp, Storage};
 use crate::kvp::PoolId;
+use crate::runtime::state_file;
 use crate::sys::file_watch::FileWatches;
 use crate::sys::{clock, file_lock, file_place};
 
-const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 /// The prefix of our files, which other programs also use for their files beside the pools.
 const PREFIX: &str = ".kvp_";
@@ -116,22 +116,22 @@ impl PoolFiles {
     }
 
     fn open_file(&self, path: &Path, create: bool) -> io::Result<File> {
-        // A symbolic link is refused. A FIFO must not block the daemon.
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(create).truncate(false);
+        let (file, metadata) = state_file::open_of_anybody(path, &mut options)?;
+        let own = nix::unistd::geteuid().as_raw();
+        if metadata.uid() != own {
+            // Its owner could give the file any mode.
+            fchown(&file, Some(own), None)?;
+            log::warn!(
+                "owner of a pool file repaired path={} from={} to={own}",
+                path.display(),
+                metadata.uid()
+            );
         }
         let mode = metadata.mode() & 0o7777;
-        if mode != FILE_MODE {
-            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+        if mode != state_file::MODE {
+            file.set_permissions(Permissions::from_mode(state_file::MODE))?;
             log::warn!("mode of a pool file repaired path={} from={mode:o} to=600", path.display());
         }
         Ok(file)

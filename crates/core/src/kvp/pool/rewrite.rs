@@ -36,7 +36,7 @@ impl<S: Storage> Pools<S> {
             self.replace(pool, first, old_len, new_len)
         });
         if result.is_err() {
-            self.withdraw_entry();
+            self.withdraw_entry(pool);
         } else {
             self.journal.sequence += 1;
             self.journal.base = self.journal.sequence;
@@ -90,7 +90,6 @@ impl<S: Storage> Pools<S> {
         made.inspect_err(|_| {
             let _ = self.copy(pool, old, file, old_len - start);
             let _ = self.storage.set_len(file.0, old_len);
-            self.state_mut(pool).dirty = true;
         })
     }
 

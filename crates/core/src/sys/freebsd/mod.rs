@@ -2,6 +2,7 @@
 //! `sys/linux`.
 
 mod abi_check;
+pub(super) mod confine;
 pub(super) mod interfaces;
 pub(super) mod mounts;
 pub(super) mod process_list;

@@ -1,6 +1,7 @@
 //! The system calls of Linux, the platform of development and tests. The modules have the same names and
 //! signatures as those of `sys/freebsd`.
 
+pub(super) mod confine;
 pub(super) mod interfaces;
 pub(super) mod mounts;
 pub(super) mod process_list;

@@ -142,7 +142,9 @@ impl Transfer<'_> {
                 self.target.reaches(held, gateway) || leased.iter().any(|address| address.reaches(*gateway))
             }
         };
-        for route in self.facts.static_routes(self.from, is_reached) {
+        let routes = self.facts.static_routes(self.from, is_reached);
+        let lost = self.facts.lost_routes().filter(|route| is_reached(&route.gateway)).cloned();
+        for route in routes.into_iter().chain(lost) {
             let route = StaticRoute { interface: self.to.clone(), ..route };
             plan.push(Step::AddRoute(route.clone()), vec![Step::RemoveRoute(route)]);
         }

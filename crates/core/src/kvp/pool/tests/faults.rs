@@ -228,6 +228,25 @@ fn a_foreign_change_after_a_kill_is_kept() {
 }
 
 #[test]
+fn after_the_clock_was_set_back_a_foreign_change_is_kept() {
+    let disk = Disk::with_pool(&raw(&[("a", "before")]));
+    let mut pools = open(disk.clone());
+    pools.set(POOL, &key("a"), &value("yesterday")).unwrap();
+    let before = disk.pool();
+    disk.set_clock_back(Duration::from_secs(86_400));
+    pools.set(POOL, &key("a"), &value("ours")).unwrap();
+    disk.pass(Duration::from_secs(2));
+    disk.write_by_another(&before);
+    disk.reboot();
+    assert_eq!(get(&mut open(disk.clone()), "a").as_deref(), Some("yesterday"));
+    // Later changes are settled no earlier than usual.
+    let mut pools = open(disk);
+    pools.set(POOL, &key("a"), &value("first")).unwrap();
+    pools.set(POOL, &key("a"), &value("second")).unwrap();
+    assert!(pools.unsettled());
+}
+
+#[test]
 fn a_foreign_removal_after_a_kill_is_kept() {
     for rebooted in [false, true] {
         let disk = Disk::with_pool(&raw(&[("x", "1")]));
@@ -354,6 +373,51 @@ fn an_append_right_after_a_delete_survives_a_recovery() {
             let found = items_now(&mut open(disk.clone()));
             let wanted = [("a", "1"), ("theirs", "3")].map(|(k, v)| (k.to_owned(), v.to_owned()));
             assert_eq!(found, wanted.into(), "seed {seed}");
+        }
+    }
+}
+
+/// The refused record was in the file for a moment. Found by the fuzz target `kvp`.
+#[test]
+fn a_refused_change_does_not_come_back_with_a_power_cut() {
+    let before = [("twice", "1"), ("a", "2"), ("twice", "3")];
+    let wanted = [("twice", "3"), ("a", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let mut refused = 0;
+    for name in ["new", "a", "twice"] {
+        for (operation, seed) in (0..24).flat_map(|operation| (1..12).map(move |seed| (operation, seed))) {
+            let disk = Disk::with_pool(&raw(&before));
+            let mut pools = open(disk.clone());
+            disk.fail_at(operation, Fault::Error(libc::EIO, 2560));
+            if pools.set(POOL, &key(name), &value("refused")).is_ok() {
+                continue;
+            }
+            refused += 1;
+            disk.restart();
+            disk.lose_power(seed);
+            assert_eq!(items_now(&mut open(disk)), wanted, "{name}, operation {operation}, seed {seed}");
+        }
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+/// Between a change of ours and a refused one another program has appended. Found by the fuzz target `kvp`.
+#[test]
+fn a_change_after_a_foreign_one_and_a_refused_one_outlasts_a_power_cut() {
+    for (operation, seed) in (0..12).flat_map(|operation| (1..40).map(move |seed| (operation, seed))) {
+        for disk in on_both_systems(&raw(&[("a", "1")])) {
+            let mut pools = open(disk.clone());
+            pools.set(POOL, &key("b"), &value("2")).unwrap();
+            let mut bytes = disk.pool();
+            bytes.extend(raw(&[("theirs", "3")]));
+            disk.write_by_another(&bytes);
+            disk.fail_at(operation, Fault::Error(libc::EIO, 700));
+            let refused = pools.set(POOL, &key("c"), &value("refused")).is_err();
+            disk.restart();
+            pools.set(POOL, &key("d"), &value("acknowledged")).unwrap();
+            disk.lose_power(seed);
+            let found = items_now(&mut open(disk));
+            assert_eq!(found.get("d").map(String::as_str), Some("acknowledged"), "{operation}, seed {seed}");
+            assert_eq!(found.contains_key("c"), !refused, "{operation}, seed {seed}");
         }
     }
 }

@@ -1,0 +1,75 @@
+//! Opening the files in which the programs keep state, in directories such as /var/run and /var/db/hyperv. It
+//! never follows a link and never waits; it neither reads nor writes.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The permissions of a file that is created.
+pub const MODE: u32 = 0o600;
+
+/// Opens a file of this user; `options` say for what and whether it is created, with [`MODE`].
+///
+/// # Errors
+/// What open(2) says, for a symbolic link above all; `InvalidInput` for what is no regular file, has a second
+/// name or belongs to another user.
+pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let (file, metadata) = open_of_anybody(path, options)?;
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(refused("it belongs to another user"));
+    }
+    Ok(file)
+}
+
+/// The same, whoever owns the file.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_of_anybody(path: &Path, options: &mut OpenOptions) -> io::Result<(File, Metadata)> {
+    // A FIFO must not block, and a terminal not become this process's own.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = options.mode(MODE).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(refused("it is not a regular file"));
+    }
+    // FreeBSD lets anybody make a hard link to a file of root's (security.bsd.hardlink_check_uid), where the
+    // directory was open to others before. Somebody who can still write there could remove the link between
+    // open(2) and here.
+    if metadata.nlink() > 1 {
+        return Err(refused("it has another name, a hard link"));
+    }
+    Ok((file, metadata))
+}
+
+fn refused(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_a_file_of_its_own_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let open = |name: &str| open(&path(name), OpenOptions::new().write(true).create(true));
+        fs::write(path("victim"), "theirs").unwrap();
+        symlink(path("victim"), path("link")).unwrap();
+        fs::hard_link(path("victim"), path("second name")).unwrap();
+        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for name in ["link", "second name", "fifo"] {
+            assert!(open(name).is_err(), "{name}");
+        }
+        assert_eq!(open("new").unwrap().metadata().unwrap().mode() & 0o7777, MODE);
+        assert_eq!(fs::read_to_string(path("victim")).unwrap(), "theirs");
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(path("new"), Some(1), None).unwrap();
+            assert!(open("new").is_err());
+        }
+    }
+}

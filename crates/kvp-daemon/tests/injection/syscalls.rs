@@ -1,0 +1,122 @@
+//! The daemon is killed at every system call of an injection, and every system call fails in every way in
+//! which the system lets it fail. What the host was told is so, a killed one is completed or taken back by the
+//! next daemon, and the same request then succeeds.
+//!
+//! `make faults` tries all cases, the test suite some of them.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::thread;
+use std::time::Duration;
+
+use hvsim::kvp::IpInfo;
+use hvsim::network::guest::static_rc_conf;
+use hvsim::syscalls::{Begin, Case, Report, Strike, Watch, cases};
+use hvsim::testing::look_for;
+
+use crate::support::*;
+
+/// Every so many cases one is tried where not all are.
+const STRIDE: usize = 211;
+const LOCK: &str = "guest/var/run/hyperv.hn0.lock";
+
+/// A guest with a device file; `None`, with a word about it, where there can be none.
+fn scene() -> Option<Scene> {
+    let scene = Scene::new(static_state(), &format!("# first\n{}last=1", static_rc_conf(0)));
+    match scene.session.without_device() {
+        Some(reason) => {
+            eprintln!("skipped: {reason}");
+            None
+        }
+        None => Some(scene),
+    }
+}
+
+fn request() -> IpInfo {
+    info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1;fd01::1", "10.1.1.2")
+}
+
+/// Sends the request to a daemon under watch. `None` for the answer: the daemon died of it.
+fn inject(scene: &mut Scene, case: Option<Case>) -> (Option<bool>, Report) {
+    let watch = Watch::begin(scene.session.daemon().unwrap().pid(), Begin::Now, case).unwrap();
+    let mut host = scene.session.another_host();
+    let asking = thread::spawn(move || host.set_ip_info(request()).map(|answer| answer.is_ok()));
+    while !asking.is_finished() && !watch.is_over() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    if !watch.is_over() {
+        let answer = asking.join().unwrap().unwrap();
+        return (Some(answer), watch.end().unwrap());
+    }
+    let report = watch.wait().unwrap();
+    // Or the host waits for as long as the kernel does.
+    scene.session.host().detach().unwrap();
+    let _ = asking.join().unwrap();
+    scene.session.host().attach().unwrap();
+    (None, report)
+}
+
+/// Whether the daemon ends because its device failed.
+fn gives_up(scene: &mut Scene, case: &Case) -> bool {
+    case.call.is_on("hv_kvp_dev")
+        && scene.session.daemon().unwrap().wait_for(Duration::from_millis(300)).is_some()
+}
+
+/// The next daemon starts when what the killed one had started is at its end.
+fn start_next(scene: &mut Scene) {
+    scene.session.daemon().unwrap().wait();
+    let tools = scene.path("guest/sbin");
+    let at_work = || {
+        let processes = scene.session.machine().unwrap().processes().into_iter();
+        let lines = processes.filter_map(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
+        let tools = tools.as_os_str().as_encoded_bytes();
+        lines.into_iter().any(|line| line.windows(tools.len()).any(|part| part == tools))
+    };
+    eventually("the end of its children", || !at_work());
+    scene.session.start_daemon();
+}
+
+/// The world is one of `allowed`, soon.
+fn expect(scene: &mut Scene, allowed: &[&World], what: &str) {
+    let good = || allowed.iter().any(|world| *world == &scene.world()).then_some(());
+    if look_for(Duration::from_secs(10), good).is_none() {
+        let (is, must) = (format!("{:#?}", scene.world()), format!("{:#?}", allowed[0]));
+        let only = |one: &str, other: &str| {
+            let lines = one.lines().filter(|line| !other.contains(*line));
+            lines.map(|line| format!("{line}\n")).collect::<String>()
+        };
+        panic!("{what}\nmissing:\n{}too much:\n{}{}", only(&must, &is), only(&is, &must), scene.log());
+    }
+    eventually("the mark to go", || std::fs::read_to_string(scene.path(LOCK)).unwrap_or_default().is_empty());
+}
+
+#[test]
+fn every_system_call_of_an_injection_may_fail_or_be_the_last() {
+    let Some(mut first) = scene() else { return };
+    let before = first.world();
+    let (answer, dry) = inject(&mut first, None);
+    assert_eq!(answer, Some(true));
+    let after = first.world();
+    assert_ne!(before, after);
+    let (mut tried, mut refused, mut killed) = (0, 0, 0);
+    for case in cases(&dry.calls, STRIDE) {
+        let mut scene = scene().unwrap();
+        let (answer, report) = inject(&mut scene, Some(case.clone()));
+        let what = format!("{case:?}, answer {answer:?}");
+        if report.ended || gives_up(&mut scene, &case) {
+            start_next(&mut scene);
+            expect(&mut scene, &[&before, &after], &what);
+            killed += 1;
+        } else {
+            assert!(!report.struck || case.strike != Strike::Kill, "{what}");
+            let done = answer == Some(true);
+            expect(&mut scene, &[if done { &after } else { &before }], &what);
+            refused += usize::from(!done);
+        }
+        scene.succeed(request());
+        expect(&mut scene, &[&after], &format!("{what}, once more"));
+        // Where the device itself failed, the kernel and the daemon may have seen different ends.
+        scene.session.take_violations();
+        tried += usize::from(report.struck);
+    }
+    eprintln!("{tried} cases, {refused} refused, {killed} ended: done or taken back, never half-configured");
+}
