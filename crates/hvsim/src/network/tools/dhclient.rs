@@ -2,7 +2,7 @@
 //! behind. It changes only the state of the simulated guest.
 //!
 //! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
-//! `file:line (function)`.
+//! `file:line (function)`. The tests of injections and hand-overs play the rows.
 //!
 //! | behaviour | FreeBSD |
 //! |---|---|
@@ -197,6 +197,10 @@ pub(super) fn serve(title: &str, arguments: &[String]) -> u8 {
 /// ends, as FreeBSD's kernel does.
 fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     let _ = nix::unistd::setsid();
+    // A SIGTERM after the start of the worker and before "serving" would leave a worker that is in no list. The
+    // caller of `start` would wait for ever, because the worker keeps standard output open. The parts inherit
+    // the mask and unblock the signal.
+    sigterm().thread_block()?;
     let (scripts, worker) = UnixStream::pair()?;
     let part = |title: String, input: UnixStream| -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
@@ -220,12 +224,17 @@ fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     processes::forget(root, std::process::id());
     tell("serving")?;
     silence();
+    sigterm().thread_unblock()?;
     worker.wait()?;
     let _ = fs::remove_file(listener(root, worker.id()));
     processes::forget(root, worker.id());
     privileged.wait()?;
     processes::forget(root, privileged.id());
     Ok(())
+}
+
+fn sigterm() -> SigSet {
+    SigSet::from(Signal::SIGTERM)
 }
 
 /// Closes standard output: a process that waits for its end waits only for the worker's.
@@ -237,6 +246,7 @@ fn silence() {
 
 /// The privileged process: runs one script after the other, until the worker has ended.
 fn serve_scripts(root: &Root) -> io::Result<()> {
+    sigterm().thread_unblock()?;
     let stdin = io::stdin();
     let mut answers = UnixStream::from(std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?);
     for request in BufReader::new(stdin.lock()).lines() {
@@ -400,6 +410,7 @@ fn listener(root: &Root, pid: u32) -> PathBuf {
 
 /// The worker: gets a lease and watches it, until a signal ends it or the interface is lost.
 fn work(root: &Root, interface: &str) -> io::Result<()> {
+    sigterm().thread_unblock()?;
     let stdin = io::stdin();
     let stream = UnixStream::from(std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?);
     let mut scripts =

@@ -1,4 +1,11 @@
-//! ngctl(8): `show` of an interface's ng_ether(4) node (usr.sbin/ngctl/show.c). Nothing else of it is played.
+//! ngctl(8): `show` of the ng_ether(4) node of an interface. Nothing else of it is played.
+//!
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)`. Each row has a test.
+//!
+//! | behaviour | FreeBSD | test |
+//! |---|---|---|
+//! | `show` prints the number of hooks of a node, and fails where there is none | `usr.sbin/ngctl/show.c:110 (ShowCmd)`, `usr.sbin/ngctl/show.c:97 (ShowCmd)` | `interfaces_stacked_on_hn_prevent_joining` |
 
 use std::io;
 

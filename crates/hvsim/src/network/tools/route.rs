@@ -1,4 +1,14 @@
-//! route(8) for routes through gateways (sbin/route/route.c). Nothing else of it is played.
+//! route(8) for routes through gateways. It parses the words; `kernel` makes the changes. Nothing else of it is
+//! played.
+//!
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)`. Each row has a test.
+//!
+//! | behaviour | FreeBSD | test |
+//! |---|---|---|
+//! | an unknown word, or none, is a usage error with status 64 | `sbin/route/route.c:182 (usage)` | `route_adds_changes_and_deletes_default_routes` |
+//! | an error is explained on standard output, with status 1; the message of the system goes to standard error | `sbin/route/route.c:1116 (newroute)`, `sbin/route/route_netlink.c:281 (rtmsg_nl_int)` | `route_adds_changes_and_deletes_default_routes` |
+//! | a missing route is "not in table", one that exists "already in table" | `sbin/route/route.c:1130 (newroute)`, `sbin/route/route.c:1146 (newroute)` | `route_adds_changes_and_deletes_default_routes` |
 
 use std::io;
 use std::net::IpAddr;

@@ -1,5 +1,15 @@
 //! sysrc(8), as scripts use it: reads, sets and deletes variables of rc.conf(5). It edits lines and evaluates
 //! no shell code.
+//!
+//! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
+//! `file:line (function)`. Each row has a test.
+//!
+//! | behaviour | FreeBSD | test |
+//! |---|---|---|
+//! | setting prints the old and the new value | `usr.sbin/sysrc/sysrc:864` | `sysrc_reads_sets_and_deletes_variables` |
+//! | the last assignment is replaced, otherwise a line is added | `usr.sbin/bsdconfig/share/sysrc.subr:619 (f_sysrc_set)` | `sysrc_reads_sets_and_deletes_variables` |
+//! | `-x` deletes the assignment | `usr.sbin/bsdconfig/share/sysrc.subr:673 (f_sysrc_delete)` | `sysrc_reads_sets_and_deletes_variables` |
+//! | an unknown variable is an error with status 1; `-q` omits the message | `usr.sbin/sysrc/sysrc:874` | `sysrc_reads_sets_and_deletes_variables` |
 
 use std::fs;
 use std::io;

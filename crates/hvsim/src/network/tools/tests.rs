@@ -56,8 +56,17 @@ fn sysctls_of_hn_are_printed() {
     let unknown = run(&root, "sysctl -n no.such");
     assert_eq!((unknown.err.as_str(), unknown.status), ("sysctl: unknown oid 'no.such'\n", 1));
     assert_eq!(run(&root, "sysctl -in no.such").status, 0);
+    let quiet = run(&root, "sysctl -qn no.such");
+    assert_eq!((quiet.err.as_str(), quiet.status), ("", 1));
     root.change(|state| state.transparent = None).unwrap();
     assert_eq!(run(&root, "sysctl -n hw.hn.vf_transparent").status, 1);
+}
+
+#[test]
+fn an_unknown_interface_is_an_error_of_rtsol() {
+    let (_directory, root) = guest();
+    assert_eq!(run(&root, "rtsol hn0").status, 0);
+    assert_eq!(run(&root, "rtsol hn1").status, 1);
 }
 
 #[test]
