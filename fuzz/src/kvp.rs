@@ -101,8 +101,8 @@ impl World {
                 self.disk.restart();
             }
             5 => {
-                // A kill ends a write between two blocks (ffs_write() in sys/ufs/ffs/ffs_vnops.c), never within a
-                // sector.
+                // A kill ends a write between two blocks (ffs_write() in sys/ufs/ffs/ffs_vnops.c), never
+                // within a sector.
                 self.disk.fail_at(choices.below(16), Fault::Kill(choices.of(&[0, 512, 1024, 2048, 2560])));
                 let under_way = self.request(choices, true);
                 let power = choices.yes().then(|| u64::from(choices.byte()));

@@ -20,8 +20,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-/// The variable that makes tests try every case: its value is `all`, or a number to try every so many of them.
-/// Else they try some.
+/// The variable that makes tests try every case: its value is `all`, or a number to try every so many of
+/// them. Else they try some.
 pub const VARIABLE: &str = "HVSIM_FAULTS";
 
 /// What is done to a system call.

@@ -122,7 +122,7 @@ fn modes_are_the_promised_ones_under_any_mask() {
 }
 
 #[test]
-fn links_that_lie_in_the_place_of_its_files_lead_nowhere() {
+fn links_in_place_of_its_files_are_not_followed() {
     type Plant = fn(&Path, &Path);
     let plant: [(&str, Plant); 3] = [
         ("symbolic link", |victim, path| symlink(victim, path).unwrap()),

@@ -26,7 +26,7 @@ const MARK: &str = "at work";
 /// Behind the mark: the routes that are in danger, each as `route 10.20.0.0/16 10.0.0.254`. No file has those
 /// that an administrator has set by hand.
 const ROUTE: &str = "route ";
-/// More is not read: some thousand routes.
+/// The file is read up to this size, which is enough for some thousand routes.
 const MOST_BYTES: u64 = 256 * 1024;
 
 /// Why the lock was not taken.
@@ -103,7 +103,7 @@ impl Lock {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// The routes that the last run noted as in danger, through `interface`, which has to be said anew.
+    /// The routes that the last run noted as in danger, through `interface`. The file does not name it.
     ///
     /// # Errors
     /// [`LockError::File`].
@@ -132,8 +132,8 @@ impl Lock {
         self.file.metadata().map(|metadata| metadata.len() > 0).map_err(|source| self.error(source))
     }
 
-    /// Notes that work begins which puts the routes through `hn` and its lagg in danger. Those of a run that was
-    /// killed stay noted.
+    /// Notes that work begins which puts the routes through `hn` and its lagg in danger. Those of a run that
+    /// was killed stay noted.
     ///
     /// # Errors
     /// [`LockError::File`].
@@ -150,7 +150,7 @@ impl Lock {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{ROUTE}{destination} {gateway}");
         }
-        // Never empty in between: whoever is killed here may have taken over half of something.
+        // Never empty in between: a process that is killed here may have done a part of its work.
         let written = self.file.write_all_at(text.as_bytes(), 0);
         let cut = written.and_then(|()| self.file.set_len(text.len() as u64));
         cut.map_err(|source| self.error(source))
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_of_a_killed_run_are_known_until_somebody_has_finished() {
+    fn routes_of_a_killed_run_are_known_until_work_ends() {
         let directory = tempfile::tempdir().unwrap();
         let hn: Adapter = "hn0".parse().unwrap();
         let routes = vec![
@@ -196,7 +196,7 @@ mod tests {
         ];
         let before = NetworkSnapshot { static_routes: routes, ..NetworkSnapshot::default() };
         lock(directory.path()).begin(&hn, &before).unwrap();
-        // The next run is killed, too, and finds a route that has another gateway by now.
+        // The next run is killed, too, and finds a route that has another gateway meanwhile.
         let changed = route("10.20.0.0/16", "10.0.0.253", "lagg0");
         let between = NetworkSnapshot { static_routes: vec![changed], ..NetworkSnapshot::default() };
         let mut next = lock(directory.path());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_taken_over_only_where_nobody_else_has_begun_anew() {
+    fn work_is_taken_over_only_if_no_other_began() {
         let directory = tempfile::tempdir().unwrap();
         let hn: Adapter = "hn0".parse().unwrap();
         let mut first = lock(directory.path());

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_has_prepared_is_cleared_and_nothing_else() {
+    fn only_what_a_killed_process_has_prepared_is_cleared() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rc.conf");
         store(&path, Some(&content("a=1\n", 0o644))).unwrap();

@@ -126,12 +126,12 @@ pub enum ProgramError {
         /// Its time limit.
         limit: Duration,
     },
-    /// It ran to its end, but what it wrote could not be read: what was kept is not the whole.
+    /// It ran to its end, but its output could not be read to the end, so the output is incomplete.
     #[error("cannot read what {path} wrote")]
     Unread {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// It failed.

@@ -38,7 +38,7 @@ fn shorten(path: &Path) -> io::Result<()> {
     let kept = lines.iter().skip(lines.len().saturating_sub(KEPT - 1)).map(|line| format!("{line}\n"));
     let new = path.with_extension("new");
     let mut file = state_file::open(&new, OpenOptions::new().create(true).truncate(false).write(true))?;
-    // Only now: a file that was refused keeps what it holds.
+    // It is truncated only now, so that a refused file keeps its contents.
     file.set_len(0)?;
     file.write_all(kept.collect::<String>().as_bytes())?;
     fs::rename(&new, path)

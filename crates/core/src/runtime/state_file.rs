@@ -9,11 +9,11 @@ use std::path::Path;
 /// The permissions of a file that is created.
 pub const MODE: u32 = 0o600;
 
-/// Opens a file of this user; `options` say for what and whether it is created, with [`MODE`].
+/// Opens a file of this user; `options` are those of the call, and a new file gets [`MODE`].
 ///
 /// # Errors
-/// What open(2) says, for a symbolic link above all; `InvalidInput` for what is no regular file, has a second
-/// name or belongs to another user.
+/// The error of open(2), in particular for a symbolic link; `InvalidInput` for what is no regular file, has a
+/// second name or belongs to another user.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let (file, metadata) = open_of_anybody(path, options)?;
     if metadata.uid() != nix::unistd::geteuid().as_raw() {
@@ -22,7 +22,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// The same, whoever owns the file.
+/// The same for a file of any owner.
 ///
 /// # Errors
 /// See [`open`].

@@ -1,5 +1,5 @@
-//! Limits of this process that the kernel enforces, for good: the rights of a descriptor (Capsicum, rights(4))
-//! and programs that would give privileges. It only takes away.
+//! Limits of this process that the kernel enforces, for good: the rights of a descriptor (Capsicum,
+//! rights(4)) and programs that would give privileges. It only takes away.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -21,8 +21,8 @@ pub fn limit(descriptor: BorrowedFd<'_>, keep: Keep<'_>) {
     tell("the rights of a descriptor", os::confine::limit(descriptor, keep));
 }
 
-/// No program that this process starts, and none that those start, gets privileges from its set-id bits.
-/// FreeBSD before 13.1 has no such thing.
+/// Keeps all descendants of this process from getting privileges by set-id bits. FreeBSD before 13.1 cannot
+/// do that.
 pub fn refuse_privileges() {
     tell("set-id programs", os::confine::refuse_privileges());
 }

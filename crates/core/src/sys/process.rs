@@ -20,8 +20,8 @@ use super::signals::reset_for_exec;
 /// The write bits that a new file does not get: those of the group and of others, as with devd(8) and rc(8).
 const MASK: Mode = Mode::S_IWGRP.union(Mode::S_IWOTH);
 
-/// Leaves nothing to this process that its caller has forgotten: closes all descriptors except the standard
-/// streams, and sets the mask of file modes. Programs that are started inherit both: resolvconf(8) and
+/// Removes what the caller left open to this process: closes all descriptors except the standard streams, and
+/// sets the mask of file modes. Programs that are started inherit both: resolvconf(8) and
 /// dhclient(8) leave the modes of their files to the mask.
 ///
 /// It must be called first, while the process owns no descriptor.

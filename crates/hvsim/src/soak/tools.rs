@@ -1,4 +1,5 @@
-//! hvctl, which writes items into pool 1 beside the daemon, beside other tools and beside the other writers.
+//! The part of a soak that runs hvctl. It puts items into pool 1 at the same time as the daemon, other tools
+//! and other writers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

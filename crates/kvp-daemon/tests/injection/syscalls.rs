@@ -1,6 +1,6 @@
 //! The daemon is killed at every system call of an injection, and every system call fails in every way in
-//! which the system lets it fail. What the host was told is so, a killed one is completed or taken back by the
-//! next daemon, and the same request then succeeds.
+//! which the system lets it fail. What the host was told is so, a killed one is completed or taken back by
+//! the next daemon, and the same request then succeeds.
 //!
 //! `make faults` tries all cases, the test suite some of them.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -90,7 +90,7 @@ fn expect(scene: &mut Scene, allowed: &[&World], what: &str) {
 }
 
 #[test]
-fn every_system_call_of_an_injection_may_fail_or_be_the_last() {
+fn every_system_call_of_an_injection_may_fail() {
     let Some(mut first) = scene() else { return };
     let before = first.world();
     let (answer, dry) = inject(&mut first, None);

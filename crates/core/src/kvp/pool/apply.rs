@@ -46,8 +46,8 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// A recovery tells our changes from foreign ones by the file's time. Where the clock makes that impossible,
-    /// the entry is settled at once. An error of that does not undo the change.
+    /// A recovery tells our changes from foreign ones by the file's time. Where the clock makes that
+    /// impossible, the entry is settled at once. An error of that does not undo the change.
     fn settle_beyond_grace(&mut self, pool: PoolId, time: Moment) {
         let now = self.storage.now();
         // Later than a recovery accepts for our change, or earlier by a clock that was set back: then a later
@@ -122,9 +122,9 @@ impl<S: Storage> Pools<S> {
         self.storage.sync(journal).map_err(failed(pool, "synchronise the journal"))
     }
 
-    /// Overwrites an entry whose change failed, so that no recovery completes it. The old bytes reach the disk
-    /// first: a power cut must not bring the refused change back, and without the entry a recovery would not
-    /// complete a torn one.
+    /// Overwrites an entry whose change failed, so that no recovery completes it. The old bytes reach the
+    /// disk first: a power cut must not bring the refused change back, and without the entry a recovery would
+    /// not complete a torn one.
     pub(super) fn withdraw_entry(&mut self, pool: PoolId) {
         // The changes before stay in the journal, so the file stays dirty for them.
         self.state_mut(pool).dirty |= self.storage.sync(FileId::Pool(pool)).is_err();

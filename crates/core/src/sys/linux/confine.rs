@@ -1,4 +1,4 @@
-//! Linux has no rights of descriptors.
+//! The limits that Linux has. Rights of descriptors are not among them, so a descriptor keeps its rights.
 
 use std::io;
 use std::os::fd::BorrowedFd;

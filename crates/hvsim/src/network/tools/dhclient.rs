@@ -197,9 +197,9 @@ pub(super) fn serve(title: &str, arguments: &[String]) -> u8 {
 /// ends, as FreeBSD's kernel does.
 fn start_parts(root: &Root, interface: &str) -> io::Result<()> {
     let _ = nix::unistd::setsid();
-    // A SIGTERM after the start of the worker and before "serving" would leave a worker that is in no list. The
-    // caller of `start` would wait for ever, because the worker keeps standard output open. The parts inherit
-    // the mask and unblock the signal.
+    // A SIGTERM after the start of the worker and before "serving" would leave a worker that is in no list.
+    // The caller of `start` would wait for ever, because the worker keeps standard output open. The parts
+    // inherit the mask and unblock the signal.
     sigterm().thread_block()?;
     let (scripts, worker) = UnixStream::pair()?;
     let part = |title: String, input: UnixStream| -> io::Result<Command> {

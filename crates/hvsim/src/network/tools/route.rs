@@ -1,5 +1,5 @@
-//! route(8) for routes through gateways. It parses the words; `kernel` makes the changes. Nothing else of it is
-//! played.
+//! route(8) for routes through gateways. It parses the words; `kernel` makes the changes. Nothing else of it
+//! is played.
 //!
 //! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
 //! `file:line (function)`. Each row has a test.

@@ -228,7 +228,7 @@ fn a_foreign_change_after_a_kill_is_kept() {
 }
 
 #[test]
-fn after_the_clock_was_set_back_a_foreign_change_is_kept() {
+fn foreign_change_is_kept_after_the_clock_was_set_back() {
     let disk = Disk::with_pool(&raw(&[("a", "before")]));
     let mut pools = open(disk.clone());
     pools.set(POOL, &key("a"), &value("yesterday")).unwrap();
@@ -379,7 +379,7 @@ fn an_append_right_after_a_delete_survives_a_recovery() {
 
 /// The refused record was in the file for a moment. Found by the fuzz target `kvp`.
 #[test]
-fn a_refused_change_does_not_come_back_with_a_power_cut() {
+fn refused_change_does_not_come_back_after_power_cut() {
     let before = [("twice", "1"), ("a", "2"), ("twice", "3")];
     let wanted = [("twice", "3"), ("a", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let mut refused = 0;
@@ -402,7 +402,7 @@ fn a_refused_change_does_not_come_back_with_a_power_cut() {
 
 /// Between a change of ours and a refused one another program has appended. Found by the fuzz target `kvp`.
 #[test]
-fn a_change_after_a_foreign_one_and_a_refused_one_outlasts_a_power_cut() {
+fn change_after_foreign_and_refused_ones_survives_a_power_cut() {
     for (operation, seed) in (0..12).flat_map(|operation| (1..40).map(move |seed| (operation, seed))) {
         for disk in on_both_systems(&raw(&[("a", "1")])) {
             let mut pools = open(disk.clone());
