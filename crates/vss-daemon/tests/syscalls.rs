@@ -61,7 +61,7 @@ fn ends_soon(session: &mut Session) -> bool {
 }
 
 #[test]
-fn a_failing_or_last_system_call_leaves_nothing_frozen() {
+fn every_system_call_may_fail_and_nothing_stays_frozen() {
     let Some(mut session) = start(&Setup::default()) else { return };
     let (heard, dry) = backup(&mut session, None);
     assert_eq!(heard, (Outcome::Success, Outcome::Success));
