@@ -370,6 +370,9 @@ impl Injector {
 
     /// The name servers of resolvconf(8) are gone after a boot.
     fn supply_next(&mut self) {
+        if load::without_name_servers(&self.network).is_some() {
+            self.supplies.clear();
+        }
         while self.supplying.is_none()
             && let Some((live, record)) = self.supplies.pop()
         {

@@ -126,6 +126,21 @@ fn the_configuration_is_checked_first() {
 }
 
 #[test]
+fn the_check_names_programs_that_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("x.toml");
+    let there = "ifconfig = \"/bin/sh\"\nroute = \"/bin/sh\"\ndhclient = \"/bin/sh\"\nrc-subr = \"/bin/sh\"\n\
+                 network-subr = \"/bin/sh\"\n";
+    let lines = "resolvconf = \"/nonexistent/resolvconf\"\nrtsol = \"/nonexistent/rtsol\"\n";
+    fs::write(&config, format!("[kvp]\ndevice = {:?}\n[network]\n{there}{lines}", dir.path())).unwrap();
+    fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    let output = run(&["-t", "-f", config.to_str().unwrap()]);
+    let wanted = "/nonexistent/resolvconf is missing: name servers of the host are not taken\n\
+                  /nonexistent/rtsol is missing: routers are not asked to advertise\n";
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), wanted));
+}
+
+#[test]
 fn a_missing_device_ends_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("x.toml");

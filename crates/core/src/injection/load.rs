@@ -44,7 +44,8 @@ pub fn load_facts(
 
 /// Why name servers are not set. resolvconf(8) is a separate package in pkgbase, and an administrator can do
 /// without it.
-fn without_name_servers(settings: &Network) -> Option<&'static str> {
+#[must_use]
+pub fn without_name_servers(settings: &Network) -> Option<&'static str> {
     match settings.name_servers {
         NameServers::Off => Some("network.name-servers is off"),
         NameServers::Resolvconf if !settings.resolvconf.exists() => Some("there is no resolvconf"),

@@ -13,7 +13,7 @@
 //! | expressions cover the whole value, in any case, and `!` negates them | `sbin/devd/devd.cc:288 (match::match)`, `sbin/devd/devd.cc:302 (match::do_match)` | `expressions_cover_the_whole_value_in_any_case` |
 //! | `$x` is the quoted value, `$$` a dollar, `$(` stays | `sbin/devd/devd.cc:679 (config::expand_one)`, `sbin/devd/devd.cc:650 (config::shell_quote)` | `dollars_and_parentheses_reach_the_shell` |
 //! | `media-type` is compared with the interface's media | `sbin/devd/devd.cc:351 (media::do_match)` | `media_types_are_compared_with_the_interface` |
-//! | actions run one at a time, in a shell, and are waited for (contract V1, V2) | `sbin/devd/devd.cc:226 (my_system)` | `stock_rules_alone_configure_the_vf_at_once` |
+//! | actions run one at a time, in a shell, and are waited for (contract V1, V2) | `sbin/devd/devd.cc:226 (my_system)` | `an_action_is_waited_for_in_its_shell` |
 //!
 //! [`STOCK_RULES`] are those of FreeBSD that start something for an interface.
 
@@ -538,5 +538,20 @@ mod tests {
         ] {
             assert!(Devd::parse(text).is_err(), "{text}");
         }
+    }
+
+    // contract V1, V2
+    #[test]
+    fn an_action_is_waited_for_in_its_shell() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("said");
+        // A pipe, a redirection and a list: only a shell knows them.
+        let action = format!("echo $subsystem | cat >'{}'; exit 3", file.display());
+        let rule = format!("notify 1 {{ match \"system\" \"IFNET\"; action \"{action}\"; }};");
+        let devd = Devd::parse(&rule).unwrap();
+        let status = devd.handle("!system=IFNET subsystem=hn0 type=ATTACH").unwrap().unwrap();
+        // It has ended by now.
+        assert_eq!((status.code(), std::fs::read_to_string(&file).unwrap().as_str()), (Some(3), "hn0\n"));
+        assert_eq!(devd.handle("!system=DEVFS subsystem=CDEV type=CREATE").unwrap(), None);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hvsim::kvp::IpInfo;
 use hvsim::network::faults::{Action, Fault};
 use hvsim::network::guest::static_rc_conf;
-use hvsim::network::state::{Route, StaticRoute};
+use hvsim::network::state::{Route, State, StaticRoute};
 use nix::sys::signal::Signal;
 
 use crate::support::*;
@@ -245,16 +245,22 @@ fn an_unwritable_file_restores_the_former_state() {
 
 #[test]
 fn an_rc_conf_with_another_outcome_is_taken_back() {
-    for (name, text) in [
-        ("guest/etc/rc.conf.d/network", "ifconfig_hn0=\"DHCP\"\n"),
-        ("guest/etc/rc.conf.local", "defaultrouter=\"10.9.9.9\"\n"),
-        ("guest/etc/rc.conf.local", "if then broken\n"),
+    for (name, text, cause) in [
+        ("guest/etc/rc.conf.d/network", "ifconfig_hn0=\"DHCP\"\n", "at the next boot dhclient would serve"),
+        ("guest/etc/rc.conf.local", "defaultrouter=\"10.9.9.9\"\n", "would be \"10.9.9.9\""),
+        ("guest/etc/rc.conf.local", "if then broken\n", "cannot read rc.conf: sh: "),
     ] {
         let mut scene = static_scene();
         std::fs::write(scene.path(name), text).unwrap();
         let before = scene.world();
         assert_eq!(scene.set(request()).code, E_FAIL, "{text}");
         assert_eq!(scene.world(), before, "{text}");
+        if scene.session.without_device().is_none() {
+            let log = scene.log();
+            let line = log.lines().find(|line| line.contains("network not configured")).unwrap();
+            let step = "cannot check what the next boot makes of hn0, everything was taken back: ";
+            assert!(line.contains(step) && line.contains(cause), "{line}");
+        }
     }
 }
 
@@ -283,4 +289,74 @@ fn malformed_requests_change_nothing() {
         assert_eq!(scene.set(IpInfo { adapter: adapter.into(), ..good.clone() }).code, GUID_NOTFOUND);
     }
     assert_eq!(scene.world(), before);
+}
+
+#[test]
+fn several_interrupted_interfaces_are_completed_while_requests_are_answered() {
+    let mut state = State::default();
+    let units = [0, 1, 2];
+    units.into_iter().for_each(|unit| state.add_static_hn(unit));
+    let mut scene = Scene::new(state, &units.map(static_rc_conf).concat());
+    if let Some(reason) = scene.session.without_device() {
+        return eprintln!("skipped: {reason}");
+    }
+    let before = scene.world().unordered();
+    scene.session.daemon().unwrap().signal(Signal::SIGKILL);
+    assert!(scene.session.daemon().unwrap().wait_for(IN_TIME).is_some());
+    let lock = |unit: u8| scene.path(&format!("guest/var/run/hyperv.hn{unit}.lock"));
+    let locks = units.map(lock);
+    for (unit, lock) in units.iter().zip(&locks) {
+        std::fs::write(lock, "at work 1\n").unwrap();
+        let take = |state: &mut State| {
+            state
+                .interfaces
+                .get_mut(&format!("hn{unit}"))
+                .unwrap()
+                .addresses
+                .retain(|held| held.ip.is_ipv6());
+        };
+        scene.session.guest().root().change(take).unwrap();
+    }
+    scene.session.guest().root().change(|state| state.routes.retain(|r| r.gateway.is_ipv6())).unwrap();
+    let delay = Action::Delay(Duration::from_millis(150));
+    scene.plan_faults(&(1..200).map(|call| fault("*", call, delay)).collect::<Vec<_>>());
+    scene.session.start_daemon();
+    let mut answers = 0;
+    eventually("the marks to go", || {
+        let asked = std::time::Instant::now();
+        assert!(scene.session.host().set(0, "key", "value").unwrap().is_ok());
+        assert!(asked.elapsed() < IN_TIME, "{:?}", asked.elapsed());
+        answers += 1;
+        locks.iter().all(|lock| std::fs::read(lock).unwrap().is_empty())
+    });
+    assert!(answers > 3, "requests are answered in between: {answers}");
+    scene.plan_faults(&[]);
+    eventually("what rc.conf says", || scene.world().unordered() == before);
+}
+
+/// Children of this process that have ended and that it has not asked about.
+fn zombies_of(parent: i32) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let wanted = format!(" Z {parent} ");
+    stats.filter(|stat| stat.contains(&wanted)).collect()
+}
+
+#[test]
+fn programs_that_nobody_waits_for_leave_no_zombie() {
+    let mut state = static_state();
+    state.add_dhcp_server();
+    let mut scene = Scene::new(state, &static_rc_conf(0));
+    if let Some(reason) = scene.session.without_device() {
+        return eprintln!("skipped: {reason}");
+    }
+    let daemon = scene.session.daemon().unwrap().pid().as_raw();
+    // The client is left alone with its lease, and ends its first process when it has one.
+    scene.succeed(dhcp("hn0"));
+    eventually("the lease", || scene.seen(0).starts_with("10.9.0.50 "));
+    // A program that is killed because it does not end.
+    scene.plan_faults(&[fault("ifconfig", 1, Action::Hang)]);
+    assert_eq!(scene.set(request()).code, E_FAIL);
+    scene.plan_faults(&[]);
+    eventually("the end of all of them", || zombies_of(daemon).is_empty());
 }

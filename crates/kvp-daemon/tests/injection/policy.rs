@@ -104,3 +104,41 @@ fn an_interface_locked_by_another_program_is_left_alone() {
     file.unlock().unwrap();
     scene.succeed(info("hn0", &["10.2.1.5/24"], "", ""));
 }
+
+#[test]
+fn without_a_place_for_name_servers_the_addresses_are_set_and_the_log_tells_why() {
+    let request = || info("hn0", &["10.1.1.5/24"], "10.1.1.1", "10.1.1.2");
+    let mut scene = Scene::new(static_state(), &static_rc_conf(0));
+    if let Some(reason) = scene.session.without_device() {
+        return eprintln!("skipped: {reason}");
+    }
+    // The administrator keeps resolvconf(8) from the file.
+    fs::write(scene.path("guest/etc/resolvconf.conf"), "resolvconf=NO\n").unwrap();
+    scene.succeed(request());
+    let path = scene.path("guest/etc/resolv.conf");
+    let line = format!("the host's name servers were not taken: {} does not name them", path.display());
+    assert!(scene.log().contains(&line), "{}", scene.log());
+    // Nobody asks resolvconf(8) at all.
+    let config = scene.path("hyperv.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[network]\n", "[network]\nname-servers = \"off\"\n")).unwrap();
+    scene.reboot();
+    scene.plan_faults(&[]);
+    scene.succeed(request());
+    assert!(scene.log().contains("were not taken: network.name-servers is off"), "{}", scene.log());
+    let spawns = scene.spawns();
+    assert!(!spawns.iter().any(|spawn| spawn.starts_with("resolvconf -a")), "{spawns:?}");
+    assert!(scene.seen(0).starts_with("10.1.1.5 255.255.255.0 | 10.1.1.1 |"));
+}
+
+#[test]
+fn name_servers_that_come_with_dhcp_are_ignored_and_the_log_tells() {
+    let mut scene = Scene::new(static_state(), &static_rc_conf(0));
+    scene.session.guest().root().change(State::add_dhcp_server).unwrap();
+    scene.succeed(hvsim::kvp::IpInfo { name_servers: "10.1.1.2".into(), ..dhcp("hn0") });
+    assert!(!scene.state().name_servers.contains_key("hn0.hyperv"));
+    if scene.session.without_device().is_none() {
+        let line = "hn0: the host's name servers are ignored, those of DHCP count";
+        assert!(scene.log().contains(line), "{}", scene.log());
+    }
+}

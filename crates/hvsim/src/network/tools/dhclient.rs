@@ -2,21 +2,21 @@
 //! behind. It changes only the state of the simulated guest.
 //!
 //! The sources are those of FreeBSD 14.0-STABLE (`sys/conf/newvers.sh`; `__FreeBSD_version` 1400507), as
-//! `file:line (function)`. The tests of injections and hand-overs play the rows.
+//! `file:line (function)`. Each row has a test.
 //!
-//! | behaviour | FreeBSD |
-//! |---|---|
-//! | a second client of an interface is refused by the pid file | `sbin/dhclient/dhclient.c:425 (main)` |
-//! | without a link it waits 11 seconds, then exits 1, with `-b` too; no process of it is left (contract V21) | `sbin/dhclient/dhclient.c:459 (main)` |
-//! | three processes: casper's, `[priv]` and worker (contract V20) | `sbin/dhclient/dhclient.c:355 (init_casper)`, `sbin/dhclient/dhclient.c:503 (main)`, `sbin/dhclient/dhclient.c:2828 (fork_privchld)` |
-//! | no signal handler: after SIGTERM address, route, resolvconf's label and pid file stay | (none in `sbin/dhclient`) |
-//! | `[priv]` ends when the worker has ended, after the script that it runs | `sbin/dhclient/privsep.c:103 (dispatch_imsg)` |
-//! | an address is set without `alias`: the first IPv4 address goes | `sbin/dhclient/dhclient-script:59 (add_new_address)` |
-//! | router and name servers only where no other interface has the default route | `sbin/dhclient/dhclient-script:277 (is_default_interface)` |
-//! | an address that is removed within 10 seconds of the script is not missed | `sbin/dhclient/dhclient.c:255 (routehandler)` |
-//! | after that, or with the interface down, the worker exits; address and route are not touched | `sbin/dhclient/dhclient.c:344 (routehandler)` |
-//! | the link comes back: the lease is asked for again | `sbin/dhclient/dhclient.c:306 (routehandler)`, `sbin/dhclient/dhclient.c:333 (routehandler)` |
-//! | no server answers: an old lease is tried for a second, then taken away with the default route | `sbin/dhclient/dhclient.c:1373 (state_panic)`, `sbin/dhclient/dhclient.c:1393 (state_panic)` |
+//! | behaviour | FreeBSD | test |
+//! |---|---|---|
+//! | a second client of an interface is refused by the pid file | `sbin/dhclient/dhclient.c:425 (main)` | `a_second_client_is_refused` |
+//! | without a link it waits 11 seconds, then exits 1, with `-b` too; no process of it is left (contract V21) | `sbin/dhclient/dhclient.c:459 (main)` | `without_a_link_the_client_gives_up_in_the_background_too` |
+//! | three processes: casper's, `[priv]` and worker (contract V20) | `sbin/dhclient/dhclient.c:355 (init_casper)`, `sbin/dhclient/dhclient.c:503 (main)`, `sbin/dhclient/dhclient.c:2828 (fork_privchld)` | `a_client_is_three_processes` |
+//! | no signal handler: after SIGTERM address, route, resolvconf's label and pid file stay | (none in `sbin/dhclient`) | `a_signal_takes_nothing_away` |
+//! | `[priv]` ends when the worker has ended, after the script that it runs | `sbin/dhclient/privsep.c:103 (dispatch_imsg)` | `the_process_with_privileges_ends_after_its_script` |
+//! | an address is set without `alias`: the first IPv4 address goes | `sbin/dhclient/dhclient-script:59 (add_new_address)` | `the_first_ipv4_address_goes` |
+//! | router and name servers only where no other interface has the default route | `sbin/dhclient/dhclient-script:277 (is_default_interface)` | `router_and_name_servers_are_those_of_the_default_interface` |
+//! | an address that is removed within 10 seconds of the script is not missed | `sbin/dhclient/dhclient.c:255 (routehandler)` | `an_address_lost_soon_after_the_script_is_not_missed_and_a_link_that_comes_brings_it_back` |
+//! | after that, or with the interface down, the worker exits; address and route are not touched | `sbin/dhclient/dhclient.c:344 (routehandler)` | `an_address_that_is_lost_later_and_an_interface_that_is_down_end_the_worker` |
+//! | the link comes back: the lease is asked for again | `sbin/dhclient/dhclient.c:306 (routehandler)`, `sbin/dhclient/dhclient.c:333 (routehandler)` | `an_address_lost_soon_after_the_script_is_not_missed_and_a_link_that_comes_brings_it_back` |
+//! | no server answers: an old lease is tried for a second, then taken away with the default route | `sbin/dhclient/dhclient.c:1373 (state_panic)`, `sbin/dhclient/dhclient.c:1393 (state_panic)` | `an_old_lease_is_tried_and_taken_away_with_the_default_route` |
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -42,8 +42,8 @@ use crate::network::state::{Address, State};
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often a worker checks whether its guest still exists, when nothing changes.
 const CHECK: Duration = Duration::from_millis(500);
-/// How long after its script the loss of an address is ignored.
-const DEAF: Duration = Duration::from_secs(10);
+/// How long a process that has just been started may take to be registered.
+const REGISTERED: Duration = Duration::from_secs(10);
 /// The variable with the guest and the interface, for the program itself.
 const MAIN: &str = "HVSIM_DHCLIENT";
 /// The variable with the arguments of dhclient-script(8).
@@ -153,7 +153,7 @@ fn run_main(root: &Root, interface: &str) -> io::Result<()> {
     let known = || process_list::all(root.directory()).iter().any(|known| known.pid == std::process::id());
     let begin = Instant::now();
     while !known() {
-        if begin.elapsed() >= DEAF {
+        if begin.elapsed() >= REGISTERED {
             return Err(io::ErrorKind::TimedOut.into());
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -416,6 +416,7 @@ fn work(root: &Root, interface: &str) -> io::Result<()> {
     let mut scripts =
         Scripts { stream: BufReader::new(stream), interface: interface.to_owned(), ended: Instant::now() };
     let changes = Changes::listen(root)?;
+    await_pid_file(root, interface)?;
     if let Some(address) = obtain(root, interface, &mut scripts, &changes)? {
         // The caller may have ended.
         let _ = tell(&format!("bound to {}", address.ip));
@@ -426,6 +427,22 @@ fn work(root: &Root, interface: &str) -> io::Result<()> {
     scripts.run("FAIL", "")?;
     let _ = fs::remove_file(pid_file(root, interface));
     Err(io::ErrorKind::NotConnected.into())
+}
+
+/// Waits until the pid file names this worker. A signal that comes before reaches the process that started it
+/// (`sbin/dhclient/dhclient.c:457 (main)`), which is the worker itself on FreeBSD.
+fn await_pid_file(root: &Root, interface: &str) -> io::Result<()> {
+    let (parent, own) = (nix::unistd::getppid(), std::process::id());
+    loop {
+        let pid = fs::read(pid_file(root, interface)).ok().and_then(|bytes| dhclient::parse_pid(&bytes));
+        if pid == Some(own) {
+            return Ok(());
+        }
+        if nix::unistd::getppid() != parent {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn leases(root: &Root, interface: &str) -> PathBuf {
@@ -498,6 +515,7 @@ fn watch(
     changes: &Changes,
 ) -> io::Result<()> {
     let text = format!("{}/{}", address.ip, address.prefix);
+    let deaf = duration(root, "dhclient-deaf", 10_000);
     let (mut link, mut held) = (true, true);
     loop {
         changes.wait()?;
@@ -508,7 +526,7 @@ fn watch(
         }
         link = now.carrier;
         let holds = now.addresses.iter().any(|own| own.ip == address.ip);
-        if held && !holds && scripts.ended.elapsed() >= DEAF {
+        if held && !holds && scripts.ended.elapsed() >= deaf {
             return Ok(());
         }
         held = holds;
