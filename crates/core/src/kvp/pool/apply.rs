@@ -139,8 +139,11 @@ impl<S: Storage> Pools<S> {
         for pool in PoolId::ALL {
             if self.state(pool).dirty {
                 self.storage.sync(FileId::Pool(pool)).map_err(failed(pool, "synchronise the file"))?;
-                self.state_mut(pool).dirty = false;
             }
+        }
+        // All or none: a clean file with live entries would not be synchronised again before the next change.
+        for pool in PoolId::ALL {
+            self.state_mut(pool).dirty = false;
         }
         self.journal.base = self.journal.sequence;
         Ok(())

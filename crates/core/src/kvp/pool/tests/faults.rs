@@ -407,6 +407,8 @@ fn change_after_foreign_and_refused_ones_survives_a_power_cut() {
         for disk in on_both_systems(&raw(&[("a", "1")])) {
             let mut pools = open(disk.clone());
             pools.set(POOL, &key("b"), &value("2")).unwrap();
+            // A second file to synchronise, at which that can fail.
+            pools.set(PoolId::AutoExternal, &key("x"), &value("y")).unwrap();
             let mut bytes = disk.pool();
             bytes.extend(raw(&[("theirs", "3")]));
             disk.write_by_another(&bytes);
