@@ -17,13 +17,16 @@ MINUTES ?= 1
 EVERY ?= all
 # For freebsd-vm.
 IMAGE ?=
+# For mutants: abi, kvp, vss, plan, injection, hn or rc, and which part of its mutants.
+MODULE ?= abi
+SHARD ?= 0/8
 
 NATIVE = $(CARGO) build --locked --workspace --bins
 # Selected by the name of the program, not of its crate, so that the features are those of NATIVE
 # and nothing is compiled twice.
 HVSIM = $(CARGO) run --locked --release --bin hvsim --
 
-.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz faults soak coverage bench bench-kvp bench-vss bench-vf \
+.PHONY: help demo build install uninstall dist port pkg deny deny-advisories test test-freebsd freebsd-vm fuzz faults soak coverage bench bench-kvp bench-vss bench-vf bench-programs mutants \
 	freebsd freebsd-build freebsd-clippy freebsd-abi lint fmt-check clippy doc shellcheck man-check programs-check need-cargo clean
 
 help:
@@ -31,11 +34,12 @@ help:
 	@echo '  make demo            a simulated Hyper-V host talks to the programs'
 	@echo '  make test            all tests'
 	@echo '  make lint            format, clippy, documentation, manual pages, scripts'
-	@echo '  make bench           speed, wake-ups, memory, as ratios (bench-kvp, -vss, -vf)'
+	@echo '  make bench           speed, wake-ups, memory, as ratios (bench-kvp, -vss, -vf, -programs)'
 	@echo '  make doc             the API documentation, private items included'
 	@echo '  make fuzz            mutated inputs against properties (SECONDS=20 each)'
 	@echo '  make faults          killed, and failing, at every system call'
 	@echo '  make soak            everything at once for a while (MINUTES=1)'
+	@echo '  make mutants         changes in the source that no test notices (MODULE=, SHARD=)'
 	@echo '  make coverage        lines of crates/core that its tests reach'
 	@echo 'FreeBSD programs, on Linux:'
 	@echo '  make freebsd         cross-build, lint and ABI check, amd64 and arm64'
@@ -112,11 +116,18 @@ soak: need-cargo
 	$(NATIVE)
 	$(CARGO) run --quiet --locked --bin hvsim -- soak --minutes '$(MINUTES)'
 
+# Changes one thing after another in the source of crates/core and lists what no unit test noticed; needs cargo-mutants.
+# SHARD=0/8 takes an eighth of all.
+mutants: need-cargo
+	@sh scripts/need.sh cargo-mutants
+	cargo-mutants mutants --package hv_core --shard '$(SHARD)' --jobs 1 --output target --minimum-test-timeout 120 \
+		--file 'crates/core/src/$(MODULE)/**/*.rs' -- --lib
+
 # Needs llvm-profdata and llvm-cov.
 coverage: need-cargo
 	@CARGO='$(CARGO)' sh scripts/coverage.sh
 
-bench: bench-kvp bench-vss bench-vf
+bench: bench-kvp bench-vss bench-vf bench-programs
 
 bench-kvp: need-cargo
 	$(NATIVE) --release
@@ -129,6 +140,10 @@ bench-vss: need-cargo
 bench-vf: need-cargo
 	$(NATIVE) --release
 	$(HVSIM) bench vf $(ARGS)
+
+bench-programs: need-cargo
+	$(NATIVE) --release
+	$(HVSIM) bench programs $(ARGS)
 
 freebsd: freebsd-build freebsd-clippy freebsd-abi
 

@@ -8,7 +8,7 @@ use super::step::ResolvLabel;
 use crate::hn::Adapter;
 use crate::plan::network::parse_ifconfig;
 use crate::runtime::config::{NameServers, Network};
-use crate::runtime::exec::{OUTPUT_LIMIT, Program, ProgramError};
+use crate::runtime::exec::{LONG_OUTPUT_LIMIT, OUTPUT_LIMIT, Program, ProgramError};
 use crate::sys::network::NetworkSource;
 use crate::vf::load::LoadError;
 
@@ -24,7 +24,8 @@ pub fn load_facts(
 ) -> Result<Facts, LoadError> {
     let limit = limit.min(settings.command_limit());
     // With the passwords of carp(4), because an address cannot be set again without them.
-    let output = Program::new(&settings.ifconfig, limit).arg("-k").arg("-a").output();
+    let program = Program { keep: LONG_OUTPUT_LIMIT, ..Program::new(&settings.ifconfig, limit) };
+    let output = program.arg("-k").arg("-a").output();
     let output = output.map_err(|source| LoadError::Program { what: "interfaces", source })?;
     let links = parse_ifconfig(&String::from_utf8_lossy(&output));
     let network = source.snapshot().map_err(LoadError::Network)?;

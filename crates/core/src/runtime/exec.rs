@@ -34,6 +34,9 @@ const PIECE: usize = 4096;
 /// How much of each output stream is kept by default, in bytes, and how much is read at once.
 pub const OUTPUT_LIMIT: usize = 64 * 1024;
 
+/// The most that one run of ifconfig(8) may print, in bytes: some thousand interfaces.
+pub const LONG_OUTPUT_LIMIT: usize = 1024 * 1024;
+
 /// How long to wait for the end of a killed program.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 

@@ -12,16 +12,13 @@ use crate::net::{InterfaceName, NetworkSnapshot};
 use crate::plan::network::{Link, parse_ifconfig};
 use crate::rc::load_rc_conf;
 use crate::runtime::config::{Config, Network};
-use crate::runtime::exec::{Program, ProgramError};
+use crate::runtime::exec::{LONG_OUTPUT_LIMIT, Program, ProgramError};
 use crate::sys::network::NetworkSource;
 use crate::sys::system_facts::FactsSource;
 
 /// The interface groups of interfaces that can be stacked on others. The cloner puts its interfaces into a
 /// group with its name.
 const STACKED: [&str; 3] = ["lagg", "bridge", "vlan"];
-
-/// The most that one run of ifconfig(8) may print, in bytes: some thousand vlan(4) interfaces.
-const LONG_OUTPUT: usize = 1024 * 1024;
 
 /// Why the facts cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +161,7 @@ pub fn load_links(
 ) -> Result<BTreeMap<InterfaceName, Link>, LoadError> {
     // With the passwords of carp(4), because an address cannot be set again without them.
     let ifconfig = |words: &[&str]| {
-        let mut program = Program { keep: LONG_OUTPUT, ..Program::new(&settings.ifconfig, limit) };
+        let mut program = Program { keep: LONG_OUTPUT_LIMIT, ..Program::new(&settings.ifconfig, limit) };
         program.arguments = std::iter::once(&"-k").chain(words).map(Into::into).collect();
         run(&program, "interfaces").map(|output| parse_ifconfig(&String::from_utf8_lossy(&output)))
     };

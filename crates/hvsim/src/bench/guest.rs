@@ -61,7 +61,8 @@ fn toml_string(path: &Path) -> String {
     format!("{:?}", path.display().to_string())
 }
 
-fn record(index: usize) -> Vec<u8> {
+/// One record of a pool file.
+pub(super) fn record(index: usize) -> Vec<u8> {
     let mut record = vec![0; RECORD];
     let (key, value) = (key(index), format!("value {index} of the benchmark"));
     record[..key.len()].copy_from_slice(key.as_bytes());

@@ -8,6 +8,7 @@
 
 mod guest;
 mod measure;
+pub mod programs;
 mod report;
 pub mod vss;
 

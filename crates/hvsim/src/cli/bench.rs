@@ -20,6 +20,10 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
             parser.next()?;
             return super::network::bench(parser);
         }
+        Some("programs") => {
+            parser.next()?;
+            return run_programs(parser);
+        }
         _ => {}
     }
     let (plan, json) = parse(parser)?;
@@ -58,6 +62,27 @@ fn parse(mut parser: lexopt::Parser) -> Result<(Plan, bool), Failure> {
     plan.daemon = std::fs::canonicalize(&plan.daemon)
         .map_err(|error| Failure::Unavailable(format!("{}: {error}", plan.daemon.display())))?;
     Ok((plan, json))
+}
+
+fn run_programs(mut parser: lexopt::Parser) -> Result<(), Failure> {
+    let (mut rounds, mut json) = (15, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("rounds") => rounds = parser.value()?.parse()?,
+            Long("json") => json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if rounds == 0 {
+        return Err(Failure::Usage("at least one round".to_owned()));
+    }
+    let report = bench::programs::run(rounds).map_err(Failure::Unavailable)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print!("{report}");
+    }
+    Ok(())
 }
 
 fn run_vss(mut parser: lexopt::Parser) -> Result<(), Failure> {

@@ -81,6 +81,9 @@ usage:
   hvsim network create --dir DIR [--dhcp] [--rules FILE]
       Make a guest with a simulated network: stand-ins for ifconfig(8) and others in DIR/sbin,
       rc.conf in DIR/etc, and devd rules of FILE instead of the suite's own.
+  hvsim bench programs [--rounds N] [--json]
+      Measure hvctl over the size of a pool and an injection over the number of interfaces, beside bare
+      starts of programs.
   hvsim bench vss [--rounds N] [--mounts N] [--cycles N] [--watch SECONDS] [--spread] [--json]
       Measure the backup daemon beside one that only makes the bare calls, in turns on the same machine.
       --rounds     pairs of bursts of which the medians are shown (75)

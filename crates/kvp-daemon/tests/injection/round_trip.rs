@@ -3,10 +3,24 @@
 
 use std::fs;
 
-use hvsim::network::guest::static_rc_conf;
+use hvsim::network::guest::{mac_of, static_rc_conf};
 use hvsim::network::state::State;
+use hvsim::testing::freebsd_root;
 
 use crate::support::*;
+
+#[test]
+fn hundreds_of_other_interfaces_are_no_obstacle() {
+    let mut state = static_state();
+    // The root directory of FreeBSD's executables on Linux knows 64 interfaces.
+    let count = if freebsd_root().is_some() { 50 } else { 300 };
+    for number in 0..count {
+        state.attach(&format!("tap{number}"), mac_of(200));
+    }
+    let mut scene = Scene::new(state, &static_rc_conf(0));
+    scene.succeed(info("hn0", &["10.1.1.5/24"], "10.1.1.1", ""));
+    assert_eq!(scene.seen(0), "10.1.1.5 255.255.255.0 | 10.1.1.1 |  | static");
+}
 
 // contract K38
 #[test]
