@@ -245,10 +245,10 @@ impl Injector {
         let mut port = self.port(hn, deadlines);
         lock.begin(hn, &facts.network).map_err(InjectionError::Lock)?;
         let before = facts.method(target);
-        let gone = facts.unleased(target);
+        let earlier = facts.earlier(target);
         let without = facts.without_name_servers;
         let transaction =
-            Transaction { target, method: &injection.method, files: files.as_ref(), gone: &gone };
+            Transaction { target, method: &injection.method, files: files.as_ref(), earlier: &earlier };
         let (witnessed, result) = transaction.run(facts, &mut port);
         if let Err(mut failed) = result {
             let left: Vec<Step> =
@@ -257,7 +257,7 @@ impl Injector {
             self.leave_behind(hn, left, lock);
             if !witnessed.rivals.is_empty() {
                 // A rival may have read the values that were taken back.
-                self.watch_rc_conf(hn, before);
+                self.watch_rc_conf(hn, before, earlier);
             }
             return Err(InjectionError::Failed { failed: Box::new(failed), pending });
         }
@@ -271,7 +271,7 @@ impl Injector {
             let limit = self.network.lease_limit();
             self.lease = Some(LeaseWatch::new(target.clone(), hn.clone(), limit));
         }
-        self.watch(hn, injection.method.clone(), gone);
+        self.watch(hn, injection.method.clone(), earlier);
         Ok(())
     }
 

@@ -29,6 +29,15 @@ pub struct Facts {
     pub at_work: AtWork,
 }
 
+/// What an interface had before an injection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// Its IPv4 addresses, where no client served it: none of them is a lease.
+    pub gone: Vec<InterfaceAddress>,
+    /// Its IPv4 addresses with a vhid of carp(4), each with the step that gives it again.
+    pub shared: Vec<(InterfaceAddress, NetworkStep)>,
+}
+
 /// Where a configuration is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -122,12 +131,19 @@ impl Facts {
         })
     }
 
-    /// IPv4 addresses that were set while no client serves the target, so none of them is a lease.
+    /// What the target has before an injection.
     #[must_use]
-    pub fn unleased(&self, target: &Target) -> Vec<InterfaceAddress> {
-        let held = self.interface(target.live()).map_or(&[][..], |interface| &interface.addresses);
-        let served = self.network.dhcp_clients.contains(target.live());
-        held.iter().copied().filter(|held| held.address.is_ipv4() && !served).collect()
+    pub fn earlier(&self, target: &Target) -> Earlier {
+        let live = target.live();
+        let held = self.interface(live).map_or(&[][..], |interface| &interface.addresses);
+        let ipv4 = || held.iter().copied().filter(|held| held.address.is_ipv4());
+        let served = self.network.dhcp_clients.contains(live);
+        let link = self.links.get(live).cloned().unwrap_or_default();
+        let shared = ipv4().filter(|held| link.vhids.contains_key(&held.address));
+        Earlier {
+            gone: ipv4().filter(|_| !served).collect(),
+            shared: shared.map(|held| (held, link.give(live.clone(), held))).collect(),
+        }
     }
 
     /// The differences from earlier facts, in everything that an injection changes.
@@ -233,14 +249,14 @@ fn store(plan: &mut Plan<Step>, change: &FileChange) {
     }
 }
 
-/// The steps that bring the network to the host's configuration. Empty if it is already there. An address in
-/// `gone` is not a lease.
+/// The steps that bring the network to the host's configuration. Empty if it is already there. An address of
+/// `earlier` is not a lease.
 #[must_use]
-pub fn plan_live(target: &Target, method: &Method, facts: &Facts, gone: &[InterfaceAddress]) -> Plan<Step> {
+pub fn plan_live(target: &Target, method: &Method, facts: &Facts, earlier: &Earlier) -> Plan<Step> {
     let mut builder = Builder::new(target, facts);
     match method {
         Method::Static(given) => builder.set_static(given),
-        Method::Dhcp => builder.set_dhcp(gone),
+        Method::Dhcp => builder.set_dhcp(earlier),
     }
     builder.plan
 }
@@ -308,14 +324,14 @@ impl<'a> Builder<'a> {
         self.set_name_servers(given);
     }
 
-    fn set_dhcp(&mut self, gone: &[InterfaceAddress]) {
+    fn set_dhcp(&mut self, earlier: &Earlier) {
         let is_the_hosts = |held: &InterfaceAddress| self.facts.is_the_hosts(self.live, held);
         let ipv4: Vec<InterfaceAddress> =
             self.held.iter().copied().filter(|held| held.address.is_ipv4() && is_the_hosts(held)).collect();
         // One address of a served interface is its lease, so the interface is as it should be.
         let served =
             self.dhcp || self.facts.at_work.foreign_clients.iter().any(|(name, _)| name == self.live);
-        let leased = served && ipv4.len() <= 1 && !ipv4.iter().any(|held| gone.contains(held));
+        let leased = served && ipv4.len() <= 1 && !ipv4.iter().any(|held| earlier.gone.contains(held));
         if !leased {
             self.stop_dhcp();
             self.set_addresses(true, &StaticAddresses::default());
@@ -323,9 +339,21 @@ impl<'a> Builder<'a> {
         self.set_addresses(false, &StaticAddresses::default());
         self.drop_name_servers(ResolvLabel::of_host(&self.target.hn));
         if leased {
+            self.give_shared_again(&ipv4, earlier);
             self.set_leased_route(&ipv4);
         } else {
-            self.start_dhcp(gone);
+            self.start_dhcp(&earlier.gone);
+        }
+    }
+
+    /// dhclient-script(8) sets the lease without "alias", which takes the first IPv4 address away. Where the
+    /// host's were removed, that is one of carp(4). Only after the lease it stays.
+    fn give_shared_again(&mut self, lease: &[InterfaceAddress], earlier: &Earlier) {
+        let lost = |address: &InterfaceAddress| !lease.is_empty() && !self.held.contains(address);
+        let lost: Vec<_> = earlier.shared.iter().filter(|(address, _)| lost(address)).cloned().collect();
+        for (address, give) in lost {
+            let remove = self.remove(address);
+            self.push(give, vec![remove]);
         }
     }
 

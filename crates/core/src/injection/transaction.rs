@@ -9,10 +9,9 @@
 //! sets its address when it gets one. So the transaction waits for rivals, and corrects what they have done.
 
 use super::apply::ApplyError;
-use super::plan::{Facts, Files, Target, plan_files, plan_live};
+use super::plan::{Earlier, Facts, Files, Target, plan_files, plan_live};
 use super::step::Step;
 use crate::kvp::ip_info::request::Method;
-use crate::net::InterfaceAddress;
 use crate::plan::{Event, Failed, Plan, Planned, Port};
 
 /// The guest of a transaction.
@@ -44,8 +43,8 @@ pub struct Transaction<'a> {
     pub method: &'a Method,
     /// The files that keep it over a reboot.
     pub files: Option<&'a Files>,
-    /// Addresses that were a lease of a client that no longer runs.
-    pub gone: &'a [InterfaceAddress],
+    /// What the interface had before the injection.
+    pub earlier: &'a Earlier,
 }
 
 /// What the transaction saw.
@@ -101,8 +100,11 @@ impl Transaction<'_> {
             if let Some(client) = facts.foreign_client(self.target.live(), self.method) {
                 return Err(failed(ApplyError::ForeignClient(client)));
             }
-            let plan =
-                if busy { Plan::default() } else { plan_live(self.target, self.method, &facts, self.gone) };
+            let plan = if busy {
+                Plan::default()
+            } else {
+                plan_live(self.target, self.method, &facts, self.earlier)
+            };
             let has_time = match (busy, plan.is_empty()) {
                 (false, true) if self.is_unsure(&facts).map_err(failed)? => {
                     if !(0..DAD_PAUSES).all(|_| guest.pause()) {

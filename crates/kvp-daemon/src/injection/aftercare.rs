@@ -6,11 +6,11 @@ use std::time::Duration;
 use hv_core::hn::Adapter;
 use hv_core::hn::lock::Lock;
 use hv_core::injection::apply::Deadlines;
-use hv_core::injection::plan::{self, Facts, Target, plan_live};
+use hv_core::injection::plan::{self, Earlier, Facts, Target, plan_live};
 use hv_core::injection::transaction::Transaction;
 use hv_core::injection::{load, persist};
 use hv_core::kvp::ip_info::request::Method;
-use hv_core::net::{InterfaceAddress, InterfaceName};
+use hv_core::net::InterfaceName;
 use hv_core::rc::load_rc_conf;
 use hv_core::runtime::config::IpInjection;
 use hv_core::runtime::error_chain;
@@ -27,7 +27,7 @@ const REPAIR: Duration = Duration::from_millis(900);
 
 impl Injector {
     /// Watches the interface for `method` from now on.
-    pub(super) fn watch(&mut self, hn: &Adapter, method: Method, gone: Vec<InterfaceAddress>) {
+    pub(super) fn watch(&mut self, hn: &Adapter, method: Method, earlier: Earlier) {
         self.forget_watch(hn);
         if self.routes.is_none() {
             match RouteSocket::open(&self.source.facts) {
@@ -35,14 +35,14 @@ impl Injector {
                 Err(error) => return log::warn!("{hn}: later changes by others are not noticed: {error}"),
             }
         }
-        self.watches.push(Watch::new(hn.clone(), method, gone, clock::monotonic()));
+        self.watches.push(Watch::new(hn.clone(), method, earlier, clock::monotonic()));
     }
 
     /// Watches the interface for the configuration of rc.conf(5), after an injection that failed beside
     /// rivals: because of an rc.conf(5) that is restored by now, they may have left work out. `before` is the
     /// former configuration.
-    pub(super) fn watch_rc_conf(&mut self, hn: &Adapter, before: Method) {
-        self.watch(hn, before, Vec::new());
+    pub(super) fn watch_rc_conf(&mut self, hn: &Adapter, before: Method, earlier: Earlier) {
+        self.watch(hn, before, Earlier { gone: Vec::new(), ..earlier });
         for watch in self.watches.iter_mut().filter(|watch| watch.hn.device() == hn.device()) {
             watch.by_rc_conf = true;
         }
@@ -119,7 +119,7 @@ impl Injector {
         {
             watch.method = method;
         }
-        if plan_live(&target, &watch.method, &facts, &watch.gone).is_empty() {
+        if plan_live(&target, &watch.method, &facts, &watch.earlier).is_empty() {
             watch.log_duplicated(facts.duplicated(&target, &watch.method));
             return !watch.is_right(now);
         }
@@ -136,7 +136,7 @@ impl Injector {
         let until = now + REPAIR;
         let deadlines = Deadlines { steps: until, undo: until, share: REPAIR };
         let mut port = self.port(&watch.hn, deadlines);
-        let transaction = Transaction { target, method: &watch.method, files: None, gone: &watch.gone };
+        let transaction = Transaction { target, method: &watch.method, files: None, earlier: &watch.earlier };
         let (witnessed, result) = transaction.run(facts, &mut port);
         if let Err(failed) = result {
             log::warn!("{}: not put right yet: {}", watch.hn, error_chain(&failed));

@@ -10,6 +10,7 @@ use hv_core::hn::{self, Adapter};
 use hv_core::injection::apply::Deadlines;
 use hv_core::injection::file::{self, FileError};
 use hv_core::injection::persist;
+use hv_core::injection::plan::Earlier;
 use hv_core::injection::record::Record;
 use hv_core::injection::step::Step;
 use hv_core::kvp::ip_info::request::Method;
@@ -54,7 +55,7 @@ impl Injector {
                 finish(&mut lock);
                 drop(lock);
                 if let Some(method) = pending.completes() {
-                    self.watch(&pending.hn, method, Vec::new());
+                    self.watch(&pending.hn, method, Earlier::default());
                     // The steps do not include name servers.
                     self.look_soon(&pending.hn);
                 }

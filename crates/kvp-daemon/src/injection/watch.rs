@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hv_core::hn::Adapter;
+use hv_core::injection::plan::Earlier;
 use hv_core::kvp::ip_info::request::Method;
 use hv_core::net::InterfaceAddress;
 
@@ -30,8 +31,8 @@ pub(super) struct Watch {
     pub(super) hn: Adapter,
     /// The wanted configuration.
     pub(super) method: Method,
-    /// Addresses that no client needs any more.
-    pub(super) gone: Vec<InterfaceAddress>,
+    /// What it had before the injection.
+    pub(super) earlier: Earlier,
     /// `method` was measured while rivals worked, so the configuration of rc.conf(5) is preferred, if it has
     /// one.
     pub(super) by_rc_conf: bool,
@@ -46,12 +47,12 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins at `now`.
-    pub(super) fn new(hn: Adapter, method: Method, gone: Vec<InterfaceAddress>, now: Duration) -> Self {
+    pub(super) fn new(hn: Adapter, method: Method, earlier: Earlier, now: Duration) -> Self {
         let until = now.saturating_add(PERIOD);
         Self {
             hn,
             method,
-            gone,
+            earlier,
             by_rc_conf: false,
             until,
             look_at: None,
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        Watch::new("hn0".parse().unwrap(), Method::Dhcp, Vec::new(), Duration::from_secs(100))
+        Watch::new("hn0".parse().unwrap(), Method::Dhcp, Earlier::default(), Duration::from_secs(100))
     }
 
     #[test]

@@ -116,6 +116,22 @@ fn guest_with_an_address_of_carp() {
     assert!(fail_at_every_step(with_a_vhid) >= 20);
 }
 
+/// dhclient-script(8) sets its lease without "alias": the first IPv4 address goes, and its vhid with it.
+#[test]
+fn an_address_of_carp_survives_the_lease() {
+    let mut scene = with_a_vhid();
+    scene.session.guest().root().change(State::add_dhcp_server).unwrap();
+    scene.succeed(dhcp("hn0"));
+    eventually("the lease beside 10.0.0.50 under its vhid", || {
+        let state = scene.state();
+        let hn0 = &state.interfaces["hn0"];
+        let held = |ip: &str| hn0.addresses.iter().any(|address| address.ip.to_string() == ip);
+        let carp = hn0.carp.iter().map(|carp| (carp.vhid, carp.advskew, carp.key.as_str()));
+        held("10.9.0.50") && held("10.0.0.50") && carp.eq([(5, 100, "secret")])
+    });
+    assert!(!scene.log().contains("secret"), "{}", scene.log());
+}
+
 #[test]
 fn guest_whose_addresses_are_on_the_lagg() {
     assert!(fail_at_every_step(joined) >= 20);

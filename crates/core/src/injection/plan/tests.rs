@@ -63,12 +63,12 @@ fn given(addresses: &[&str], gateways: &[&str], servers: &[&str]) -> Method {
 
 fn lines(method: &Method, facts: &Facts) -> Vec<String> {
     let target = target(&hn("hn0"), facts).unwrap();
-    plan_live(&target, method, facts, &[]).to_string().lines().map(str::to_owned).collect()
+    plan_live(&target, method, facts, &Earlier::default()).to_string().lines().map(str::to_owned).collect()
 }
 
 fn undo_of(method: &Method, facts: &Facts, step: usize) -> Vec<String> {
     let target = target(&hn("hn0"), facts).unwrap();
-    let plan = plan_live(&target, method, facts, &[]);
+    let plan = plan_live(&target, method, facts, &Earlier::default());
     plan.steps()[step].undo.iter().map(ToString::to_string).collect()
 }
 

@@ -9,7 +9,7 @@ use crate::injection::step::ResolvLabel;
 use crate::kvp::ip_info::request::StaticAddresses;
 use crate::net::lease::DhcpLease;
 use crate::net::processes::{ClientProcess, Named, Part};
-use crate::net::{DefaultRoute, Interface, InterfaceName, NetworkSnapshot};
+use crate::net::{DefaultRoute, Interface, InterfaceAddress, InterfaceName, NetworkSnapshot};
 use crate::plan::network::{Link, NetworkStep};
 
 const LEASE: &str = "10.9.0.50/16";
@@ -240,7 +240,8 @@ fn run(model: &mut Model, method: &Method) -> (Witnessed, Result<(), Failed<Step
     let first = model.facts.clone();
     let had_client = !first.network.dhcp_clients.is_empty();
     let gone = if had_client { Vec::new() } else { model.addresses().clone() };
-    let transaction = Transaction { target: &target, method, files: None, gone: &gone };
+    let earlier = Earlier { gone, shared: Vec::new() };
+    let transaction = Transaction { target: &target, method, files: None, earlier: &earlier };
     let outcome = transaction.run(first, model);
     // Work that was begun continues after the answer.
     (0..100).for_each(|_| model.tick());
@@ -250,9 +251,10 @@ fn run(model: &mut Model, method: &Method) -> (Witnessed, Result<(), Failed<Step
 /// A rival that comes after the answer: the network is examined again when it has changed.
 fn put_right(model: &mut Model, method: &Method) {
     let gone: Vec<InterfaceAddress> = ["10.0.0.5/24", "fd00::5/64"].map(|text| text.parse().unwrap()).into();
+    let earlier = Earlier { gone, shared: Vec::new() };
     let target = Target { hn: hn0(), lagg: None };
     let first = model.facts.clone();
-    Transaction { target: &target, method, files: None, gone: &gone }.run(first, model).1.unwrap();
+    Transaction { target: &target, method, files: None, earlier: &earlier }.run(first, model).1.unwrap();
     (0..100).for_each(|_| model.tick());
 }
 
