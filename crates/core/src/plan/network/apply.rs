@@ -356,3 +356,188 @@ fn is_reached(step: &NetworkStep, network: &NetworkSnapshot) -> bool {
 fn contradicts_facts(message: &str) -> bool {
     message.contains("File exists") || message.contains("not in table")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::StaticRoute;
+    use crate::sys::system_facts::FactsSource;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A guest of facts that do not change, and programs that write down how they were called.
+    struct Bench(tempfile::TempDir);
+
+    impl Bench {
+        fn new() -> Self {
+            let bench = Self(tempfile::tempdir().unwrap());
+            bench.write(
+                "facts/ifaddrs",
+                "hn0 link 00:15:5d:01:02:03 up index=2\nhn0 inet 10.0.0.5/24\nhn0 inet 10.9.0.50/16\n\
+                 hn0 inet6 fe80::5%hn0/64\nlagg0 link 00:15:5d:01:02:03 up index=3\n",
+            );
+            bench.write("facts/routes", "default 10.9.0.1 hn0\n");
+            for name in ["ifconfig", "route", "dhclient", "rtsol"] {
+                bench.program(name, "");
+            }
+            bench
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.0.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        /// What the program does after it has written itself down.
+        fn program(&self, name: &str, then: &str) {
+            let log = self.0.path().join("log");
+            self.write(name, &format!("#!/bin/sh\necho {name} \"$@\" >>'{}'\n{then}\n", log.display()));
+            fs::set_permissions(self.0.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        fn port(&self) -> NetworkPort {
+            let path = |name: &str| self.0.path().join(name);
+            let settings = config::Network {
+                ifconfig: path("ifconfig"),
+                route: path("route"),
+                dhclient: path("dhclient"),
+                rtsol: path("rtsol"),
+                ..config::Network::default()
+            };
+            let source = NetworkSource {
+                facts: FactsSource::Directory(path("facts")),
+                resolv_conf: path("resolv.conf"),
+                dhclient_directories: vec![path("pids")],
+                lease_directory: path("leases"),
+            };
+            NetworkPort::new(settings, source, "hn0")
+        }
+
+        /// The calls since the last question, once there are as many.
+        fn calls(&self, count: usize) -> Vec<String> {
+            let log = self.0.path().join("log");
+            let deadline = clock::monotonic() + Duration::from_secs(20);
+            loop {
+                let text = fs::read_to_string(&log).unwrap_or_default();
+                if text.lines().count() >= count || clock::monotonic() >= deadline {
+                    let _ = fs::remove_file(&log);
+                    return text.lines().map(str::to_owned).collect();
+                }
+                std::thread::sleep(CLIENT_PAUSE);
+            }
+        }
+    }
+
+    fn name(text: &str) -> InterfaceName {
+        text.parse().unwrap()
+    }
+
+    fn remove(address: &str) -> NetworkStep {
+        NetworkStep::RemoveAddress { interface: name("hn0"), address: address.parse().unwrap() }
+    }
+
+    fn set_route(gateway: &str) -> NetworkStep {
+        NetworkStep::SetDefaultRoute { gateway: gateway.parse().unwrap(), interface: name("hn0") }
+    }
+
+    #[test]
+    fn a_step_whose_state_is_reached_starts_no_program() {
+        let bench = Bench::new();
+        let mut port = bench.port();
+        let gone = StaticRoute {
+            destination: "10.20.0.0/16".parse().unwrap(),
+            gateway: "10.0.0.254".parse().unwrap(),
+            interface: name("hn0"),
+        };
+        for step in [
+            remove("10.7.7.7/24"),
+            set_route("10.9.0.1"),
+            NetworkStep::RemoveRoute(gone),
+            NetworkStep::RemoveDefaultRoute { gateway: "10.0.0.1".parse().unwrap(), interface: name("hn0") },
+            NetworkStep::StopDhcp { interface: name("hn0") },
+        ] {
+            port.perform(&step).unwrap();
+        }
+        assert_eq!(bench.calls(0), [""; 0]);
+    }
+
+    #[test]
+    fn a_default_route_of_the_family_is_changed_and_another_one_added() {
+        let bench = Bench::new();
+        let mut port = bench.port();
+        port.perform(&set_route("10.0.0.1")).unwrap();
+        port.perform(&set_route("fd00::1")).unwrap();
+        let calls = bench.calls(2);
+        assert!(calls[0].contains("change") && calls[0].contains("10.0.0.1"), "{calls:?}");
+        assert!(calls[1].contains("add -inet6 default fd00::1"), "{calls:?}");
+    }
+
+    #[test]
+    fn a_route_that_another_process_changes_is_tried_again_a_limited_number_of_times() {
+        let bench = Bench::new();
+        bench.program("route", "echo 'route: File exists' >&2; exit 1");
+        let mut port = bench.port();
+        assert!(matches!(port.perform(&set_route("fd00::1")), Err(ApplyError::Program(_))));
+        assert_eq!(bench.calls(0).len(), ROUTE_ATTEMPTS as usize + 1);
+        bench.program("route", "echo 'route: no permission' >&2; exit 1");
+        assert!(port.perform(&set_route("fd00::1")).is_err());
+        assert_eq!(bench.calls(0).len(), 1, "another error is final");
+    }
+
+    #[test]
+    fn a_program_that_fails_has_succeeded_if_its_state_is_reached() {
+        let bench = Bench::new();
+        bench.program("ifconfig", "echo 'ifconfig: it failed' >&2; exit 1");
+        let mut port = bench.port();
+        let add = |address: &str| NetworkStep::AddAddress {
+            interface: name("hn0"),
+            address: address.parse().unwrap(),
+        };
+        port.perform(&add("10.0.0.5/24")).unwrap();
+        let error = port.perform(&add("10.7.7.7/24")).unwrap_err();
+        assert!(error.to_string().contains("it failed"), "{error}");
+        let lines = "printf 'lagg0: flags=8843<UP> metric 0 mtu 1500\\n\\tlaggproto failover\\n\\tlaggport: hn0 flags=1\\n'";
+        bench.program("ifconfig", &format!("[ $# -eq 1 ] && {lines} || exit 1"));
+        let port_step = |port: &str| NetworkStep::AddPort { lagg: name("lagg0"), port: name(port) };
+        port.perform(&port_step("hn0")).unwrap();
+        assert!(port.perform(&port_step("mce0")).is_err());
+        let gone = |port: &str| NetworkStep::RemovePort { lagg: name("lagg0"), port: name(port) };
+        port.perform(&gone("mce0")).unwrap();
+        assert!(port.perform(&gone("hn0")).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_lease_leaves_the_given_addresses() {
+        let bench = Bench::new();
+        let step =
+            NetworkStep::EndLease { interface: name("hn0"), addresses: vec!["10.0.0.5/24".parse().unwrap()] };
+        bench.port().perform(&step).unwrap();
+        let calls = bench.calls(2);
+        assert!(calls[0].starts_with("route") && calls[0].contains("delete"), "{calls:?}");
+        assert_eq!(calls[1], "ifconfig hn0 inet 10.9.0.50 -alias");
+        assert_eq!(calls.len(), 2);
+    }
+
+    #[test]
+    fn ipv6_is_disabled_with_its_link_local_address() {
+        let bench = Bench::new();
+        bench.port().perform(&NetworkStep::DisableIpv6 { interface: name("hn0"), link_local: None }).unwrap();
+        assert_eq!(bench.calls(1), ["ifconfig hn0 inet6 fe80::5%hn0 -alias -accept_rtadv ifdisabled"]);
+    }
+
+    #[test]
+    fn a_client_must_serve_and_rtsol_is_not_waited_for() {
+        let bench = Bench::new();
+        let mut port = bench.port();
+        port.perform(&NetworkStep::SolicitRouters { interface: name("hn0") }).unwrap();
+        assert_eq!(bench.calls(1), ["rtsol hn0"]);
+        let start = |wait| NetworkStep::StartDhcp { interface: name("hn0"), wait };
+        port.perform(&start(true)).unwrap();
+        assert_eq!(bench.calls(1), ["dhclient hn0"]);
+        port.set_deadline(clock::monotonic() + Duration::from_secs(20));
+        port.set_dhcp_client(DhcpClient { program: None, flags: vec!["-q".into(), "-b".into()] });
+        assert!(matches!(port.perform(&start(false)), Err(ApplyError::NoClient { .. })));
+        assert_eq!(bench.calls(1), ["dhclient -q -b hn0"]);
+    }
+}
