@@ -120,8 +120,7 @@ soak: need-cargo
 # SHARD=0/8 takes an eighth of all.
 mutants: need-cargo
 	@sh scripts/need.sh cargo-mutants
-	cargo-mutants mutants --package hv_core --shard '$(SHARD)' --jobs 1 --output target --minimum-test-timeout 120 \
-		--file 'crates/core/src/$(MODULE)/**/*.rs' -- --lib
+	cargo-mutants mutants --package hv_core --shard '$(SHARD)' --jobs 1 --output target --minimum-test-timeout 120 --file 'crates/core/src/$(MODULE)/**/*.rs' -- --lib
 
 # Needs llvm-profdata and llvm-cov.
 coverage: need-cargo
