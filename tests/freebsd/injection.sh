@@ -36,9 +36,11 @@ only() {
 # At offsets around a restart that had read the old address. A failure must be a clean one.
 for offset in 0 0.1 0.25 0.5 1 2 3; do
 	service netif restart hn0 &
+	restart=$!
 	sleep "$offset"
 	if host kvp set-ip "$guid" --address "192.0.2.20/24"; then wanted=192.0.2.20; else wanted=192.0.2.1; fi
-	wait
+	# Not for the simulated host, which runs in the background, too.
+	wait "$restart"
 	tries=0
 	until only "$wanted"; do
 		tries=$((tries + 1))
