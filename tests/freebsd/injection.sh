@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 . tests/freebsd/host.sh
 daemon=$PWD/target/release/hv_kvp_daemon
+# The host writes it in braces.
 guid=0a1b2c3d-0000-1111-2222-333344445555
 
 tidy_up() {
@@ -38,7 +39,7 @@ for offset in 0 0.1 0.25 0.5 1 2 3; do
 	service netif restart hn0 &
 	restart=$!
 	sleep "$offset"
-	if host kvp set-ip "$guid" --address "192.0.2.20/24"; then wanted=192.0.2.20; else wanted=192.0.2.1; fi
+	if host kvp set-ip "{$guid}" --address "192.0.2.20/24"; then wanted=192.0.2.20; else wanted=192.0.2.1; fi
 	# Not for the simulated host, which runs in the background, too.
 	wait "$restart"
 	tries=0
@@ -48,14 +49,14 @@ for offset in 0 0.1 0.25 0.5 1 2 3; do
 		sleep 0.5
 	done
 	grep -q "$wanted" /etc/rc.conf
-	host kvp set-ip "$guid" --address 192.0.2.1/24
+	host kvp set-ip "{$guid}" --address 192.0.2.1/24
 	only 192.0.2.1
 done
 
 # DHCP, where nobody answers: the client is there, and goes with all its processes.
-host kvp set-ip "$guid" --dhcp
+host kvp set-ip "{$guid}" --dhcp
 pgrep -f 'dhclient: hn0' > /dev/null
-host kvp set-ip "$guid" --address 192.0.2.30/24
+host kvp set-ip "{$guid}" --address 192.0.2.30/24
 if pgrep -f 'dhclient: hn0' > /dev/null; then exit 1; fi
 only 192.0.2.30
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # kvp.sh: hv_kvp_daemon on a character device: it registers, keeps what the host writes over a kill, and tells of the real
-# system and of a real interface; an interface that is no hn(4) is not the host's to configure.
+# system and of a real interface; an adapter that the kernel does not know is not configured.
 set -eu
 cd "$(dirname "$0")/../.."
 . tests/freebsd/host.sh
@@ -44,12 +44,12 @@ grep -q "^ProcessorArchitecture  *$(uname -m)\$" "$scratch/facts"
 host kvp ip-info "$mac" > "$scratch/addresses"
 grep -q 192.0.2.1 "$scratch/addresses"
 
-# The kernel tells which driver an interface is of: one that is only called hn0 is not the host's, and stays as it is.
-host --expect GUID_NOTFOUND kvp set-ip "$guid" --address 192.0.2.10/24
+# The kernel passes on the name of an adapter that it does not know: nothing is configured.
+host --expect GUID_NOTFOUND kvp set-ip "{ffffffff-0000-1111-2222-333344445555}" --address 192.0.2.10/24
 ifconfig hn0 inet > "$scratch/after"
 grep -q 'inet 192.0.2.1 ' "$scratch/after"
 if grep -q 192.0.2.10 "$scratch/after" "$scratch/rc.conf"; then exit 1; fi
 
 end_daemon hv_kvp_daemon
 host violations
-echo "kvp: registration, pools and facts on a character device; an interface of another driver is left alone"
+echo "kvp: registration, pools and facts on a character device; an unknown adapter is not configured"
