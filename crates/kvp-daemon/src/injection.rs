@@ -370,7 +370,8 @@ impl Injector {
 
     /// The name servers of resolvconf(8) are gone after a boot.
     fn supply_next(&mut self) {
-        if load::without_name_servers(&self.network).is_some() {
+        // This runs after every answer, and the question asks the file system.
+        if !self.supplies.is_empty() && load::without_name_servers(&self.network).is_some() {
             self.supplies.clear();
         }
         while self.supplying.is_none()
