@@ -272,6 +272,8 @@ impl Injector {
             self.lease = Some(LeaseWatch::new(target.clone(), hn.clone(), limit));
         }
         self.watch(hn, injection.method.clone(), earlier);
+        // Nobody tells of what came after the last look and before the routing socket was open.
+        self.look_soon(hn);
         Ok(())
     }
 

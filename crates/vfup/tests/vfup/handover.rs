@@ -103,6 +103,25 @@ fn dhcp_client_moves_to_the_lagg() {
     assert_eq!(scratch.routes(), ["10.9.0.1 lagg0"]);
 }
 
+// contract V28
+#[test]
+fn an_alias_survives_the_lease_in_both_directions() {
+    let both = ["10.9.0.50/16", "10.9.0.77/32"];
+    for value in ["SYNCDHCP", "DHCP"] {
+        let alias = "ifconfig_hn0_alias0=\"inet 10.9.0.77/32\"\n";
+        let scratch = dhcp_guest(&format!("ifconfig_hn0=\"{value}\"\n{alias}"));
+        ifconfig(&scratch, "hn0 inet 10.9.0.77/32 alias");
+        for (arguments, interface) in [(&["hn0"][..], "lagg0"), (&["-d", "hn0"], "hn0")] {
+            scratch.succeed(arguments);
+            eventually("the end of the run", || {
+                !scratch.processes().iter().any(|line| line.contains("hyperv_vfup"))
+            });
+            assert_eq!(scratch.addresses(interface), both, "{value}, {arguments:?}");
+            assert_eq!(scratch.clients(), [interface]);
+        }
+    }
+}
+
 #[test]
 fn lease_of_plain_dhcp_is_not_waited_for() {
     for value in ["DHCP", "NOSYNCDHCP mtu 1500"] {

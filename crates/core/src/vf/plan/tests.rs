@@ -613,7 +613,8 @@ fn a_vhid_is_carried_over_beside_a_lease() {
     let own = facts.links.get_mut(&name("hn0")).unwrap();
     (own.vhids, own.carp) = (link.vhids.clone(), link.carp.clone());
     let plan = plan_up(&hn(), &facts).unwrap().unwrap();
-    assert_eq!(words_of(&plan, "lagg0").len(), 1);
+    // Once more after the lease, which takes the place of the first address.
+    assert_eq!(words_of(&plan, "lagg0").len(), 2);
 
     let mut facts = joined_guest();
     facts.network.interfaces[2].addresses.push("10.0.0.50/32".parse().unwrap());
@@ -621,6 +622,23 @@ fn a_vhid_is_carried_over_beside_a_lease() {
     (lagg.vhids, lagg.carp) = (link.vhids, link.carp);
     let plan = plan_down(&hn(), &facts).unwrap();
     assert_eq!((words_of(&plan, "hn0").len(), words_of(&plan, "lagg0").len()), (1, 1));
+}
+
+#[test]
+fn the_first_alias_is_given_again_after_the_lease() {
+    let mut facts = dhcp_guest();
+    facts.rc_conf = rc_conf(&[
+        ("ifconfig_hn0", "DHCP"),
+        ("ifconfig_hn0_alias0", "inet 10.0.0.77/32"),
+        ("ifconfig_hn0_alias1", "inet 10.0.0.78/32"),
+    ]);
+    let wanted = [
+        "configure lagg0 with inet 10.0.0.77/32 alias",
+        "configure lagg0 with inet 10.0.0.78/32 alias",
+        "get a DHCP lease on lagg0",
+        "configure lagg0 with inet 10.0.0.77/32 alias",
+    ];
+    assert_eq!(given(up(&facts), "lagg0"), wanted);
 }
 
 #[test]

@@ -37,14 +37,46 @@ impl Transfer<'_> {
         self.solicit(plan);
         self.default_routes(plan);
         if let Some(lease) = self.target.wanted.dhcp.filter(|_| self.needs_client()) {
-            let interface = self.to.clone();
-            plan.push(
-                Step::StartDhcp { interface: interface.clone(), wait: lease == Lease::Awaited },
-                vec![Step::StopDhcp { interface }],
-            );
+            self.start_client(lease, plan);
         }
         // After the lease, which may be what reaches the gateway.
         self.static_routes(plan);
+    }
+
+    /// dhclient-script(8) sets the lease without `alias`, which removes the first IPv4 address of the interface.
+    /// So that one is given again after the lease.
+    fn start_client(&self, lease: Lease, plan: &mut Plan<Step>) {
+        let interface = self.to.clone();
+        let replaced = self.first_ipv4();
+        plan.push(
+            Step::StartDhcp {
+                interface: interface.clone(),
+                wait: lease == Lease::Awaited || replaced.is_some(),
+            },
+            vec![Step::StopDhcp { interface }],
+        );
+        if let Some(again) = replaced {
+            plan.push(again, Vec::new());
+        }
+    }
+
+    /// The step that gives the first IPv4 address that is wanted on the interface, if it is the first one there.
+    fn first_ipv4(&self) -> Option<Step> {
+        let is_ipv4 = |address: &InterfaceAddress| address.address.is_ipv4();
+        let present = self.facts.addresses(self.to).iter().find(|held| is_ipv4(held));
+        let configured = self.target.wanted.configure.iter().find(|arguments| {
+            let Some(address) = arguments.address.filter(is_ipv4) else { return false };
+            present.map_or_else(|| self.is_missing(arguments), |held| held.address == address.address)
+        });
+        if let Some(arguments) = configured {
+            return Some(Step::Configure { interface: self.to.clone(), arguments: arguments.clone() });
+        }
+        // Another one that is in no file replaces a lease, and perhaps no server answers.
+        let carried = self.target.carried.iter().find(|address| is_ipv4(address));
+        let is_shared =
+            |held: &&InterfaceAddress| self.facts.link(self.from).vhids.contains_key(&held.address);
+        let carried = carried.filter(|held| present.is_none() && is_shared(held));
+        carried.map(|address| self.facts.give(self.from, self.to, *address))
     }
 
     /// Before the addresses: an address on a disabled interface is not usable.
