@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -63,7 +64,13 @@ fn await_child(child: Pid, from_child: OwnedFd) -> u8 {
     if File::from(from_child).read_exact(&mut report).is_ok() {
         return report[0];
     }
-    match waitpid(child, None) {
+    let end = loop {
+        match waitpid(child, None) {
+            Err(Errno::EINTR) => {}
+            end => break end,
+        }
+    };
+    match end {
         Ok(WaitStatus::Exited(_, code)) => u8::try_from(code).unwrap_or(Exit::Software as u8),
         _ => Exit::Software as u8,
     }

@@ -15,6 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
@@ -302,7 +303,7 @@ fn leave_behind(path: Option<&Path>, child: Child) {
 /// Collects ended children that no caller waits for, so that no zombie stays. It is cheap: every start of a
 /// program calls it, and a daemon on SIGCHLD.
 pub fn reap() {
-    left_behind().retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+    left_behind().retain_mut(|(_, child)| matches!(try_wait(child), Ok(None)));
 }
 
 /// The process id of a program at this path that was killed and has not ended yet. Another one would probably
@@ -366,7 +367,7 @@ impl Running {
         // The end is checked before the output is read, so that no output before the end is missed. A child
         // that the program left may hold the pipes open for ever; it is not waited for.
         let keep_group = self.program.keep_group;
-        let end = |child: &mut Child| if keep_group { peek(child) } else { child.try_wait() };
+        let end = |child: &mut Child| if keep_group { peek(child) } else { try_wait(child) };
         let ended = self.child.as_mut().map_or(Ok(None), end);
         feed(&mut self.input);
         [&mut self.stdout, &mut self.stderr].into_iter().flatten().for_each(Stream::read_available);
@@ -401,7 +402,7 @@ impl Running {
             let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
         }
         let until = clock::monotonic() + LAST_WAIT;
-        while matches!(child.try_wait(), Ok(None)) {
+        while matches!(try_wait(&mut child), Ok(None)) {
             if clock::monotonic() >= until {
                 return leave_behind(Some(&self.program.path), child);
             }
@@ -436,11 +437,28 @@ fn raw_pid(id: u32) -> Pid {
     Pid::from_raw(i32::try_from(id).unwrap_or(i32::MAX))
 }
 
+/// Whether a child has ended, and how. An interrupted call says nothing about the child, which would go on
+/// while its caller believes that it failed.
+fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    loop {
+        match child.try_wait() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Whether a child has ended, and how, without collecting it: until it is collected, no other process gets
 /// its number.
 fn peek(child: &Child) -> io::Result<Option<ExitStatus>> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    Ok(match waitid(Id::Pid(raw_pid(child.id())), flags)? {
+    let state = loop {
+        match waitid(Id::Pid(raw_pid(child.id())), flags) {
+            Err(Errno::EINTR) => {}
+            result => break result?,
+        }
+    };
+    Ok(match state {
         WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw((code & 0xff) << 8)),
         WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
         _ => None,
@@ -675,7 +693,7 @@ mod tests {
         assert_eq!(finished.status.signal(), Some(libc::SIGKILL));
         let id = group.0;
         drop(group);
-        assert_eq!(waitpid(id, Some(WaitPidFlag::WNOHANG)), Err(nix::errno::Errno::ECHILD));
+        assert_eq!(waitpid(id, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
     }
 
     #[test]
@@ -692,7 +710,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(hanging(path), None);
-        assert_eq!(waitpid(raw_pid(id), None), Err(nix::errno::Errno::ECHILD));
+        assert_eq!(waitpid(raw_pid(id), None), Err(Errno::ECHILD));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
@@ -162,7 +163,10 @@ impl Helper {
     /// Whether it has ended. If so, it is collected.
     pub fn has_ended(&mut self) -> bool {
         self.ended = self.ended
-            || !matches!(waitpid(self.child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+            || !matches!(
+                waitpid(self.child, Some(WaitPidFlag::WNOHANG)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+            );
         self.ended
     }
 }
