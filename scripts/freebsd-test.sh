@@ -59,7 +59,7 @@ unit_tests() {
 			test --locked --no-run -p $package --lib --message-format=json |
 			sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 		target/debug/hvsim run --root "$template" --share "$(dirname "$executable")" -- "$executable" \
-			--skip file_watch --skip a_real_process_must_live --skip a_lock_of_another_program
+			--skip file_watch --skip waiting_for_a_foreign_lock
 	done
 }
 
@@ -69,7 +69,7 @@ whole_programs() {
 	packages=$(programs | awk '{ printf "-p %s ", $1 }')
 	# shellcheck disable=SC2086 # a list of options
 	cargo test --locked -p hvsim $packages --test '*' -- --skip cost:: \
-		--skip another_program_at_work
+		--skip an_interface_locked_by_another_program
 }
 
 cd "$root"

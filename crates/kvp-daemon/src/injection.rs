@@ -271,9 +271,12 @@ impl Injector {
             let limit = self.network.lease_limit();
             self.lease = Some(LeaseWatch::new(target.clone(), hn.clone(), limit));
         }
+        let may_lose_addresses = witnessed.started_client && !earlier.shared.is_empty();
         self.watch(hn, injection.method.clone(), earlier);
-        // Nobody tells of what came after the last look and before the routing socket was open.
-        self.look_soon(hn);
+        if may_lose_addresses {
+            // A lease that came after the last look and before the routing socket was open is not heard of.
+            self.look_soon(hn);
+        }
         Ok(())
     }
 
