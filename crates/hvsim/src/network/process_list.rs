@@ -26,10 +26,18 @@ pub struct Known {
 pub fn all(guest: &Path) -> Vec<Known> {
     let files = fs::read_dir(guest.join("network/procs")).into_iter().flatten().flatten();
     let pids = files.filter_map(|file| file.file_name().to_str()?.parse::<u32>().ok());
-    let lives = |pid: &u32| FactsSource::System.process_arguments(*pid).is_ok_and(|words| !words.is_empty());
-    let mut known: Vec<Known> = pids.filter(lives).filter_map(|pid| read(guest, pid)).collect();
+    let mut known: Vec<Known> = pids.filter(|pid| lives(*pid)).filter_map(|pid| read(guest, pid)).collect();
     known.sort_by_key(|known| known.pid);
     known
+}
+
+/// Whether a process exists and is no zombie. Arguments do not tell on Linux: a process that was just started has
+/// none until execve(2) is through, and would be missing in the facts until they are written again.
+fn lives(pid: u32) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => !stat.rsplit(") ").next().unwrap_or_default().starts_with(['Z', 'X']),
+        Err(_) => FactsSource::System.process_arguments(pid).is_ok_and(|words| !words.is_empty()),
+    }
 }
 
 fn read(guest: &Path, pid: u32) -> Option<Known> {
