@@ -31,6 +31,10 @@ fn runtime_changes_the_network_and_no_file() {
     assert_eq!(scene.seen(0), "10.1.1.5 255.255.255.0 | 10.1.1.1;10.1.1.2 |  | static");
     assert_eq!(scene.rc_conf(), static_rc_conf(0));
     assert!(!scene.path("var/hyperv/injection/hn0.toml").exists());
+    if let Some(reason) = scene.session.without_device() {
+        // A daemon in this process cannot be killed, and holds the interface to what the host said.
+        return eprintln!("skipped: {reason}");
+    }
     scene.reboot();
     let wanted = "10.0.0.5 255.255.255.0;10.1.0.5 255.255.255.255;fd00::5 /64";
     eventually("the old addresses", || scene.seen(0).starts_with(wanted));
