@@ -68,6 +68,23 @@ fn every_test_that_a_document_names_exists() {
     assert!(missing.is_empty(), "{document} names what is no test: {missing:?}");
 }
 
+/// These name tests in running text: a word of at least four parts is one.
+#[test]
+fn every_test_that_is_named_in_running_text_exists() {
+    let tests = all_tests();
+    for document in ["docs/reliability.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(Path::new(REPOSITORY).join(document)).unwrap();
+        let named = text.split('`').skip(1).step_by(2).filter(|word| {
+            word.split('_').count() >= 4 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        });
+        let named: Vec<&str> = named.collect();
+        assert!(!named.is_empty(), "{document}");
+        for name in named {
+            assert!(tests.contains_key(name), "{document} names {name}, which is no test");
+        }
+    }
+}
+
 /// A test with the right name may test something else by now.
 #[test]
 fn every_test_of_a_threat_mentions_what_it_shows() {

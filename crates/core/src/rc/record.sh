@@ -68,8 +68,9 @@ hv_guard()
 	esac
 }
 
-# hv_note STEM NAME: what NAME says belongs to the interface of this stem.  Beside the variables that ifconfig_up alone
-# reads, and those that it does not read, hv_more_STEM has names and values: aliases, and whatever comes to them.
+# hv_note STEM NAME: the variable NAME belongs to the interface of this stem.  hv_more_STEM collects names and values of
+# the variables for which ipv4_up or ipv6_up has to run, such as aliases.  The variables of the first case are not among
+# them: ifconfig_up reads them, or no function does that is called here.
 hv_note()
 {
 	eval "hv_named_$1=1"

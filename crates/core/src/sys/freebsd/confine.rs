@@ -12,6 +12,7 @@ pub(in crate::sys) fn limit(descriptor: BorrowedFd<'_>, keep: Keep<'_>) -> io::R
     match keep {
         Keep::Messages => limit_rights(descriptor, [libc::CAP_PREAD, libc::CAP_PWRITE, libc::CAP_EVENT]),
         Keep::Requests(requests) => {
+            // One right stands twice, because the list has the length of the other case.
             limit_rights(descriptor, [libc::CAP_IOCTL, libc::CAP_EVENT, libc::CAP_EVENT])?;
             let requests: Vec<c_ulong> = requests.iter().map(|request| *request as c_ulong).collect();
             // SAFETY: the descriptor is open, and the pointer is to as many numbers as the length says; the
