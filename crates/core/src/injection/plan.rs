@@ -135,15 +135,20 @@ impl Facts {
     #[must_use]
     pub fn earlier(&self, target: &Target) -> Earlier {
         let live = target.live();
-        let held = self.interface(live).map_or(&[][..], |interface| &interface.addresses);
-        let ipv4 = || held.iter().copied().filter(|held| held.address.is_ipv4());
         let served = self.network.dhcp_clients.contains(live);
-        let link = self.links.get(live).cloned().unwrap_or_default();
-        let shared = ipv4().filter(|held| link.vhids.contains_key(&held.address));
-        Earlier {
-            gone: ipv4().filter(|_| !served).collect(),
-            shared: shared.map(|held| (held, link.give(live.clone(), held))).collect(),
-        }
+        Earlier { gone: self.ipv4(live).filter(|_| !served).collect(), shared: self.shared(live) }
+    }
+
+    fn ipv4(&self, live: &InterfaceName) -> impl Iterator<Item = InterfaceAddress> {
+        let held = self.interface(live).map_or(&[][..], |interface| &interface.addresses);
+        held.iter().copied().filter(|held| held.address.is_ipv4())
+    }
+
+    /// The IPv4 addresses with a vhid of carp(4), each with the step that gives it again.
+    fn shared(&self, live: &InterfaceName) -> Vec<(InterfaceAddress, NetworkStep)> {
+        let Some(link) = self.links.get(live) else { return Vec::new() };
+        let shared = self.ipv4(live).filter(|held| link.vhids.contains_key(&held.address));
+        shared.map(|held| (held, link.give(live.clone(), held))).collect()
     }
 
     /// The differences from earlier facts, in everything that an injection changes.
@@ -364,12 +369,8 @@ impl<'a> Builder<'a> {
         let addresses = held.chain(gone).copied().collect();
         let end = NetworkStep::EndLease { interface: interface.clone(), addresses };
         let mut undo = vec![Step::Network(end)];
-        // dhclient-script(8) sets its address without "alias", which takes the first IPv4 one away.
-        let link = self.facts.links.get(self.live).cloned().unwrap_or_default();
-        let shared = self.held.iter().filter(|held| link.vhids.contains_key(&held.address));
-        let back =
-            shared.filter(|held| held.address.is_ipv4()).map(|held| link.give(interface.clone(), *held));
-        undo.extend(back.map(Step::Network));
+        // dhclient-script(8) sets its address without "alias", which removes the first IPv4 address.
+        undo.extend(self.facts.shared(self.live).into_iter().map(|(_, give)| Step::Network(give)));
         if self.facts.without_name_servers.is_none() {
             let label = ResolvLabel::of_dhclient(self.live);
             undo.push(match self.facts.held_name_servers(&label).cloned() {
