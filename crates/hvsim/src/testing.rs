@@ -35,7 +35,7 @@ use crate::client::Client;
 use crate::control::{device_dir, socket_path};
 use crate::root;
 
-pub use patience::{PATIENCE, eventually, look_for};
+pub use patience::{PATIENCE, await_one_of, eventually, look_for};
 
 /// How long a killed program may take to end. A program that sleeps in a read does not end before the machine
 /// does, because no signal wakes it, as on FreeBSD.

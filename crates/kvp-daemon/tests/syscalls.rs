@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use hvsim::session::kvp::{Session, Setup};
-use hvsim::syscalls::{Begin, Case, Report, Strike, Watch, cases, stopped, watch_start};
+use hvsim::syscalls::{Case, Report, Strike, cases, stopped, watch_start};
 use hvsim::testing::{Options, eventually, program};
 
 const DAEMON: &str = "hv_kvp_daemon";
@@ -68,33 +68,12 @@ fn reset(session: &mut Session) {
     }
 }
 
-/// Sends a change to a daemon under observation. The answer is `None` if the daemon died.
+/// Sends a change to a daemon under observation.
 fn change(session: &mut Session, change: Change, case: Option<Case>) -> (Option<bool>, Report) {
-    let pid = session.daemon().unwrap().pid();
-    let watch = Watch::begin(pid, Begin::Now, case).unwrap();
-    let mut host = session.another_host();
-    let asking = thread::spawn(move || match change {
-        Change(key, Some(value)) => host.set(POOL, key, value).map(|answer| answer.is_ok()),
-        Change(key, None) => host.delete(POOL, key).map(|answer| answer.is_ok()),
-    });
-    while !asking.is_finished() && !watch.is_over() {
-        thread::sleep(Duration::from_millis(1));
-    }
-    if watch.is_over() {
-        let report = watch.wait().unwrap();
-        // Otherwise the host waits as long as the kernel does.
-        session.host().detach().unwrap();
-        let _ = asking.join().unwrap();
-        session.host().attach().unwrap();
-        return (None, report);
-    }
-    let answer = asking.join().unwrap().unwrap();
-    (Some(answer), watch.end().unwrap())
-}
-
-/// Whether the daemon ends because its device failed.
-fn gives_up(session: &mut Session, case: &Case) -> bool {
-    case.call.is_on("hv_kvp_dev") && session.daemon().unwrap().wait_for(Duration::from_millis(300)).is_some()
+    session.ask_observed(case, move |host| match change {
+        Change(key, Some(value)) => host.set(POOL, key, value),
+        Change(key, None) => host.delete(POOL, key),
+    })
 }
 
 /// Checks the pool after a change with this result.
@@ -132,7 +111,7 @@ fn every_system_call_of_a_change_may_fail() {
             reset(&mut session);
             let (outcome, report) = change(&mut session, about, Some(case.clone()));
             let what = describe(&case, &about);
-            if report.ended || gives_up(&mut session, &case) {
+            if report.ended || session.gives_up(&case) {
                 session.daemon().unwrap().wait();
                 session.start_daemon();
                 check(&contents(&mut session), about, None, &what);

@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 use hvsim::network::faults;
 use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::network::{Guest, State};
-use hvsim::testing::{command, outside, program, words};
+use hvsim::testing::{PATIENCE, command, eventually, outside, program, words};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Scratch {
     guest: Guest,
@@ -80,14 +78,6 @@ impl Drop for Scratch {
         for pid in self.waiters() {
             let _ = kill(pid, Signal::SIGKILL);
         }
-    }
-}
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -8,6 +8,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
+#[cfg(target_arch = "x86_64")]
+use std::time::Duration;
 
 use hv_core::abi::kvp::{MESSAGE_SIZE, Message};
 use hv_core::runtime::VERSION;
@@ -19,11 +21,17 @@ use kvp_daemon::service::Service;
 
 use super::Place;
 use super::scratch::{Scratch, quoted};
+#[cfg(target_arch = "x86_64")]
+use crate::client;
 use crate::client::Client;
 use crate::in_process;
+#[cfg(target_arch = "x86_64")]
+use crate::kvp::HostAnswer;
 use crate::kvp::Settings;
 use crate::network::guest::{Guest, SHIPPED_RULES, network_settings};
 use crate::network::state::State;
+#[cfg(target_arch = "x86_64")]
+use crate::syscalls::{Begin, Case, Report, Watch};
 use crate::testing::{Machine, Options, PATIENCE, Process, look_for, program};
 
 /// A small FreeBSD guest with one adapter, as the files of a facts directory.
@@ -193,6 +201,45 @@ impl Session {
     /// The host has ended.
     pub fn take_violations(&mut self) -> Vec<String> {
         self.host.take_violations().expect("the host has ended")
+    }
+}
+
+/// Requests to a daemon whose system calls are observed.
+#[cfg(target_arch = "x86_64")]
+impl Session {
+    /// Asks the daemon, with a fault or none. The answer is `None` if the daemon ended, otherwise whether it was
+    /// OK.
+    ///
+    /// # Panics
+    /// The session has no device, or the host has ended.
+    pub fn ask_observed(
+        &mut self,
+        case: Option<Case>,
+        ask: impl FnOnce(&mut Client) -> client::Result<HostAnswer> + Send + 'static,
+    ) -> (Option<bool>, Report) {
+        let pid = self.daemon().expect("the session has no device").pid();
+        let watch = Watch::begin(pid, Begin::Now, case).expect("cannot observe the daemon");
+        let mut host = self.another_host();
+        let asking = thread::spawn(move || ask(&mut host).map(|answer| answer.is_ok()));
+        while !asking.is_finished() && !watch.is_over() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if !watch.is_over() {
+            let answer = asking.join().expect("no panic").expect("the host has ended");
+            return (Some(answer), watch.end().expect("cannot observe the daemon"));
+        }
+        let report = watch.wait().expect("cannot observe the daemon");
+        // Otherwise the host waits as long as the kernel does.
+        self.host().detach().expect("the host has ended");
+        let _ = asking.join().expect("no panic");
+        self.host().attach().expect("the host has ended");
+        (None, report)
+    }
+
+    /// Whether the daemon ends because its device failed in this case.
+    pub fn gives_up(&mut self, case: &Case) -> bool {
+        let limit = Duration::from_millis(300);
+        case.call.is_on("hv_kvp_dev") && self.daemon().is_some_and(|daemon| daemon.wait_for(limit).is_some())
     }
 }
 

@@ -5,13 +5,13 @@
 //! `make faults` tries all cases, the test suite some of them.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use std::thread;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use hvsim::kvp::IpInfo;
 use hvsim::network::guest::static_rc_conf;
-use hvsim::syscalls::{Begin, Case, Report, Strike, Watch, cases};
-use hvsim::testing::look_for;
+use hvsim::syscalls::{Case, Report, Strike, cases};
+use hvsim::testing::await_one_of;
 
 use crate::support::*;
 
@@ -35,30 +35,9 @@ fn request() -> IpInfo {
     info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1;fd01::1", "10.1.1.2")
 }
 
-/// Sends the request to a daemon under watch. `None` for the answer: the daemon died of it.
+/// Sends the request to a daemon under observation.
 fn inject(scene: &mut Scene, case: Option<Case>) -> (Option<bool>, Report) {
-    let watch = Watch::begin(scene.session.daemon().unwrap().pid(), Begin::Now, case).unwrap();
-    let mut host = scene.session.another_host();
-    let asking = thread::spawn(move || host.set_ip_info(request()).map(|answer| answer.is_ok()));
-    while !asking.is_finished() && !watch.is_over() {
-        thread::sleep(Duration::from_millis(1));
-    }
-    if !watch.is_over() {
-        let answer = asking.join().unwrap().unwrap();
-        return (Some(answer), watch.end().unwrap());
-    }
-    let report = watch.wait().unwrap();
-    // Or the host waits for as long as the kernel does.
-    scene.session.host().detach().unwrap();
-    let _ = asking.join().unwrap();
-    scene.session.host().attach().unwrap();
-    (None, report)
-}
-
-/// Whether the daemon ends because its device failed.
-fn gives_up(scene: &mut Scene, case: &Case) -> bool {
-    case.call.is_on("hv_kvp_dev")
-        && scene.session.daemon().unwrap().wait_for(Duration::from_millis(300)).is_some()
+    scene.session.ask_observed(case, |host| host.set_ip_info(request()))
 }
 
 /// The next daemon starts when what the killed one had started is at its end.
@@ -77,15 +56,9 @@ fn start_next(scene: &mut Scene) {
 
 /// The world is one of `allowed`, soon.
 fn expect(scene: &mut Scene, allowed: &[&World], what: &str) {
-    let good = || allowed.iter().any(|world| *world == &scene.world()).then_some(());
-    if look_for(Duration::from_secs(10), good).is_none() {
-        let (is, must) = (format!("{:#?}", scene.world()), format!("{:#?}", allowed[0]));
-        let only = |one: &str, other: &str| {
-            let lines = one.lines().filter(|line| !other.contains(*line));
-            lines.map(|line| format!("{line}\n")).collect::<String>()
-        };
-        panic!("{what}\nmissing:\n{}too much:\n{}{}", only(&must, &is), only(&is, &must), scene.log());
-    }
+    let seen = RefCell::new(&mut *scene);
+    let log = || format!("{what}\n{}", seen.borrow_mut().log());
+    await_one_of(Duration::from_secs(10), allowed, log, || seen.borrow().world());
     eventually("the mark to go", || std::fs::read_to_string(scene.path(LOCK)).unwrap_or_default().is_empty());
 }
 
@@ -102,7 +75,7 @@ fn every_system_call_of_an_injection_may_fail() {
         let mut scene = scene().unwrap();
         let (answer, report) = inject(&mut scene, Some(case.clone()));
         let what = format!("{case:?}, answer {answer:?}");
-        if report.ended || gives_up(&mut scene, &case) {
+        if report.ended || scene.session.gives_up(&case) {
             start_next(&mut scene);
             expect(&mut scene, &[&before, &after], &what);
             killed += 1;

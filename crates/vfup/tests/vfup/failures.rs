@@ -5,8 +5,9 @@ use crate::guests::{
     Picture, autoconfiguring_guest, carp_guest, dhcp_guest, guest_of_base, guest_of_one_family, left_to,
     left_to_hn, picture, renamed_guest, routed_guest, static_guest,
 };
-use crate::support::{Scratch, eventually, text};
+use crate::support::{Scratch, text};
 use hvsim::network::faults::{Action, Fault};
+use hvsim::testing::{PATIENCE, await_one_of, eventually};
 
 /// Lets the k-th program fail for each k, in a guest that `make` creates each time, and compares the whole
 /// state.
@@ -69,13 +70,7 @@ fn check_report(output: &std::process::Output, name: &str, joins: bool, injected
 
 /// Compares the state. A lease and advertised addresses take a moment to return.
 fn expect(scratch: &Scratch, expected: &Picture, what: &str) {
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
-    while picture(scratch) != *expected {
-        if std::time::Instant::now() > deadline {
-            assert_eq!(picture(scratch), *expected, "{what}\n{:#?}", scratch.spawns());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    await_one_of(PATIENCE, &[expected], || format!("{what}\n{:#?}", scratch.spawns()), || picture(scratch));
 }
 
 fn joined(make: impl Fn() -> Scratch) -> Scratch {

@@ -8,12 +8,12 @@ use crate::guests::{
     LOOKS, STATIC, carp_guest, dhcp_guest, guest_of_base, ifconfig, left_to, left_to_hn, picture,
     renamed_guest, routed_guest, static_guest, static_routes,
 };
-use crate::support::{Scratch, eventually, text};
+use crate::support::{Scratch, text};
 use hvsim::network::State;
 use hvsim::network::faults::{Action, Fault};
 use hvsim::network::guest::static_rc_conf;
 use hvsim::network::state::Advertisement;
-use hvsim::testing::freebsd_root;
+use hvsim::testing::{eventually, freebsd_root};
 
 // contract V10
 #[test]

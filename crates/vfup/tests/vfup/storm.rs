@@ -2,10 +2,10 @@
 
 use std::sync::Mutex;
 
-use crate::support::{Scratch, eventually, text};
+use crate::support::{Scratch, text};
 use hvsim::network::State;
 use hvsim::network::guest::static_rc_conf;
-use hvsim::testing::command;
+use hvsim::testing::{command, eventually};
 
 const UNITS: [u8; 3] = [0, 1, 10];
 

@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hvsim::network::faults::{self, Fault};
 use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::network::{Guest, State};
-use hvsim::testing::{command, program};
-
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use hvsim::testing::{command, eventually, program};
 
 pub(crate) struct Scratch {
     pub(crate) guest: Guest,
@@ -172,13 +170,4 @@ impl Drop for Scratch {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Waits until another process has brought something about.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

@@ -6,13 +6,13 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
 
 use hvsim::syscalls::{Case, Report, Strike, cases_from, stopped, watch_start};
+use hvsim::testing::{PATIENCE, await_one_of, eventually};
 use nix::unistd::Pid;
 
 use crate::guests::{Picture, carp_guest, left_to_hn, picture, routed_guest};
-use crate::support::{PATIENCE, Scratch, eventually, text};
+use crate::support::{Scratch, text};
 
 const PROGRAM: &str = "hyperv_vfup";
 /// The first file that is touched, and the last one.
@@ -76,18 +76,7 @@ fn check(scratch: &Scratch, story: &Story, output: &Output, case: &Case, what: &
 }
 
 fn expect(scratch: &Scratch, expected: &Picture, what: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while picture(scratch) != *expected {
-        if Instant::now() > deadline {
-            let (is, must) = (format!("{:#?}", picture(scratch)), format!("{expected:#?}"));
-            let only = |one: &str, other: &str| {
-                let lines = one.lines().filter(|line| !other.contains(*line));
-                lines.map(|line| format!("{line}\n")).collect::<String>()
-            };
-            panic!("{what}\nmissing:\n{}too much:\n{}", only(&must, &is), only(&is, &must));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    await_one_of(PATIENCE, &[expected], || what.to_owned(), || picture(scratch));
 }
 
 #[test]
