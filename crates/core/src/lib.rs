@@ -15,3 +15,6 @@ pub mod runtime;
 pub mod sys;
 pub mod vf;
 pub mod vss;
+
+#[cfg(test)]
+mod tests;

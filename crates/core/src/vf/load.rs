@@ -209,3 +209,6 @@ fn load_hooks(settings: &Network, facts: &FactsSource, hn: &Adapter) -> Result<u
 fn run(program: &Program, what: &'static str) -> Result<Vec<u8>, LoadError> {
     program.output().map_err(|source| LoadError::Program { what, source })
 }
+
+#[cfg(test)]
+mod tests;

@@ -361,72 +361,19 @@ fn contradicts_facts(message: &str) -> bool {
 mod tests {
     use super::*;
     use crate::net::StaticRoute;
-    use crate::sys::system_facts::FactsSource;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::tests::Bench;
 
-    /// A guest of facts that do not change, and programs that write down how they were called.
-    struct Bench(tempfile::TempDir);
+    fn bench() -> Bench {
+        let bench = Bench::new(
+            "hn0 link 00:15:5d:01:02:03 up index=2\nhn0 inet 10.0.0.5/24\nhn0 inet 10.9.0.50/16\n\
+             hn0 inet6 fe80::5%hn0/64\nlagg0 link 00:15:5d:01:02:03 up index=3\n",
+        );
+        bench.write("facts/routes", "default 10.9.0.1 hn0\n");
+        bench
+    }
 
-    impl Bench {
-        fn new() -> Self {
-            let bench = Self(tempfile::tempdir().unwrap());
-            bench.write(
-                "facts/ifaddrs",
-                "hn0 link 00:15:5d:01:02:03 up index=2\nhn0 inet 10.0.0.5/24\nhn0 inet 10.9.0.50/16\n\
-                 hn0 inet6 fe80::5%hn0/64\nlagg0 link 00:15:5d:01:02:03 up index=3\n",
-            );
-            bench.write("facts/routes", "default 10.9.0.1 hn0\n");
-            for name in ["ifconfig", "route", "dhclient", "rtsol"] {
-                bench.program(name, "");
-            }
-            bench
-        }
-
-        fn write(&self, name: &str, text: &str) {
-            let path = self.0.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
-        /// What the program does after it has written itself down.
-        fn program(&self, name: &str, then: &str) {
-            let log = self.0.path().join("log");
-            self.write(name, &format!("#!/bin/sh\necho {name} \"$@\" >>'{}'\n{then}\n", log.display()));
-            fs::set_permissions(self.0.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
-        }
-
-        fn port(&self) -> NetworkPort {
-            let path = |name: &str| self.0.path().join(name);
-            let settings = config::Network {
-                ifconfig: path("ifconfig"),
-                route: path("route"),
-                dhclient: path("dhclient"),
-                rtsol: path("rtsol"),
-                ..config::Network::default()
-            };
-            let source = NetworkSource {
-                facts: FactsSource::Directory(path("facts")),
-                resolv_conf: path("resolv.conf"),
-                dhclient_directories: vec![path("pids")],
-                lease_directory: path("leases"),
-            };
-            NetworkPort::new(settings, source, "hn0")
-        }
-
-        /// The calls since the last question, once there are as many.
-        fn calls(&self, count: usize) -> Vec<String> {
-            let log = self.0.path().join("log");
-            let deadline = clock::monotonic() + Duration::from_secs(20);
-            loop {
-                let text = fs::read_to_string(&log).unwrap_or_default();
-                if text.lines().count() >= count || clock::monotonic() >= deadline {
-                    let _ = fs::remove_file(&log);
-                    return text.lines().map(str::to_owned).collect();
-                }
-                std::thread::sleep(CLIENT_PAUSE);
-            }
-        }
+    fn port(bench: &Bench) -> NetworkPort {
+        NetworkPort::new(bench.settings(), bench.source(), "hn0")
     }
 
     fn name(text: &str) -> InterfaceName {
@@ -443,8 +390,8 @@ mod tests {
 
     #[test]
     fn a_step_whose_state_is_reached_starts_no_program() {
-        let bench = Bench::new();
-        let mut port = bench.port();
+        let bench = bench();
+        let mut port = port(&bench);
         let gone = StaticRoute {
             destination: "10.20.0.0/16".parse().unwrap(),
             gateway: "10.0.0.254".parse().unwrap(),
@@ -464,8 +411,8 @@ mod tests {
 
     #[test]
     fn a_default_route_of_the_family_is_changed_and_another_one_added() {
-        let bench = Bench::new();
-        let mut port = bench.port();
+        let bench = bench();
+        let mut port = port(&bench);
         port.perform(&set_route("10.0.0.1")).unwrap();
         port.perform(&set_route("fd00::1")).unwrap();
         let calls = bench.calls(2);
@@ -475,9 +422,9 @@ mod tests {
 
     #[test]
     fn a_route_that_another_process_changes_is_tried_again_a_limited_number_of_times() {
-        let bench = Bench::new();
+        let bench = bench();
         bench.program("route", "echo 'route: File exists' >&2; exit 1");
-        let mut port = bench.port();
+        let mut port = port(&bench);
         assert!(matches!(port.perform(&set_route("fd00::1")), Err(ApplyError::Program(_))));
         assert_eq!(bench.calls(0).len(), ROUTE_ATTEMPTS as usize + 1);
         bench.program("route", "echo 'route: no permission' >&2; exit 1");
@@ -487,9 +434,9 @@ mod tests {
 
     #[test]
     fn a_program_that_fails_has_succeeded_if_its_state_is_reached() {
-        let bench = Bench::new();
+        let bench = bench();
         bench.program("ifconfig", "echo 'ifconfig: it failed' >&2; exit 1");
-        let mut port = bench.port();
+        let mut port = port(&bench);
         let add = |address: &str| NetworkStep::AddAddress {
             interface: name("hn0"),
             address: address.parse().unwrap(),
@@ -509,10 +456,10 @@ mod tests {
 
     #[test]
     fn the_end_of_a_lease_leaves_the_given_addresses() {
-        let bench = Bench::new();
+        let bench = bench();
         let step =
             NetworkStep::EndLease { interface: name("hn0"), addresses: vec!["10.0.0.5/24".parse().unwrap()] };
-        bench.port().perform(&step).unwrap();
+        port(&bench).perform(&step).unwrap();
         let calls = bench.calls(2);
         assert!(calls[0].starts_with("route") && calls[0].contains("delete"), "{calls:?}");
         assert_eq!(calls[1], "ifconfig hn0 inet 10.9.0.50 -alias");
@@ -521,15 +468,15 @@ mod tests {
 
     #[test]
     fn ipv6_is_disabled_with_its_link_local_address() {
-        let bench = Bench::new();
-        bench.port().perform(&NetworkStep::DisableIpv6 { interface: name("hn0"), link_local: None }).unwrap();
+        let bench = bench();
+        port(&bench).perform(&NetworkStep::DisableIpv6 { interface: name("hn0"), link_local: None }).unwrap();
         assert_eq!(bench.calls(1), ["ifconfig hn0 inet6 fe80::5%hn0 -alias -accept_rtadv ifdisabled"]);
     }
 
     #[test]
     fn a_client_must_serve_and_rtsol_is_not_waited_for() {
-        let bench = Bench::new();
-        let mut port = bench.port();
+        let bench = bench();
+        let mut port = port(&bench);
         port.perform(&NetworkStep::SolicitRouters { interface: name("hn0") }).unwrap();
         assert_eq!(bench.calls(1), ["rtsol hn0"]);
         let start = |wait| NetworkStep::StartDhcp { interface: name("hn0"), wait };
