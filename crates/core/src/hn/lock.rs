@@ -212,6 +212,43 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_file_is_named_by_its_device() {
+        let hn10 = Lock::interface("hyperv.hn10.lock").unwrap();
+        assert_eq!((hn10.device().as_str(), hn10.name().as_str()), ("hn10", "hn10"));
+        for other in ["hyperv.hn10", "hn10.lock", "hyperv.lagg10.lock", "hyperv..lock", "hyperv.pid", ""] {
+            assert_eq!(Lock::interface(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn some_thousand_routes_are_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let hn: Adapter = "hn0".parse().unwrap();
+        let static_routes: Vec<StaticRoute> =
+            (0..4000).map(|n| route(&format!("fd20:{n:x}::/32"), "fd00::fe", "hn0")).collect();
+        let network = NetworkSnapshot { static_routes: static_routes.clone(), ..NetworkSnapshot::default() };
+        lock(directory.path()).begin(&hn, &network).unwrap();
+        assert_eq!(lock(directory.path()).routes(hn.name()).unwrap(), static_routes);
+    }
+
+    #[test]
+    fn the_lock_is_waited_for_and_not_taken_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let hn: Adapter = "hn0".parse().unwrap();
+        drop(lock(directory.path()));
+        let other = File::open(directory.path().join("hyperv.hn0.lock")).unwrap();
+        other.lock().unwrap();
+        let busy = Lock::take(directory.path(), &hn, Duration::ZERO);
+        assert!(matches!(busy, Err(LockError::Busy { .. })), "{busy:?}");
+        let waited = PAUSE * 2;
+        let error = Lock::take(directory.path(), &hn, waited).unwrap_err();
+        assert!(matches!(error, LockError::Busy { waited: told } if told == waited), "{error}");
+        let release = std::thread::spawn(move || other.unlock().unwrap());
+        Lock::take(directory.path(), &hn, Duration::from_secs(600)).unwrap();
+        release.join().unwrap();
+    }
+
+    #[test]
     fn a_lock_file_of_nobody_knows_no_routes() {
         let directory = tempfile::tempdir().unwrap();
         let text = b"at work 7\nroute\nroute 10.0.0.0/16\nroute x y\n\xff\nroute 10.1.0.0/16 10.0.0.1\n";

@@ -115,6 +115,12 @@ mod tests {
         assert!(KvpValue::new(&[b'v'; 2048]).is_none());
     }
 
+    #[test]
+    fn a_log_shows_keys_and_values_in_one_line() {
+        let (key, value) = (KvpKey::new(b"a\nb\xff").unwrap(), KvpValue::new(b"\"c\"").unwrap());
+        assert_eq!(format!("{key:?} {value:?}"), "\"a\\nb\u{fffd}\" \"\\\"c\\\"\"");
+    }
+
     // contract K41
     #[test]
     fn only_five_pools_exist() {

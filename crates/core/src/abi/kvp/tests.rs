@@ -4,17 +4,46 @@ use super::*;
 
 fn message(operation: u8, pool: u8) -> Message {
     let mut message = Message::default();
-    message.0[0] = operation;
-    message.0[1] = pool;
+    message.buffer()[..2].copy_from_slice(&[operation, pool]);
     message
 }
 
 fn put(message: &mut Message, at: usize, bytes: &[u8]) {
-    message.0[at..at + bytes.len()].copy_from_slice(bytes);
+    message.buffer()[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
 fn text_at(message: &Message, at: usize, size: usize) -> &[u8] {
     terminated(&message.0[at..at + size]).unwrap()
+}
+
+// contract K11, K12, K14
+#[test]
+fn rows_for_the_header_check_have_the_contracts_offsets() {
+    let rows: Vec<_> = LAYOUT.iter().map(|row| (row.name, row.value)).collect();
+    let wanted = [
+        ("MESSAGE_SIZE", 7430),
+        ("OPERATION", 0),
+        ("POOL", 1),
+        ("ERROR", 0),
+        ("BODY", 4),
+        ("KEY_SIZE", 512),
+        ("VALUE_SIZE", 2048),
+        ("GET.key", 16),
+        ("SET.value", 528),
+        ("DELETE.key", 8),
+        ("ENUMERATE.index", 4),
+        ("ENUMERATE.data", 8),
+        ("REGISTER.version", 4),
+        ("REGISTER", 4),
+        ("ADAPTER_ID", 4),
+        ("ADDRESS_FAMILY", 260),
+        ("DHCP_ENABLED", 261),
+        ("ADDRESSES", 262),
+        ("MASKS", 2310),
+        ("GATEWAYS", 4358),
+        ("NAME_SERVERS", 5382),
+    ];
+    assert_eq!(rows, wanted);
 }
 
 // contract K2
@@ -56,8 +85,10 @@ fn arrays_without_a_nul_are_malformed() {
 #[test]
 fn every_operation_number_is_a_request() {
     let mut enumerate = message(3, 255);
-    put(&mut enumerate, 4, &u32::MAX.to_le_bytes());
-    assert_eq!(enumerate.decode(), Request::Enumerate { pool: 255, index: u32::MAX });
+    for index in [u32::MAX, 0x0403_0201] {
+        put(&mut enumerate, 4, &index.to_le_bytes());
+        assert_eq!(enumerate.decode(), Request::Enumerate { pool: 255, index });
+    }
     for operation in 6..=255 {
         assert_eq!(message(operation, 0).decode(), Request::Unknown { operation });
     }
@@ -94,6 +125,15 @@ fn codes_overwrite_operation_and_pool() {
     let mut request = message(1, 2);
     request.answer(&Answer::Code(Code::NoMoreItems));
     assert_eq!(request.bytes()[..4], [0x03, 0x01, 0x07, 0x80]);
+}
+
+#[test]
+fn a_log_names_codes_and_shows_requests() {
+    let names = [Code::Ok, Code::Fail, Code::NoMoreItems, Code::NotSupported, Code::InvalidArgument];
+    let names = names.map(|code| code.to_string()).join(" ");
+    assert_eq!(names, "OK E_FAIL S_CONT NOT_SUPPORTED INVALIDARG");
+    assert_eq!(Code::GuidNotFound.to_string(), "GUID_NOTFOUND");
+    assert_eq!(format!("{:?}", message(9, 0)), "Message(Unknown { operation: 9 })");
 }
 
 #[test]
