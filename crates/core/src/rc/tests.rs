@@ -140,6 +140,25 @@ fn values_of_the_lagg_override_those_of_hn() {
 }
 
 #[test]
+fn only_ipv4_of_the_lagg_overrides_that_of_hn() {
+    for (value, ipv4, runs_on_lagg) in [
+        ("mtu 9000", false, &["mtu 9000", "inet 10.0.0.5/24"][..]),
+        ("inet6 fd00::9/64", false, &["inet6 fd00::9/64", "inet 10.0.0.5/24"]),
+        ("inet 10.9.9.9/24", true, &["inet 10.9.9.9/24"]),
+        ("inet host.example.org", true, &["inet host.example.org"]),
+        ("DHCP", true, &[]),
+    ] {
+        let values = [("ifconfig_hn0", "inet 10.0.0.5/24"), ("ifconfig_lagg0", value)];
+        let decides = |ipv4| conf(&values).lagg_decides(&name("lagg0"), ipv4).unwrap();
+        assert_eq!((decides(true), decides(false)), (ipv4, ipv4), "{value}");
+        assert_eq!(runs(&wanted(&values)), runs_on_lagg, "{value}");
+    }
+    let ipv6 = conf(&[("ifconfig_lagg0_ipv6", "inet6 fd00::9/64")]);
+    let decides = |ipv4| ipv6.lagg_decides(&name("lagg0"), ipv4).unwrap();
+    assert_eq!((decides(true), decides(false)), (false, true));
+}
+
+#[test]
 fn hn1_and_hn10_do_not_mix() {
     let values = conf(&[("ifconfig_hn1", "inet 10.0.1.1/24"), ("ifconfig_hn10", "inet 10.0.10.1/24")]);
     let hn1 = values.wanted_for_lagg(&name("lagg1"), &name("hn1")).unwrap();
