@@ -414,24 +414,31 @@ pub fn outside(path: impl AsRef<Path>) -> PathBuf {
 /// A command that runs a program of the suite outside of any machine. It sees the scratch files in `dir`.
 #[must_use]
 pub fn command(name: &str, dir: &Path) -> Command {
-    let words = words(name, dir);
+    command_that_sees(name, &[dir])
+}
+
+/// The same with the scratch files in each of `dirs`. The facts are those of the first.
+#[must_use]
+pub fn command_that_sees(name: &str, dirs: &[&Path]) -> Command {
+    let words = words(name, dirs);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null());
     command
 }
 
-/// The words of [`command`].
+/// The words of [`command_that_sees`].
 #[must_use]
-pub fn words(name: &str, dir: &Path) -> Vec<PathBuf> {
+pub fn words(name: &str, dirs: &[&Path]) -> Vec<PathBuf> {
     let Some(root) = freebsd_root() else { return vec![program(name)] };
     let hvsim = program("hvsim");
     // The simulated tools of this system, which programs run, are beside it.
     let tools = hvsim.parent().unwrap_or(Path::new("/")).to_owned();
     let mut words: Vec<PathBuf> = vec![hvsim, "run".into(), "--root".into(), root];
-    words.extend(["--share".into(), dir.to_owned(), "--share".into(), tools]);
-    if dir.join("facts").is_dir() {
-        words.extend(["--facts".into(), dir.join("facts")]);
+    for dir in dirs.iter().copied().chain([tools.as_path()]) {
+        words.extend(["--share".into(), dir.to_owned()]);
     }
+    let facts = dirs.first().map(|dir| dir.join("facts")).filter(|facts| facts.is_dir());
+    words.extend(facts.into_iter().flat_map(|facts| ["--facts".into(), facts]));
     words.extend(["--".into(), program(name)]);
     words
 }

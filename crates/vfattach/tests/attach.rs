@@ -158,7 +158,7 @@ fn delay_of_zero_leaves_one_waiting_process() {
 fn descriptors_that_the_caller_leaks_are_closed() {
     let scratch = Scratch::new(|_| {});
     scratch.guest.set_rc_conf("hyperv_vf_delay=60\n").unwrap();
-    let words = words("hyperv_vfattach", &scratch.path(""));
+    let words = words("hyperv_vfattach", &[&scratch.path("")]);
     let words: Vec<String> = words.iter().map(|word| format!("'{}'", word.display())).collect();
     let config = scratch.guest.config();
     let script = format!("exec 7</etc/passwd; exec {} -f '{}' mce1 0", words.join(" "), config.display());

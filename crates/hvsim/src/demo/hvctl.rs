@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Result, Stage};
 use crate::both::Both;
-use crate::testing::{command, eventually};
+use crate::testing::{command_that_sees, eventually};
 
 pub(super) fn play(stage: &mut Stage) -> Result<()> {
     stage.chapter("hvctl: the guest's side of it");
@@ -51,7 +51,7 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
 
 /// Runs a command and prints its output.
 fn hvctl(stage: &mut Stage, guest: &Both, arguments: &[&str]) -> Result<Output> {
-    let mut command = command("hvctl", &guest.kvp.path(""));
+    let mut command = command_that_sees("hvctl", &[&guest.kvp.path(""), &guest.vss.path("")]);
     let output = command.arg("-f").arg(guest.config()).args(arguments).output()?;
     // The paths of this machine's root and scratch files are not shown.
     let words: Vec<&str> = arguments.iter().copied().take_while(|word| *word != "--root").collect();

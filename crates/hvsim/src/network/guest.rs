@@ -184,7 +184,7 @@ impl Guest {
         let programs = PathBuf::from(fs::read_to_string(root.path("network/programs"))?);
         for name in ["hyperv_vfup", "hyperv_vfattach"] {
             let mut words = match freebsd_root() {
-                Some(_) => testing::words(name, directory),
+                Some(_) => testing::words(name, &[directory]),
                 None => vec![programs.join(name)],
             };
             words.extend(["-f".into(), root.path("etc/hyperv.toml")]);
