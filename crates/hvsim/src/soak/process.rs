@@ -14,17 +14,18 @@ use crate::session::kvp::Session;
 const DAEMON: &str = "hv_kvp_daemon";
 
 /// A sample of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sample {
     memory_kib: u64,
-    descriptors: usize,
+    /// What each descriptor refers to, except the connection to syslogd: that comes and goes with syslogd.
+    descriptors: Vec<String>,
     threads: u64,
     children: usize,
 }
 
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} KiB, {} descriptors", self.memory_kib, self.descriptors)
+        write!(f, "{} KiB, {} descriptors", self.memory_kib, self.descriptors.len())
     }
 }
 
@@ -39,7 +40,7 @@ impl Sample {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         Some(Self {
             memory_kib: number("VmRSS:")?,
-            descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
+            descriptors: descriptors(pid)?,
             threads: number("Threads:")?,
             children: children.split_whitespace().count(),
         })
@@ -51,8 +52,10 @@ impl Sample {
         if self.memory_kib > first.memory_kib + growth_kib {
             wrong.push(format!("memory grew from {} to {} KiB", first.memory_kib, self.memory_kib));
         }
-        if self.descriptors > first.descriptors {
-            wrong.push(format!("descriptors grew from {} to {}", first.descriptors, self.descriptors));
+        let (before, now) = (first.descriptors.len(), self.descriptors.len());
+        if now > before {
+            let all = self.descriptors.join(", ");
+            wrong.push(format!("descriptors grew from {before} to {now}: {all}"));
         }
         if self.threads != 1 {
             wrong.push(format!("{} threads", self.threads));
@@ -62,6 +65,30 @@ impl Sample {
         }
         wrong
     }
+}
+
+/// What the descriptors of a process refer to. Left out are Unix datagram sockets: a daemon has one while it
+/// is connected to syslogd.
+fn descriptors(pid: Pid) -> Option<Vec<String>> {
+    let sockets = datagram_sockets(&fs::read_to_string(format!("/proc/{pid}/net/unix")).ok()?);
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+    let mut names: Vec<String> = targets.map(|target| target.display().to_string()).collect();
+    names.retain(|name| !sockets.contains(name));
+    names.sort();
+    Some(names)
+}
+
+/// The Unix datagram sockets in a table of Linux's `/proc/net/unix`, as links of descriptors name them.
+fn datagram_sockets(table: &str) -> Vec<String> {
+    let socket = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [_, _, _, _, "0002", _, inode, ..] => Some(format!("socket:[{inode}]")),
+            _ => None,
+        }
+    };
+    table.lines().filter_map(socket).collect()
 }
 
 /// Replaces the session's own daemon by a detached one, as devd starts it, with its log in syslog.
@@ -89,4 +116,45 @@ fn daemon(session: &Session) -> Option<Pid> {
 
 pub(super) fn sample_of(session: &Session) -> Option<Sample> {
     Sample::of(daemon(session)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(descriptors: &[&str]) -> Sample {
+        let descriptors = descriptors.iter().map(|name| (*name).to_owned()).collect();
+        Sample { memory_kib: 5000, descriptors, threads: 1, children: 0 }
+    }
+
+    #[test]
+    fn growth_is_reported_with_what_grew() {
+        let first = sample(&["/dev/null"]);
+        assert_eq!(first.judge(&first, 0), [""; 0]);
+        let last = Sample { memory_kib: 5513, threads: 2, children: 1, ..sample(&["/a", "socket:[7]"]) };
+        let wrong = [
+            "memory grew from 5000 to 5513 KiB",
+            "descriptors grew from 1 to 2: /a, socket:[7]",
+            "2 threads",
+            "1 processes left behind",
+        ];
+        assert_eq!(last.judge(&first, 512), wrong);
+    }
+
+    #[test]
+    fn only_datagram_sockets_are_the_log_connection() {
+        let table = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+                     0000: 00000002 00000000 00010000 0001 01 37 /run/a.sock\n\
+                     0000: 00000002 00000000 00000000 0002 01 38\n\
+                     0000: 00000003 00000000 00000000 0002 01 39 /run/log\n";
+        assert_eq!(datagram_sockets(table), ["socket:[38]", "socket:[39]"]);
+    }
+
+    #[test]
+    fn a_process_is_sampled_without_its_log_connection() {
+        let own = || Sample::of(Pid::this()).unwrap().descriptors;
+        let log = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        let link = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&log))).unwrap();
+        assert!(!own().contains(&link.display().to_string()));
+    }
 }
