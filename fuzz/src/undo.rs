@@ -16,6 +16,8 @@ pub const TARGET: Target = Target {
         "interface = \"hn0\"",
         "[[variable]]",
         "[[variable.old]]",
+        "[earlier]",
+        "[[earlier.variable]]",
         "number = ",
         "text = \"",
         "written = \"",
@@ -47,6 +49,9 @@ fn check(data: &[u8]) -> u64 {
     let mut once = file.clone();
     let foreign = record.restore(&mut once, places);
     seen.saw((foreign.len(), once == file));
+    let settled = record.clone().settled(&file);
+    assert!(settled.earlier.is_none(), "one of both counts");
+    seen.saw(Some(&settled) == record.earlier.as_deref());
     let mut inherits = record.clone();
     let mut earlier = record.clone();
     earlier.variables.truncate(other);

@@ -311,7 +311,8 @@ impl Injector {
         let before = RcFile::new(old.as_ref().map(|old| old.bytes.clone()).unwrap_or_default());
         let record = match &old_record {
             Some(content) => Record::parse(&content.bytes)
-                .map_err(|source| InjectionError::Record { path: path.clone(), source })?,
+                .map_err(|source| InjectionError::Record { path: path.clone(), source })?
+                .settled(&before),
             None => Record::new(target.hn.clone(), &self.kvp.rc_conf, &before),
         };
         if record.rc_conf != self.kvp.rc_conf {
@@ -456,7 +457,7 @@ fn load_records(directory: &Path) -> Vec<Record> {
     let paths = entries.flatten().map(|entry| entry.path());
     let mut records = Vec::new();
     for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
-        match restore::load_record(&path) {
+        match restore::load_settled(&path) {
             Ok(record) => records.extend(record),
             Err(error) => log::warn!("{}", error_chain(&error)),
         }

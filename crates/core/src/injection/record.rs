@@ -28,11 +28,16 @@
 //! (`was-set = false`: it was not set). If a variable was edited after an injection, the lines of that edit
 //! become its `old` at the next one.
 //!
+//! A record that another one replaces stays in it as the table `earlier`, with everything but the names of the
+//! files and the format. It counts for as long as rc.conf is what that earlier record says, which is so when an
+//! injection was killed between the undo file and rc.conf.
+//!
 //! While only injections have written the file, `IF.before` is the file from before the first one, and
 //! `written-length` and `written-crc32` identify the last written contents.
 
 mod read;
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +65,8 @@ pub struct Record {
     pub variables: Vec<Change>,
     /// The last written contents, if the file from before the first injection is kept.
     pub written: Option<Fingerprint>,
+    /// The record of the injection before, which counts until the file is written.
+    pub earlier: Option<Box<Self>>,
 }
 
 /// A change of a variable.
@@ -126,6 +133,7 @@ impl Record {
             given: StaticAddresses::default(),
             variables: Vec::new(),
             written: None,
+            earlier: None,
         }
     }
 
@@ -153,6 +161,17 @@ impl Record {
         let _ = writeln!(text, "{}\" takes it back.\nformat = {FORMAT}", self.interface);
         let _ = writeln!(text, "interface = {}", quoted(self.interface.as_str()));
         let _ = writeln!(text, "rc-conf = {}", quoted(&self.rc_conf.to_string_lossy()));
+        self.write_values(&mut text, "");
+        if let Some(earlier) = &self.earlier {
+            text.push_str("\n# Counts until rc.conf is written.\n[earlier]\n");
+            earlier.write_values(&mut text, "earlier.");
+        }
+        text
+    }
+
+    /// Everything that an injection changes. The tables of an earlier record have a prefix.
+    fn write_values(&self, text: &mut String, prefix: &str) {
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "final-newline = {}", self.final_newline);
         let _ = writeln!(text, "addresses = {}", list(&self.given.addresses));
         let _ = writeln!(text, "gateways = {}", list(&self.given.gateways));
@@ -161,7 +180,7 @@ impl Record {
             let _ = writeln!(text, "written-length = {length}\nwritten-crc32 = {crc}");
         }
         for change in &self.variables {
-            let _ = writeln!(text, "\n[[variable]]\nname = {}", quoted(change.name.as_str()));
+            let _ = writeln!(text, "\n[[{prefix}variable]]\nname = {}", quoted(change.name.as_str()));
             if let Some(written) = &change.written {
                 let _ = writeln!(text, "written = {}", quoted(written));
             }
@@ -173,11 +192,25 @@ impl Record {
                 }
             }
             for line in &change.old {
-                let _ = writeln!(text, "\n[[variable.old]]\nnumber = {}", line.number);
+                let _ = writeln!(text, "\n[[{prefix}variable.old]]\nnumber = {}", line.number);
                 let _ = writeln!(text, "text = {}", quoted(&line.text));
             }
         }
-        text
+    }
+
+    /// The record that counts for a file with these bytes: the earlier one if the file was not written since.
+    /// Other parts of the file may have been edited. It has no earlier one.
+    #[must_use]
+    pub fn settled(mut self, file: &RcFile) -> Self {
+        let Some(earlier) = self.earlier.take() else { return self };
+        let now = Some(Fingerprint::of(file.as_bytes()));
+        let rank = |record: &Self| {
+            let written = record.variables.iter().filter(|change| change.is_as_written(file)).count();
+            // A file that is only in part as one of them says has been edited. Of two that fit the one with
+            // more variables explains more of the file.
+            (record.written == now, Reverse(record.variables.len() - written), written)
+        };
+        if rank(&earlier) > rank(&self) { *earlier } else { self }
     }
 
     /// The value that was last written to the variable, if it was not edited since.
@@ -205,7 +238,10 @@ impl Record {
             Method::Static(given) => given.clone(),
         };
         let final_newline = if untouched { before.has_final_newline() } else { self.final_newline };
-        Self { given, variables, final_newline, ..self.clone() }
+        // A file that is not written leaves nothing open.
+        let is_pending = !untouched && before != after;
+        let earlier = is_pending.then(|| Box::new(Self { earlier: None, ..self.clone() }));
+        Self { given, variables, final_newline, earlier, ..self.clone() }
     }
 
     /// The value before the first injection, unless the variable was edited since.
@@ -399,6 +435,38 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_record_counts_until_the_file_is_written() {
+        let (first, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
+        // One variable changes, one is as before the first injection, one is removed.
+        let values = [Some("10.2.2.1"), Some("DHCP"), Some("inet 10.0.0.6/32")];
+        let (second, pending) = inject(text(&first), Some(record.clone()), values);
+        let read = Record::parse(pending.to_text().as_bytes()).unwrap();
+        assert_eq!(read, pending);
+        assert_eq!(pending.clone().settled(&first), record);
+        assert_eq!(pending.clone().settled(&second), Record { earlier: None, ..pending.clone() });
+        for (at, file_of) in [(0, &first), (1, &second)] {
+            // An administrator has added a line since.
+            let mut edited = file(&format!("{}\nadded=1\n", text(file_of)));
+            let left_alone = pending.clone().settled(&edited).restore(&mut edited, Places::OfOld);
+            assert_eq!(left_alone, [], "{at}");
+            assert_eq!(text(&edited), format!("{BEFORE}\nadded=1\n"), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_killed_injection_leaves_no_trace_in_the_next_record() {
+        let (first, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
+        let never = [Some("10.2.2.1"), None, Some("inet 10.0.0.7/32")];
+        let (_, pending) = inject(text(&first), Some(record.clone()), never);
+        let third = [Some("10.3.3.1"), Some("inet 10.3.3.5/24"), None];
+        let settled = pending.settled(&first);
+        let (mut after, next) = inject(text(&first), Some(settled), third);
+        assert_eq!(next.earlier.as_deref(), Some(&record));
+        next.restore(&mut after, Places::OfOld);
+        assert_eq!(text(&after), BEFORE);
+    }
+
+    #[test]
     fn variables_edited_since_are_left_alone() {
         let (after, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
         let edited = text(&after).replace("inet 10.1.1.5/24", "inet 10.7.7.7/24");
@@ -433,5 +501,8 @@ mod tests {
             assert!(Record::parse(good.replace(old, new).as_bytes()).is_err(), "{new}");
         }
         assert!(Record::parse(b"\xff").is_err() && Record::parse(b"").is_err());
+        for earlier in ["earlier = 1\n", "[earlier]\n", "[earlier.earlier]\n"] {
+            assert!(Record::parse(format!("{good}\n{earlier}").as_bytes()).is_err(), "{earlier}");
+        }
     }
 }

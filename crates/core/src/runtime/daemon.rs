@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
-use nix::errno::Errno;
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
+use super::child;
 use super::exit::Exit;
 use crate::sys::process::{Forked, fork_with_pipe, leave_session, silence_standard_streams};
 
@@ -59,18 +59,12 @@ pub fn detach() -> io::Result<Detached> {
 }
 
 /// Success when the child reports it, otherwise the exit code of the child.
-fn await_child(child: Pid, from_child: OwnedFd) -> u8 {
+fn await_child(pid: Pid, from_child: OwnedFd) -> u8 {
     let mut report = [0];
     if File::from(from_child).read_exact(&mut report).is_ok() {
         return report[0];
     }
-    let end = loop {
-        match waitpid(child, None) {
-            Err(Errno::EINTR) => {}
-            end => break end,
-        }
-    };
-    match end {
+    match child::wait(pid) {
         Ok(WaitStatus::Exited(_, code)) => u8::try_from(code).unwrap_or(Exit::Software as u8),
         _ => Exit::Software as u8,
     }

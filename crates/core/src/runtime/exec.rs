@@ -9,19 +9,19 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
+use super::child::{peek, try_wait};
 use crate::sys::clock;
 use crate::sys::process::with_default_signals;
 
@@ -367,7 +367,7 @@ impl Running {
         // The end is checked before the output is read, so that no output before the end is missed. A child
         // that the program left may hold the pipes open for ever; it is not waited for.
         let keep_group = self.program.keep_group;
-        let end = |child: &mut Child| if keep_group { peek(child) } else { try_wait(child) };
+        let end = |child: &mut Child| if keep_group { peek(raw_pid(child.id())) } else { try_wait(child) };
         let ended = self.child.as_mut().map_or(Ok(None), end);
         feed(&mut self.input);
         [&mut self.stdout, &mut self.stderr].into_iter().flatten().for_each(Stream::read_available);
@@ -435,34 +435,6 @@ impl Drop for Running {
 fn raw_pid(id: u32) -> Pid {
     // Process ids are positive and far below the limit of the type.
     Pid::from_raw(i32::try_from(id).unwrap_or(i32::MAX))
-}
-
-/// Whether a child has ended, and how. An interrupted call says nothing about the child, which would go on
-/// while its caller believes that it failed.
-fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    loop {
-        match child.try_wait() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-/// Whether a child has ended, and how, without collecting it: until it is collected, no other process gets
-/// its number.
-fn peek(child: &Child) -> io::Result<Option<ExitStatus>> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    let state = loop {
-        match waitid(Id::Pid(raw_pid(child.id())), flags) {
-            Err(Errno::EINTR) => {}
-            result => break result?,
-        }
-    };
-    Ok(match state {
-        WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw((code & 0xff) << 8)),
-        WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
-        _ => None,
-    })
 }
 
 /// The processes that a program left in its process group. The program itself is collected only when this is
@@ -566,6 +538,10 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use nix::errno::Errno;
+
     use super::*;
 
     fn shell(script: &str, limit: Duration) -> Program {
@@ -607,7 +583,6 @@ mod tests {
     #[test]
     fn signals_that_a_daemon_blocks_reach_its_programs() {
         use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-        use std::os::unix::process::ExitStatusExt;
         let blocked = SigSet::from(Signal::SIGTERM);
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut before)).unwrap();

@@ -1,6 +1,7 @@
 //! What every program needs to run: options, configuration, log, signals, waiting, exit codes and external
 //! programs. It knows no request, no mount and no interface.
 
+mod child;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use hv_core::hn::Adapter;
+use hv_core::injection::rc_file::RcFile;
 use hv_core::injection::record::Record;
 use hv_core::report::{Backup, KvpReport, Requests, VssReport};
 use hv_core::runtime::config::Config;
@@ -279,6 +280,8 @@ pub(crate) fn injected(dir: &Path) -> std::io::Result<Vec<Injected>> {
         }
         let (bytes, metadata) = (fs::read(&path)?, fs::metadata(&path)?);
         let Ok(record) = Record::parse(&bytes) else { continue };
+        let rc_conf = RcFile::new(fs::read(&record.rc_conf).unwrap_or_default());
+        let record = record.settled(&rc_conf);
         let texts = |items: &[std::net::IpAddr]| items.iter().map(ToString::to_string).collect();
         injected.push(Injected {
             interface: record.interface.to_string(),

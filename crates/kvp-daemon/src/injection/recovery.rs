@@ -8,9 +8,10 @@ use std::time::Duration;
 use hv_core::hn::lock::Lock;
 use hv_core::hn::{self, Adapter};
 use hv_core::injection::apply::Deadlines;
-use hv_core::injection::file::{self, FileError};
+use hv_core::injection::file::{self, Content, FileError};
 use hv_core::injection::persist;
 use hv_core::injection::plan::Earlier;
+use hv_core::injection::rc_file::RcFile;
 use hv_core::injection::record::Record;
 use hv_core::injection::step::Step;
 use hv_core::kvp::ip_info::request::Method;
@@ -94,8 +95,8 @@ impl Injector {
         }
     }
 
-    /// Removes the files that a killed daemon had prepared, and an undo file whose change never reached
-    /// rc.conf(5): the copy of before is what rc.conf still is.
+    /// Removes the files that a killed daemon had prepared, and what an undo file says about a change that
+    /// never reached rc.conf(5): the whole of it where the copy of before is what rc.conf still is.
     fn clear_files(&self, hn: &Adapter) -> Result<(), FileError> {
         let directory = &self.kvp.ip_injection_dir;
         let (record, before) =
@@ -104,10 +105,19 @@ impl Injector {
             file::clear(path)?;
         }
         let bytes = |path: &Path| file::load(path).map(|content| content.map(|content| content.bytes));
-        let copy = bytes(&before)?;
-        if copy.is_some() && copy == bytes(&self.kvp.rc_conf)? {
+        let (copy, now) = (bytes(&before)?, bytes(&self.kvp.rc_conf)?);
+        if copy.is_some() && copy == now {
             file::store(&record, None)?;
-            file::store(&before, None)?;
+            return file::store(&before, None);
+        }
+        let Some(held) = file::load(&record)? else { return Ok(()) };
+        // One that cannot be read is reported by whoever needs it.
+        let Ok(pending) = Record::parse(&held.bytes) else { return Ok(()) };
+        let earlier = pending.earlier.clone();
+        let settled = pending.settled(&RcFile::new(now.unwrap_or_default()));
+        if earlier.is_some_and(|earlier| *earlier == settled) {
+            let content = Content { bytes: settled.to_text().into_bytes(), ..held };
+            file::store(&record, Some(&content))?;
         }
         Ok(())
     }
@@ -115,7 +125,7 @@ impl Injector {
     /// Adds the other values of the host's last injection, if rc.conf(5) has its addresses.
     pub(super) fn with_record(&self, hn: &Adapter, method: Method) -> Method {
         let record =
-            restore::load_record(&Record::path(&self.kvp.ip_injection_dir, hn.name())).ok().flatten();
+            restore::load_settled(&Record::path(&self.kvp.ip_injection_dir, hn.name())).ok().flatten();
         match (method, record) {
             (Method::Static(read), Some(record))
                 if read.addresses.iter().all(|a| record.given.addresses.contains(a)) =>

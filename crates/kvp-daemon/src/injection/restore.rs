@@ -24,13 +24,20 @@ use super::InjectionError;
 const LOCK: Duration = Duration::from_secs(10);
 
 /// The undo file at `path`. `None` if there is none.
-pub(super) fn load_record(path: &Path) -> Result<Option<Record>, InjectionError> {
+fn load_record(path: &Path) -> Result<Option<Record>, InjectionError> {
     let content = file::load(path).map_err(InjectionError::File)?;
     let parse = |content: file::Content| {
         Record::parse(&content.bytes)
             .map_err(|source| InjectionError::Record { path: path.to_owned(), source })
     };
     content.map(parse).transpose()
+}
+
+/// The undo file at `path`, as it counts for the present rc.conf. `None` if there is none.
+pub(super) fn load_settled(path: &Path) -> Result<Option<Record>, InjectionError> {
+    let Some(record) = load_record(path)? else { return Ok(None) };
+    let held = file::load(&record.rc_conf).map_err(InjectionError::File)?;
+    Ok(Some(record.settled(&RcFile::new(held.map(|held| held.bytes).unwrap_or_default()))))
 }
 
 /// Restores rc.conf and removes the undo file. Returns the text for the administrator.
@@ -46,7 +53,7 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
     let _lock = Lock::take(&config.vf.lock_dir, hn, LOCK).map_err(InjectionError::Lock)?;
     let directory = &config.kvp.ip_injection_dir;
     let path = Record::path(directory, hn.name());
-    let record = load_record(&path)?.ok_or_else(|| InjectionError::NoRecord(path.clone()))?;
+    let record = load_settled(&path)?.ok_or_else(|| InjectionError::NoRecord(path.clone()))?;
     let held = file::load(&record.rc_conf).map_err(InjectionError::File)?;
     let mut left_alone = Vec::new();
     if let Some(mut content) = held {
@@ -158,7 +165,7 @@ fn bequeath(directory: &Path, hn: &Adapter, record: &Record) -> Result<(), Injec
             continue;
         }
         // A damaged one is reported when it is taken back itself.
-        let Ok(Some(mut other)) = load_record(&path) else { continue };
+        let Ok(Some(mut other)) = load_settled(&path) else { continue };
         if other.rc_conf == record.rc_conf && other.inherit(record) {
             let held = file::load(&path).map_err(InjectionError::File)?;
             let content = held.map(|held| file::Content { bytes: other.to_text().into_bytes(), ..held });

@@ -2,17 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
 
 use hvsim::network::guest::static_rc_conf;
-use hvsim::testing::command;
 
 use crate::support::*;
-
-fn restore(scene: &Scene, interface: &str) -> Output {
-    let mut command = command("hv_kvp_daemon", &scene.path(""));
-    command.arg("-f").arg(scene.path("hyperv.toml")).args(["-R", interface]).output().unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

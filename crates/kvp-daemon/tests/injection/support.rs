@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use hvsim::kvp::{HostAnswer, IpInfo};
@@ -13,7 +13,7 @@ use hvsim::network::guest::mac_of;
 use hvsim::network::process_list;
 use hvsim::network::state::{Address, State};
 use hvsim::session::kvp::{NetworkSetup, Session, Setup};
-use hvsim::testing::look_for;
+use hvsim::testing::{command, look_for};
 
 pub(crate) use hvsim::testing::eventually;
 
@@ -227,6 +227,12 @@ impl Scene {
         self.session.guest().reboot().unwrap();
         self.session.start_daemon();
     }
+}
+
+/// `hv_kvp_daemon -R` in the guest.
+pub(crate) fn restore(scene: &Scene, interface: &str) -> Output {
+    let mut command = command("hv_kvp_daemon", &scene.path(""));
+    command.arg("-f").arg(scene.path("hyperv.toml")).args(["-R", interface]).output().unwrap()
 }
 
 pub(crate) fn is_undo_file(path: &Path) -> bool {

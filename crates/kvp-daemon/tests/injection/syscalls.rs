@@ -10,18 +10,25 @@ use std::time::Duration;
 
 use hvsim::kvp::IpInfo;
 use hvsim::network::guest::static_rc_conf;
-use hvsim::syscalls::{Case, Report, Strike, cases};
+use hvsim::syscalls::{Call, Case, Report, Strike, cases, cases_from};
 use hvsim::testing::await_one_of;
 
 use crate::support::*;
 
 /// Every so many cases one is tried where not all are.
 const STRIDE: usize = 211;
+/// The same for the few calls around an undo file.
+const UNDO_STRIDE: usize = 4;
 const LOCK: &str = "guest/var/run/hyperv.hn0.lock";
+
+/// rc.conf of the administrator.
+fn original() -> String {
+    format!("# first\n{}last=1", static_rc_conf(0))
+}
 
 /// A guest with a device file; `None`, with a word about it, where there can be none.
 fn scene() -> Option<Scene> {
-    let scene = Scene::new(static_state(), &format!("# first\n{}last=1", static_rc_conf(0)));
+    let scene = Scene::new(static_state(), &original());
     match scene.session.without_device() {
         Some(reason) => {
             eprintln!("skipped: {reason}");
@@ -35,9 +42,14 @@ fn request() -> IpInfo {
     info("hn0", &["10.1.1.5/24", "fd01::5/64"], "10.1.1.1;fd01::1", "10.1.1.2")
 }
 
-/// Sends the request to a daemon under observation.
-fn inject(scene: &mut Scene, case: Option<Case>) -> (Option<bool>, Report) {
-    scene.session.ask_observed(case, |host| host.set_ip_info(request()))
+/// A request of a host that changed its mind.
+fn second() -> IpInfo {
+    info("hn0", &["10.2.1.5/24", "fd02::5/64"], "10.2.1.1;fd02::1", "10.2.1.2")
+}
+
+/// Sends a request to a daemon under observation.
+fn inject(scene: &mut Scene, request: IpInfo, case: Option<Case>) -> (Option<bool>, Report) {
+    scene.session.ask_observed(case, |host| host.set_ip_info(request))
 }
 
 /// The next daemon starts when what the killed one had started is at its end.
@@ -66,14 +78,14 @@ fn expect(scene: &mut Scene, allowed: &[&World], what: &str) {
 fn every_system_call_of_an_injection_may_fail() {
     let Some(mut first) = scene() else { return };
     let before = first.world();
-    let (answer, dry) = inject(&mut first, None);
+    let (answer, dry) = inject(&mut first, request(), None);
     assert_eq!(answer, Some(true));
     let after = first.world();
     assert_ne!(before, after);
     let (mut tried, mut refused, mut killed) = (0, 0, 0);
     for case in cases(&dry.calls, STRIDE) {
         let mut scene = scene().unwrap();
-        let (answer, report) = inject(&mut scene, Some(case.clone()));
+        let (answer, report) = inject(&mut scene, request(), Some(case.clone()));
         let what = format!("{case:?}, answer {answer:?}");
         if report.ended || scene.session.gives_up(&case) {
             start_next(&mut scene);
@@ -92,4 +104,45 @@ fn every_system_call_of_an_injection_may_fail() {
         tried += usize::from(report.struck);
     }
     eprintln!("{tried} cases, {refused} refused, {killed} ended: done or taken back, never half-configured");
+}
+
+/// The calls of an injection from the first on its undo file to some after rc.conf is in its place.
+fn around_the_undo_file(calls: &[Call]) -> std::ops::RangeInclusive<usize> {
+    let first = calls.iter().position(|call| call.is_on(".hn0.toml.hv_kvp_daemon")).unwrap();
+    let last = calls.iter().rposition(|call| call.is_on(".rc.conf.hv_kvp_daemon")).unwrap();
+    first..=last + 8
+}
+
+#[test]
+fn every_system_call_of_a_second_undo_file_may_be_last() {
+    let Some(mut first) = scene() else { return };
+    first.succeed(request());
+    let before = first.world();
+    let (answer, dry) = inject(&mut first, second(), None);
+    assert_eq!(answer, Some(true));
+    let after = first.world();
+    let around = around_the_undo_file(&dry.calls);
+    let all = cases_from(&dry.calls[..=*around.end()], *around.start(), UNDO_STRIDE);
+    let (mut tried, mut completed) = (0, 0);
+    for case in all.into_iter().filter(|case| case.strike == Strike::Kill) {
+        // Taken back at once, and after the next daemon has looked.
+        for next in [false, true] {
+            let mut scene = scene().unwrap();
+            scene.succeed(request());
+            let (answer, report) = inject(&mut scene, second(), Some(case.clone()));
+            let what = format!("{case:?}, answer {answer:?}, next daemon {next}");
+            assert!(report.ended, "{what}");
+            if next {
+                start_next(&mut scene);
+                expect(&mut scene, &[&before, &after], &what);
+                completed += usize::from(scene.world() == after);
+            }
+            let output = restore(&scene, "hn0");
+            let said = format!("{what}: {}", String::from_utf8_lossy(&output.stdout));
+            assert!(output.status.success() && !said.contains("except"), "{said}");
+            assert_eq!(scene.rc_conf(), original(), "{said}");
+            tried += 1;
+        }
+    }
+    eprintln!("{tried} kills, {completed} completed: the administrator's lines came back each time");
 }

@@ -11,30 +11,45 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Change, FORMAT, Fingerprint, Line, Record, RecordError, Variable, Was};
 use crate::kvp::ip_info::request::StaticAddresses;
+use crate::net::InterfaceName;
 
 type Result<T> = std::result::Result<T, RecordError>;
 
+/// The keys of what an injection changes, which an earlier record has alone.
+const VALUES: [&str; 7] =
+    ["final-newline", "addresses", "gateways", "name-servers", "written-length", "written-crc32", "variable"];
+
 pub(super) fn record(table: &DeTable<'_>) -> Result<Record> {
-    let keys = [
-        "format",
-        "interface",
-        "rc-conf",
-        "final-newline",
-        "addresses",
-        "gateways",
-        "name-servers",
-        "written-length",
-        "written-crc32",
-        "variable",
-    ];
-    only(table, &keys)?;
+    only(table, &[&["format", "interface", "rc-conf", "earlier"], &VALUES[..]].concat())?;
     let format = number(table, "format")?;
     if format != FORMAT {
         return Err(RecordError(format!("its format {format} is unknown")));
     }
-    Ok(Record {
+    let names = Names {
         interface: parse(text(table, "interface")?)?,
         rc_conf: PathBuf::from(text(table, "rc-conf")?),
+    };
+    let earlier = match table.get("earlier") {
+        Some(earlier) => {
+            let earlier = earlier.get_ref().as_table().ok_or_else(|| wrong("earlier"))?;
+            only(earlier, &VALUES)?;
+            Some(Box::new(values(earlier, names.clone(), None)?))
+        }
+        None => None,
+    };
+    values(table, names, earlier)
+}
+
+#[derive(Clone)]
+struct Names {
+    interface: InterfaceName,
+    rc_conf: PathBuf,
+}
+
+fn values(table: &DeTable<'_>, names: Names, earlier: Option<Box<Record>>) -> Result<Record> {
+    Ok(Record {
+        interface: names.interface,
+        rc_conf: names.rc_conf,
         final_newline: value(table, "final-newline")?.as_bool().ok_or_else(|| wrong("final-newline"))?,
         given: StaticAddresses {
             addresses: list(table, "addresses")?,
@@ -43,6 +58,7 @@ pub(super) fn record(table: &DeTable<'_>) -> Result<Record> {
         },
         variables: tables(table, "variable")?.into_iter().map(change).collect::<Result<_>>()?,
         written: fingerprint(table)?,
+        earlier,
     })
 }
 
