@@ -246,3 +246,6 @@ fn store(change: &FileChange, undoing: bool) -> Result<(), ApplyError> {
     }
     file::store(&change.path, change.to.as_ref()).map_err(ApplyError::File)
 }
+
+#[cfg(test)]
+mod tests;

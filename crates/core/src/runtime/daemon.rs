@@ -69,3 +69,45 @@ fn await_child(pid: Pid, from_child: OwnedFd) -> u8 {
         _ => Exit::Software as u8,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// The exit code after a child that runs these words of sh(1). Its standard output is the pipe.
+    fn code(script: &str) -> u8 {
+        let mut command = Command::new("/bin/sh");
+        let mut child =
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let code = await_child(pid, child.stdout.take().unwrap().into());
+        // One that still runs ends at the end of its input. One that was collected has no other end.
+        drop(child.stdin.take());
+        let _ = child.wait();
+        code
+    }
+
+    #[test]
+    fn the_caller_is_told_what_the_daemon_reports() {
+        assert_eq!(code("printf '\\0'; read line"), Exit::Ok as u8, "a running service is not waited for");
+        assert_eq!(code("printf '\\107'; exit 3"), 71);
+    }
+
+    #[test]
+    fn a_daemon_that_ends_first_gives_its_exit_code() {
+        assert_eq!(code("exit 78"), Exit::Config as u8);
+        assert_eq!(code("exit 0"), 0);
+        assert_eq!(code("exec >&-; exit 69"), Exit::Unavailable as u8);
+        assert_eq!(code("kill -9 $$"), Exit::Software as u8, "it has no exit code");
+    }
+
+    #[test]
+    fn a_child_that_cannot_be_waited_for_is_a_defect() {
+        let (from_child, to_parent) = io::pipe().unwrap();
+        drop(to_parent);
+        // The process with this number is never a child of this one.
+        assert_eq!(await_child(Pid::from_raw(1), from_child.into()), Exit::Software as u8);
+    }
+}

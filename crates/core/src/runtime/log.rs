@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -82,31 +82,9 @@ pub enum Target {
 /// Directs all lines of the `log` crate to `target` under the name `ident`, and the texts of panics, too. The
 /// name of the first call stays; later calls only change level and target.
 pub fn init(ident: &'static str, target: Target, level: LogLevel) {
-    let logger = LOGGER.get_or_init(|| Logger {
-        state: Mutex::new(State {
-            output: Output::Stdout,
-            queue: VecDeque::new(),
-            dropped: 0,
-            held: false,
-            retry_at: None,
-            retry_pause: FIRST_RETRY,
-            full: false,
-        }),
-    });
-    let mut state = logger.lock();
-    state.output = match target {
-        Target::Stdout => Output::Stdout,
-        Target::Syslog(paths) => Output::syslog(ident, paths),
-    };
-    // A new target has not refused a line yet.
-    (state.retry_at, state.retry_pause) = (None, FIRST_RETRY);
-    drop(state);
-    log::set_max_level(match level {
-        LogLevel::Error => LevelFilter::Error,
-        LogLevel::Warning => LevelFilter::Warn,
-        LogLevel::Info => LevelFilter::Info,
-        LogLevel::Debug => LevelFilter::Debug,
-    });
+    let logger = LOGGER.get_or_init(|| Logger { state: Mutex::new(State::new(Output::Stdout)) });
+    logger.lock().direct(Output::new(ident, target));
+    log::set_max_level(filter(level));
     if log::set_logger(logger).is_ok() {
         std::panic::set_hook(Box::new(|panic| log::error!("this is a defect, please report it: {panic}")));
     }
@@ -114,67 +92,44 @@ pub fn init(ident: &'static str, target: Target, level: LogLevel) {
 
 /// Closes the connection to syslogd, so that the next line connects again. SIGHUP asks for this.
 pub fn reopen() {
-    if let Some(logger) = LOGGER.get() {
-        let mut state = logger.lock();
-        if let Output::Syslog(logger) = &mut state.output {
-            logger.backend.connected = None;
-        }
-        (state.retry_at, state.retry_pause) = (None, FIRST_RETRY);
-        state.drain();
+    if let Some(mut state) = state() {
+        state.reopen();
     }
 }
 
 /// Holds all lines in memory until [`release`]. Nothing is written anywhere.
 pub fn hold() {
-    if let Some(logger) = LOGGER.get() {
-        logger.lock().held = true;
+    if let Some(mut state) = state() {
+        state.held = true;
     }
 }
 
 /// Ends a [`hold`] and writes the held lines, each with its own time.
 pub fn release() {
-    if let Some(logger) = LOGGER.get() {
-        let mut state = logger.lock();
-        state.held = false;
-        state.drain();
+    if let Some(mut state) = state() {
+        state.release();
     }
 }
 
 /// Whether lines go to standard output, where the user sees them.
 #[must_use]
 pub fn is_shown() -> bool {
-    LOGGER.get().is_some_and(|logger| matches!(logger.lock().output, Output::Stdout))
+    state().is_some_and(|state| matches!(state.output, Output::Stdout))
 }
 
 /// Writes lines that syslogd has not taken to the system's console. It is for a program that ends before
 /// syslogd runs, because devd(8) starts first at boot. FreeBSD keeps such lines in the kernel's messages
 /// (kern.log_console_output).
 pub fn end_on_console() {
-    let (Some(logger), Some(path)) = (LOGGER.get(), console::path()) else { return };
-    let waiting = std::mem::take(&mut logger.lock().queue);
-    if waiting.is_empty() {
-        return;
-    }
-    // If this fails, nothing else can be tried.
-    if let Ok(mut console) = console::open(path) {
-        for line in waiting {
-            let _ = console.write_all(foreground_line(&line).as_bytes());
-        }
+    if let (Some(mut state), Some(path)) = (state(), console::path()) {
+        state.end_on(path);
     }
 }
 
 /// Delivers waiting lines before the process ends. Waits at most for `longest` if syslogd has no room.
 pub fn finish(longest: Duration) {
-    let Some(logger) = LOGGER.get() else { return };
     let until = clock::monotonic().saturating_add(longest);
-    loop {
-        let mut state = logger.lock();
-        (state.held, state.retry_at) = (false, None);
-        state.drain();
-        if state.queue.is_empty() || !state.full || clock::monotonic() >= until {
-            return;
-        }
-        drop(state);
+    while state().is_some_and(|mut state| state.has_no_room()) && clock::monotonic() < until {
         std::thread::sleep(LAST_LOOK);
     }
 }
@@ -183,21 +138,31 @@ pub fn finish(longest: Duration) {
 /// its deadlines. `None` while no line waits.
 #[must_use]
 pub fn retry_at() -> Option<Duration> {
-    LOGGER.get().and_then(|logger| {
-        let state = logger.lock();
-        if state.held || state.queue.is_empty() { None } else { state.retry_at }
-    })
+    state().and_then(|state| state.next_try())
 }
 
 /// Tries waiting lines again, if it is time.
 pub fn retry() {
-    if let Some(logger) = LOGGER.get() {
-        logger.lock().drain();
+    if let Some(mut state) = state() {
+        state.drain();
+    }
+}
+
+fn state() -> Option<MutexGuard<'static, State>> {
+    LOGGER.get().map(Logger::lock)
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warning => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
     }
 }
 
 impl Logger {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held leaves the queue usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,24 +177,78 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = Line {
-            level: record.level(),
-            time: SystemTime::now(),
-            text: printable(&record.args().to_string()),
-        };
-        let mut state = self.lock();
-        if state.queue.len() >= QUEUE_LINES {
-            state.queue.pop_front();
-            state.dropped += 1;
-        }
-        state.queue.push_back(line);
-        state.drain();
+        let text = printable(&record.args().to_string());
+        self.lock().add(Line { level: record.level(), time: SystemTime::now(), text });
     }
 
     fn flush(&self) {}
 }
 
 impl State {
+    fn new(output: Output) -> Self {
+        Self {
+            output,
+            queue: VecDeque::new(),
+            dropped: 0,
+            held: false,
+            retry_at: None,
+            retry_pause: FIRST_RETRY,
+            full: false,
+        }
+    }
+
+    fn direct(&mut self, output: Output) {
+        self.output = output;
+        // A new target has not refused a line yet.
+        (self.retry_at, self.retry_pause) = (None, FIRST_RETRY);
+    }
+
+    fn reopen(&mut self) {
+        if let Output::Syslog(logger) = &mut self.output {
+            logger.backend.connected = None;
+        }
+        (self.retry_at, self.retry_pause) = (None, FIRST_RETRY);
+        self.drain();
+    }
+
+    fn release(&mut self) {
+        self.held = false;
+        self.drain();
+    }
+
+    fn add(&mut self, line: Line) {
+        if self.queue.len() >= QUEUE_LINES {
+            self.queue.pop_front();
+            self.dropped += 1;
+        }
+        self.queue.push_back(line);
+        self.drain();
+    }
+
+    fn next_try(&self) -> Option<Duration> {
+        if self.held || self.queue.is_empty() { None } else { self.retry_at }
+    }
+
+    /// Tries all lines at once, held ones, too. Whether lines stay because syslogd has no room for them now.
+    fn has_no_room(&mut self) -> bool {
+        (self.held, self.retry_at) = (false, None);
+        self.drain();
+        !self.queue.is_empty() && self.full
+    }
+
+    /// Empties the queue into the console at this path. If that fails, nothing else can be tried.
+    fn end_on(&mut self, path: &Path) {
+        let waiting = std::mem::take(&mut self.queue);
+        if waiting.is_empty() {
+            return;
+        }
+        if let Ok(mut console) = console::open(path) {
+            for line in waiting {
+                let _ = console.write_all(foreground_line(&line).as_bytes());
+            }
+        }
+    }
+
     fn drain(&mut self) {
         if self.held || self.retry_at.is_some_and(|at| clock::monotonic() < at) {
             return;
@@ -272,8 +291,13 @@ impl State {
 }
 
 impl Output {
-    fn syslog(ident: &'static str, paths: Vec<PathBuf>) -> Self {
-        Self::Syslog(syslog::Logger::new(Socket { paths, connected: None }, Format { ident }))
+    fn new(ident: &'static str, target: Target) -> Self {
+        match target {
+            Target::Stdout => Self::Stdout,
+            Target::Syslog(paths) => {
+                Self::Syslog(syslog::Logger::new(Socket { paths, connected: None }, Format { ident }))
+            }
+        }
     }
 
     fn write(&mut self, line: &Line) -> Result<(), syslog::Error> {
@@ -369,14 +393,22 @@ mod tests {
     }
 
     fn state(paths: Vec<PathBuf>) -> State {
-        State {
-            output: Output::syslog("T", paths),
-            queue: VecDeque::new(),
-            dropped: 0,
-            held: false,
-            retry_at: None,
-            retry_pause: FIRST_RETRY,
-            full: false,
+        State::new(Output::new("T", Target::Syslog(paths)))
+    }
+
+    /// All lines that syslogd gets when it reads as fast as they come.
+    fn deliver(state: &mut State, syslogd: &UnixDatagram) -> Vec<String> {
+        syslogd.set_nonblocking(true).unwrap();
+        let mut lines = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let waits = state.has_no_room();
+            while let Ok(count) = syslogd.recv(&mut buffer) {
+                lines.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
+            }
+            if !waits {
+                return lines;
+            }
         }
     }
 
@@ -475,5 +507,132 @@ mod tests {
         state.held = false;
         state.drain();
         assert!(receive(&syslogd).contains(&clock::local_timestamp(SystemTime::UNIX_EPOCH)));
+    }
+
+    #[test]
+    fn each_level_has_its_priority() {
+        let dir = tempfile::tempdir().unwrap();
+        let syslogd = UnixDatagram::bind(dir.path().join("log")).unwrap();
+        let mut state = state(vec![dir.path().join("log")]);
+        for (level, priority) in [
+            (Level::Error, "<11>1 "),
+            (Level::Warn, "<12>1 "),
+            (Level::Info, "<13>1 "),
+            (Level::Debug, "<15>1 "),
+            (Level::Trace, "<15>1 "),
+        ] {
+            state.add(line(level, "text"));
+            let message = receive(&syslogd);
+            assert!(message.starts_with(priority), "{level}: {message}");
+        }
+        assert_eq!(filter(LogLevel::Error), LevelFilter::Error);
+        assert_eq!(filter(LogLevel::Warning), LevelFilter::Warn);
+        assert_eq!(filter(LogLevel::Info), LevelFilter::Info);
+        assert_eq!(filter(LogLevel::Debug), LevelFilter::Debug);
+    }
+
+    #[test]
+    fn a_full_queue_loses_its_oldest_lines_and_counts_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut state = state(vec![path.clone()]);
+        for number in 0..QUEUE_LINES + 3 {
+            state.add(line(Level::Info, &format!("number={number}")));
+        }
+        assert_eq!(state.queue.len(), QUEUE_LINES);
+        let syslogd = UnixDatagram::bind(path).unwrap();
+        let lines = deliver(&mut state, &syslogd);
+        assert_eq!(lines.len(), QUEUE_LINES + 1);
+        assert!(lines[0].ends_with(" number=3"), "{}", lines[0]);
+        assert!(lines[QUEUE_LINES].ends_with(" lines lost because the log was not there count=3"));
+        state.add(line(Level::Info, "after it"));
+        assert_eq!(deliver(&mut state, &syslogd).len(), 1, "the loss is reported once");
+    }
+
+    #[test]
+    fn pauses_grow_while_syslogd_is_absent() {
+        let mut state = state(vec!["/nonexistent/log".into()]);
+        assert_eq!(state.next_try(), None);
+        state.add(line(Level::Info, "early"));
+        let mut pauses = vec![state.retry_pause.as_secs()];
+        for _ in 0..9 {
+            assert!(!state.has_no_room(), "a missing syslogd is not waited for");
+            pauses.push(state.retry_pause.as_secs());
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert!(state.next_try() > Some(clock::monotonic()));
+        state.held = true;
+        assert_eq!(state.next_try(), None, "held lines wait for their release");
+    }
+
+    #[test]
+    fn reopening_and_a_new_target_try_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let late = clock::monotonic() + LAST_RETRY;
+        let mut state = state(vec![path.clone()]);
+        state.retry_at = Some(late);
+        state.add(line(Level::Info, "first"));
+        let syslogd = UnixDatagram::bind(&path).unwrap();
+        syslogd.set_nonblocking(true).unwrap();
+        state.drain();
+        assert!(syslogd.recv(&mut [0; 16]).is_err(), "the pause has not ended");
+        state.reopen();
+        assert!(receive(&syslogd).ends_with("first"));
+
+        // A new syslogd at the same place; the old one still takes what is sent to it.
+        std::fs::remove_file(&path).unwrap();
+        let new = UnixDatagram::bind(&path).unwrap();
+        state.add(line(Level::Info, "second"));
+        assert!(receive(&syslogd).ends_with("second"));
+        state.reopen();
+        state.add(line(Level::Info, "third"));
+        assert!(receive(&new).ends_with("third"));
+
+        let other = dir.path().join("other");
+        let elsewhere = UnixDatagram::bind(&other).unwrap();
+        (state.retry_at, state.retry_pause) = (Some(late), LAST_RETRY);
+        state.direct(Output::new("T", Target::Syslog(vec![other])));
+        state.add(line(Level::Info, "fourth"));
+        assert!(receive(&elsewhere).ends_with("fourth"));
+    }
+
+    #[test]
+    fn the_last_try_takes_held_lines_and_notices_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let syslogd = UnixDatagram::bind(&path).unwrap();
+        let mut state = state(vec![path]);
+        state.held = true;
+        for _ in 0..QUEUE_LINES {
+            state.add(line(Level::Info, &"x".repeat(LINE_BYTES)));
+        }
+        assert_eq!(state.queue.len(), QUEUE_LINES);
+        assert!(state.has_no_room(), "syslogd reads nothing");
+        assert!(state.queue.len() < QUEUE_LINES);
+        assert_eq!(deliver(&mut state, &syslogd).len(), QUEUE_LINES);
+        assert!(!state.has_no_room() && state.queue.is_empty());
+    }
+
+    #[test]
+    fn lines_that_nobody_takes_end_on_the_console() {
+        let dir = tempfile::tempdir().unwrap();
+        let console = dir.path().join("console");
+        std::fs::write(&console, "").unwrap();
+        let mut state = state(vec![dir.path().join("log")]);
+        state.end_on(&console);
+        assert_eq!(std::fs::read_to_string(&console).unwrap(), "");
+        for (level, text) in
+            [(Level::Error, "a"), (Level::Warn, "b"), (Level::Info, "c"), (Level::Debug, "d")]
+        {
+            state.add(line(level, text));
+        }
+        state.end_on(&console);
+        let time = clock::local_timestamp(SystemTime::UNIX_EPOCH);
+        let wanted = format!("{time} error: a\n{time} warning: b\n{time} info: c\n{time} debug: d\n");
+        assert_eq!(std::fs::read_to_string(&console).unwrap(), wanted);
+        state.add(line(Level::Error, "no console"));
+        state.end_on(&dir.path().join("missing"));
+        assert!(state.queue.is_empty());
     }
 }

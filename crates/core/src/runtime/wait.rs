@@ -64,3 +64,38 @@ fn read_flags(fd: &PollFd<'_>) -> Ready {
         gone: flags.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn ready(fds: &[BorrowedFd<'_>], deadline: Option<Duration>) -> Vec<Ready> {
+        let wakeup = wait(&Signals::unhandled().unwrap(), fds, deadline).unwrap();
+        assert_eq!(wakeup.signals, Arrived::default());
+        wakeup.ready
+    }
+
+    #[test]
+    fn readable_and_closed_descriptors_are_told_in_order() {
+        let (idle, writer_of_idle) = io::pipe().unwrap();
+        let (full, mut writer) = io::pipe().unwrap();
+        let fds = [idle.as_fd(), full.as_fd()];
+        writer.write_all(b"x").unwrap();
+        assert_eq!(ready(&fds, None), [Ready::default(), Ready { readable: true, gone: false }]);
+        drop(writer_of_idle);
+        let both = ready(&fds, None);
+        assert!(both[0].gone && both[1] == Ready { readable: true, gone: false }, "{both:?}");
+    }
+
+    #[test]
+    fn nothing_is_ready_after_a_deadline_or_a_short_sleep() {
+        let (idle, _writer) = io::pipe().unwrap();
+        for deadline in [Some(Duration::ZERO), None, Some(Duration::MAX)] {
+            assert_eq!(ready(&[idle.as_fd()], deadline), [Ready::default()], "{deadline:?}");
+        }
+        assert_eq!(ready(&[], None), []);
+    }
+}

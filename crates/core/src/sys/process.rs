@@ -116,17 +116,18 @@ impl Helper {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this process has more than one thread"));
         }
         match fork_with_pipe()? {
-            Forked::Parent { child, from_child } => {
-                let from_child = File::from(from_child);
-                fcntl(&from_child, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-                Ok(Self { child, from_child, ended: false })
-            }
+            Forked::Parent { child, from_child } => Self::of(child, from_child),
             Forked::Child { to_parent } => {
                 be_helper(to_parent, work);
                 // SAFETY: _exit(2) takes a number; nothing of the parent's is flushed or dropped twice.
                 unsafe { libc::_exit(0) }
             }
         }
+    }
+
+    fn of(child: Pid, from_child: OwnedFd) -> io::Result<Self> {
+        fcntl(&from_child, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { child, from_child: from_child.into(), ended: false })
     }
 
     /// Its process id.
@@ -198,4 +199,76 @@ pub fn with_default_signals(command: &mut Command) -> &mut Command {
     // SAFETY: the child calls only sigaction(2) and sigprocmask(2), which are async-signal-safe, and
     // allocates nothing.
     unsafe { command.pre_exec(reset_for_exec) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{ChildStdin, Stdio};
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    /// A helper that runs these words of sh(1), and its standard input.
+    fn helper(script: &str) -> (Helper, ChildStdin) {
+        let mut command = Command::new("/bin/sh");
+        let command = command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let helper = Helper::of(pid, child.stdout.take().unwrap().into()).unwrap();
+        assert_eq!(helper.id(), pid.as_raw());
+        (helper, child.stdin.take().unwrap())
+    }
+
+    fn read_to_end(helper: &mut Helper) -> Vec<u8> {
+        let mut text = Vec::new();
+        while !helper.read(&mut text).unwrap() {
+            poll(&mut [PollFd::new(helper.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+        }
+        text
+    }
+
+    fn await_end(helper: &mut Helper) {
+        while !helper.has_ended() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_a_helper_writes_is_read_without_waiting() {
+        let (mut helper, input) =
+            helper("read line; i=0; while [ $i -lt 500 ]; do echo 123456789; i=$((i+1)); done");
+        let mut text = Vec::new();
+        assert!(!helper.read(&mut text).unwrap() && text.is_empty(), "it has written nothing yet");
+        assert!(!helper.has_ended());
+        drop(input);
+        let text = read_to_end(&mut helper);
+        assert_eq!(text.len(), 5000);
+        assert!(text.chunks(10).all(|line| line == b"123456789\n"));
+        await_end(&mut helper);
+    }
+
+    #[test]
+    fn a_killed_helper_is_collected_once() {
+        let (mut helper, input) = helper("read line");
+        assert!(!helper.has_ended());
+        helper.kill();
+        assert!(read_to_end(&mut helper).is_empty());
+        await_end(&mut helper);
+        drop(input);
+        // Its number may belong to another process now.
+        assert_eq!(waitpid(helper.child, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
+        assert!(helper.has_ended());
+        helper.kill();
+    }
+
+    #[test]
+    fn a_process_with_threads_starts_no_helper() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || ended.recv());
+        let started = Helper::start(|_| ());
+        drop(end);
+        assert!(thread.join().unwrap().is_err());
+        assert_eq!(started.unwrap_err().kind(), io::ErrorKind::Unsupported);
+    }
 }

@@ -36,10 +36,14 @@ pub struct Signals {
 
 extern "C" fn note(number: libc::c_int) {
     // Only stores to atomics: async-signal-safe.
+    flag(number).store(true, Ordering::Relaxed);
+}
+
+fn flag(number: libc::c_int) -> &'static AtomicBool {
     match number {
-        libc::SIGTERM | libc::SIGINT => TERMINATE.store(true, Ordering::Relaxed),
-        libc::SIGHUP => RELOAD.store(true, Ordering::Relaxed),
-        _ => CHILD.store(true, Ordering::Relaxed),
+        libc::SIGTERM | libc::SIGINT => &TERMINATE,
+        libc::SIGHUP => &RELOAD,
+        _ => &CHILD,
     }
 }
 
@@ -120,4 +124,26 @@ pub(super) fn reset_for_exec() -> io::Result<()> {
     set_all(&JOB_CONTROL, SigHandler::SigDfl)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Nothing here sends a signal or sets a flag: both concern the process of all tests.
+
+    #[test]
+    fn each_handled_signal_has_its_flag() {
+        for (signal, wanted) in HANDLED.into_iter().zip([&TERMINATE, &TERMINATE, &RELOAD, &CHILD]) {
+            assert!(std::ptr::eq(flag(signal as libc::c_int), wanted), "{signal}");
+        }
+    }
+
+    #[test]
+    fn a_loop_inside_another_program_takes_no_signal() {
+        let signals = Signals::unhandled().unwrap();
+        assert!(!signals.are_handled());
+        assert_eq!(signals.wait_mask(), SigSet::thread_get_mask().unwrap(), "its mask stays as it is");
+        assert_eq!(signals.take(), Arrived::default());
+    }
 }

@@ -123,3 +123,33 @@ impl SuspendDevice {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::vss::{Operation, Status};
+
+    #[test]
+    fn a_missing_device_or_another_file_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("device");
+        for error in [VssDevice::open(&path).unwrap_err(), SuspendDevice::open(&path).unwrap_err()] {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        }
+        std::fs::write(&path, "").unwrap();
+        let device = VssDevice::open(&path).unwrap();
+        assert!(device.as_fd().as_raw_fd() > 2);
+        let suspend = SuspendDevice::open(&path).unwrap();
+        let request = Request { operation: Operation::Check, id: 7 };
+        let calls = [
+            device.read().map(drop),
+            device.write(Answer { request, status: Status::Failure }),
+            suspend.suspend(FsId([1, 2])),
+            suspend.resume(),
+        ];
+        for call in calls {
+            assert_eq!(call.unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+}

@@ -117,3 +117,67 @@ impl Network {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_program_has_its_consequence() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let names = ["ifconfig", "route", "dhclient", "resolvconf", "rtsol", "sh", "rc.subr", "network.subr"];
+        let network = Network {
+            ifconfig: path("ifconfig"),
+            route: path("route"),
+            dhclient: path("dhclient"),
+            resolvconf: path("resolvconf"),
+            rtsol: path("rtsol"),
+            sh: path("sh"),
+            rc_subr: path("rc.subr"),
+            network_subr: path("network.subr"),
+            ..Network::default()
+        };
+        let missing: Vec<PathBuf> =
+            network.missing_programs().into_iter().map(|(path, _)| path.to_owned()).collect();
+        assert_eq!(missing, names.map(path));
+        for name in names {
+            std::fs::write(path(name), "").unwrap();
+        }
+        assert_eq!(network.missing_programs(), []);
+        std::fs::remove_file(path("rtsol")).unwrap();
+        let rtsol = path("rtsol");
+        assert_eq!(network.missing_programs(), [(rtsol.as_path(), "routers are not asked to advertise")]);
+    }
+
+    #[test]
+    fn limits_out_of_range_name_their_key() {
+        let with = |command_limit_ms, lease_limit_ms| {
+            let network = Network { command_limit_ms, lease_limit_ms, ..Network::default() };
+            network.validate().map_err(|error| error.to_string())
+        };
+        assert_eq!((with(100, 600_000), with(60_000, 100)), (Ok(()), Ok(())));
+        for command in [0, 99, 60_001, u64::MAX] {
+            let error = with(command, 90_000).unwrap_err();
+            assert_eq!(error, "network.command-limit-ms must be from 100 to 60000", "{command}");
+        }
+        for lease in [0, 99, 600_001, u64::MAX] {
+            let error = with(5000, lease).unwrap_err();
+            assert_eq!(error, "network.lease-limit-ms must be from 100 to 600000", "{lease}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_never_zero() {
+        let mut network = Network::default();
+        for (limit, wanted) in [
+            (Duration::ZERO, Duration::from_millis(1)),
+            (Duration::from_micros(999), Duration::from_millis(1)),
+            (Duration::from_millis(70_000), Duration::from_millis(70_000)),
+            (Duration::MAX, Duration::from_millis(u64::MAX)),
+        ] {
+            network.set_command_limit(limit);
+            assert_eq!(network.command_limit(), wanted);
+        }
+    }
+}
