@@ -8,9 +8,9 @@ mod uses;
 mod vf;
 mod vss;
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -279,7 +279,8 @@ fn read(path: Option<&Path>) -> Result<Option<String>, ConfigError> {
 /// The text of a file that only root or this process's user can have written.
 fn read_trusted(path: &Path) -> Result<String, ConfigError> {
     let read_error = |source| ConfigError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(read_error)?;
+    // Opening a FIFO would wait for its writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(read_error)?;
     // The descriptor is checked, not the path, so the file cannot be exchanged in between.
     let metadata = file.metadata().map_err(read_error)?;
     let untrusted = |reason| Err(ConfigError::Untrusted { path: path.to_owned(), reason });
@@ -390,6 +391,33 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
         assert!(matches!(Config::load(Some(&path)), Err(ConfigError::Untrusted { .. })));
         assert!(matches!(Config::load(Some(dir.path())), Err(ConfigError::Untrusted { .. })));
+    }
+
+    #[test]
+    fn a_fifo_is_refused_without_waiting_for_its_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hyperv.toml");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+        let error = Config::load(Some(&path)).unwrap_err().to_string();
+        assert_eq!(error, format!("refusing {}: it is not a regular file", path.display()));
+    }
+
+    #[test]
+    fn a_file_of_more_than_its_size_limit_or_without_text_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hyperv.toml");
+        let load = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            let uses = Uses { tables: &["kvp"], newer: false };
+            let loaded = Config::load_for(Some(&path), &uses).map_err(|error| error.to_string())?;
+            Ok::<_, String>((loaded.0, loaded.1.len()))
+        };
+        let size = usize::try_from(MAX_SIZE).unwrap();
+        assert_eq!(load(&vec![b'\n'; size]).unwrap(), (Config::default(), 0));
+        let error = load(&vec![b'\n'; size + 1]).unwrap_err();
+        assert_eq!(error, format!("refusing {}: it is larger than 256 KiB", path.display()));
+        assert_eq!(load(b"[kvp]\xff\n").unwrap_err(), format!("cannot read {}", path.display()));
     }
 
     #[test]

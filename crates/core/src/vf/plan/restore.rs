@@ -57,6 +57,12 @@ pub fn plan_restore(hn: &Adapter, before: &Facts, now: &Facts) -> Plan<Step> {
             continue;
         }
         let interface = name.clone();
+        let is_up = |facts: &Facts| facts.interface(name).is_some_and(|interface| interface.up);
+        // The kernel drops the routes of an interface that goes down, those to its own networks, too
+        // (`in_ifnet_event` of sys/netinet/in.c). So it is up before a router behind it is named.
+        if is_up(before) && !is_up(now) {
+            push(Step::BringUp { interface: interface.clone() });
+        }
         let (was, is) = (before.link(name).ipv6, now.link(name).ipv6);
         if !was.disabled && (is.disabled || was.accept_rtadv != is.accept_rtadv) {
             let accept_rtadv = was.accept_rtadv;
@@ -65,18 +71,20 @@ pub fn plan_restore(hn: &Adapter, before: &Facts, now: &Facts) -> Plan<Step> {
                 push(Step::SolicitRouters { interface: interface.clone() });
             }
         }
-        if before.has_dhclient(name) && !now.has_dhclient(name) {
-            push(Step::StartDhcp { interface: interface.clone(), wait: false });
-        }
         if !before.has_dhclient(name) && now.has_dhclient(name) {
             push(Step::StopDhcp { interface: interface.clone() });
         }
         let (had, has) = (kept(before, name), kept(now, name));
-        for address in has.iter().filter(|address| !had.contains(address)) {
+        // What a client had leased stays: the guest is reached by it until the client has a lease again.
+        for address in has.iter().filter(|address| !before.addresses(name).contains(address)) {
             push(Step::RemoveAddress { interface: interface.clone(), address: *address });
         }
         for address in had.iter().filter(|address| !has.contains(address)) {
             push(before.give(name, name, *address));
+        }
+        // After the removals: dhclient(8) ends when an address is removed that it has just got.
+        if before.has_dhclient(name) && !now.has_dhclient(name) {
+            push(Step::StartDhcp { interface: interface.clone(), wait: false });
         }
         for route in default_routes(before, name) {
             if !now.network.default_routes.contains(&route) {
@@ -88,9 +96,8 @@ pub fn plan_restore(hn: &Adapter, before: &Facts, now: &Facts) -> Plan<Step> {
                 push(Step::AddRoute(route.clone()));
             }
         }
-        if existed(name) && before.interface(name).map(|was| was.up) != now.interface(name).map(|is| is.up) {
-            let up = before.interface(name).is_some_and(|was| was.up);
-            push(if up { Step::BringUp { interface } } else { Step::BringDown { interface } });
+        if !is_up(before) && is_up(now) {
+            push(Step::BringDown { interface });
         }
     }
     plan

@@ -725,3 +725,42 @@ fn differences_are_named_and_corrected() {
         assert!(steps.contains(&step.to_owned()), "{step}: {steps:?}");
     }
 }
+
+#[test]
+fn an_interface_comes_up_before_its_routes_and_goes_down_last() {
+    let mut up = static_guest();
+    up.network.static_routes = vec![StaticRoute {
+        destination: "10.20.0.0/16".parse().unwrap(),
+        gateway: "10.0.0.254".parse().unwrap(),
+        interface: name("hn0"),
+    }];
+    let mut down = up.clone();
+    down.network.interfaces[0].up = false;
+    down.network.interfaces[0].addresses.push("10.9.9.9/24".parse().unwrap());
+    // The kernel drops the routes of an interface that goes down.
+    (down.network.default_routes, down.network.static_routes) = (Vec::new(), Vec::new());
+    let steps = |before, now| plan_restore(&hn(), before, now).to_string();
+    assert_eq!(
+        steps(&up, &down),
+        "bring hn0 up\nremove 10.9.9.9/24 from hn0\nset the default route to 10.0.0.1 through hn0\n\
+         set the default route to fd00::1 through hn0\nset the route to 10.20.0.0/16 by 10.0.0.254 through hn0\n"
+    );
+    assert_eq!(steps(&down, &up), "add 10.9.9.9/24 to hn0\nbring hn0 down\n");
+}
+
+#[test]
+fn a_lease_stays_when_its_client_is_started_again() {
+    let mut before = dhcp_guest();
+    before.links.get_mut(&name("hn0")).unwrap().ipv6 =
+        Ipv6Options { accept_rtadv: true, auto_linklocal: true, ..Ipv6Options::default() };
+    let mut now = before.clone();
+    now.network.dhcp_clients.clear();
+    now.network.interfaces[0].addresses.push("10.9.9.9/24".parse().unwrap());
+    now.links.get_mut(&name("hn0")).unwrap().ipv6.accept_rtadv = false;
+    // dhclient(8) ends when its address is removed, and until then the guest would have none.
+    assert_eq!(
+        plan_restore(&hn(), &before, &now).to_string(),
+        "enable IPv6 and autoconfiguration on hn0\nsolicit routers on hn0\nremove 10.9.9.9/24 from hn0\n\
+         start dhclient on hn0\n"
+    );
+}
