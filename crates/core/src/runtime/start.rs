@@ -51,19 +51,24 @@ impl Identity {
     pub fn check_config(&self, options: &Options, device: fn(&Config) -> &Path) -> ExitCode {
         let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         match Config::load(options.config.as_deref()) {
-            Ok(config) if device(&config).exists() => terminal::say(&format!("{}: no error", path.display())),
-            Ok(config) => terminal::say(&format!(
-                "{}: can be used, but {} is absent, without which {} ends at once",
-                path.display(),
-                device(&config).display(),
-                self.name
-            )),
+            Ok(config) => terminal::say(&self.verdict(path, device(&config))),
             Err(error) => {
                 self.complain(&error);
                 return Exit::Config.into();
             }
         }
         Exit::Ok.into()
+    }
+
+    fn verdict(&self, path: &Path, device: &Path) -> String {
+        let (path, name) = (path.display(), self.name);
+        match device.exists() {
+            true => format!("{path}: no error"),
+            false => format!(
+                "{path}: can be used, but {} is absent, without which {name} ends at once",
+                device.display()
+            ),
+        }
     }
 
     /// Prints an error of the command line.
@@ -212,4 +217,25 @@ fn warn_of(passed_over: &[ConfigError]) {
 pub fn give_up(error: &dyn std::error::Error, exit: Exit) -> Exit {
     log::error!("{}", error_chain(error));
     exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checked_configuration_tells_whether_the_daemon_would_stay() {
+        let uses = Uses { tables: &["kvp"], newer: false };
+        let identity = Identity { name: "hv_x_daemon", ident: "HV_X", usage: "usage: x", help: "", uses };
+        let directory = tempfile::tempdir().unwrap();
+        let device = directory.path().join("device");
+        let verdict = || identity.verdict(Path::new("/etc/x.toml"), &device);
+        let absent = device.display();
+        let wanted = format!(
+            "/etc/x.toml: can be used, but {absent} is absent, without which hv_x_daemon ends at once"
+        );
+        assert_eq!(verdict(), wanted);
+        std::fs::write(&device, "").unwrap();
+        assert_eq!(verdict(), "/etc/x.toml: no error");
+    }
 }

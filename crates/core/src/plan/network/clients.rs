@@ -78,3 +78,100 @@ fn signal(pid: u32, signal: Signal) -> Result<(), ApplyError> {
         Err(errno) => Err(ApplyError::Client { pid, source: errno.into() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::tests::Bench;
+
+    /// A process with the title of a client. It ends at the end of its input at the latest.
+    struct Client(Child);
+
+    impl Client {
+        fn start(title: &str, first: &str) -> Self {
+            let mut command = Command::new("/bin/sh");
+            let command = command.arg0(title).args(["-c", &format!("{first}; echo ready; read line")]);
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut ready = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+            assert_eq!(ready, "ready\n");
+            Self(child)
+        }
+
+        fn pid(&self) -> u32 {
+            self.0.id()
+        }
+
+        fn still_runs(&mut self) -> bool {
+            self.0.try_wait().unwrap().is_none()
+        }
+
+        fn signal(mut self) -> Option<i32> {
+            self.0.wait().unwrap().signal()
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn hn0() -> InterfaceName {
+        "hn0".parse().unwrap()
+    }
+
+    fn bench() -> Bench {
+        Bench::new("hn0 link 00:15:5d:01:02:03 up index=2\n")
+    }
+
+    #[test]
+    fn a_listed_client_ends_by_sigterm_and_is_waited_for() {
+        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
+        bench.write("facts/procs", &format!("proc {} dhclient\n", client.pid()));
+        stop(&bench.source(), &hn0(), LONG).unwrap();
+        assert_eq!(processes(&bench.source(), &hn0()), []);
+        assert_eq!(client.signal(), Some(Signal::SIGTERM as i32));
+    }
+
+    #[test]
+    fn a_client_in_a_pid_file_alone_is_ended_too() {
+        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
+        bench.write("pids/dhclient.hn0.pid", &format!("{}\n", client.pid()));
+        stop(&bench.source(), &hn0(), LONG).unwrap();
+        assert_eq!(client.signal(), Some(Signal::SIGTERM as i32));
+    }
+
+    #[test]
+    fn a_client_that_ignores_sigterm_is_killed() {
+        let (bench, client) = (bench(), Client::start("dhclient: hn0", "trap '' TERM"));
+        bench.write("facts/procs", &format!("proc {} dhclient\n", client.pid()));
+        stop(&bench.source(), &hn0(), Duration::from_secs(1)).unwrap();
+        assert_eq!(client.signal(), Some(Signal::SIGKILL as i32));
+    }
+
+    #[test]
+    fn other_processes_are_left_alone_whatever_a_pid_file_says() {
+        let (bench, mut other) = (bench(), Client::start("dhclient: hn1", ":"));
+        bench.write("facts/procs", &format!("proc {} dhclient\n", other.pid()));
+        for text in [other.pid().to_string(), "0".into(), "-1".into(), "4294967295".into(), "x".into()] {
+            bench.write("pids/dhclient.hn0.pid", &text);
+            stop(&bench.source(), &hn0(), LONG).unwrap();
+            assert!(other.still_runs(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_never_ends_is_named() {
+        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
+        let pid = client.pid();
+        // It is still listed after its end.
+        bench.write("facts/procs", &format!("proc {pid} dhclient\n"));
+        bench.write("facts/sysctl", &format!("1.14.7.{pid}:str=dhclient: hn0\n"));
+        let error = stop(&bench.source(), &hn0(), Duration::from_millis(10)).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot end dhclient with process id {pid}"));
+        // A process that has ended is no error of its own.
+        drop(client);
+        signal(u32::MAX, Signal::SIGTERM).unwrap();
+    }
+}

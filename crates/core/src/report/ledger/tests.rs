@@ -217,3 +217,80 @@ fn flushed_mounts_are_recorded_with_their_reason() {
     old.as_object_mut().unwrap().remove("flushed");
     assert_eq!(serde_json::from_value::<Backup>(old).unwrap().flushed, []);
 }
+
+#[test]
+fn steps_between_the_hooks_are_named_with_their_failure() {
+    let mut room = Room::new();
+    let run = |room: &mut Room, task: Task, outcome: Outcome| {
+        room.now += 1;
+        room.ledger.action(&Action::Run(Lane::Backup, task, Duration::MAX), room.moment());
+        room.now += 2;
+        let ended = Event::Ended(Lane::Backup, Ended { outcome, output: Vec::new() });
+        room.ledger.event(&ended, room.moment());
+    };
+    // Without a backup there is no record.
+    run(&mut room, Task::ListPools, Outcome::Succeeded);
+    room.ledger.event(
+        &Event::Request { request: request(Operation::Freeze, 1), age: Duration::ZERO },
+        room.moment(),
+    );
+    room.ledger.action(&Action::Survey(Lane::Backup), room.moment());
+    run(&mut room, Task::ListPools, Outcome::Succeeded);
+    let pools = vec!["zroot".to_owned(), "tank".to_owned()];
+    run(&mut room, Task::SyncPools(pools.clone()), Outcome::NotStarted("no such file".into()));
+    // The end of a stopped program tells nothing.
+    room.ledger.action(&Action::Run(Lane::Backup, Task::ListPools, Duration::MAX), room.moment());
+    room.ledger.action(&Action::Stop(Lane::Backup), room.moment());
+    let late = Ended { outcome: Outcome::Failed("killed".into()), output: Vec::new() };
+    room.ledger.event(&Event::Ended(Lane::Backup, late), room.moment());
+    for _ in 0..2 * MOST_NAMED {
+        run(&mut room, Task::SyncPools(pools.clone()), Outcome::Succeeded);
+        let hook = room.hooks[0].clone();
+        run(&mut room, Task::Hook(hook, Phase::Freeze), Outcome::Succeeded);
+    }
+    assert_eq!(room.ledger.open.as_ref().unwrap().backup.hooks.len(), MOST_NAMED);
+    let steps = &room.ledger.open.as_ref().unwrap().backup.steps;
+    let first: Vec<_> = steps[..3].iter().map(|s| (s.what.as_str(), s.took, s.failed.as_deref())).collect();
+    let wanted = [
+        ("zpool list", 2_000_000, None),
+        ("zpool sync zroot tank", 2_000_000, Some("no such file")),
+        ("zpool sync zroot tank", 2_000_000, None),
+    ];
+    assert_eq!(first, wanted);
+    assert_eq!(steps.len(), MOST_NAMED);
+}
+
+#[test]
+fn requests_that_are_never_answered_are_forgotten() {
+    let mut room = Room::new();
+    for id in 0..MOST_ASKED as u64 + 2 {
+        let event = Event::Request { request: request(Operation::Other(9), id), age: Duration::ZERO };
+        room.ledger.event(&event, room.moment());
+    }
+    let ids: Vec<u64> = room.ledger.asked.iter().map(|(request, _)| request.id).collect();
+    assert_eq!(ids, (2..MOST_ASKED as u64 + 2).collect::<Vec<_>>());
+    let counts = room.report().requests.counts;
+    assert_eq!(counts.get("unknown"), Some(&(MOST_ASKED as u64 + 2)));
+}
+
+#[test]
+fn backups_that_nobody_takes_are_limited_to_the_last_ones() {
+    let mut room = Room::new();
+    room.refuses = Some("/data");
+    for id in 1..=MOST_WAITING as u64 + 3 {
+        room.ask(Operation::Freeze, id);
+    }
+    let times: Vec<u64> =
+        std::iter::from_fn(|| room.ledger.take_finished()).map(|backup| backup.at).collect();
+    assert_eq!(times.len(), MOST_WAITING);
+    assert_eq!(times.last(), room.report().last_backup.map(|backup| backup.at).as_ref());
+    assert!(times.is_sorted());
+}
+
+#[test]
+fn a_configuration_that_is_named_later_is_reported() {
+    let mut room = Room::new();
+    assert_eq!(room.report().common.config, None);
+    room.ledger.named(Some("/etc/hyperv.toml".into()));
+    assert_eq!(room.report().common.config.as_deref(), Some("/etc/hyperv.toml"));
+}
