@@ -26,7 +26,7 @@ pub(super) fn run(session: &mut Session, shared: &Shared, counts: &Counts) -> Op
             Err(error) => return shared.fail(format!("backup: {error}")),
         }
         if first.is_none() {
-            first = Sample::of(pid);
+            first = Sample::at_rest(pid);
         }
         shared.pause(EVERY);
     }
@@ -34,7 +34,7 @@ pub(super) fn run(session: &mut Session, shared: &Shared, counts: &Counts) -> Op
         Ok(suspended) if suspended.is_empty() => {}
         other => shared.complain(format!("frozen at the end: {other:?}")),
     }
-    first.zip(Sample::of(pid))
+    first.zip(Sample::at_rest(pid))
 }
 
 impl Shared {

@@ -165,7 +165,7 @@ pub fn run(time: Duration) -> Result<Report, String> {
         writer::finish(writers, &mut session.another_host(), shared, counts);
         // Postponed work is done by then.
         thread::sleep(Duration::from_secs(3));
-        let last = process::sample_of(&session);
+        let last = process::last_sample_of(&session);
         let kvp = first.zip(last).map(|(first, last)| ("hv_kvp_daemon", first, last));
         let vss = vss.map(|(first, last)| ("hv_vss_daemon", first, last));
         kvp.into_iter().chain(vss).collect::<Vec<_>>()

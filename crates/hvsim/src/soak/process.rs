@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::program;
 use crate::session::kvp::Session;
+use crate::testing::{PATIENCE, look_for};
 
 const DAEMON: &str = "hv_kvp_daemon";
 
@@ -44,6 +45,12 @@ impl Sample {
             threads: number("Threads:")?,
             children: children.split_whitespace().count(),
         })
+    }
+
+    /// Waits until the process has no children, as long as a test waits for anything, and takes a sample.
+    /// Programs that a daemon starts after its answer need a moment.
+    pub(super) fn at_rest(pid: Pid) -> Option<Self> {
+        look_for(PATIENCE, || Self::of(pid).filter(|sample| sample.children == 0)).or_else(|| Self::of(pid))
     }
 
     /// The differences that must not be.
@@ -114,8 +121,14 @@ fn daemon(session: &Session) -> Option<Pid> {
     session.machine()?.processes().into_iter().find(named)
 }
 
+/// A sample of the detached daemon while it works.
 pub(super) fn sample_of(session: &Session) -> Option<Sample> {
     Sample::of(daemon(session)?)
+}
+
+/// A sample of the detached daemon when the programs that it started have ended.
+pub(super) fn last_sample_of(session: &Session) -> Option<Sample> {
+    Sample::at_rest(daemon(session)?)
 }
 
 #[cfg(test)]
