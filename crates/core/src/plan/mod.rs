@@ -237,4 +237,34 @@ mod tests {
         assert_eq!(port.held, [2]);
         assert_eq!(failed.to_string(), "cannot 3; then could not -2 (broken)");
     }
+
+    #[test]
+    fn a_failure_says_what_became_of_the_guest() {
+        let failed = |left_behind: &[i32], found| {
+            let broken = || io::Error::other("broken");
+            let left_behind = left_behind.iter().map(|step| (*step, broken())).collect();
+            Failed { step: 3, error: broken(), left_behind, found }
+        };
+        for (left_behind, found, expected) in [
+            (&[][..], None, "cannot 3, each step was taken back"),
+            (&[-2], None, "cannot 3; then could not -2 (broken)"),
+            (&[], Some(Found::AsBefore), "cannot 3, everything was taken back"),
+            (&[-2], Some(Found::AsBefore), "cannot 3; then could not -2 (broken), everything was taken back"),
+            (&[], Some(Found::Differs(vec!["a".into(), "b".into()])), "cannot 3; not as it was: a, b"),
+        ] {
+            let failed = failed(left_behind, found);
+            assert_eq!(failed.to_string(), expected);
+            assert_eq!(failed.source().unwrap().to_string(), "broken");
+        }
+    }
+
+    #[test]
+    fn appended_steps_come_last() {
+        let mut plan = three();
+        let mut more = Plan::default();
+        more.push(4, vec![-4]);
+        plan.append(more);
+        assert_eq!(plan.to_string(), "1\n2\n3\n4\n");
+        assert_eq!(plan.steps()[3].undo, [-4]);
+    }
 }

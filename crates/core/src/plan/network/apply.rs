@@ -67,6 +67,8 @@ pub struct NetworkPort {
     programs: NetworkPrograms,
     source: NetworkSource,
     deadline: Option<Duration>,
+    /// How long a client may take to appear in the list of processes.
+    client_appears: Duration,
     /// How rc(8) would start a DHCP client. `None` if unknown.
     client: Option<DhcpClient>,
     /// The beginning of the log lines.
@@ -104,6 +106,7 @@ impl NetworkPort {
             programs: NetworkPrograms { settings },
             source,
             deadline: None,
+            client_appears: CLIENT_APPEARS,
             client: None,
             subject: subject.to_owned(),
         }
@@ -260,7 +263,7 @@ impl NetworkPort {
             };
         }
         program.detach()?;
-        let until = clock::monotonic() + self.within_deadline(CLIENT_APPEARS);
+        let until = clock::monotonic() + self.within_deadline(self.client_appears);
         while !self.is_reached_now(step) {
             if clock::monotonic() >= until {
                 return Err(ApplyError::NoClient { program: program.path, interface: interface.clone() });
@@ -312,7 +315,11 @@ impl NetworkPort {
 
     /// Stops the clients. Half of the time left is for those that do not end by SIGTERM.
     fn stop_clients(&self, interface: &InterfaceName) -> Result<(), ApplyError> {
-        clients::stop(&self.source, interface, self.within_deadline(2 * clients::PATIENCE) / 2)
+        clients::stop(&self.source, interface, self.patience())
+    }
+
+    fn patience(&self) -> Duration {
+        self.within_deadline(2 * clients::PATIENCE) / 2
     }
 }
 
@@ -366,7 +373,7 @@ mod tests {
     fn bench() -> Bench {
         let bench = Bench::new(
             "hn0 link 00:15:5d:01:02:03 up index=2\nhn0 inet 10.0.0.5/24\nhn0 inet 10.9.0.50/16\n\
-             hn0 inet6 fe80::5%hn0/64\nlagg0 link 00:15:5d:01:02:03 up index=3\n",
+             hn0 inet6 fd00::5/64\nhn0 inet6 fe80::5%hn0/64\nlagg0 link 00:15:5d:01:02:03 up index=3\n",
         );
         bench.write("facts/routes", "default 10.9.0.1 hn0\n");
         bench
@@ -374,6 +381,13 @@ mod tests {
 
     fn port(bench: &Bench) -> NetworkPort {
         NetworkPort::new(bench.settings(), bench.source(), "hn0")
+    }
+
+    /// The program dhclient becomes a client of hn0 that the list of processes shows.
+    fn client_appears(bench: &Bench, then: &str) {
+        bench.write("facts/sysctl", "1.14.7.77:str=dhclient: hn0\n");
+        let list = bench.path("facts/procs");
+        bench.program("dhclient", &format!("echo proc 77 dhclient >'{}'\n{then}", list.display()));
     }
 
     fn name(text: &str) -> InterfaceName {
@@ -467,6 +481,80 @@ mod tests {
     }
 
     #[test]
+    fn a_route_that_an_earlier_address_reaches_outlives_the_lease() {
+        let bench = bench();
+        let routes = bench.path("facts/routes");
+        let step =
+            NetworkStep::EndLease { interface: name("hn0"), addresses: vec!["10.0.0.5/24".parse().unwrap()] };
+        for (ifconfig, expected) in [
+            ("", &["ifconfig hn0 inet 10.9.0.50 -alias"][..]),
+            // The kernel drops the route with the address over which it was added.
+            (
+                &format!(": >'{}'", routes.display()),
+                &["ifconfig hn0 inet 10.9.0.50 -alias", "route -n add -inet default 10.0.0.1"],
+            ),
+        ] {
+            bench.write("facts/routes", "default 10.0.0.1 hn0\n");
+            bench.program("ifconfig", ifconfig);
+            port(&bench).perform(&step).unwrap();
+            assert_eq!(bench.calls(expected.len()), expected);
+        }
+    }
+
+    #[test]
+    fn half_of_the_time_left_is_for_the_signal() {
+        let mut port = port(&bench());
+        assert_eq!(port.patience(), clients::PATIENCE);
+        port.set_deadline(clock::monotonic() + clients::PATIENCE);
+        assert!(port.patience() <= clients::PATIENCE / 2);
+    }
+
+    #[test]
+    fn a_snapshot_shows_what_is_reached() {
+        let bench = bench();
+        bench.write("facts/routes", "default 10.9.0.1 hn0\n10.20.0.0/16 10.0.0.254 hn0\n");
+        bench.write("facts/procs", "proc 77 dhclient\n");
+        bench.write("facts/sysctl", "1.14.7.77:str=dhclient: hn0\n");
+        let network = port(&bench).snapshot().unwrap();
+        let address = |interface: &str, address: &str| (name(interface), address.parse().unwrap());
+        let route = |destination: &str| StaticRoute {
+            destination: destination.parse().unwrap(),
+            gateway: "10.0.0.254".parse().unwrap(),
+            interface: name("hn0"),
+        };
+        let there = [("hn0", "10.0.0.5/24"), ("hn0", "fd00::5/64")].map(|(i, a)| address(i, a));
+        let not_there = [("hn0", "10.0.0.6/24"), ("lagg0", "10.0.0.5/24")].map(|(i, a)| address(i, a));
+        for (is_there, addresses) in [(true, there), (false, not_there)] {
+            for (interface, address) in addresses {
+                let add = NetworkStep::AddAddress { interface: interface.clone(), address };
+                assert_eq!(is_reached(&add, &network), is_there, "{add}");
+                let remove = NetworkStep::RemoveAddress { interface, address };
+                assert_eq!(is_reached(&remove, &network), !is_there, "{remove}");
+            }
+        }
+        for (is_there, destination) in [(true, "10.20.0.0/16"), (false, "10.21.0.0/16")] {
+            let add = NetworkStep::AddRoute(route(destination));
+            assert_eq!(is_reached(&add, &network), is_there, "{add}");
+            let remove = NetworkStep::RemoveRoute(route(destination));
+            assert_eq!(is_reached(&remove, &network), !is_there, "{remove}");
+        }
+        for (is_there, interface) in [(true, "hn0"), (false, "lagg0")] {
+            let gateway = "10.9.0.1".parse().unwrap();
+            let set = NetworkStep::SetDefaultRoute { gateway, interface: name(interface) };
+            assert_eq!(is_reached(&set, &network), is_there, "{set}");
+            let remove = NetworkStep::RemoveDefaultRoute { gateway, interface: name(interface) };
+            assert_eq!(is_reached(&remove, &network), !is_there, "{remove}");
+            let start = NetworkStep::StartDhcp { interface: name(interface), wait: false };
+            assert_eq!(is_reached(&start, &network), is_there, "{start}");
+        }
+        for (is_there, lagg) in [(true, "lagg0"), (false, "lagg1")] {
+            let destroy = NetworkStep::DestroyLagg { lagg: name(lagg) };
+            assert_eq!(is_reached(&destroy, &network), !is_there, "{destroy}");
+        }
+        assert!(!is_reached(&NetworkStep::BringUp { interface: name("hn0") }, &network));
+    }
+
+    #[test]
     fn ipv6_is_disabled_with_its_link_local_address() {
         let bench = bench();
         port(&bench).perform(&NetworkStep::DisableIpv6 { interface: name("hn0"), link_local: None }).unwrap();
@@ -486,5 +574,82 @@ mod tests {
         port.set_dhcp_client(DhcpClient { program: None, flags: vec!["-q".into(), "-b".into()] });
         assert!(matches!(port.perform(&start(false)), Err(ApplyError::NoClient { .. })));
         assert_eq!(bench.calls(1), ["dhclient -q -b hn0"]);
+    }
+
+    #[test]
+    fn an_advertised_default_route_is_made_permanent() {
+        let bench = bench();
+        bench.write("facts/routes", "default fe80::1%hn0 hn0\n");
+        port(&bench).perform(&set_route("fe80::1")).unwrap();
+        assert_eq!(bench.calls(1), ["route -n change -inet6 default fe80::1%hn0"]);
+        bench.write("facts/routes", "default fd00::1 hn0\n");
+        port(&bench).perform(&set_route("fd00::1")).unwrap();
+        assert_eq!(bench.calls(0), [""; 0]);
+    }
+
+    #[test]
+    fn after_the_deadline_only_what_is_not_waited_for_is_started() {
+        let bench = bench();
+        let mut port = port(&bench);
+        port.set_deadline(Duration::ZERO);
+        let late = port.perform(&NetworkStep::BringUp { interface: name("hn0") });
+        assert!(matches!(late, Err(ApplyError::Program(ProgramError::TimedOut { .. }))), "{late:?}");
+        port.perform(&NetworkStep::SolicitRouters { interface: name("hn0") }).unwrap();
+    }
+
+    #[test]
+    fn a_lagg_is_there_only_with_all_of_its_ports() {
+        let bench = bench();
+        bench.program(
+            "ifconfig",
+            "printf 'lagg0: flags=8843<UP> metric 0 mtu 1500\\n\\tlaggport: hn0 flags=1\\n'; [ $# -eq 1 ]",
+        );
+        for (ports, is_there) in [(vec!["hn0"], true), (vec!["hn0", "mce0"], false), (vec![], false)] {
+            let step = NetworkStep::CreateLagg {
+                lagg: name("lagg0"),
+                ports: ports.iter().map(|port| name(port)).collect(),
+                description: String::new(),
+                ipv6: super::super::Ipv6Options::default(),
+            };
+            assert_eq!(port(&bench).perform(&step).is_ok(), is_there, "{ports:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_fails_has_succeeded_if_it_serves() {
+        let bench = bench();
+        let start = NetworkStep::StartDhcp { interface: name("hn0"), wait: true };
+        bench.program("dhclient", "exit 1");
+        assert!(port(&bench).perform(&start).is_err());
+        client_appears(&bench, "exit 1");
+        port(&bench).perform(&start).unwrap();
+    }
+
+    #[test]
+    fn a_client_without_waiting_is_there_once_it_serves() {
+        let bench = bench();
+        client_appears(&bench, "");
+        let mut port = port(&bench);
+        port.client_appears = Duration::from_secs(600);
+        port.perform(&NetworkStep::StartDhcp { interface: name("hn0"), wait: false }).unwrap();
+    }
+
+    #[test]
+    fn only_dhclient_is_told_whether_to_wait() {
+        let bench = bench();
+        let mut port = port(&bench);
+        let absolute = |program: &str| Some(bench.path(program).to_str().unwrap().to_owned());
+        for (program, wait, expected) in [
+            (None, true, "dhclient -q hn0"),
+            (Some("dhclient".to_owned()), false, "dhclient -q -b hn0"),
+            (absolute("dhcpcd"), true, "dhcpcd -q -b hn0"),
+            (absolute("dhcpcd"), false, "dhcpcd -q -b hn0"),
+        ] {
+            port.set_dhcp_client(DhcpClient { program, flags: vec!["-q".into(), "-b".into()] });
+            let program = port.client_program(&name("hn0"), wait, Duration::ZERO);
+            let mut words = vec![program.path.file_name().unwrap().to_str().unwrap()];
+            words.extend(program.arguments.iter().map(|word| word.to_str().unwrap()));
+            assert_eq!((words.join(" "), program.path.is_absolute()), (expected.to_owned(), true));
+        }
     }
 }

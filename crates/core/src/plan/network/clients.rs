@@ -174,4 +174,31 @@ mod tests {
         drop(client);
         signal(u32::MAX, Signal::SIGTERM).unwrap();
     }
+
+    #[test]
+    fn the_privileged_process_is_not_asked_to_end() {
+        let (bench, privileged) = (bench(), Client::start("dhclient: hn0 [priv]", ":"));
+        bench.write("facts/procs", &format!("proc {} dhclient\n", privileged.pid()));
+        stop(&bench.source(), &hn0(), Duration::from_secs(1)).unwrap();
+        assert_eq!(privileged.signal(), Some(Signal::SIGKILL as i32));
+    }
+
+    #[test]
+    fn the_step_that_stops_clients_ends_them() {
+        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
+        bench.write("facts/procs", &format!("proc {} dhclient\n", client.pid()));
+        let mut port = super::super::NetworkPort::new(bench.settings(), bench.source(), "hn0");
+        crate::plan::Port::perform(&mut port, &super::super::NetworkStep::StopDhcp { interface: hn0() })
+            .unwrap();
+        assert_eq!(client.signal(), Some(Signal::SIGTERM as i32));
+    }
+
+    #[test]
+    fn a_listed_client_with_a_pid_file_counts_once() {
+        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
+        let pid = client.pid();
+        bench.write("facts/procs", &format!("proc {pid} dhclient\n"));
+        bench.write("pids/dhclient.hn0.pid", &pid.to_string());
+        assert_eq!(processes(&bench.source(), &hn0()), [ClientProcess { pid, part: Part::Worker }]);
+    }
 }
