@@ -289,6 +289,12 @@ mod tests {
     }
 
     #[test]
+    fn only_a_name_in_two_hashes_is_a_leftover() {
+        let (hooks, _) = selected(DIRECTORY, &["#a", "a#", "#a#"].map(|name| (name, file(0, 0o755))));
+        assert_eq!(hooks, ["#a", "a#"]);
+    }
+
+    #[test]
     fn a_directory_that_others_can_write_runs_nothing() {
         for directory in [
             FileFacts { mode: 0o777, ..DIRECTORY },

@@ -453,14 +453,6 @@ impl Verdict {
     }
 }
 
-impl SyncPlan {
-    /// Whether there is nothing to do.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pools.is_empty() && self.mounts.is_empty() && self.flushed.is_empty()
-    }
-}
-
 /// Whether the mount is flushed because suspending it would do harm.
 fn is_fallback(reason: &Reason) -> bool {
     matches!(

@@ -220,7 +220,6 @@ struct Reader {
 impl Reader {
     fn take(&mut self, tag: Tag<'_>) {
         match (tag.name, tag.closes) {
-            ("class", false) if !self.in_geom => self.class.clear(),
             ("geom", closes) if !self.in_consumer && !self.in_provider => {
                 self.in_geom = !closes;
                 if !closes {

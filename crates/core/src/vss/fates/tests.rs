@@ -50,6 +50,23 @@ fn parents_come_before_children_whatever_their_age() {
     let verdict = Policy::default().judge(&table);
     let from: Vec<&str> = verdict.to_suspend().map(|mount| mount.from.as_str()).collect();
     assert_eq!(from, ["/dev/a", "/dev/b", "/dev/c"]);
+    // Also where the older one has to wait: it holds the file of /box.
+    let with_box: Vec<Mount> = table.into_iter().chain([mount("ufs", "/dev/d", "/box", 4)]).collect();
+    let verdict = Policy::default().judge_with(&with_box, &scan(&[], &[(4, 2)], &[]));
+    let from: Vec<&str> = verdict.to_suspend().map(|mount| mount.from.as_str()).collect();
+    assert_eq!(from, ["/dev/a", "/dev/d", "/dev/b", "/dev/c"]);
+}
+
+#[test]
+fn a_mount_lies_on_the_one_that_was_there_before_it() {
+    let table = vec![
+        mount("ufs", "/dev/a", "/x", 1),
+        mount("ufs", "/dev/b", "/x/sub", 2),
+        // It covers both.
+        mount("ufs", "/dev/c", "/x", 3),
+    ];
+    let decisions = Policy::default().judge(&table).decisions;
+    assert_eq!([0, 1, 2].map(|index| ancestors(&decisions, index)), [vec![], vec![0], vec![0]]);
 }
 
 #[test]
@@ -161,4 +178,33 @@ fn a_look_that_failed_counts_as_writers_everywhere() {
     assert!(!refuse.judge_with(&table, &failed).allows_backup());
     let consent = Policy { mapped_writers: MappedWriters::Suspend, ..Policy::default() };
     assert_eq!(order(&consent.judge_with(&table, &failed)), ["/", "/data"]);
+}
+
+#[test]
+fn a_file_below_a_flushed_mount_comes_before_the_holder() {
+    // /deeper is in a file of /box, and that in one of /data. /box is not suspended.
+    let table = ufs(&["/", "/data", "/box", "/deeper"]);
+    let rules = vec![Rule {
+        fs_type: None,
+        mount_point: Some(Glob::try_from("/box".to_owned()).unwrap()),
+        treatment: Some(Treatment::Sync),
+        mapped_writers: None,
+    }];
+    let policy = Policy { rules, ..Policy::default() };
+    let verdict = policy.judge_with(&table, &scan(&[], &[(3, 2), (4, 3)], &[]));
+    assert_eq!(order(&verdict), ["/", "/deeper", "/data"]);
+}
+
+#[test]
+fn of_two_that_seem_to_hold_each_other_one_is_flushed() {
+    let verdict = Policy::default().judge_with(&ufs(&["/", "/a", "/b"]), &scan(&[], &[(2, 3), (3, 2)], &[]));
+    assert_eq!((order(&verdict), flushed(&verdict)), (vec!["/", "/a"], vec!["/b"]));
+}
+
+#[test]
+fn a_holder_outside_of_the_circle_is_not_flushed() {
+    // /a < /a/m < /h < /h/y < /a. Only a part of that, /h/y/z, holds the file of /box, which waits for nothing.
+    let table = ufs(&["/box", "/a", "/a/m", "/h", "/h/y", "/h/y/z"]);
+    let verdict = Policy::default().judge_with(&table, &scan(&[], &[(1, 6), (3, 4), (5, 2)], &[]));
+    assert_eq!(flushed(&verdict), ["/h"]);
 }

@@ -43,6 +43,8 @@ struct Guest {
     /// The results of the next scans and flushes; `None`: it does not end. Where the list ends, the result is
     /// `scan` and a flush that succeeded.
     preparations: VecDeque<Option<Prepared>>,
+    /// The time limits of the flushes.
+    flush_limits: Vec<Duration>,
     scan: Scan,
     /// What `zpool list` prints.
     pools: Vec<String>,
@@ -72,6 +74,7 @@ impl Guest {
             answer_takes: Duration::ZERO,
             held_open: Vec::new(),
             preparations: VecDeque::new(),
+            flush_limits: Vec::new(),
             scan: Scan::default(),
             pools: Vec::new(),
             programs: VecDeque::new(),
@@ -192,6 +195,7 @@ impl Guest {
     }
 
     fn prepare(&mut self, lane: Lane, preparation: &Preparation) -> Option<Event> {
+        self.flush_limits.extend(preparation.flush.as_ref().map(|flush| flush.limit));
         let flush = preparation.flush.as_ref().map(|flush| {
             let on: Vec<&str> = flush.mounts.iter().map(|mount| mount.on.as_str()).collect();
             format!("flush {}", on.join(",")).trim_end().to_owned()
@@ -617,10 +621,10 @@ fn a_pool_sync_that_fails_or_hangs_fails_the_freeze() {
 
 #[test]
 fn suspending_past_the_deadline_is_undone_and_answered_with_failure() {
-    for count in 1..=4 {
+    for (count, after) in [(1, 0), (2, 0), (4, 0), (1, 1), (2, 1), (3, 1), (4, 1)] {
         let mut guest = Guest::new(ufs(count));
-        // The last suspension ends after the limit.
-        guest.suspend_takes = seconds(10) / u32::try_from(count).unwrap() + Duration::from_nanos(1);
+        // The last suspension ends with the limit or after it.
+        guest.suspend_takes = seconds(10) / u32::try_from(count).unwrap() + Duration::from_nanos(after);
         guest.ask(Freeze, 1);
         let done = guest.done();
         assert_eq!(done.last().unwrap(), "freeze 1 no", "{count}");
@@ -820,7 +824,8 @@ fn a_freeze_that_waited_too_long_for_hooks_is_refused() {
     guest.ask(Freeze, 5);
     guest.now += seconds(10);
     guest.end_hook();
-    assert_eq!(guest.done(), ["freeze 5 no"]);
+    // Nothing of the new backup has begun.
+    assert_eq!(guest.all_done(), ["end hooks false", "freeze 5 no"]);
     guest.assert_at_rest();
 }
 
@@ -843,6 +848,7 @@ fn a_thaw_during_preparations_ends_them() {
     let mut guest = Guest::new(ufs(1)).with_hooks(&["a"]);
     guest.programs.push_back(None);
     guest.ask(Freeze, 1);
+    assert!(!guest.freezer.is_frozen(), "nothing is suspended while a hook runs");
     guest.done();
     guest.ask(Freeze, 2);
     guest.ask(Thaw, 3);
@@ -1118,4 +1124,41 @@ fn processes_of_hooks_are_killed_only_after_a_failure() {
     guest.suspend = vec![Suspended::Failed("EBUSY".into())];
     guest.ask(Freeze, 1);
     assert_eq!(guest.all_done().split_off(5), ["open 1", "freeze 1 no", "abort a", "end hooks true"]);
+}
+
+#[test]
+fn the_freezer_is_idle_without_backup_and_check() {
+    let policy = Policy { mapped_writers: MappedWriters::Refuse, ..Policy::default() };
+    let rules = Rules { policy, ..Rules::default() };
+    for operation in [Check, Freeze] {
+        let mut freezer = Freezer::new(rules.clone());
+        assert!(freezer.is_idle());
+        assert_eq!(freezer.rules(), &rules);
+        let _ = freezer
+            .handle(Event::Request { request: request(operation, 1), age: Duration::ZERO }, seconds(1000));
+        assert!(!freezer.is_idle(), "{operation}");
+    }
+}
+
+#[test]
+fn the_last_check_can_be_asked_for() {
+    let mut guest = Guest::new(vec![mount("ext2fs", "/dev/da5", "/linux", 5)]);
+    assert_eq!(guest.freezer.last_check(), None);
+    guest.ask(Check, 1);
+    assert_eq!(guest.freezer.last_check().unwrap().verdict.vetoes().count(), 1);
+    guest.table = Ok(ufs(1));
+    guest.ask(Check, 2);
+    assert_eq!(guest.freezer.last_check().unwrap().verdict.to_suspend().count(), 1);
+}
+
+#[test]
+fn a_flush_leaves_time_for_two_scans_and_the_suspensions() {
+    for (scan, sync, expected) in [(1, 100, 7), (1, 6, 6), (2, 100, 5), (4, 100, 5), (9, 100, 5)] {
+        let mut guest = Guest::new(ufs(1));
+        let limits =
+            Limits { answer: seconds(10), scan: seconds(scan), sync: seconds(sync), ..Limits::default() };
+        guest.freezer.set_rules(Rules { limits, ..Rules::default() });
+        guest.ask(Freeze, 1);
+        assert_eq!(guest.flush_limits, [seconds(expected)], "scan {scan} s, sync {sync} s");
+    }
 }

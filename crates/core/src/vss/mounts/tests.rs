@@ -173,7 +173,7 @@ fn each_pool_is_synced_once() {
     assert_eq!(plan.pools, ["zroot", "tank"]);
     let on: Vec<&str> = plan.mounts.iter().map(|mount| mount.on.as_str()).collect();
     assert_eq!(on, ["/c", "/boot/efi"]);
-    assert!(judge(&["ufs a / l"]).sync_plan().is_empty());
+    assert_eq!(judge(&["ufs a / l"]).sync_plan(), SyncPlan::default());
 }
 
 #[test]
@@ -257,4 +257,26 @@ fn a_decision_names_mount_type_and_cause() {
         verdict.decisions[0].to_string(),
         "/linux (ext2fs): a file system of this type cannot be frozen"
     );
+}
+
+#[test]
+fn fates_and_file_systems_are_shown_as_in_tables() {
+    assert_eq!(FsId([0x1f, -2]).to_string(), "0000001f:fffffffe");
+    let words = [Treatment::Suspend, Treatment::Sync, Treatment::Ignore, Treatment::Veto];
+    assert_eq!(words.map(|word| format!("{word:<8}|")), ["suspend |", "sync    |", "ignore  |", "veto    |"]);
+}
+
+#[test]
+fn only_an_msdosfs_that_cannot_be_frozen_may_be_efi() {
+    assert!(judge(&["msdosfs /dev/da1s1 /usb l"]).may_be_efi());
+    assert!(!judge(&["ext2fs /dev/da1p1 /linux l"]).may_be_efi());
+    let veto = Rule {
+        fs_type: None,
+        mount_point: Some(glob("/usb")),
+        treatment: Some(Treatment::Veto),
+        mapped_writers: None,
+    };
+    let policy = Policy { rules: vec![veto], ..Policy::default() };
+    let verdict = policy.judge(&table(&["msdosfs /dev/da1s1 /usb l"]));
+    assert_eq!((verdict.vetoes().count(), verdict.may_be_efi()), (1, false), "the administrator has decided");
 }

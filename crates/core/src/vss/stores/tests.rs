@@ -116,8 +116,11 @@ fn held(mount: i32, holder: i32) -> Held {
 #[test]
 fn file_systems_in_files_are_found_below_labels_and_geli() {
     let table = table();
-    let stores =
-        find(&Graph::parse(XML), &table, &[], |file| locate_by_path(&table, file).into_iter().collect());
+    let locate = |file: &str| {
+        assert!(file.starts_with('/'), "a device of memory is in no file");
+        locate_by_path(&table, file).into_iter().collect()
+    };
+    let stores = find(&Graph::parse(XML), &table, &[], locate);
     assert_eq!(stores.held, [held(4, 3), held(5, 1)]);
     // A device that is open for writing, with no mount on it: here a swap file.
     assert_eq!(stores.unknown, [Unknown { holder: id(3), device: "md4".into() }]);
@@ -152,6 +155,20 @@ fn pools_on_files_and_on_md_devices_are_found() {
         assert_eq!(stores.held.iter().filter(|held| **held == expected).count(), 2, "{stores:?}");
     }
     assert_eq!(stores.unknown, [Unknown { holder: id(1), device: "pool lost".into() }]);
+}
+
+#[test]
+fn a_provider_has_its_own_facts_and_aliases() {
+    let graph = Graph::parse(
+        r#"<class id="1"><name>MD</name>
+        <geom id="2"><name>md0</name>
+        <provider id="3"><mode>r1w1e1</mode><name>md0</name><alias>box</alias></provider>
+        <consumer id="4"><provider ref="5"/><mode>r1w0e0</mode></consumer><config><file>/x</file></config>
+        </geom></class>"#,
+    );
+    let (geom, provider) = graph.provider("box").unwrap();
+    assert_eq!((geom.class.as_str(), &geom.consumes), ("MD", &vec!["5".to_owned()]));
+    assert_eq!((provider.name.as_str(), provider.written, provider.file.as_str()), ("md0", true, ""));
 }
 
 #[test]
