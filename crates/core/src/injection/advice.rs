@@ -23,3 +23,17 @@ pub fn sentence(interface: &InterfaceName, dhcp: bool) -> String {
     let [first, second] = commands(interface, dhcp);
     format!("\"{first}\" and then \"{second}\" put it into effect")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clause_has_both_commands_in_order() {
+        let hn0 = "hn0".parse().unwrap();
+        for (dhcp, second) in [(true, "service dhclient quietstart hn0"), (false, "service routing start")] {
+            let wanted = format!("\"service netif restart hn0\" and then \"{second}\" put it into effect");
+            assert_eq!(sentence(&hn0, dhcp), wanted);
+        }
+    }
+}

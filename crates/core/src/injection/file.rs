@@ -94,11 +94,8 @@ fn new_beside(path: &Path) -> PathBuf {
 
 fn replace(path: &Path, content: &Content) -> io::Result<()> {
     let new = new_beside(path);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        // A new file that a crash left behind was removed.
-        _ => {}
-    }
+    // A crash may have left one behind. If it cannot be removed, the new one cannot be created.
+    let _ = fs::remove_file(&new);
     let written = write_new(&new, content).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         // It did not exist before. An error of the removal would only hide the first error.
@@ -199,5 +196,32 @@ mod tests {
         assert_eq!(error.to_string(), format!("cannot write {}", path.display()));
         assert_eq!(names(dir.path()), ["rc.conf"]);
         assert!(load(&path).is_err());
+    }
+
+    #[test]
+    fn only_a_regular_file_of_at_most_one_mebibyte_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rc.conf");
+        let file = File::create(&path).unwrap();
+        for (length, is_read) in [(1_048_576, true), (1_048_577, false)] {
+            file.set_len(length).unwrap();
+            assert_eq!(load(&path).is_ok(), is_read, "{length}");
+        }
+        assert!(load(&path.join("below")).is_err(), "a file is no directory");
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(load(&fifo).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rc.conf");
+        for occupied in [path.clone(), new_beside(&path)] {
+            fs::create_dir(&occupied).unwrap();
+        }
+        assert_eq!(store(&path, None).unwrap_err().to_string(), format!("cannot write {}", path.display()));
+        assert_eq!(clear(&path).unwrap_err().to_string(), format!("cannot clear {}", path.display()));
+        assert!(store(&path, Some(&content("new", 0o644))).is_err());
     }
 }

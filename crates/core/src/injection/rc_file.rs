@@ -323,29 +323,25 @@ enum WordValue {
 fn read_word(bytes: &[u8], start: usize) -> Word {
     let (mut value, mut quote, mut evaluated) = (Vec::new(), None, false);
     let mut at = start;
-    // It counts as ending with its line, as in sysrc(8).
-    let endless = |start: usize| {
-        let rest = bytes.get(start..).unwrap_or_default();
-        let newline = rest.iter().position(|byte| *byte == b'\n');
-        Word { end: start + newline.unwrap_or(rest.len()), value: WordValue::Unterminated }
-    };
+    // It counts as ending with its line, as in sysrc(8), and nobody asks where in that.
+    let endless = || Word { end: start, value: WordValue::Unterminated };
     while let Some(byte) = bytes.get(at).copied() {
         match (quote, byte) {
             (Some(open), _) if byte == open => quote = None,
             (Some(b'\''), _) => value.push(byte),
             (None, b'\'' | b'"') => quote = Some(byte),
             (None, b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')') => break,
-            (_, b'`') => return endless(start),
+            (_, b'`') => return endless(),
             (_, b'$') => {
                 if matches!(bytes.get(at + 1), Some(b'(' | b'{')) && !is_simple_expansion(&bytes[at + 1..]) {
-                    return endless(start);
+                    return endless();
                 }
                 evaluated = true;
             }
             (_, b'\\') => {
                 at += 1;
                 match (quote, bytes.get(at)) {
-                    (_, None) => return endless(start),
+                    (_, None) => return endless(),
                     (_, Some(b'\n')) => {}
                     (Some(_), Some(next)) if !b"$`\"\\".contains(next) => value.extend([b'\\', *next]),
                     (_, Some(next)) => value.push(*next),
@@ -360,7 +356,7 @@ fn read_word(bytes: &[u8], start: usize) -> Word {
         at += 1;
     }
     if quote.is_some() {
-        return endless(start);
+        return endless();
     }
     Word { end: at, value: if evaluated { WordValue::NeedsShell } else { WordValue::Literal(value) } }
 }

@@ -505,4 +505,89 @@ mod tests {
             assert!(Record::parse(format!("{good}\n{earlier}").as_bytes()).is_err(), "{earlier}");
         }
     }
+
+    #[test]
+    fn unknown_keys_are_refused_at_every_level() {
+        let good = inject(BEFORE, None, [None, None, None]).1.to_text();
+        for place in ["format = 1", "name = \"ifconfig_hn0\"", "number = 2"] {
+            let bad = good.replacen(place, &format!("extra = 1\n{place}"), 1);
+            assert_ne!(bad, good);
+            assert!(Record::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_files_are_named_after_the_interface() {
+        let hn0 = "hn0".parse().unwrap();
+        assert_eq!(Record::path(Path::new("/db"), &hn0), Path::new("/db/hn0.toml"));
+        assert_eq!(Record::before_path(Path::new("/db"), &hn0), Path::new("/db/hn0.before"));
+        assert_eq!(quoted("a\n\t\"\\"), "\"a\\n\\t\\\"\\\\\"", "as an administrator would write it");
+    }
+
+    #[test]
+    fn the_last_newline_before_the_first_injection_counts() {
+        let hn0 = "hn0".parse().unwrap();
+        let record = Record::new(hn0, Path::new("/etc/rc.conf"), &file("a=1"));
+        assert!(!record.final_newline);
+        let (after, record) = inject("a=1\n", Some(record), [Some("10.1.1.1"), None, None]);
+        assert!(record.final_newline, "it was edited before anything was injected");
+        let edited = text(&after).trim_end().to_owned();
+        assert!(inject(&edited, Some(record), [Some("10.2.2.1"), None, None]).1.final_newline);
+    }
+
+    #[test]
+    fn the_former_value_is_known_until_an_edit() {
+        let (after, mut record) = inject(BEFORE, None, [Some("10.1.1.1"), None, None]);
+        record.variables.iter_mut().for_each(|change| change.was = Was::Set("10.9.9.1".into()));
+        let again = inject(text(&after), Some(record.clone()), [Some("10.2.2.1"), None, None]).1;
+        assert_eq!(again.variables[0].was, Was::Set("10.9.9.1".into()));
+        let edited = text(&after).replace("10.1.1.1", "10.7.7.1");
+        let again = inject(&edited, Some(record), [Some("10.2.2.1"), None, None]).1;
+        let router = again.variables.iter().find(|change| change.name == names()[0]).unwrap();
+        assert_eq!(router.was, Was::Unknown);
+    }
+
+    #[test]
+    fn old_lines_take_the_place_of_the_hosts() {
+        let kept = Some("inet 10.0.0.6/32");
+        let (after, record) = inject(BEFORE, None, [None, Some("inet 10.1.1.5/24"), kept]);
+        let edited = format!("# one\n# two\n{}", text(&after));
+        for (places, wanted) in [
+            (Places::OfTheHost, format!("# one\n# two\n{BEFORE}")),
+            (
+                Places::OfOld,
+                format!("# one\nifconfig_hn0=\"DHCP\" # old \\ way\n# two\n{BEFORE}").replacen(
+                    "x\"\nifconfig_hn0=\"DHCP\" # old \\ way",
+                    "x\"",
+                    1,
+                ),
+            ),
+        ] {
+            let mut restored = file(&edited);
+            assert_eq!(record.restore(&mut restored, places), []);
+            assert_eq!(text(&restored), wanted, "{places:?}");
+        }
+    }
+
+    #[test]
+    fn lines_of_another_injection_are_passed_over() {
+        // hn0 wrote the router first, then hn1. Whoever takes hn0 back leaves hn1 with the lines before both.
+        let before = "defaultrouter=\"10.9.9.1\"\n";
+        let (after, mut first) = inject(before, None, [Some("10.1.1.1"), None, None]);
+        first.variables[0].was = Was::Set("10.9.9.1".into());
+        let (_, second) = inject(text(&after), None, [Some("10.2.2.1"), None, None]);
+        assert_eq!(second.variables[0].old_value().as_deref(), Some("10.1.1.1"));
+        let mut inherited = second.clone();
+        assert!(inherited.inherit(&first));
+        assert_eq!(inherited.variables[0].old, first.variables[0].old);
+        assert_eq!(inherited.variables[0].was, first.variables[0].was);
+        let mut other = first.clone();
+        other.variables[0].written = Some("10.3.3.1".into());
+        let mut none = second.clone();
+        assert!(!none.inherit(&other));
+        other.variables[0].name = names()[1].clone();
+        other.variables[0].written = Some("10.1.1.1".into());
+        assert!(!none.inherit(&other));
+        assert_eq!(none, second);
+    }
 }

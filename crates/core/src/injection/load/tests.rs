@@ -41,6 +41,13 @@ fn facts_take_two_programs_and_own_labels_only() {
 }
 
 #[test]
+fn all_of_a_long_list_of_interfaces_is_read() {
+    let bench = bench();
+    bench.prints("ifconfig", &format!("{}{LINKS}", "em0: flags=8843<UP> metric 0 mtu 1500\n".repeat(4000)));
+    assert_eq!(load(&bench, &bench.settings()).unwrap().links[&"hn0".parse().unwrap()].mtu, 1400);
+}
+
+#[test]
 fn an_interface_that_is_gone_has_no_lease() {
     let bench = Bench::new("em0 link 00:15:5d:01:02:03 up index=2\n");
     bench.write("leases/dhclient.leases.hn0", "lease {\n  fixed-address 10.0.0.9;\n}\n");

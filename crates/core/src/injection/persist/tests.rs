@@ -206,3 +206,71 @@ fn the_outcome_of_rc_is_compared() {
     check(&hn(1), None, &Method::Dhcp, &read(&[("ifconfig_hn1", "DHCP mtu 9000")])).unwrap();
     assert_eq!(check(&hn(1), None, &Method::Dhcp, &read(&[])), Err(Difference::Dhcp(false).into()));
 }
+
+#[test]
+fn only_autoconfiguration_of_ipv6_stays_for_dhcp() {
+    for (held, left) in [
+        ("inet6 accept_rtadv", Some("inet6 accept_rtadv")),
+        ("inet6 accept_rtadv no_dad", Some("inet6 accept_rtadv no_dad")),
+        ("inet6 fd00::9 prefixlen 64 accept_rtadv", Some("inet6 accept_rtadv")),
+        ("inet6 fe80::9%hn1/64 accept_rtadv", Some("inet6 accept_rtadv")),
+        ("inet6 fd00::9/64", None),
+        ("inet6 auto_linklocal", None),
+    ] {
+        let after = first(&format!("ifconfig_hn1=\"DHCP\"\nifconfig_hn1_ipv6=\"{held}\"\n"), &Method::Dhcp);
+        let left = left.map_or(String::new(), |value| format!("ifconfig_hn1_ipv6=\"{value}\"\n"));
+        assert_eq!(text(&after), format!("ifconfig_hn1=\"DHCP\"\n{left}"), "{held}");
+    }
+}
+
+#[test]
+fn all_aliases_of_carp_stay_in_their_order() {
+    let before = "ifconfig_hn1_alias3=\"inet vhid 3 alias 10.0.2.3/32\"\n\
+                  ifconfig_hn1_alias1=\"inet vhid 1 alias 10.0.2.1/32\"\n";
+    let after = text(&first(before, &given(&["10.1.1.5/24"], &[]))).to_owned();
+    assert!(after.contains("ifconfig_hn1_alias0=\"inet vhid 1 alias 10.0.2.1/32\""), "{after}");
+    assert!(after.contains("ifconfig_hn1_alias1=\"inet vhid 3 alias 10.0.2.3/32\""), "{after}");
+    assert!(!after.contains("alias3="), "{after}");
+}
+
+#[test]
+fn only_a_link_local_router_has_a_scope() {
+    let after = first("", &given(&["fd00::5/64"], &["fd00::1"]));
+    assert!(text(&after).contains("ipv6_defaultrouter=\"fd00::1\"\n"), "{}", text(&after));
+}
+
+#[test]
+fn a_router_goes_with_the_address_that_reaches_it() {
+    for (address, stays) in [
+        ("inet6 fd00::5 prefixlen 64", false),
+        ("inet6 fd00::5/64", false),
+        ("inet6 fd01::5 prefixlen 64", true),
+        ("inet6 fd00::5 prefixlen 129", true),
+        ("inet6 fd00::5", true),
+    ] {
+        let before = format!("ifconfig_hn1_ipv6=\"{address}\"\nipv6_defaultrouter=\"fd00::1\"\n");
+        let after = first(&before, &Method::Dhcp);
+        assert_eq!(text(&after).contains("fd00::1"), stays, "{address}");
+    }
+}
+
+#[test]
+fn variables_of_rc_are_read_as_a_method() {
+    let of = |values: &[(&str, &str)]| method_of(&hn(1), &read(values));
+    assert_eq!(of(&[]), None);
+    assert_eq!(of(&[("ifconfig_hn1", "up")]), None);
+    assert_eq!(of(&[("ifconfig_hn1", "inet 10.1.1.5/99")]), None);
+    assert_eq!(of(&[("ifconfig_hn1", "SYNCDHCP mtu 9000")]), Some(Method::Dhcp));
+    let own = [("ifconfig_hn1", "inet 10.1.1.5/24"), ("ifconfig_hn1_ipv6", "inet6 fd00::5/64")];
+    for (routers, gateways) in [
+        (
+            [("defaultrouter", "10.1.1.1"), ("ipv6_defaultrouter", "fe80::1%hn1")],
+            &["10.1.1.1", "fe80::1"][..],
+        ),
+        ([("defaultrouter", "10.9.9.1"), ("ipv6_defaultrouter", "fd00::1")], &["fd00::1"]),
+        ([("defaultrouter", "NO"), ("ipv6_defaultrouter", "fd09::1")], &[]),
+    ] {
+        let wanted = given(&["10.1.1.5/24", "fd00::5/64"], gateways);
+        assert_eq!(of(&[own, routers].concat()), Some(wanted), "{routers:?}");
+    }
+}

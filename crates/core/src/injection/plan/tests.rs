@@ -132,6 +132,10 @@ fn addresses_of_carp_and_of_router_advertisements_stay() {
     let back = held.method(&Target { hn: name("hn0"), lagg: None });
     let Method::Static(back) = back else { panic!("no client serves it") };
     assert_eq!(back.addresses.len(), 2);
+    assert_eq!(back.gateways, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    held.network.default_routes = vec![route("10.11.0.1", "em0")];
+    let Method::Static(back) = held.method(&Target { hn: name("hn0"), lagg: None }) else { panic!() };
+    assert_eq!(back.gateways, [] as [IpAddr; 0], "the route of another interface");
 }
 
 #[test]
@@ -293,4 +297,185 @@ fn a_default_route_that_stays_comes_back_after_a_failure() {
         Some("set the default route to 10.0.0.1 through hn0"),
         "{undo:?}"
     );
+}
+
+fn static_route(destination: &str, gateway: &str, interface: &str) -> StaticRoute {
+    StaticRoute {
+        destination: destination.parse().unwrap(),
+        gateway: gateway.parse().unwrap(),
+        interface: name(interface),
+    }
+}
+
+/// hn0 with an address of carp(4) beside these.
+fn with_vhid(addresses: &[&str]) -> Facts {
+    let mut held = facts(addresses);
+    let vhids = [("10.0.0.50".parse().unwrap(), 5)].into();
+    held.links.insert(name("hn0"), Link { vhids, ..Link::default() });
+    held
+}
+
+#[test]
+fn what_was_there_before_is_remembered() {
+    let target = Target { hn: name("hn0"), lagg: None };
+    let mut held = with_vhid(&["10.0.0.5/24", "10.0.0.50/32", "fd00::5/64"]);
+    let earlier = held.earlier(&target);
+    let texts = |all: &[InterfaceAddress]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&earlier.gone), ["10.0.0.5/24", "10.0.0.50/32"]);
+    let shared: Vec<String> = earlier.shared.iter().map(|(held, give)| format!("{held}: {give}")).collect();
+    assert_eq!(shared, ["10.0.0.50/32: configure hn0 with inet 10.0.0.50/32 vhid 5 alias"]);
+    held.network.dhcp_clients = vec![name("hn0")];
+    let served = held.earlier(&target);
+    assert_eq!((served.gone.len(), served.shared), (0, earlier.shared), "one of them is the lease");
+}
+
+#[test]
+fn each_difference_from_before_is_named() {
+    let target = Target { hn: name("hn0"), lagg: None };
+    let before = facts(&["10.0.0.5/24", "fd00::5/64"]);
+    let changed = |change: &dyn Fn(&mut Facts)| {
+        let mut now = before.clone();
+        change(&mut now);
+        now.compare(&before, &target)
+    };
+    let differs = |what: &str| Found::Differs(vec![what.to_owned()]);
+    assert_eq!(changed(&|_| {}), Found::AsBefore);
+    assert_eq!(changed(&|now| now.network.interfaces[0].addresses.reverse()), Found::AsBefore);
+    assert_eq!(changed(&|now| now.network.interfaces[1].addresses.clear()), Found::AsBefore);
+    assert_eq!(changed(&|now| now.network.interfaces[0].addresses.truncate(1)), differs("addresses"));
+    assert_eq!(changed(&|now| now.network.default_routes.clear()), differs("default routes"));
+    assert_eq!(changed(&|now| now.network.dhcp_clients.push(name("hn0"))), differs("the DHCP client"));
+    assert_eq!(changed(&|now| now.network.dhcp_clients.push(name("hn10"))), Found::AsBefore);
+    let label = ResolvLabel::of_host(&name("hn0"));
+    assert_eq!(changed(&|now| now.name_servers.push((label.clone(), "x".into()))), differs("name servers"));
+}
+
+#[test]
+fn one_address_of_a_served_interface_is_its_lease() {
+    let mut held = with_vhid(&["10.0.0.5/24", "10.0.0.50/32", "fd00::5/64"]);
+    held.network.dhcp_clients = vec![name("hn0")];
+    assert_eq!(lines(&Method::Dhcp, &held), ["remove fd00::5/64 from hn0"]);
+    let foreign = |interface: &str| {
+        let mut held = facts(&["10.0.0.5/24"]);
+        let client = Named { pid: 4, name: "dhcpcd".to_owned() };
+        held.at_work.foreign_clients.push((name(interface), client));
+        lines(&Method::Dhcp, &held)
+    };
+    assert_eq!(foreign("hn0"), [""; 0]);
+    assert_eq!(foreign("hn10"), ["remove 10.0.0.5/24 from hn0", "start dhclient on hn0"]);
+}
+
+#[test]
+fn addresses_of_carp_come_back_after_the_lease() {
+    let target = Target { hn: name("hn0"), lagg: None };
+    let before = with_vhid(&["10.0.0.50/32"]);
+    let earlier = Earlier { gone: Vec::new(), ..before.earlier(&target) };
+    for (held, wanted) in [
+        (&["10.9.0.50/16"][..], &["configure hn0 with inet 10.0.0.50/32 vhid 5 alias"][..]),
+        (&["10.9.0.50/16", "10.0.0.50/32"], &[]),
+        // There is no lease yet.
+        (&[], &[]),
+    ] {
+        let mut now = with_vhid(held);
+        now.network.dhcp_clients = vec![name("hn0")];
+        let plan = plan_live(&target, &Method::Dhcp, &now, &earlier);
+        let steps: Vec<String> = plan.steps().iter().map(|planned| planned.step.to_string()).collect();
+        assert_eq!(steps, wanted, "{held:?}");
+        if let [planned] = plan.steps() {
+            assert_eq!(planned.undo.len(), 1);
+            assert_eq!(planned.undo[0].to_string(), "remove 10.0.0.50/32 from hn0");
+        }
+    }
+}
+
+#[test]
+fn routes_follow_the_addresses_that_reach_their_gateways() {
+    let mut held = facts(&["10.0.0.5/24", "fe80::5/64", "fd00::5/64"]);
+    held.network.static_routes = vec![
+        static_route("10.20.0.0/16", "10.0.0.9", "hn0"),
+        static_route("10.21.0.0/16", "10.0.0.9", "em0"),
+        static_route("10.22.0.0/16", "10.7.7.7", "hn0"),
+        static_route("fd20::/32", "fd00::9", "hn0"),
+        static_route("fd21::/32", "fe80::9", "hn0"),
+    ];
+    let v4 = "set the route to 10.20.0.0/16 by 10.0.0.9 through hn0";
+    let v6 = "set the route to fd20::/32 by fd00::9 through hn0";
+    assert_eq!(lines(&given(&["10.0.0.5/24", "fd00::5/64"], &[], &[]), &held), [""; 0]);
+    // Still reached: they are set again.
+    let near = given(&["10.0.0.6/24", "fd00::6/64"], &[], &[]);
+    assert_eq!(
+        lines(&near, &held),
+        [
+            "remove 10.0.0.5/24 from hn0",
+            "add 10.0.0.6/24 to hn0",
+            v4,
+            "set the default route to 10.0.0.1 through hn0",
+            "remove fd00::5/64 from hn0",
+            "add fd00::6/64 to hn0",
+            v6,
+        ]
+    );
+    assert_eq!(
+        undo_of(&near, &held, 0),
+        ["add 10.0.0.5/24 to hn0", "set the default route to 10.0.0.1 through hn0", v4]
+    );
+    assert_eq!(undo_of(&near, &held, 2), ["remove the route to 10.20.0.0/16 by 10.0.0.9 through hn0"]);
+    // Out of reach: those of IPv6 outlive their address, so they are removed before it.
+    let lost = "remove the route to fd20::/32 by fd00::9 through hn0";
+    let far = given(&["10.0.0.5/24", "fd01::5/64"], &[], &[]);
+    assert_eq!(lines(&far, &held), [lost, "remove fd00::5/64 from hn0", "add fd01::5/64 to hn0"]);
+    assert_eq!(undo_of(&far, &held, 0), [v6]);
+    let far = given(&["10.1.1.5/24", "fd00::5/64"], &[], &[]);
+    assert_eq!(lines(&far, &held), ["remove 10.0.0.5/24 from hn0", "add 10.1.1.5/24 to hn0"]);
+}
+
+#[test]
+fn a_default_route_of_ipv6_out_of_reach_is_removed_or_replaced() {
+    let mut held = facts(&["fd00::5/64"]);
+    held.network.default_routes = vec![route("fd00::1", "hn0")];
+    let moved = ["remove fd00::5/64 from hn0", "add fd01::5/64 to hn0"];
+    let lost = "remove the default route to fd00::1 through hn0";
+    assert_eq!(lines(&given(&["fd01::5/64"], &[], &[]), &held), [lost, moved[0], moved[1]]);
+    let other = "set the default route to fd01::1 through hn0";
+    assert_eq!(lines(&given(&["fd01::5/64"], &["fd01::1"], &[]), &held), [moved[0], moved[1], other]);
+    let same = given(&["fd00::5/64"], &["fd00::1"], &[]);
+    assert_eq!(lines(&same, &held), [""; 0], "nobody advertised it, so it does not expire");
+    held.network.default_routes = vec![route("fd00::1", "em0")];
+    assert_eq!(
+        lines(&given(&["fd01::5/64"], &[], &[]), &held),
+        moved,
+        "it is the route of another interface"
+    );
+}
+
+#[test]
+fn an_address_that_is_only_added_takes_no_route_away() {
+    let mut held = facts(&["fd00::aaaa/64"]);
+    let autoconf = vec!["fd00::aaaa".parse().unwrap()];
+    held.links.insert(name("hn0"), Link { autoconf, ..Link::default() });
+    held.network.static_routes = vec![static_route("fd20::/32", "fd00::9", "hn0")];
+    held.network.default_routes = vec![route("fd00::1", "hn0")];
+    assert_eq!(lines(&given(&["fd01::5/64"], &[], &[]), &held), ["add fd01::5/64 to hn0"]);
+}
+
+#[test]
+fn a_default_route_is_set_again_after_an_address_is_removed() {
+    let held = facts(&["10.0.0.5/24", "10.0.0.6/24"]);
+    let wanted = ["remove 10.0.0.6/24 from hn0", "set the default route to 10.0.0.1 through hn0"];
+    assert_eq!(lines(&given(&["10.0.0.5/24"], &["10.0.0.1"], &[]), &held), wanted);
+}
+
+#[test]
+fn the_default_route_of_another_interface_comes_back() {
+    let mut held = facts(&["10.1.1.5/24"]);
+    held.network.default_routes = vec![route("10.11.0.1", "em0")];
+    let method = given(&["10.1.1.6/24"], &["10.1.1.1"], &[]);
+    let undo = [
+        "remove the default route to 10.1.1.1 through hn0",
+        "set the default route to 10.11.0.1 through em0",
+    ];
+    assert_eq!(undo_of(&method, &held, 2), undo);
+    // One of its own is set again with the address that reaches it.
+    held.network.default_routes = vec![route("10.1.1.9", "hn0")];
+    assert_eq!(undo_of(&method, &held, 2), undo[..1]);
 }

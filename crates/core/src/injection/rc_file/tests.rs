@@ -41,6 +41,7 @@ fn values_are_read_as_the_shell_reads_them() {
         ("x=\"a\\\"b\"", Some("a\"b")),
         ("x=\"a\\b\"", Some("a\\b")),
         ("x='a\\b'", Some("a\\b")),
+        ("x='$y `z`'", Some("$y `z`")),
         ("x=a\\ b", Some("a b")),
         ("x=\"a \\\nb\"\n", Some("a b")),
         ("x=\"a\nb\"\n", Some("a\nb")),
@@ -76,6 +77,7 @@ fn the_last_assignment_is_rewritten_in_place() {
         ("x=1\nx=2\nb=3", "x=1\nx=\"new\"\nb=3"),
         ("x=\"a \\\n   b\"\nb=1\n", "x=\"new\"\nb=1\n"),
         ("x=\"$y\"\n", "x=\"new\"\n"),
+        ("x=\"${y} z\" # c\n", "x=\"new\" # c\n"),
         ("xy=1\nx=2\nx_=3\n", "xy=1\nx=\"new\"\nx_=3\n"),
         ("x=old", "x=\"new\""),
         ("x=\"old\"\r\n", "x=\"new\"\n"),
@@ -99,7 +101,8 @@ fn a_new_assignment_goes_to_the_end() {
 
 #[test]
 fn lines_with_more_than_an_assignment_are_overridden() {
-    for before in ["x=1; y=2\n", "x=1 command\n", "x=1 && y=2\n", "x=`id`\n", "x=$(id)\n", "x=\"${y:-1}\"\n"]
+    for before in
+        ["x=1; y=2\n", "x=1 command\n", "x=1 && y=2\n", "x=`id`\n", "x=$(id)\n", "x=\"${y:-1}\"\n", "x=${}\n"]
     {
         assert_eq!(after_set(before, "new"), format!("{before}x=\"new\"\n"), "{before:?}");
         assert_eq!(after_remove(before), format!("{before}x=\"\"\n"), "{before:?}");
@@ -165,6 +168,53 @@ fn lines_come_back_to_their_places_byte_for_byte() {
             }
             assert_eq!(text(&file), before, "{value}");
         }
+    }
+}
+
+#[test]
+fn a_line_is_put_back_without_running_into_its_neighbours() {
+    for (held, number, line, wanted) in [
+        ("", 1, "x=1", "x=1"),
+        ("a=1\n", 2, "x=1", "a=1\nx=1"),
+        ("a=1\n", 9, "x=1\n", "a=1\nx=1\n"),
+        ("a=1", 2, "x=1\n", "a=1\nx=1\n"),
+        ("a=1\nb=2\n", 2, "x=1", "a=1\nx=1\nb=2\n"),
+        // After a backslash the line would go on.
+        ("a=\\\n", 2, "x=1\n", "a=\\\n\nx=1\n"),
+    ] {
+        let mut file = file(held);
+        file.put_back(&Line { number, text: line.into() });
+        assert_eq!(text(&file), wanted, "{held:?} {number}");
+    }
+}
+
+#[test]
+fn lines_are_replaced_one_by_one_where_their_numbers_agree() {
+    let lines = |texts: &[&str]| -> Vec<Line> {
+        texts.iter().map(|text| Line { number: 1, text: (*text).into() }).collect()
+    };
+    for (held, new, wanted) in [
+        ("a=1\nx=1\nb=2\n x=2 # c\n", &["x=3\n", "x=4"][..], Some("a=1\nx=3\nb=2\nx=4")),
+        ("x=1\nb=2\n", &["x=3"], Some("x=3\nb=2\n")),
+        ("b=2\nx=1\n", &["x=3\n"], Some("b=2\nx=3\n")),
+        ("x=1\nx=2\n", &["x=3\n"], None),
+        ("x=1; y=2\n", &["x=3\n"], None),
+        ("b=2\n", &["x=3\n"], None),
+        ("b=2\n", &[], None),
+        ("x=1\n", &[], None),
+    ] {
+        let mut file = file(held);
+        assert_eq!(file.replace_lines_of(&name("x"), &lines(new)), wanted.is_some(), "{held:?}");
+        assert_eq!(text(&file), wanted.unwrap_or(held), "{held:?}");
+    }
+}
+
+#[test]
+fn a_variable_is_assigned_whatever_its_value() {
+    for (text, assigns) in
+        [("x=1\n", true), ("x=`id`\n", true), ("x=\n", true), ("y=1\n#x=1\n", false), ("", false)]
+    {
+        assert_eq!(file(text).assigns(&name("x")), assigns, "{text:?}");
     }
 }
 

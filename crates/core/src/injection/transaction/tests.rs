@@ -38,6 +38,8 @@ struct Model {
     busy_after: Option<u32>,
     /// The number of moves between the start of the client and its lease.
     lease_in: Option<u32>,
+    /// How many addresses were added.
+    added: u32,
 }
 
 fn hn0() -> InterfaceName {
@@ -56,8 +58,9 @@ impl Model {
         };
         let network = NetworkSnapshot { interfaces: vec![interface], ..NetworkSnapshot::default() };
         let facts = Facts { network, ..Facts::default() };
+        let rival = VecDeque::new();
         let mut model =
-            Self { facts, rival: VecDeque::new(), delay: 0, pauses: 0, busy_after: None, lease_in: None };
+            Self { facts, rival, delay: 0, pauses: 0, busy_after: None, lease_in: None, added: 0 };
         if client {
             model.start_client();
             model.lease_in = None;
@@ -177,6 +180,7 @@ impl Port<Step> for Model {
             }
             Step::Network(NetworkStep::StartDhcp { .. }) => self.start_client(),
             Step::Network(NetworkStep::AddAddress { address, .. }) => {
+                self.added += 1;
                 self.addresses().retain(|held| held != address);
                 self.addresses().push(*address);
             }
@@ -382,4 +386,43 @@ fn a_foreign_client_refuses_a_static_injection() {
     assert!(error.error.to_string().starts_with("dhcpcd with process id 4 serves it"), "{}", error.error);
     assert_eq!(model.picture(), before);
     assert!(run(&mut model, &Method::Dhcp).1.is_ok(), "it gets its addresses by DHCP already");
+}
+
+fn one_address() -> Method {
+    let addresses = vec!["10.1.1.5/24".parse().unwrap()];
+    Method::Static(StaticAddresses { addresses, ..StaticAddresses::default() })
+}
+
+#[test]
+fn after_a_rival_the_state_must_be_right_twice() {
+    let mut model = Model::new(&["10.1.1.5/24"], false);
+    model.facts.at_work.scripts.push(Named { pid: 9, name: "netif restart hn0".to_owned() });
+    // The address goes between the first look that finds all right and the second one.
+    model.rival = [Move::End, Move::Remove("10.1.1.5/24")].into();
+    let (witnessed, result) = run(&mut model, &one_address());
+    result.unwrap();
+    assert_eq!((witnessed.rivals.len(), witnessed.started_client), (1, false));
+    assert!(model.picture().starts_with("10.1.1.5/24 |"), "{}", model.picture());
+}
+
+#[test]
+fn a_network_that_does_not_stay_is_changed_a_limited_number_of_times() {
+    let mut model = Model::new(&[], false);
+    model.rival = vec![Move::RemoveAll; 1000].into();
+    let target = Target { hn: hn0(), lagg: None };
+    let (method, earlier) = (one_address(), Earlier::default());
+    let transaction = Transaction { target: &target, method: &method, files: None, earlier: &earlier };
+    let error = transaction.run(model.facts.clone(), &mut model).1.unwrap_err();
+    assert!(matches!(error.error, ApplyError::NotStill(_)), "{error:?}");
+    assert_eq!(model.added, ROUNDS);
+}
+
+#[test]
+fn a_step_that_fails_without_a_rival_is_final() {
+    let mut model = Model::new(&["10.1.1.5/24"], false);
+    let Method::Static(mut given) = one_address() else { panic!("it is static") };
+    given.gateways.push("10.9.9.1".parse().unwrap());
+    let error = run(&mut model, &Method::Static(given)).1.unwrap_err();
+    assert!(matches!(error.error, ApplyError::NoTime), "{error:?}");
+    assert_eq!((model.pauses, error.found), (0, Some(crate::plan::Found::AsBefore)));
 }
