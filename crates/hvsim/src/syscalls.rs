@@ -1,7 +1,8 @@
 //! Kills a real program at its n-th system call, makes that call fail, or makes it do half of its work. It is
 //! for tests that try every n; what must hold afterwards is theirs.
 //!
-//! It uses ptrace(2), on Linux on amd64. The calls of children are not touched.
+//! It uses ptrace(2), on Linux on amd64. The calls of children are not touched, but for one that leaves the
+//! session of its parent in order to go on in the background.
 
 use std::fs;
 use std::io;
@@ -148,6 +149,9 @@ pub enum Begin {
     Now,
     /// When the process runs the program with this name.
     Program(&'static str),
+    /// When a child of the process leaves its session. The watch goes over to that child; the process itself
+    /// continues without one.
+    Background,
 }
 
 /// The calls of a watched process.
@@ -259,12 +263,16 @@ struct Watcher {
 
 impl Watcher {
     fn run(mut self, ready: &Sender<()>) -> io::Result<Report> {
-        let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC;
+        let mut options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC;
+        if self.from == Begin::Background {
+            options |= Options::PTRACE_O_TRACEFORK;
+            options |= Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE;
+        }
         ptrace::seize(self.pid, options)?;
         ptrace::interrupt(self.pid)?;
         let mut ready = Some(ready);
         loop {
-            let status = match self.next() {
+            let status = match next(self.pid) {
                 // It has ended, and its status was collected.
                 Err(Errno::ECHILD) => {
                     self.report.ended = true;
@@ -288,25 +296,6 @@ impl Watcher {
         }
     }
 
-    /// Waits for the next stop, or for the end, which is not collected here.
-    fn next(&self) -> nix::Result<WaitStatus> {
-        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::__WALL;
-        let seen = loop {
-            match waitid(Id::Pid(self.pid), flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
-                Err(Errno::EINTR) => {}
-                other => break other?,
-            }
-        };
-        match seen {
-            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => Ok(seen),
-            _ => match waitid(Id::Pid(self.pid), flags | WaitPidFlag::WNOHANG)? {
-                // It was killed in between.
-                WaitStatus::StillAlive => self.next(),
-                status => Ok(status),
-            },
-        }
-    }
-
     /// Handles one stop. Returns true when the watch is over.
     fn stopped(&mut self, status: WaitStatus) -> nix::Result<bool> {
         match status {
@@ -322,6 +311,20 @@ impl Watcher {
                 if let Begin::Program(name) = self.from {
                     let program = fs::read_link(format!("/proc/{}/exe", self.pid));
                     self.counting |= program.is_ok_and(|program| program.ends_with(name));
+                }
+                ptrace::syscall(self.pid, None)?;
+            }
+            WaitStatus::PtraceEvent(
+                _,
+                _,
+                libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE,
+            ) => {
+                let child = i32::try_from(ptrace::getevent(self.pid)?).map_err(|_| Errno::ESRCH)?;
+                let child = Pid::from_raw(child);
+                if leaves_its_session(child)? {
+                    ptrace::detach(self.pid, None)?;
+                    (self.pid, self.counting) = (child, true);
+                    self.entered()?;
                 }
                 ptrace::syscall(self.pid, None)?;
             }
@@ -378,6 +381,47 @@ impl Watcher {
     }
 }
 
+/// Waits for the next stop of a watched process, or for its end, which is not collected here.
+fn next(pid: Pid) -> nix::Result<WaitStatus> {
+    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::__WALL;
+    let seen = loop {
+        match waitid(Id::Pid(pid), flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    match seen {
+        WaitStatus::Exited(..) | WaitStatus::Signaled(..) => Ok(seen),
+        _ => match waitid(Id::Pid(pid), flags | WaitPidFlag::WNOHANG)? {
+            // It was killed in between.
+            WaitStatus::StillAlive => next(pid),
+            status => Ok(status),
+        },
+    }
+}
+
+/// Lets a new child go on until it is about to leave its session, or is about to run a program, after which
+/// it is no longer watched. Its parent is stopped meanwhile.
+fn leaves_its_session(child: Pid) -> nix::Result<bool> {
+    loop {
+        match next(child)? {
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return Ok(false),
+            WaitStatus::PtraceSyscall(_) => match ptrace::getregs(child)?.orig_rax.cast_signed() {
+                libc::SYS_setsid => return Ok(true),
+                libc::SYS_execve | libc::SYS_execveat => {
+                    ptrace::detach(child, None)?;
+                    return Ok(false);
+                }
+                _ => ptrace::syscall(child, None)?,
+            },
+            WaitStatus::PtraceEvent(_, signal, 0) | WaitStatus::Stopped(_, signal) => {
+                ptrace::syscall(child, signal)?;
+            }
+            _ => ptrace::syscall(child, None)?,
+        }
+    }
+}
+
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with(".tmp") {
@@ -397,20 +441,20 @@ pub fn stopped(command: &Command) -> Command {
     stopped
 }
 
-/// Watches a command of [`stopped`], beginning when it runs `program`, and lets it continue.
+/// Watches a command of [`stopped`] from `from` on, and lets it continue.
 ///
 /// # Errors
 /// The error of ptrace(2).
 ///
 /// # Panics
 /// It does not stop.
-pub fn watch_start(pid: Pid, program: &'static str, case: Option<Case>) -> io::Result<Watch> {
+pub fn watch_start(pid: Pid, from: Begin, case: Option<Case>) -> io::Result<Watch> {
     let is_stopped = || {
         let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')).then_some(())
     };
     crate::testing::look_for(crate::testing::PATIENCE, is_stopped).expect("it stops at once");
-    let watch = Watch::begin(pid, Begin::Program(program), case)?;
+    let watch = Watch::begin(pid, from, case)?;
     kill(pid, Signal::SIGCONT)?;
     Ok(watch)
 }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use hvsim::session::kvp::{Session, Setup};
-use hvsim::syscalls::{Case, Report, Strike, cases, stopped, watch_start};
+use hvsim::syscalls::{Begin, Case, Report, Strike, cases, stopped, watch_start};
 use hvsim::testing::{Options, eventually, program};
 
 const DAEMON: &str = "hv_kvp_daemon";
@@ -202,7 +202,7 @@ fn start_under_watch(session: &mut Session, case: Option<Case>) -> Report {
     let mut command = machine.command(program(DAEMON));
     command.args([Path::new("-n"), Path::new("-f"), &config]);
     let mut process = machine.spawn_command(stopped(&command));
-    let watch = watch_start(process.pid(), DAEMON, case).unwrap();
+    let watch = watch_start(process.pid(), Begin::Program(DAEMON), case).unwrap();
     while !watch.is_over() && !session.host().statistics().unwrap().registered {
         thread::sleep(Duration::from_millis(1));
     }

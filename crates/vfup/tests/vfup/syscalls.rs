@@ -7,11 +7,11 @@
 
 use std::process::{Output, Stdio};
 
-use hvsim::syscalls::{Case, Report, Strike, cases_from, stopped, watch_start};
+use hvsim::syscalls::{Begin, Case, Report, Strike, cases, cases_from, stopped, watch_start};
 use hvsim::testing::{PATIENCE, await_one_of, eventually};
 use nix::unistd::Pid;
 
-use crate::guests::{Picture, carp_guest, left_to_hn, picture, routed_guest};
+use crate::guests::{Picture, carp_guest, dhcp_guest, left_to_hn, picture, routed_guest};
 use crate::support::{Scratch, text};
 
 const PROGRAM: &str = "hyperv_vfup";
@@ -21,12 +21,16 @@ const LOCK: &str = "hyperv.hn0.lock";
 const STRIDE: usize = 223;
 
 fn run(scratch: &Scratch, arguments: &[&str], case: Option<Case>) -> (Output, Report) {
+    run_from(scratch, arguments, Begin::Program(PROGRAM), case)
+}
+
+fn run_from(scratch: &Scratch, arguments: &[&str], from: Begin, case: Option<Case>) -> (Output, Report) {
     let mut command = scratch.vfup();
     command.args(arguments);
     let mut command = stopped(&command);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-    let report = watch_start(pid, PROGRAM, case).unwrap().wait().unwrap();
+    let report = watch_start(pid, from, case).unwrap().wait().unwrap();
     (child.wait_with_output().unwrap(), report)
 }
 
@@ -97,4 +101,42 @@ fn every_system_call_of_taking_apart_may_fail() {
         scratch
     };
     try_each(joined, &["-d", "hn0"]);
+}
+
+/// Whether a run of the program is at work, in the foreground or in the background.
+fn is_at_work(scratch: &Scratch) -> bool {
+    scratch.processes().iter().any(|line| line.contains(PROGRAM))
+}
+
+#[test]
+fn every_system_call_of_a_waiting_child_may_fail() {
+    let make = || dhcp_guest("ifconfig_hn0=\"SYNCDHCP\"\n");
+    let scratch = make();
+    let failed = left_to_hn(picture(&scratch));
+    let (output, dry) = run_from(&scratch, &["hn0"], Begin::Background, None);
+    assert!(output.status.success() && dry.ended && !dry.calls.is_empty(), "{}", text(&output.stderr));
+    let after = picture(&scratch);
+    assert_ne!(after, failed);
+    let lock = |scratch: &Scratch| std::fs::read_to_string(scratch.path("var/run").join(LOCK)).unwrap();
+    let (mut tried, mut undone) = (0, 0);
+    for case in cases(&dry.calls, STRIDE) {
+        let scratch = make();
+        let (output, report) = run_from(&scratch, &["hn0"], Begin::Background, Some(case.clone()));
+        let what = format!("{case:?}, {:?}: {}", output.status, text(&output.stderr));
+        if report.struck && case.strike == Strike::Kill {
+            eventually("the end of what it had started", || !is_at_work(&scratch));
+        } else {
+            let expected = || what.clone();
+            await_one_of(PATIENCE, &[&after, &failed], expected, || picture(&scratch));
+            assert_eq!(lock(&scratch), "", "{what}");
+            undone += usize::from(picture(&scratch) == failed);
+        }
+        // The same event once more, which may go to the background, too.
+        scratch.succeed(&["hn0"]);
+        expect(&scratch, &after, &what);
+        eventually("the end of the next run", || !is_at_work(&scratch));
+        assert_eq!(lock(&scratch), "", "{what}");
+        tried += usize::from(report.struck);
+    }
+    eprintln!("{tried} cases, {undone} taken back: the wait for a lease left nothing half-done");
 }
