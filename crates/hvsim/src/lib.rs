@@ -51,6 +51,7 @@
 //! * When the server ends, calls on the device fail with `ENOTCONN` or `ECONNABORTED`.
 
 #[cfg(target_os = "linux")]
+pub mod attacker;
 pub mod bench;
 #[cfg(target_os = "linux")]
 pub mod both;

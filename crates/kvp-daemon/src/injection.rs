@@ -306,7 +306,7 @@ impl Injector {
     /// rc.conf and the undo file, with their present and their new contents.
     fn files(&self, target: &Target, method: &Method) -> Result<Files, InjectionError> {
         let path = Record::path(&self.kvp.ip_injection_dir, &target.hn);
-        let old_record = file::load(&path).map_err(InjectionError::File)?;
+        let old_record = file::load_own(&path).map_err(InjectionError::File)?;
         let old = file::load(&self.kvp.rc_conf).map_err(InjectionError::File)?;
         let before = RcFile::new(old.as_ref().map(|old| old.bytes.clone()).unwrap_or_default());
         let record = match &old_record {
@@ -329,7 +329,7 @@ impl Injector {
         };
         new.record.written = untouched.then(|| Fingerprint::of(new.file.as_bytes()));
         let before_path = Record::before_path(&self.kvp.ip_injection_dir, &target.hn);
-        let kept = file::load(&before_path).map_err(InjectionError::File)?;
+        let kept = file::load_own(&before_path).map_err(InjectionError::File)?;
         let keep = match (&old_record, untouched) {
             (None, _) => {
                 old.as_ref().map(|old| Content { bytes: old.bytes.clone(), mode: 0o600, owner: None })
@@ -344,7 +344,7 @@ impl Injector {
         Ok(Files {
             record: FileChange { path, from: old_record, to: Some(record) },
             before: FileChange { path: before_path, from: kept, to: keep },
-            rc_conf: FileChange { path: self.kvp.rc_conf.clone(), from: old, to: Some(rc_conf) },
+            rc_conf: FileChange { path: file::real(&self.kvp.rc_conf), from: old, to: Some(rc_conf) },
         })
     }
 

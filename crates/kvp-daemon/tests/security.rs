@@ -8,9 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
+use hvsim::attacker::Victim;
 use hvsim::session::kvp::{Session, Setup};
 use hvsim::testing::{Process, eventually, freebsd_root, program};
 use nix::sys::signal::Signal;
@@ -206,44 +205,38 @@ fn nobody_else_reaches_the_socket() {
     assert!(session.host().set(0, "k", "v").unwrap().is_ok());
 }
 
-/// An attacker exchanges a pool file for a link, again and again, while the host writes.
 #[test]
-fn a_link_in_a_race_never_redirects_a_write() {
+fn an_attacker_in_a_race_never_redirects_a_write() {
     let mut session = Session::start(&Setup::default());
     if session.without_device().is_some() {
         return;
     }
     assert!(session.host().set(0, "k", "before").unwrap().is_ok());
-    let victim = session.path("victim");
-    fs::write(&victim, "the victim's").unwrap();
-    let (path, aside) = (session.pool_file(0), session.path("aside"));
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                fs::rename(&path, &aside).unwrap();
-                // The daemon may have created a file there meanwhile.
-                let _ = symlink(&victim, &path);
-                thread::yield_now();
-                fs::rename(&aside, &path).unwrap();
-            }
-        });
+    let victim = Victim::beside(&session.path(""));
+    let names = [session.pool_file(0), session.path("var/hyperv/pool/.kvp_journal")];
+    victim.attacked(&names, || {
         for round in 0..150 {
             // The change is refused or made, but never elsewhere.
             session.host().set(0, "k", &format!("{round}")).unwrap();
             session.host().get(0, "k").unwrap();
         }
-        over.store(true, Ordering::Relaxed);
     });
-    assert_eq!(fs::read_to_string(&victim).unwrap(), "the victim's");
-    assert_eq!(fs::metadata(&victim).unwrap().mode() & 0o777, 0o644 & !mask(), "its mode is its own, too");
     assert!(session.host().set(0, "k", "after").unwrap().is_ok());
 }
 
-/// The mask of this process, which no test changes.
-fn mask() -> u32 {
-    let file = tempfile::tempdir().unwrap();
-    let path = file.path().join("x");
-    fs::write(&path, "").unwrap();
-    0o666 & !fs::metadata(path).unwrap().mode() & 0o777
+#[test]
+fn an_attacker_at_a_start_gets_no_mode_changed() {
+    let mut session = Session::start(&Setup::default());
+    if session.without_device().is_some() {
+        return;
+    }
+    let victim = Victim::beside(&session.path(""));
+    let names = ["hv_kvp_daemon.sock", "hv_kvp_daemon.sock.new"].map(|name| session.path(name));
+    victim.attacked(&names, || {
+        for _ in 0..10 {
+            stop(&mut session);
+            session.start_daemon();
+            assert!(session.host().set(0, "k", "v").unwrap().is_ok(), "it serves without its socket");
+        }
+    });
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use hvsim::attacker::Victim;
 use hvsim::network::faults;
 use hvsim::network::guest::SHIPPED_RULES;
 use hvsim::network::{Guest, State};
@@ -272,4 +273,19 @@ fn bad_arguments_get_the_usage() {
     }
     assert_eq!(scratch.waiters(), []);
     assert_eq!(scratch.spawns(), [""; 0]);
+}
+
+#[test]
+fn an_attacker_gets_nothing_from_waiters() {
+    let scratch = Scratch::new(|_| {});
+    let victim = Victim::beside(scratch.directory.path());
+    victim.attacked(&[scratch.path("var/run/hyperv_vfattach.mce1.lock")], || {
+        for _ in 0..20 {
+            // It waits and does its work, or says why not.
+            scratch.run(&["mce1", "0"]);
+        }
+    });
+    eventually("the end of all waiters", || scratch.waiters().is_empty());
+    scratch.succeed(&["mce1", "0"]);
+    eventually("the VF to be up", || scratch.is_up("mce1"));
 }

@@ -157,6 +157,12 @@ impl Guest for SystemGuest {
             // It may have failed already.
             return self.advance(lane);
         }
+        if let Task::Hook(hook, _) = &task
+            && let Some(reason) = hook_dir::distrust(hook)
+        {
+            let ended = Ended { outcome: Outcome::NotStarted(reason), output: Vec::new() };
+            return Some(Event::Ended(lane, ended));
+        }
         let program = programs::program(&self.zpool, &task, limit)?;
         // A hook is always started: one that hung in the freeze must still be told of the abort.
         let hanging = if matches!(task, Task::Hook(..)) { None } else { exec::hanging(&program.path) };

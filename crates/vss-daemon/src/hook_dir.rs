@@ -7,15 +7,43 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hv_core::vss::hooks::{FileFacts, FileKind, Selection, select};
+use hv_core::vss::hooks::{FileFacts, FileKind, Hook, Selection, distrust_above, select};
 
 /// The hooks of a directory. A directory that does not exist has none. One that cannot be read is a fault.
 pub(crate) fn list(directory: &Path) -> Selection {
-    match read(directory) {
-        Ok((facts, entries)) => select(directory, facts, entries, nix::unistd::geteuid().as_raw()),
+    let user = nix::unistd::geteuid().as_raw();
+    match read(directory).and_then(|found| Ok((found, distrust_place(directory, user)?))) {
+        Ok((_, Some(reason))) => Selection::unusable(directory, reason),
+        Ok(((facts, entries), None)) => select(directory, facts, entries, user),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Selection::default(),
         Err(error) => Selection::unusable(directory, format!("it cannot be read: {error}")),
     }
+}
+
+/// Why a hook that was listed before is not run now. It may have waited for others meanwhile.
+pub(crate) fn distrust(hook: &Hook) -> Option<String> {
+    let directory = hook.path.parent().unwrap_or(Path::new("/"));
+    let now = list(directory);
+    if now.hooks.contains(hook) {
+        return None;
+    }
+    let is_about = |path: &Path| path == hook.path || path == directory;
+    let mut reasons = now.faults.into_iter().chain(now.passed_over).filter(|skipped| is_about(&skipped.path));
+    Some(reasons.next().map_or_else(|| format!("{} is gone", hook.path.display()), |why| why.to_string()))
+}
+
+/// Why the directories above cannot be trusted, on the way that the configuration names and on the real one.
+fn distrust_place(directory: &Path, user: u32) -> io::Result<Option<String>> {
+    let root = fs::metadata("/")?.uid();
+    for way in [directory, &fs::canonicalize(directory)?] {
+        for above in way.ancestors().skip(1) {
+            let facts = facts(&fs::symlink_metadata(above)?);
+            if let Some(reason) = distrust_above(facts, user, root) {
+                return Ok(Some(format!("{} above it: {reason}", above.display())));
+            }
+        }
+    }
+    Ok(None)
 }
 
 type Entry = (OsString, Result<FileFacts, String>);

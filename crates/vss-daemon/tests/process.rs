@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use hvsim::attacker::Victim;
 use hvsim::session::vss::{Daemon, Session, Setup};
 use hvsim::testing::{PATIENCE, command, eventually, freebsd_root, look_for, outside, program};
 use hvsim::vss::{Operation, Outcome, Side};
@@ -412,6 +413,70 @@ fn hooks_that_others_could_have_written_veto() {
     session.daemon().wait_output("10-db: others than its owner can write it");
     fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+}
+
+/// The first hook exchanges the second one, which is waiting for its turn.
+#[test]
+fn hooks_that_are_exchanged_before_their_turn_are_not_run() {
+    let mut exchanges = vec![
+        ("mv 20-b 20-b.bak; ln -s \"$CALLS.evil\" 20-b", "it is a symbolic link"),
+        ("mv 20-b 20-b.bak; mkfifo -m 755 20-b", "it is not a regular file"),
+        ("chmod 757 20-b", "others than its owner can write it"),
+        ("chmod 775 .", "others than its owner can write it"),
+        ("cd ..; mv vss.d old; ln -s old vss.d", "it is a symbolic link"),
+        ("chmod 757 ..", "above it: others than its owner can write it"),
+        ("rm 20-b", "is gone"),
+    ];
+    if nix::unistd::geteuid().is_root() {
+        exchanges.push(("cp \"$CALLS.evil\" 20-b; chown 65534 20-b", "it is not owned by root"));
+    }
+    for (exchange, reason) in exchanges {
+        let first =
+            format!("echo a \"$1\" >>\"$CALLS\"; [ $1 = freeze ] || exit 0; cd \"${{0%/*}}\"; {exchange}");
+        let second = "echo b \"$1\" >>\"$CALLS\"".to_owned();
+        let hooks = vec![("10-a", first), ("20-b", second)];
+        let setup = Setup { mounts: ROOT.into(), hooks, ..Setup::default() };
+        let Some(mut session) = start(&setup) else { return };
+        let evil = session.path("calls.evil");
+        fs::copy(session.path("vss.d/20-b"), &evil).unwrap();
+        assert_eq!(outcome(&mut session, Freeze), Outcome::Failure, "{exchange}");
+        session.daemon().wait_output(reason);
+        assert!(
+            session.calls().iter().all(|call| call.starts_with("a ")),
+            "{exchange}: {:?}",
+            session.calls()
+        );
+        assert_eq!(suspended(&mut session), [""; 0], "{exchange}");
+    }
+}
+
+/// The directory's name is exchanged without a pause by somebody who can write the directory above.
+#[test]
+fn a_hook_directory_that_others_could_exchange_runs_nothing() {
+    let setup = Setup {
+        mounts: ROOT.into(),
+        hooks: vec![("10-db", "echo \"$1\" >>\"$CALLS\"".into())],
+        ..Setup::default()
+    };
+    let Some(mut session) = start(&setup) else { return };
+    let mode = |session: &Session, mode: u32| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(session.path(""), mode).unwrap();
+    };
+    mode(&session, 0o757);
+    let victim = Victim::beside(&session.path(""));
+    victim.attacked(&[session.path("vss.d")], || {
+        for _ in 0..20 {
+            // Without the directory there are no hooks, which is what an administrator may want.
+            session.host().vss_backup(Duration::ZERO).unwrap();
+        }
+    });
+    assert_eq!(session.calls(), [""; 0]);
+    assert_eq!(outcome(&mut session, Freeze), Outcome::Failure);
+    session.daemon().wait_output("above it: others than its owner can write it");
+    mode(&session, 0o700);
+    assert!(session.host().vss_backup(Duration::ZERO).unwrap().is_ok());
+    assert_eq!(session.wait_calls(2), ["freeze", "thaw"]);
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! Reads and replaces small files. A replacement is complete or has no effect, also after a power cut.
+//! Reads and replaces small files. A replacement is complete or has no effect, also after a power cut. It
+//! writes through no symbolic link: whoever means a link's file asks for its name first.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+
+use crate::runtime::state_file;
 
 /// The largest file that is read, in bytes. Any rc.conf is much smaller.
 const MAX_SIZE: u64 = 1024 * 1024;
@@ -28,13 +31,31 @@ pub struct FileError {
     source: io::Error,
 }
 
-/// The file at `path`. `None` if there is none.
+/// The path of the file that `path` leads to: an administrator's file may be a symbolic link.
+#[must_use]
+pub fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The file at `path`, or that a symbolic link there leads to. `None` if there is none.
 ///
 /// # Errors
 /// It cannot be read, is no regular file or larger than 1 MiB.
 pub fn load(path: &Path) -> Result<Option<Content>, FileError> {
+    read(path, OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path))
+}
+
+/// A file that only this program writes. `None` if there is none.
+///
+/// # Errors
+/// It cannot be read, is larger than 1 MiB, or is none of this user's own, see [`state_file::open`].
+pub fn load_own(path: &Path) -> Result<Option<Content>, FileError> {
+    read(path, state_file::open(path, OpenOptions::new().read(true)))
+}
+
+fn read(path: &Path, file: io::Result<File>) -> Result<Option<Content>, FileError> {
     let error = |source| FileError { doing: "read", path: path.to_owned(), source };
-    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+    let file = match file {
         Ok(file) => file,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(other) => return Err(error(other)),
@@ -49,21 +70,20 @@ pub fn load(path: &Path) -> Result<Option<Content>, FileError> {
 }
 
 /// Replaces the file at `path` by `content`, or removes it if that is `None`. After a power cut it is the old
-/// or the new file, complete. A symbolic link stays, and the file that it leads to is replaced. A missing
-/// directory is created for root alone.
+/// or the new file, complete. A symbolic link is replaced itself. A missing directory is created for root
+/// alone.
 ///
 /// # Errors
 /// The file is unchanged.
 pub fn store(path: &Path, content: Option<&Content>) -> Result<(), FileError> {
     let error = |source| FileError { doing: "write", path: path.to_owned(), source };
-    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = real.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or(Path::new("/"));
     match content {
         Some(content) => {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(error)?;
-            replace(&real, content).map_err(error)?;
+            replace(path, content).map_err(error)?;
         }
-        None => match fs::remove_file(&real) {
+        None => match fs::remove_file(path) {
             Err(other) if other.kind() != io::ErrorKind::NotFound => return Err(error(other)),
             _ => {}
         },
@@ -78,8 +98,7 @@ pub fn store(path: &Path, content: Option<&Content>) -> Result<(), FileError> {
 /// It cannot be removed.
 pub fn clear(path: &Path) -> Result<(), FileError> {
     let error = |source| FileError { doing: "clear", path: path.to_owned(), source };
-    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    match fs::remove_file(new_beside(&real)) {
+    match fs::remove_file(new_beside(path)) {
         Err(other) if other.kind() != io::ErrorKind::NotFound => Err(error(other)),
         _ => Ok(()),
     }
@@ -172,9 +191,27 @@ mod tests {
         let (real, link) = (dir.path().join("real"), dir.path().join("link"));
         fs::write(&real, "old").unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        store(&link, Some(&content("new", 0o644))).unwrap();
+        store(&super::real(&link), Some(&content("new", 0o644))).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&real).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_planted_link_is_replaced_and_never_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, path) = (dir.path().join("victim"), dir.path().join("hn0.toml"));
+        fs::write(&victim, "theirs").unwrap();
+        let plants: [fn(&Path, &Path) -> io::Result<()>; 2] =
+            [|from, to| std::os::unix::fs::symlink(from, to), |from, to| fs::hard_link(from, to)];
+        for plant in plants {
+            plant(&victim, &path).unwrap();
+            assert!(load_own(&path).is_err());
+            store(&path, Some(&content("ours", 0o600))).unwrap();
+            assert_eq!(load_own(&path).unwrap().unwrap().bytes, b"ours");
+            assert_eq!(fs::read(&victim).unwrap(), b"theirs");
+            store(&path, None).unwrap();
+        }
+        assert_eq!(load_own(&path).unwrap(), None);
     }
 
     #[test]

@@ -9,21 +9,19 @@
 //! neither side writes to a file. Removing the socket would sleep then, so a daemon removes it only when
 //! nothing is frozen.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, listen, setsockopt, socket, sockopt,
 };
 
-use crate::sys::descriptor;
+use crate::sys::{descriptor, private_socket};
 
-/// Only the daemon's own user may connect.
-const MODE: u32 = 0o600;
 /// Connections that may wait. The kernel refuses more.
 const BACKLOG: i32 = 8;
 /// Room for a report in the socket: FreeBSD's default is 8 KiB.
@@ -55,8 +53,7 @@ impl ControlSocket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        // The socket is created under another name and renamed when it has its mode, so that no other user
-        // can connect before.
+        // The socket is created under another name and then renamed, so that there is one at any time.
         let new = path.with_extension("sock.new");
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -107,8 +104,7 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     let socket = descriptor::raise(socket, LOWEST_DESCRIPTOR)?;
-    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    private_socket::bind(&socket, &UnixAddr::new(path)?)?;
     listen(&socket, Backlog::new(BACKLOG)?)?;
     Ok(socket.into())
 }
@@ -116,6 +112,7 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 

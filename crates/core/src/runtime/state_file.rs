@@ -1,7 +1,7 @@
 //! Opening the files in which the programs keep state, in directories such as /var/run and /var/db/hyperv. It
 //! never follows a link and never waits; it neither reads nor writes.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -34,11 +34,15 @@ pub fn open_of_anybody(path: &Path, options: &mut OpenOptions) -> io::Result<(Fi
     if !metadata.is_file() {
         return Err(refused("it is not a regular file"));
     }
-    // FreeBSD lets anybody make a hard link to a file of root's (security.bsd.hardlink_check_uid), where the
-    // directory was open to others before. Somebody who can still write there could remove the link between
-    // open(2) and here.
-    if metadata.nlink() > 1 {
+    // FreeBSD lets anybody make a hard link to a file of root's (security.bsd.hardlink_check_uid) in a
+    // directory that is open to others. Whoever made one and has removed it since open(2) is found out by the
+    // path: it must still lead to the file, and be its only name.
+    let there = fs::symlink_metadata(path)?;
+    if there.nlink() > 1 {
         return Err(refused("it has another name, a hard link"));
+    }
+    if (there.dev(), there.ino()) != (metadata.dev(), metadata.ino()) {
+        return Err(refused("something else has taken its place"));
     }
     Ok((file, metadata))
 }
@@ -52,6 +56,33 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    /// Enough for some thousand links that go between open(2) and the look at them.
+    const ROUNDS: u32 = 20_000;
+
+    #[test]
+    fn a_hard_link_that_comes_and_goes_is_never_opened() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().unwrap();
+        let (victim, path) = (directory.path().join("victim"), directory.path().join("state"));
+        fs::write(&victim, "theirs").unwrap();
+        let inode = fs::metadata(&victim).unwrap().ino();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    fs::hard_link(&victim, &path).unwrap();
+                    fs::remove_file(&path).unwrap();
+                }
+            });
+            for _ in 0..ROUNDS {
+                let opened = open(&path, OpenOptions::new().write(true));
+                let opened = opened.map(|file| file.metadata().unwrap().ino());
+                assert_ne!(opened.ok(), Some(inode));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
 
     #[test]
     fn only_a_file_of_its_own_is_opened() {

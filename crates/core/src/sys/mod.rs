@@ -21,6 +21,7 @@ mod ifaddrs;
 pub mod memory;
 pub mod mount_table;
 pub mod network;
+pub mod private_socket;
 pub mod process;
 mod process_list;
 pub mod process_records;

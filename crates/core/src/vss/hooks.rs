@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Write permission for group or others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// Only its owner, and that of the directory, can rename or remove an entry.
+const STICKY: u32 = 0o1000;
 /// Execute permission for owner, group or others.
 const EXECUTABLE: u32 = 0o111;
 
@@ -181,6 +183,17 @@ fn is_leftover(name: &str) -> bool {
         || ENDS.iter().any(|end| name.ends_with(end))
 }
 
+/// Why a directory above the hook directory, or a link on the way, cannot be trusted: somebody else could put
+/// another directory in the place of what lies below it. In a sticky directory such as /tmp only the owner of
+/// an entry can. `root` is the owner of `/`, who could exchange everything.
+#[must_use]
+pub fn distrust_above(facts: FileFacts, user: u32, root: u32) -> Option<&'static str> {
+    let owner = if facts.owner == root { 0 } else { facts.owner };
+    // The mode of a link means nothing; whoever can write its directory can exchange it.
+    let is_safe = facts.kind == FileKind::Link || facts.mode & STICKY != 0;
+    distrust(FileFacts { owner, mode: if is_safe { 0 } else { facts.mode }, ..facts }, user)
+}
+
 fn distrust_directory(facts: FileFacts, user: u32) -> Option<&'static str> {
     match facts.kind {
         FileKind::Link => Some("it is a symbolic link"),
@@ -307,6 +320,21 @@ mod tests {
             assert!(hooks.is_empty());
             assert_eq!(faults.len(), 1);
         }
+    }
+
+    #[test]
+    fn what_is_above_belongs_to_root_or_is_sticky() {
+        let trusted = |facts: FileFacts| distrust_above(facts, 1001, 7).is_none();
+        for mode in [0o755, 0o1777, 0o700] {
+            for owner in [0, 1001, 7] {
+                assert!(trusted(FileFacts { owner, mode, ..DIRECTORY }), "{owner} {mode:o}");
+            }
+            assert!(!trusted(FileFacts { owner: 1002, mode, ..DIRECTORY }), "{mode:o}");
+        }
+        assert!(!trusted(FileFacts { mode: 0o775, ..DIRECTORY }));
+        assert!(!trusted(FileFacts { mode: 0o757, ..DIRECTORY }));
+        let link = FileFacts { kind: FileKind::Link, owner: 0, mode: 0o777 };
+        assert!(trusted(link) && !trusted(FileFacts { owner: 1002, ..link }));
     }
 
     #[test]

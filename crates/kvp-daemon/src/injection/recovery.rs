@@ -101,16 +101,16 @@ impl Injector {
         let directory = &self.kvp.ip_injection_dir;
         let (record, before) =
             (Record::path(directory, hn.name()), Record::before_path(directory, hn.name()));
-        for path in [&record, &before, &self.kvp.rc_conf] {
+        for path in [&record, &before, &file::real(&self.kvp.rc_conf)] {
             file::clear(path)?;
         }
-        let bytes = |path: &Path| file::load(path).map(|content| content.map(|content| content.bytes));
-        let (copy, now) = (bytes(&before)?, bytes(&self.kvp.rc_conf)?);
+        let bytes = |content: Option<Content>| content.map(|content| content.bytes);
+        let (copy, now) = (bytes(file::load_own(&before)?), bytes(file::load(&self.kvp.rc_conf)?));
         if copy.is_some() && copy == now {
             file::store(&record, None)?;
             return file::store(&before, None);
         }
-        let Some(held) = file::load(&record)? else { return Ok(()) };
+        let Some(held) = file::load_own(&record)? else { return Ok(()) };
         // One that cannot be read is reported by whoever needs it.
         let Ok(pending) = Record::parse(&held.bytes) else { return Ok(()) };
         let earlier = pending.earlier.clone();

@@ -25,7 +25,7 @@ const LOCK: Duration = Duration::from_secs(10);
 
 /// The undo file at `path`. `None` if there is none.
 fn load_record(path: &Path) -> Result<Option<Record>, InjectionError> {
-    let content = file::load(path).map_err(InjectionError::File)?;
+    let content = file::load_own(path).map_err(InjectionError::File)?;
     let parse = |content: file::Content| {
         Record::parse(&content.bytes)
             .map_err(|source| InjectionError::Record { path: path.to_owned(), source })
@@ -60,7 +60,7 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
         if let Some(kept) = untouched(directory, hn, &record, &content.bytes)? {
             // Only injections have written it, so the copy from before is restored without any check.
             content.bytes = kept;
-            file::store(&record.rc_conf, Some(&content)).map_err(InjectionError::File)?;
+            file::store(&file::real(&record.rc_conf), Some(&content)).map_err(InjectionError::File)?;
             return finish(config, hn, &path, &record, &[]);
         }
         let before = RcFile::new(content.bytes);
@@ -79,7 +79,7 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
         bequeath(directory, hn, &record)?;
         content.bytes = restored.0.as_bytes().to_vec();
         left_alone = restored.1;
-        file::store(&record.rc_conf, Some(&content)).map_err(InjectionError::File)?;
+        file::store(&file::real(&record.rc_conf), Some(&content)).map_err(InjectionError::File)?;
     }
     finish(config, hn, &path, &record, &left_alone)
 }
@@ -94,7 +94,7 @@ fn untouched(
     if record.written != Some(Fingerprint::of(now)) {
         return Ok(None);
     }
-    let kept = file::load(&Record::before_path(directory, hn.name())).map_err(InjectionError::File)?;
+    let kept = file::load_own(&Record::before_path(directory, hn.name())).map_err(InjectionError::File)?;
     Ok(kept.map(|kept| kept.bytes))
 }
 
@@ -167,7 +167,7 @@ fn bequeath(directory: &Path, hn: &Adapter, record: &Record) -> Result<(), Injec
         // A damaged one is reported when it is taken back itself.
         let Ok(Some(mut other)) = load_settled(&path) else { continue };
         if other.rc_conf == record.rc_conf && other.inherit(record) {
-            let held = file::load(&path).map_err(InjectionError::File)?;
+            let held = file::load_own(&path).map_err(InjectionError::File)?;
             let content = held.map(|held| file::Content { bytes: other.to_text().into_bytes(), ..held });
             file::store(&path, content.as_ref()).map_err(InjectionError::File)?;
         }

@@ -2,6 +2,7 @@
 //! Each module is a group of tests; `support` has the scene.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
+mod attacker;
 mod faults;
 mod guests;
 mod policy;

@@ -2,6 +2,7 @@
 //! `guests` and `support`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod attacker;
 mod cost;
 mod devd;
 mod failures;

@@ -5,6 +5,7 @@ mod abi_check;
 pub(super) mod confine;
 pub(super) mod interfaces;
 pub(super) mod mounts;
+pub(super) mod private_socket;
 pub(super) mod process_list;
 pub(super) mod processes;
 pub(super) mod route_socket;
