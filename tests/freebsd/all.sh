@@ -7,7 +7,7 @@ if [ "$(uname -s)" != FreeBSD ] || [ "$(id -u)" != 0 ]; then
 	echo "all.sh: this changes the machine: root on FreeBSD only" >&2
 	exit 69
 fi
-[ $# -gt 0 ] || set -- build install rcd devd kvp injection vss lagg vss-mapped vss-efi vss-image vss-kill vss-unmount hvctl
+[ $# -gt 0 ] || set -- build confine install rcd devd kvp injection vss lagg vss-mapped vss-efi vss-image vss-kill vss-unmount hvctl
 command -v cargo > /dev/null 2>&1 || env ASSUME_ALWAYS_YES=yes pkg install -y rust
 failed=
 for step; do
