@@ -446,10 +446,10 @@ mod tests {
         assert_eq!(pending.clone().settled(&second), Record { earlier: None, ..pending.clone() });
         for (at, file_of) in [(0, &first), (1, &second)] {
             // An administrator has added a line since.
-            let mut edited = file(&format!("{}\nadded=1\n", text(file_of)));
+            let mut edited = file(&format!("{}added=1", text(file_of)));
             let left_alone = pending.clone().settled(&edited).restore(&mut edited, Places::OfOld);
             assert_eq!(left_alone, [], "{at}");
-            assert_eq!(text(&edited), format!("{BEFORE}\nadded=1\n"), "{at}");
+            assert_eq!(text(&edited), format!("{BEFORE}\nadded=1"), "{at}");
         }
     }
 
