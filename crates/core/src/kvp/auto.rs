@@ -198,7 +198,7 @@ mod tests {
             system: &system,
             network: &network,
         };
-        let items: Vec<_> = (0..).map_while(|index| item(index, &facts)).collect();
+        let items: Vec<_> = (0..20).map_while(|index| item(index, &facts)).collect();
         let expected = [
             ("FullyQualifiedDomainName", "web1.example.com"),
             ("IntegrationServicesVersion", "0.1.0"),
@@ -246,6 +246,24 @@ mod tests {
         };
         let all = "10.0.0.5;10.1.0.5;10.7.0.5;192.0.2.5;10.66.0.1";
         assert_eq!(addresses(&network, IpAddr::is_ipv4), all);
+    }
+
+    #[test]
+    fn an_interface_of_hyperv_is_known_by_its_name() {
+        for (name, first) in [
+            ("hn7", true),
+            ("hn7_lan", true),
+            ("lagg7", true),
+            ("vlan7", true),
+            ("bridge7", true),
+            ("hnet7", false),
+            ("tap7", false),
+        ] {
+            let network =
+                network(vec![interface("em0", &["192.0.2.5/24"]), interface(name, &["10.0.0.5/24"])]);
+            let list = if first { "10.0.0.5;192.0.2.5" } else { "192.0.2.5;10.0.0.5" };
+            assert_eq!(lists(&network).0, list, "{name}");
+        }
     }
 
     #[test]

@@ -212,6 +212,9 @@ mod tests {
         assert_eq!(begin(3, 2, 4, &[9]).1, Action::EnumerateIntrinsic(9));
         assert_eq!(begin(4, 0, 4, b"00:15").1, Action::ReportNetwork("00:15".into()));
         assert!(matches!(begin(5, 0, 4, b"hn0").1, Action::ConfigureNetwork(r) if r.adapter == "hn0"));
+        for (byte, on) in [(0, false), (1, true), (255, true)] {
+            assert!(matches!(begin(5, 0, 261, &[byte]).1, Action::ConfigureNetwork(r) if r.dhcp == on));
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(super) fn interpret(words: Vec<String>) -> Result<IfconfigArguments, Argumen
         before.is_some_and(|word| OPTIONS.contains(&word.as_str()))
     };
     let family = words.iter().position(|word| is_address_family(word));
-    let start = family.map_or(0, |family| family + 1);
+    let start = family.unwrap_or(0);
     let place = (start..words.len()).find(|place| !is_value(*place) && is_address(&words[*place]));
     let address = match place.and_then(|place| Some((words.get(place)?, words.get(place + 1..)?))) {
         Some((word, rest)) => read_address(word, rest)?,

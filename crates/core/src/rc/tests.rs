@@ -107,6 +107,30 @@ fn an_ipv6_value_without_its_leading_word_gets_it() {
     );
 }
 
+#[test]
+fn only_calls_for_ipv6_switch_it() {
+    for (call, switched) in [
+        ("inet6 -ifdisabled", (true, false)),
+        ("inet6 accept_rtadv up", (false, true)),
+        ("inet6 accept_rtadv -ifdisabled", (true, true)),
+        ("inet6 fd00::5/64", (false, false)),
+        ("up -ifdisabled accept_rtadv", (false, false)),
+    ] {
+        let output = format!("c{}\0hn0 {call} ", call.split(' ').count() + 1).replace(' ', "\0");
+        let wanted = RcConf::parse(output.as_bytes()).wanted(&name("hn0")).unwrap();
+        assert_eq!((wanted.ipv6, wanted.accept_rtadv), switched, "{call}");
+    }
+}
+
+#[test]
+fn ipv6_can_be_on_for_all_interfaces() {
+    for (value, on) in [("YES", true), ("on", true), ("1", true), ("NO", false), ("", false)] {
+        let conf = conf(&[("ipv6_activate_all_interfaces", value)]);
+        assert_eq!(conf.activates_ipv6_everywhere(), on, "{value}");
+        assert_eq!(conf.wanted(&name("hn0")).unwrap().ipv6, on, "{value}");
+    }
+}
+
 // contract V16
 #[test]
 fn the_default_applies_but_sets_no_ipv6() {

@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn items(index: &Index) -> Vec<u32> {
-        (0..).map_while(|at| index.item(at)).collect()
+        (0..99).map_while(|at| index.item(at)).collect()
     }
 
     #[test]
