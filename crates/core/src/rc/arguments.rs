@@ -90,7 +90,7 @@ pub(super) fn interpret(words: Vec<String>) -> Result<IfconfigArguments, Argumen
     let family = words.iter().position(|word| is_address_family(word));
     let start = family.unwrap_or(0);
     let place = (start..words.len()).find(|place| !is_value(*place) && is_address(&words[*place]));
-    let address = match place.and_then(|place| Some((words.get(place)?, words.get(place + 1..)?))) {
+    let address = match place.and_then(|place| words.get(place..)?.split_first()) {
         Some((word, rest)) => read_address(word, rest)?,
         None => None,
     };
@@ -191,6 +191,7 @@ mod tests {
             ("mtu 1500 inet 10.0.0.5/24 up", Some("10.0.0.5/24")),
             ("up netmask 255.255.255.0 10.0.0.5/24", Some("10.0.0.5/24")),
             ("up inet6 fd00::5/64", Some("fd00::5/64")),
+            ("description 10.0.0.9 inet 10.0.0.5/24", Some("10.0.0.5/24")),
             ("inet vhid 5 advskew 100 pass 10.0.0.9 alias 10.0.0.50/32", Some("10.0.0.50/32")),
             ("inet6 vhid 5 pass x alias fd00::50/128", Some("fd00::50/128")),
             ("inet host.example.org netmask 255.255.255.0", None),

@@ -2,6 +2,7 @@
 //! from a text. None reads the rc.conf of the machine.
 
 use super::*;
+use crate::runtime::config::Network;
 
 fn conf(values: &[(&str, &str)]) -> RcConf {
     evaluated::values(values)
@@ -280,4 +281,26 @@ fn the_delay_is_two_seconds_or_more() {
         assert_eq!(RcConf::parse(output.as_bytes()).vf_delay(), seconds, "{value:?}");
     }
     assert_eq!(RcConf::default().vf_delay(), 2);
+}
+
+#[test]
+fn the_delay_is_read_from_rc_conf() {
+    for (text, seconds) in [("", 2), ("hyperv_vf_delay=7\n", 7), ("n=4; hyperv_vf_delay=$((n * 3))\n", 12)] {
+        let root = tempfile::tempdir().unwrap();
+        evaluated::install(root.path(), text);
+        let settings = Network { rc_subr: root.path().join("etc/rc.subr"), ..Network::default() };
+        assert_eq!(load_vf_delay(&settings).unwrap(), seconds, "{text}");
+    }
+}
+
+#[test]
+fn the_variables_of_one_file_are_read() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("rc.conf");
+    std::fs::write(&file, "echo va=1; a='x  y'; b=; export c=\"$a\"; e=5\n").unwrap();
+    let read = load_variables(&Network::default(), &file, ["a", "b", "c", "d"]).unwrap();
+    let values = ["a", "b", "c", "d", "e"].map(|name| read.value(name));
+    assert_eq!(values, [Some("x  y"), Some(""), Some("x  y"), None, None]);
+    std::fs::write(&file, "if then broken\n").unwrap();
+    assert!(load_variables(&Network::default(), &file, ["a"]).is_err());
 }
