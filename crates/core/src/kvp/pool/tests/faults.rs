@@ -423,3 +423,95 @@ fn change_after_foreign_and_refused_ones_survives_a_power_cut() {
         }
     }
 }
+
+/// A change of many records by itself, which is copied in several pieces, with the pool before it and after.
+struct ManyRecords {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    change: fn(&mut Pools<Disk>) -> Result<(), PoolError>,
+}
+
+impl ManyRecords {
+    fn all() -> [Self; 2] {
+        let name = |n: usize| if [2, 12, 28].contains(&n) { "x".to_owned() } else { format!("k{n}") };
+        let records: Vec<_> = (0..30).map(|n| (name(n), format!("value {n}"))).collect();
+        let bytes = |kept: &dyn Fn(usize) -> bool, last: &str| {
+            let text = |n: usize| if n == 28 { last } else { records[n].1.as_str() };
+            let kept: Vec<_> =
+                (0..30).filter(|n| kept(*n)).map(|n| (records[n].0.as_str(), text(n))).collect();
+            raw(&kept)
+        };
+        let before = bytes(&|_| true, "value 28");
+        [
+            Self {
+                before: before.clone(),
+                after: bytes(&|n| ![2, 12].contains(&n), "new"),
+                change: |pools| pools.set(POOL, &key("x"), &value("new")),
+            },
+            Self {
+                before,
+                after: bytes(&|n| ![2, 12, 28].contains(&n), ""),
+                change: |pools| pools.delete(POOL, &key("x")).map(|_| ()),
+            },
+        ]
+    }
+
+    /// The disk when the change has died at this step, with this many bytes written. `None` beyond the last.
+    fn killed(&self, step: usize, left: usize) -> Option<Disk> {
+        let disk = Disk::with_pool(&self.before);
+        let mut pools = open(disk.clone());
+        disk.fail_at(step, Fault::Kill(left));
+        let outcome = (self.change)(&mut pools);
+        if disk.is_dead() {
+            return Some(disk);
+        }
+        outcome.unwrap();
+        assert_eq!(disk.pool(), self.after);
+        assert_eq!(disk.read(FileId::Journal).len() as u64, journal::RING_BYTES);
+        None
+    }
+}
+
+#[test]
+fn many_records_are_old_or_new_together_after_a_crash() {
+    for many in ManyRecords::all() {
+        let mut found = [0, 0];
+        for (end, left) in
+            [(0, 0), (0, 512), (0, 9 * 2560 + 1024), (1, 0), (2, 2560), (3, 9 * 2560), (4, 512)]
+        {
+            for disk in (0..).map_while(|step| many.killed(step, left)) {
+                match end {
+                    0 => disk.restart(),
+                    seed => disk.lose_power(seed),
+                }
+                open(disk.clone());
+                let pool = disk.pool();
+                assert!(pool == many.before || pool == many.after, "{end} {left}");
+                found[usize::from(pool == many.after)] += 1;
+            }
+        }
+        assert!(found.iter().all(|count| *count > 10), "{found:?}");
+    }
+}
+
+#[test]
+fn many_records_are_not_completed_over_a_foreign_change() {
+    for many in ManyRecords::all() {
+        for disk in (0..).map_while(|step| many.killed(step, 9 * 2560 + 1024)) {
+            disk.restart();
+            let mut foreign = disk.pool();
+            let place = 25 * 2560 + 600;
+            foreign[place..place + 5].copy_from_slice(b"other");
+            disk.write_by_another(&foreign);
+            open(disk.clone());
+            assert_eq!(disk.pool(), foreign);
+        }
+        for disk in (0..).map_while(|step| many.killed(step, 512)) {
+            disk.restart();
+            let longer = [disk.pool(), raw(&[("y", "1"), ("z", "2"), ("w", "3"), ("v", "4")])].concat();
+            disk.write_by_another(&longer);
+            open(disk.clone());
+            assert_eq!(disk.pool(), longer);
+        }
+    }
+}
