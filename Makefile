@@ -116,11 +116,11 @@ soak: need-cargo
 	$(NATIVE)
 	$(CARGO) run --quiet --locked --bin hvsim -- soak --minutes '$(MINUTES)'
 
-# Changes one thing after another in the source of crates/core and lists what no unit test noticed; needs cargo-mutants.
-# SHARD=0/8 takes an eighth of all.
+# Changes one thing after another in a module of crates/core and lists what no unit test noticed; needs cargo-mutants.
+# First the module's own tests, then all tests of crates/core against what survived. SHARD=0/8 takes an eighth of all.
 mutants: need-cargo
 	@sh scripts/need.sh cargo-mutants
-	cargo-mutants mutants --package hv_core --shard '$(SHARD)' --jobs 1 --output target --minimum-test-timeout 120 --file 'crates/core/src/$(MODULE)/**/*.rs' -- --lib
+	@sh scripts/mutants.sh '$(MODULE)' '$(SHARD)'
 
 # Needs llvm-profdata and llvm-cov.
 coverage: need-cargo
