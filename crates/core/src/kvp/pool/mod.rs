@@ -304,7 +304,7 @@ impl<S: Storage> Pools<S> {
 
     /// Looks something up while the index describes the file exactly.
     fn read<T>(&mut self, pool: PoolId, look: impl Fn(&Self) -> io::Result<T>) -> Result<T, PoolError> {
-        if self.state(pool).index.certain && self.state(pool).inode.is_some() {
+        if self.state(pool).index.certain {
             let found = look(self);
             // Asked after the record was read, so the file had not changed before the read.
             if self.is_untouched(pool) {

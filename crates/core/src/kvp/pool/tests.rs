@@ -146,6 +146,18 @@ fn an_appended_report_moves_no_item_of_an_enumeration() {
 }
 
 #[test]
+fn a_change_of_a_watched_file_synchronises_only_the_journal() {
+    let disk = Disk::with_pool(&raw(&[("a", "1")])).watched();
+    let mut pools = open(disk.clone());
+    pools.set(POOL, &key("a"), &value("2")).unwrap();
+    for text in ["3", "4", "5"] {
+        let before = disk.synchronised();
+        pools.set(POOL, &key("a"), &value(text)).unwrap();
+        assert_eq!(disk.synchronised() - before, 1, "{text}");
+    }
+}
+
+#[test]
 fn outdated_records_are_removed_in_one_change() {
     let reports: Vec<(&str, &str)> = (0..500).flat_map(|_| [("report", "error"), ("other", "x")]).collect();
     for delete in [false, true] {

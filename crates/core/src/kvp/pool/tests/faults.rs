@@ -262,14 +262,28 @@ fn a_foreign_removal_after_a_kill_is_kept() {
 
 #[test]
 fn a_foreign_change_between_our_changes_is_kept() {
+    let before = raw(&[("a", "before"), ("b", "before")]);
     for seed in 1..60 {
-        let disk = Disk::with_pool(&raw(&[("a", "before"), ("b", "before")]));
-        let mut pools = open(disk.clone());
-        pools.set(POOL, &key("a"), &value("ours")).unwrap();
-        disk.write_by_another(&raw(&[("a", "before"), ("b", "before")]));
-        pools.set(POOL, &key("b"), &value("ours")).unwrap();
-        disk.lose_power(seed);
-        assert_eq!(items(&mut open(disk)), pairs(&[("a", "before"), ("b", "ours")]), "seed {seed}");
+        for (disk, read) in [
+            (Disk::with_pool(&before), false),
+            (Disk::with_pool(&before).watched(), false),
+            // The system has reported the change when the host reads, and reports nothing afterwards.
+            (Disk::with_pool(&before).watched(), true),
+        ] {
+            let mut pools = open(disk.clone());
+            pools.set(POOL, &key("a"), &value("ours")).unwrap();
+            disk.write_by_another(&before);
+            if read {
+                assert_eq!(get(&mut pools, "a").as_deref(), Some("before"));
+            }
+            pools.set(POOL, &key("b"), &value("ours")).unwrap();
+            disk.lose_power(seed);
+            assert_eq!(
+                items(&mut open(disk)),
+                pairs(&[("a", "before"), ("b", "ours")]),
+                "seed {seed} {read}"
+            );
+        }
     }
 }
 
@@ -507,11 +521,35 @@ fn many_records_are_not_completed_over_a_foreign_change() {
             assert_eq!(disk.pool(), foreign);
         }
         for disk in (0..).map_while(|step| many.killed(step, 512)) {
-            disk.restart();
-            let longer = [disk.pool(), raw(&[("y", "1"), ("z", "2"), ("w", "3"), ("v", "4")])].concat();
-            disk.write_by_another(&longer);
-            open(disk.clone());
-            assert_eq!(disk.pool(), longer);
+            let pool = disk.pool();
+            let longer = [&pool[..], &raw(&[("y", "1"), ("z", "2"), ("w", "3"), ("v", "4")])].concat();
+            for other in [&longer[..], &pool[..10 * 2560]] {
+                disk.restart();
+                disk.write_by_another(other);
+                open(disk.clone());
+                assert_eq!(disk.pool(), other);
+            }
         }
+    }
+}
+
+#[test]
+fn a_damaged_copy_of_many_records_is_not_used() {
+    let start = usize::try_from(journal::RING_BYTES).unwrap();
+    for many in ManyRecords::all() {
+        let killed = (0..).map_while(|step| many.killed(step, 9 * 2560 + 1024));
+        let mut damaged = 0;
+        for disk in killed.filter(|disk| ![&many.before, &many.after].contains(&&disk.pool())) {
+            disk.restart();
+            let (pool, mut copy) = (disk.pool(), disk.read(FileId::Journal));
+            // A record that does not change, in the copy of the new ones.
+            let place = start + (28 + 5) * 2560 + 600;
+            copy[place] = b'#';
+            disk.put(FileId::Journal, &copy);
+            open(disk.clone());
+            assert_eq!(disk.pool(), pool);
+            damaged += 1;
+        }
+        assert!(damaged > 0);
     }
 }

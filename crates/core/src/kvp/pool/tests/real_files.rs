@@ -172,6 +172,21 @@ fn the_directory_at_the_path_is_used_after_a_move() {
 }
 
 #[test]
+fn a_file_that_was_put_in_the_place_is_changed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut pools = open(PoolFiles::new(scratch.path()));
+    pools.set(POOL, &key("a"), &value("old file")).unwrap();
+    let (place, former) = (path(scratch.path(), 0), scratch.path().join(".kvp_former"));
+    fs::hard_link(&place, &former).unwrap();
+    let other = scratch.path().join(".kvp_other");
+    fs::write(&other, raw(&[("a", "new file")])).unwrap();
+    fs::rename(&other, &place).unwrap();
+    pools.set(POOL, &key("b"), &value("1")).unwrap();
+    assert_eq!(fs::read(&place).unwrap(), raw(&[("a", "new file"), ("b", "1")]));
+    assert_eq!(fs::read(&former).unwrap(), raw(&[("a", "old file")]));
+}
+
+#[test]
 fn tools_and_a_daemon_change_the_same_pool_together() {
     let scratch = tempfile::tempdir().unwrap();
     let mut daemon = open(PoolFiles::new(scratch.path()));
