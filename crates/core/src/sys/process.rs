@@ -203,21 +203,21 @@ pub fn with_default_signals(command: &mut Command) -> &mut Command {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{ChildStdin, Stdio};
+    use std::process::{Child, Stdio};
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 
-    /// A helper that runs these words of sh(1), and its standard input.
-    fn helper(script: &str) -> (Helper, ChildStdin) {
+    /// A helper that runs these words of sh(1), and its process, of which only the standard input is used.
+    fn helper(script: &str) -> (Helper, Child) {
         let mut command = Command::new("/bin/sh");
         let command = command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
         let helper = Helper::of(pid, child.stdout.take().unwrap().into()).unwrap();
         assert_eq!(helper.id(), pid.as_raw());
-        (helper, child.stdin.take().unwrap())
+        (helper, child)
     }
 
     fn read_to_end(helper: &mut Helper) -> Vec<u8> {
@@ -236,12 +236,12 @@ mod tests {
 
     #[test]
     fn what_a_helper_writes_is_read_without_waiting() {
-        let (mut helper, input) =
+        let (mut helper, mut child) =
             helper("read line; i=0; while [ $i -lt 500 ]; do echo 123456789; i=$((i+1)); done");
         let mut text = Vec::new();
         assert!(!helper.read(&mut text).unwrap() && text.is_empty(), "it has written nothing yet");
         assert!(!helper.has_ended());
-        drop(input);
+        drop(child.stdin.take());
         let text = read_to_end(&mut helper);
         assert_eq!(text.len(), 5000);
         assert!(text.chunks(10).all(|line| line == b"123456789\n"));
@@ -250,12 +250,12 @@ mod tests {
 
     #[test]
     fn a_killed_helper_is_collected_once() {
-        let (mut helper, input) = helper("read line");
+        let (mut helper, mut child) = helper("read line");
         assert!(!helper.has_ended());
         helper.kill();
         assert!(read_to_end(&mut helper).is_empty());
         await_end(&mut helper);
-        drop(input);
+        drop(child.stdin.take());
         // Its number may belong to another process now.
         assert_eq!(waitpid(helper.child, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
         assert!(helper.has_ended());
