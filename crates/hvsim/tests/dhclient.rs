@@ -178,6 +178,25 @@ fn the_first_ipv4_address_goes() {
 }
 
 #[test]
+fn the_lease_is_in_its_file_before_the_script() {
+    let net = Net::new(&dhcp_state());
+    // The script does nothing as long as the test runs.
+    net.set_time("dhclient-script-pause", "600000");
+    let mut client = net.command(&["hn0"]).spawn().unwrap();
+    let leases = net.path("var/db/dhclient.leases.hn0");
+    eventually("the lease in its file", || {
+        fs::read_to_string(&leases).is_ok_and(|text| text.contains(LEASE))
+    });
+    assert_eq!(net.addresses(), [""; 0]);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    for (pid, _) in net.processes() {
+        // The end of one may be that of the next.
+        let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
+    }
+}
+
+#[test]
 fn router_and_name_servers_are_those_of_the_default_interface() {
     let mut state = dhcp_state();
     let route = Route { gateway: "10.3.0.1".parse().unwrap(), interface: "hn1".to_owned() };

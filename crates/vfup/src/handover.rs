@@ -18,7 +18,8 @@ use hv_core::sys::signals::Signals;
 use hv_core::vf::facts::Facts;
 use hv_core::vf::load::{self, LoadError};
 use hv_core::vf::plan::{
-    PlanError, differences, is_settled, plan_down, plan_restore, plan_up, plan_without_vf,
+    PlanError, awaits_lease, differences, is_settled, lost_to_lease, plan_down, plan_restore, plan_up,
+    plan_without_vf,
 };
 
 /// How often changes by others are corrected, and the rest of a failed undo.
@@ -28,6 +29,8 @@ const PARENTS_END: Duration = Duration::from_secs(5);
 /// How long undone changes may take to show, such as a DHCP client, and how often that is checked.
 const UNDO_PATIENCE: Duration = Duration::from_secs(3);
 const UNDO_PAUSE: Duration = Duration::from_millis(50);
+/// How long a script of dhclient(8) is waited for before the last look beside a lease.
+const SCRIPT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why a hand-over failed. Nothing is left half-done unless the text says so.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +200,7 @@ impl<'a> Handover<'a> {
         lock.begin(&self.hn, &facts.network)?;
         let result = plan.run(&mut HandoverPort { port: self.port(), lock, hn: &self.hn });
         let Err(mut failed) = result else {
+            self.give_again(plan);
             finish(lock);
             return Ok(());
         };
@@ -209,6 +213,34 @@ impl<'a> Handover<'a> {
             some => Found::Differs(some),
         });
         Err(Error::Failed(Box::new(failed)))
+    }
+
+    /// Looks at the addresses beside a lease once more, and gives again what is missing: a client sets its lease
+    /// again when the link comes back meanwhile, and takes an address away each time.
+    fn give_again(&self, plan: &Plan<NetworkStep>) {
+        let Some(interface) = awaits_lease(plan) else { return };
+        let deadline = clock::monotonic() + SCRIPT_PATIENCE;
+        let is_busy = || self.source.runs_dhclient_script(interface).unwrap_or(false);
+        for _ in 0..ROUNDS {
+            while is_busy() && clock::monotonic() < deadline {
+                std::thread::sleep(UNDO_PAUSE);
+            }
+            let network = match self.source.snapshot() {
+                Ok(network) => network,
+                Err(error) => return log::warn!("{}: not looked at again: {error}", self.hn),
+            };
+            let lost = lost_to_lease(plan, interface, &network);
+            if lost.is_empty() {
+                return;
+            }
+            let mut port = self.port();
+            for step in lost {
+                port.announce(Event::Doing(step));
+                if let Err(error) = port.perform(step) {
+                    log::warn!("{}: {step}: {}", self.hn, error_chain(&error));
+                }
+            }
+        }
     }
 
     /// Checks after the undo of all steps whether the state is as before, and restores what is not. Returns

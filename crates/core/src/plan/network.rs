@@ -4,6 +4,7 @@ mod apply;
 mod clients;
 mod command;
 mod ifconfig;
+mod lease;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -110,7 +111,7 @@ pub enum NetworkStep {
     StartDhcp {
         /// The interface.
         interface: InterfaceName,
-        /// Whether the step waits for a lease.
+        /// Whether the step waits for a lease, also for that of a client that another program has started.
         wait: bool,
     },
     /// The interface has the address in addition to its others.

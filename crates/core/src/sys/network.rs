@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::system_facts::FactsSource;
 use super::{ifaddrs, os, simulated};
 use crate::net::lease::{self, DhcpLease};
-use crate::net::processes::AtWork;
+use crate::net::processes::{AtWork, Part};
 use crate::net::{Interface, InterfaceName, NetworkSnapshot, dhclient, resolv_conf};
 
 /// Only this much of resolv.conf is read.
@@ -55,6 +55,15 @@ impl NetworkSource {
     /// The processes cannot be listed.
     pub fn at_work(&self, interfaces: &[InterfaceName]) -> io::Result<AtWork> {
         Ok(AtWork::on(interfaces, &self.facts.network_processes()?))
+    }
+
+    /// Whether dhclient-script(8) works for a client of the interface.
+    ///
+    /// # Errors
+    /// The processes cannot be listed.
+    pub fn runs_dhclient_script(&self, interface: &InterfaceName) -> io::Result<bool> {
+        let at_work = self.at_work(std::slice::from_ref(interface))?;
+        Ok(at_work.dhclient_of(interface).any(|client| client.part == Part::Script))
     }
 
     /// The newest lease of the interface, in use or not. `None` if none can be read.

@@ -7,6 +7,7 @@
 //! empty when everything is right, and the next run completes what a killed run left half-done.
 
 mod apart;
+mod beside_lease;
 mod join;
 mod restore;
 mod strip;
@@ -21,6 +22,7 @@ use crate::plan::network::{Lagg, NetworkStep as Step};
 use crate::rc::RcConfError;
 use target::{Target, decided};
 
+pub use beside_lease::{awaits_lease, lost_to_lease};
 pub use restore::{differences, plan_restore};
 
 /// Why there is no plan. Nothing was changed.

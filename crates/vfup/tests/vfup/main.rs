@@ -9,6 +9,7 @@ mod failures;
 mod guests;
 mod handover;
 mod migration;
+mod rival_client;
 mod storm;
 mod support;
 mod syscalls;

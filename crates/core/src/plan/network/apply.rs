@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::command::{Tool, change_default_route, command};
+use super::lease::{Awaited, await_lease};
 use super::{NetworkStep, clients, parse_ifconfig};
 use crate::net::{DefaultRoute, InterfaceAddress, InterfaceName, NetworkSnapshot};
 use crate::plan::{Event, Port};
@@ -145,7 +146,7 @@ impl NetworkPort {
             | NetworkStep::SetDefaultRoute { .. }
             | NetworkStep::AddRoute(_)
             | NetworkStep::RemoveRoute(_)
-            | NetworkStep::StartDhcp { .. } => Ok(is_reached(step, &self.snapshot()?)),
+            | NetworkStep::StartDhcp { wait: false, .. } => Ok(is_reached(step, &self.snapshot()?)),
             _ => Ok(false),
         }
     }
@@ -253,15 +254,11 @@ impl NetworkPort {
         if let Some(directory) = self.source.dhclient_directories.first() {
             DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(ApplyError::Facts)?;
         }
-        let settings = &self.programs.settings;
-        let limit = if wait { settings.lease_limit() } else { settings.command_limit() };
-        let program = self.client_program(interface, wait, self.within_deadline(limit));
         if wait {
-            return match program.succeed() {
-                Err(ProgramError::Failed { .. }) if self.is_reached_now(step) => Ok(()),
-                other => Ok(other.map(drop)?),
-            };
+            return self.get_lease(interface, step);
         }
+        let limit = self.within_deadline(self.programs.settings.command_limit());
+        let program = self.client_program(interface, false, limit);
         program.detach()?;
         let until = clock::monotonic() + self.within_deadline(self.client_appears);
         while !self.is_reached_now(step) {
@@ -271,6 +268,38 @@ impl NetworkPort {
             std::thread::sleep(CLIENT_PAUSE);
         }
         Ok(())
+    }
+
+    /// Starts a client and waits for its lease. devd(8) may have started one before: dhclient(8) refuses to be
+    /// the second one (sbin/dhclient/dhclient.c:425, `main`), so the lease of that one is waited for. Without
+    /// one in time it goes on, as dhclient(8) does after a minute.
+    fn get_lease(&self, interface: &InterfaceName, step: &NetworkStep) -> Result<(), ApplyError> {
+        let limit = self.within_deadline(self.programs.settings.lease_limit());
+        let until = clock::monotonic() + limit;
+        let subject = &self.subject;
+        loop {
+            if self.is_reached_now(step) {
+                log::info!(
+                    "{subject}: another program has started dhclient on {interface}, its lease is awaited"
+                );
+                match await_lease(&self.source, interface, until).map_err(ApplyError::Facts)? {
+                    Awaited::InForce => return Ok(()),
+                    Awaited::Ended => log::info!("{subject}: that dhclient has ended, it is started again"),
+                    Awaited::TimeUp => {
+                        log::warn!(
+                            "{subject}: no DHCP lease on {interface} after {limit:?}, dhclient goes on"
+                        );
+                        return Ok(());
+                    }
+                }
+            }
+            let left = until.saturating_sub(clock::monotonic());
+            match self.client_program(interface, true, left).succeed() {
+                // Another one was quicker.
+                Err(ProgramError::Failed { .. }) if self.is_reached_now(step) => {}
+                other => return Ok(other.map(drop)?),
+            }
+        }
     }
 
     /// The client as rc.d/dhclient starts it. `-b` means that it is not waited for.

@@ -133,6 +133,52 @@ fn dhcp_guest_moves_with_its_client() {
     assert_eq!(up(&background)[3], "start dhclient on lagg0");
 }
 
+/// The guest with a lease and an alias, joined, whose taking apart was killed after it had given the alias to
+/// hn0 and devd(8) had started a client there.
+fn interrupted_guest() -> Facts {
+    let mut facts = dhcp_guest();
+    facts.network.interfaces = vec![interface("hn0", 1, &["10.0.0.77/32"]), interface("mce0", 2, &[])];
+    facts.network.default_routes.clear();
+    facts.rc_conf = rc_conf(&[("ifconfig_hn0", "DHCP"), ("ifconfig_hn0_alias0", "inet 10.0.0.77/32")]);
+    facts.interrupted = true;
+    facts
+}
+
+#[test]
+fn the_lease_of_a_client_that_runs_already_is_waited_for() {
+    let mut facts = interrupted_guest();
+    let all = down(&facts);
+    let rest = ["get a DHCP lease on hn0", "configure hn0 with inet 10.0.0.77/32 alias"];
+    assert!(all.ends_with(&rest.map(str::to_owned)), "{all:?}");
+    let plan = plan_down(&hn(), &facts).unwrap();
+    let start = plan.steps().iter().find(|planned| matches!(planned.step, Step::StartDhcp { .. }));
+    assert_eq!(start.unwrap().undo, [], "the client is not ours to stop");
+    // With the lease first the alias is not in its way.
+    facts.network.interfaces[0] = interface("hn0", 1, &["10.0.0.50/24", "10.0.0.77/32"]);
+    assert!(!down(&facts).iter().any(|step| step.contains("lease")));
+}
+
+#[test]
+fn only_missing_ipv4_addresses_are_given_again_after_a_lease() {
+    let mut facts = interrupted_guest();
+    facts.network.dhcp_clients.clear();
+    facts.network.interfaces[0] = interface("hn0", 1, &[]);
+    let plan = plan_down(&hn(), &facts).unwrap();
+    let hn0 = name("hn0");
+    assert_eq!(awaits_lease(&plan), Some(&hn0));
+    let lost = |addresses: &[&str]| {
+        let mut network = facts.network.clone();
+        network.interfaces[0] = interface("hn0", 1, addresses);
+        let lost = lost_to_lease(&plan, &hn0, &network);
+        lost.into_iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(lost(&["10.0.0.50/24"]), ["configure hn0 with inet 10.0.0.77/32 alias"], "once");
+    assert_eq!(lost(&["10.0.0.50/24", "10.0.0.77/32"]), [""; 0]);
+    facts.network.interfaces.clear();
+    assert_eq!(lost_to_lease(&plan, &hn0, &facts.network), Vec::<&Step>::new());
+    assert_eq!(awaits_lease(&plan_down(&hn(), &joined_guest()).unwrap()), None);
+}
+
 #[test]
 fn an_autoconfiguring_guest_solicits_routers() {
     let mut facts = static_guest();

@@ -36,7 +36,7 @@ impl Transfer<'_> {
         }
         self.solicit(plan);
         self.default_routes(plan);
-        if let Some(lease) = self.target.wanted.dhcp.filter(|_| self.needs_client()) {
+        if let Some(lease) = self.target.wanted.dhcp.filter(|_| self.is_unfinished(true)) {
             self.start_client(lease, plan);
         }
         // After the lease, which may be what reaches the gateway.
@@ -44,17 +44,17 @@ impl Transfer<'_> {
     }
 
     /// dhclient-script(8) sets the lease without `alias`, which removes the first IPv4 address of the interface.
-    /// So that one is given again after the lease.
+    /// So that one is given again after the lease, also where another program has started the client.
     fn start_client(&self, lease: Lease, plan: &mut Plan<Step>) {
         let interface = self.to.clone();
         let replaced = self.first_ipv4();
-        plan.push(
-            Step::StartDhcp {
-                interface: interface.clone(),
-                wait: lease == Lease::Awaited || replaced.is_some(),
-            },
-            vec![Step::StopDhcp { interface }],
-        );
+        let is_served = self.facts.has_dhclient(self.to);
+        if is_served && replaced.is_none() {
+            return;
+        }
+        let wait = lease == Lease::Awaited || replaced.is_some();
+        let undo = (!is_served).then(|| Step::StopDhcp { interface: interface.clone() });
+        plan.push(Step::StartDhcp { interface, wait }, undo.into_iter().collect());
         if let Some(again) = replaced {
             plan.push(again, Vec::new());
         }
@@ -124,10 +124,6 @@ impl Transfer<'_> {
         let holds = |name| self.facts.lasting(name).iter().any(|held| held.address.is_ipv4() == ipv4);
         let expects_lease = ipv4 && self.facts.has_dhclient(self.to);
         holds(self.from) || !(holds(self.to) || expects_lease)
-    }
-
-    fn needs_client(&self) -> bool {
-        !self.facts.has_dhclient(self.to) && self.is_unfinished(true)
     }
 
     /// Moves the default routes of `from` to `to`, except those that dhclient or a router will set.

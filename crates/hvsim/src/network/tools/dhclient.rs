@@ -12,6 +12,7 @@
 //! | no signal handler: after SIGTERM address, route, resolvconf's label and pid file stay | (none in `sbin/dhclient`) | `a_signal_takes_nothing_away` |
 //! | `[priv]` ends when the worker has ended, after the script that it runs | `sbin/dhclient/privsep.c:103 (dispatch_imsg)` | `the_process_with_privileges_ends_after_its_script` |
 //! | an address is set without `alias`: the first IPv4 address goes | `sbin/dhclient/dhclient-script:59 (add_new_address)` | `the_first_ipv4_address_goes` |
+//! | the lease is in its file before its script begins | `sbin/dhclient/dhclient.c:891 (bind_lease)` | `the_lease_is_in_its_file_before_the_script` |
 //! | router and name servers only where no other interface has the default route | `sbin/dhclient/dhclient-script:277 (is_default_interface)` | `router_and_name_servers_are_those_of_the_default_interface` |
 //! | an address that is removed within 10 seconds of the script is not missed | `sbin/dhclient/dhclient.c:255 (routehandler)` | `an_address_lost_soon_after_the_script_is_not_missed_and_a_link_that_comes_brings_it_back` |
 //! | after that, or with the interface down, the worker exits; address and route are not touched | `sbin/dhclient/dhclient.c:344 (routehandler)` | `an_address_that_is_lost_later_and_an_interface_that_is_down_end_the_worker` |
@@ -420,8 +421,6 @@ fn work(root: &Root, interface: &str) -> io::Result<()> {
     if let Some(address) = obtain(root, interface, &mut scripts, &changes)? {
         // The caller may have ended.
         let _ = tell(&format!("bound to {}", address.ip));
-        fs::create_dir_all(root.path("var/db"))?;
-        remember(root, interface, address)?;
         watch(root, interface, address, &mut scripts, &changes)?;
     }
     scripts.run("FAIL", "")?;
@@ -451,6 +450,7 @@ fn leases(root: &Root, interface: &str) -> PathBuf {
 
 /// Writes the lease as in dhclient.leases(5), the newest last.
 fn remember(root: &Root, interface: &str, address: Address) -> io::Result<()> {
+    fs::create_dir_all(root.path("var/db"))?;
     let mut text = format!("lease {{\n  interface \"{interface}\";\n  fixed-address {};\n", address.ip);
     if let Some(router) = root.read()?.dhcp.and_then(|server| server.router) {
         text += &format!("  option routers {router};\n");
@@ -482,6 +482,7 @@ fn obtain(
             return Ok(None);
         }
         if let Some(address) = offer(&state, interface) {
+            remember(root, interface, address)?;
             scripts.run("BOUND", &format!("{}/{}", address.ip, address.prefix))?;
             return Ok(Some(address));
         }
