@@ -21,7 +21,10 @@ ifconfig "${interface%a}b" up
 ifconfig "$interface" name hn0
 sysrc ifconfig_hn0='inet 192.0.2.1/24'
 ifconfig hn0 inet 192.0.2.1/24 up
+# The driver of hn0 is epair(4) here, which the host could not configure otherwise.
 cat > "$scratch/hyperv.toml" << EOF
+[facts]
+hn-by-name = true
 [kvp]
 pool-dir = "$scratch/pool"
 ip-injection-dir = "$scratch/injection"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # kvp.sh: hv_kvp_daemon on a character device: it registers, keeps what the host writes over a kill, and tells of the real
-# system and of a real interface; an adapter that the kernel does not know is not configured.
+# system and of a real interface; an adapter that the kernel does not know is not configured, nor one of another driver.
 set -eu
 cd "$(dirname "$0")/../.."
 . tests/freebsd/host.sh
@@ -48,6 +48,10 @@ grep -q 192.0.2.1 "$scratch/addresses"
 host --expect GUID_NOTFOUND kvp set-ip "{ffffffff-0000-1111-2222-333344445555}" --address 192.0.2.10/24
 ifconfig hn0 inet > "$scratch/after"
 grep -q 'inet 192.0.2.1 ' "$scratch/after"
+if grep -q 192.0.2.10 "$scratch/after" "$scratch/rc.conf"; then exit 1; fi
+# Nor is an interface that only has the name of one of hn(4).
+host --expect GUID_NOTFOUND kvp set-ip "{$guid}" --address 192.0.2.10/24
+ifconfig hn0 inet > "$scratch/after"
 if grep -q 192.0.2.10 "$scratch/after" "$scratch/rc.conf"; then exit 1; fi
 
 end_daemon hv_kvp_daemon

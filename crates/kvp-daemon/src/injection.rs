@@ -70,6 +70,8 @@ pub(crate) struct Injector {
     network: Network,
     lock_dir: std::path::PathBuf,
     source: NetworkSource,
+    /// Whether an interface counts as one of hn(4) by its name.
+    hn_by_name: bool,
     gateways: GivenGateways,
     lease: Option<LeaseWatch>,
     pending: Vec<PendingUndo>,
@@ -92,6 +94,7 @@ impl Injector {
             kvp: config.kvp.clone(),
             network: config.network.clone(),
             lock_dir: config.vf.lock_dir.clone(),
+            hn_by_name: config.facts.hn_by_name,
             gateways: GivenGateways::new(),
             lease: None,
             pending: Vec::new(),
@@ -124,6 +127,7 @@ impl Injector {
         self.network = config.network.clone();
         self.lock_dir.clone_from(&config.vf.lock_dir);
         self.source = network_source(config);
+        self.hn_by_name = config.facts.hn_by_name;
     }
 
     /// Brings the network to the host's configuration, or leaves it as it is.
@@ -167,7 +171,9 @@ impl Injector {
     }
 
     /// The adapter in the request. The kernel passes the device (`if_xname` of hn(4) at its attach). A lagg
-    /// means the adapter with its number.
+    /// means the adapter with its number. An interface of another driver with the name of that device, such as
+    /// a renamed epair(4), is not the host's: hn(4) gives each of its interfaces its own name as the driver's
+    /// (sys/dev/hyperv/netvsc/if_hn.c:2158, `hn_attach`), and no rename changes that (sys/net/if_mib.c:117).
     fn adapter(&self, name: &InterfaceName) -> Result<Adapter, InjectionError> {
         let interfaces = self.source.snapshot().map_err(InjectionError::Network)?.interfaces;
         let missing = || InjectionError::NoTarget(plan::NoTarget::Missing(name.clone()));
@@ -177,10 +183,21 @@ impl Injector {
         let unit = name.driver_and_unit().map_or(0, |(_, unit)| unit);
         let device = if name.is_lagg() { format!("hn{unit}") } else { name.to_string() };
         let known = hn::adapters(&self.source.facts, &interfaces);
-        let found = known.into_iter().find(|adapter| adapter.device().as_str() == device);
-        // An interface that only has the name counts if there is no such device.
-        let named = || interfaces.iter().any(|interface| interface.name.as_str() == device);
-        found.or_else(|| device.parse().ok().filter(|_| named())).ok_or_else(missing)
+        if let Some(found) = known.into_iter().find(|adapter| adapter.device().as_str() == device) {
+            return Ok(found);
+        }
+        let by_name: Option<Adapter> = device.parse().ok();
+        let (Some(by_name), Some(named)) =
+            (by_name, interfaces.iter().find(|interface| interface.name.as_str() == device))
+        else {
+            return Err(missing());
+        };
+        if self.hn_by_name {
+            return Ok(by_name);
+        }
+        let told = self.source.facts.driver_name(named.index).ok().flatten();
+        let device = told.unwrap_or_else(|| "unknown".to_owned());
+        Err(InjectionError::NoTarget(plan::NoTarget::NotHn { name: named.name.clone(), device }))
     }
 
     /// The network with the host's values that the kernel does not have.
@@ -271,9 +288,11 @@ impl Injector {
             let limit = self.network.lease_limit();
             self.lease = Some(LeaseWatch::new(target.clone(), hn.clone(), limit));
         }
-        let may_lose_addresses = witnessed.started_client && !earlier.shared.is_empty();
+        // Also to the lease of a client that devd(8) has started.
+        let may_lose_addresses = injection.method == Method::Dhcp && !earlier.shared.is_empty();
         self.watch(hn, injection.method.clone(), earlier);
         if may_lose_addresses {
+            self.watch_for_lease(hn);
             // A lease that came after the last look and before the routing socket was open is not heard of.
             self.look_soon(hn);
         }

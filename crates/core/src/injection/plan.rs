@@ -61,6 +61,14 @@ pub enum NoTarget {
     /// The interface does not exist.
     #[error("{0} does not exist")]
     Missing(InterfaceName),
+    /// It has the name of an interface of hn(4), and another driver.
+    #[error("{name} is no interface of hn(4), its device is {device}")]
+    NotHn {
+        /// The interface.
+        name: InterfaceName,
+        /// Its device.
+        device: String,
+    },
     /// It is a lagg of another maker than hyperv_vfup.
     #[error("{0} was not made by hyperv_vfup")]
     Foreign(InterfaceName),

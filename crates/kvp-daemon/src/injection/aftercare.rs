@@ -57,6 +57,14 @@ impl Injector {
         }
     }
 
+    /// Watches the interface as long as a lease is waited for, which can be longer than the usual time.
+    pub(super) fn watch_for_lease(&mut self, hn: &Adapter) {
+        let until = clock::monotonic().saturating_add(self.network.lease_limit());
+        for watch in self.watches.iter_mut().filter(|watch| watch.hn.device() == hn.device()) {
+            watch.extend(until);
+        }
+    }
+
     pub(super) fn forget_watch(&mut self, hn: &Adapter) {
         self.watches.retain(|watch| watch.hn.device() != hn.device());
     }

@@ -62,6 +62,11 @@ impl Watch {
         }
     }
 
+    /// Postpones the end until after `until`, if it is earlier.
+    pub(super) fn extend(&mut self, until: Duration) {
+        self.until = self.until.max(until.saturating_add(EXTENSION));
+    }
+
     /// Records a change, with the rivals that worked then.
     pub(super) fn note(&mut self, now: Duration, rivals: impl IntoIterator<Item = String>) {
         self.rivals.extend(rivals);
@@ -122,6 +127,16 @@ mod tests {
         let mut watch = watch();
         assert_eq!(watch.due(), Duration::from_secs(160));
         assert!(watch.is_right(Duration::from_secs(160)));
+    }
+
+    #[test]
+    fn a_watch_lasts_longer_where_a_lease_is_waited_for() {
+        let mut watch = watch();
+        watch.extend(Duration::from_secs(120));
+        assert_eq!(watch.due(), Duration::from_secs(160), "it is long enough");
+        watch.extend(Duration::from_secs(190));
+        assert_eq!(watch.due(), Duration::from_secs(200));
+        assert!(!watch.is_right(Duration::from_secs(199)) && watch.is_right(Duration::from_secs(200)));
     }
 
     #[test]

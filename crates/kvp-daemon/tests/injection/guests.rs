@@ -11,7 +11,7 @@ use hvsim::network::state::{Address, Carp, State};
 use crate::faults::spoil_each_call;
 use crate::support::*;
 
-fn ifconfig(scene: &Scene, arguments: &str) {
+pub(crate) fn ifconfig(scene: &Scene, arguments: &str) {
     let program = scene.path("guest/sbin/ifconfig");
     let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "ifconfig {arguments}");

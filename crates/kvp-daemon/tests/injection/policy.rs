@@ -4,9 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use hvsim::network::guest::static_rc_conf;
+use hvsim::network::guest::{mac_of, static_rc_conf};
 use hvsim::network::state::State;
 
+use nix::sys::signal::Signal;
+
+use crate::guests::ifconfig;
 use crate::support::*;
 
 fn two() -> State {
@@ -46,6 +49,31 @@ fn only_listed_interfaces_are_configured() {
     assert_eq!(scene.set(info("hn0", &["10.1.1.5/24"], "", "")).code, NOT_SUPPORTED);
     assert_eq!(scene.set(info("hn10", &["10.1.1.5/24"], "", "")).code, NOT_SUPPORTED);
     scene.succeed(info("hn1", &["10.1.1.5/24"], "", ""));
+}
+
+#[test]
+fn an_interface_of_another_driver_is_not_the_hosts() {
+    let mut state = two();
+    state.attach("epair0a", mac_of(200));
+    let mut scene = Scene::new(state, "");
+    ifconfig(&scene, "epair0a name hn7");
+    let before = scene.world();
+    let request = || info("hn7", &["10.1.1.5/24"], "", "");
+    assert_eq!(scene.set(request()).code, GUID_NOTFOUND);
+    assert_eq!(scene.world(), before);
+    if let Some(reason) = scene.session.without_device() {
+        return eprintln!("skipped: {reason}");
+    }
+    let line = "hn7 is no interface of hn(4), its device is epair0a";
+    assert!(scene.log().contains(line), "{}", scene.log());
+    // Tests on a machine without Hyper-V need one.
+    let config = scene.path("hyperv.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[facts]\n", "[facts]\nhn-by-name = true\n")).unwrap();
+    scene.session.daemon().unwrap().signal(Signal::SIGHUP);
+    eventually("the new configuration", || scene.set(request()).is_ok());
+    let held = &scene.state().interfaces["hn7"].addresses;
+    assert!(held.iter().any(|address| address.ip.to_string() == "10.1.1.5"), "{held:?}");
 }
 
 /// A scene with an external program that keeps its input and ends with `end`. The program is at a path that

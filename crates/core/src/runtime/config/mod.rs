@@ -94,6 +94,9 @@ pub struct Facts {
     pub dhclient_pid_dirs: Vec<PathBuf>,
     /// The directory of dhclient(8)'s leases.
     pub dhclient_lease_dir: PathBuf,
+    /// Whether an interface counts as one of hn(4) for the host by its name alone, whatever its driver is: for
+    /// tests on a machine without Hyper-V.
+    pub hn_by_name: bool,
 }
 
 impl Default for Facts {
@@ -103,6 +106,7 @@ impl Default for Facts {
             resolv_conf: "/etc/resolv.conf".into(),
             dhclient_pid_dirs: vec!["/var/run/dhclient".into(), "/var/run".into()],
             dhclient_lease_dir: "/var/db".into(),
+            hn_by_name: false,
         }
     }
 }
