@@ -118,7 +118,8 @@ impl<S: Storage> Pools<S> {
         cut.map_err(failed(pool, "shorten the file"))
     }
 
-    /// `None` if a sector is neither old nor new. Otherwise whether a sector is new.
+    /// `None` if a sector is neither old nor new. Otherwise whether a sector is new. The file is not longer
+    /// than it was.
     fn is_mixture(
         &self,
         journal: FileId,
@@ -128,22 +129,20 @@ impl<S: Storage> Pools<S> {
         len: u64,
     ) -> Result<Option<bool>, PoolError> {
         let mut begun = false;
-        let read = |file, offset, limit: u64| {
+        let read = |file, offset: u64| {
             let mut sector = [0; SECTOR];
-            if offset < limit {
-                self.storage.read_at(file, offset, &mut sector).map_err(failed(pool, "read the records"))?;
-            }
+            self.storage.read_at(file, offset, &mut sector).map_err(failed(pool, "read the records"))?;
             Ok::<_, PoolError>(sector)
         };
         for at in (0..len.saturating_sub(start)).step_by(SECTOR) {
-            let found = read(FileId::Pool(pool), start + at, len)?;
-            let old = read(journal, RING_BYTES + at, RING_BYTES + old_bytes)?;
+            let found = read(FileId::Pool(pool), start + at)?;
+            let old = read(journal, RING_BYTES + at)?;
             if found == old {
                 continue;
             }
             begun = true;
             let new = match at < new_bytes {
-                true => read(journal, RING_BYTES + old_bytes + at, u64::MAX)?,
+                true => read(journal, RING_BYTES + old_bytes + at)?,
                 // A record that was cut off can be zero when the size did not reach the disk.
                 false => [0; SECTOR],
             };

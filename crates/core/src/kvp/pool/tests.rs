@@ -235,6 +235,29 @@ fn a_pool_that_is_too_large_is_not_read() {
 }
 
 #[test]
+fn the_largest_pool_is_served_and_a_torn_end_counts_as_nothing() {
+    let disk = Disk::with_pool(&raw(&[("a", "1")]));
+    let mut pools = open(disk.clone());
+    for (size, served) in
+        [(MAX_BYTES, true), (MAX_BYTES + RECORD_BYTES - 1, true), (MAX_BYTES + RECORD_BYTES, false)]
+    {
+        disk.pretend_size(size);
+        assert_eq!(pools.get(POOL, &key("a")).is_ok(), served, "{size}");
+    }
+}
+
+#[test]
+fn deleting_nothing_leaves_the_file_alone() {
+    for disk in on_both_systems(&raw(&[("a", "1")])) {
+        let mut pools = open(disk.clone());
+        disk.pass(Duration::from_secs(5));
+        let before = disk.stamp(POOL).unwrap();
+        assert!(!pools.delete(POOL, &key("b")).unwrap());
+        assert_eq!(disk.stamp(POOL).unwrap(), before);
+    }
+}
+
+#[test]
 fn missing_nuls_and_garbage_are_not_copied() {
     let mut bytes = raw(&[("a", "1")]);
     let mut dirty = [b'#'; RECORD_SIZE];

@@ -438,6 +438,20 @@ fn change_after_foreign_and_refused_ones_survives_a_power_cut() {
     }
 }
 
+#[test]
+fn a_change_behind_a_torn_record_survives_a_power_cut() {
+    for seed in 1..20 {
+        for disk in on_both_systems(&raw(&[("a", "before")])) {
+            let mut pools = open(disk.clone());
+            disk.write_by_another(&[&raw(&[("a", "before")])[..], &[b'#'; 1000]].concat());
+            pools.set(POOL, &key("a"), &value("ours")).unwrap();
+            disk.lose_power(seed);
+            assert_eq!(items(&mut open(disk.clone())), pairs(&[("a", "ours")]), "seed {seed}");
+            assert_eq!(disk.pool(), raw(&[("a", "ours")]));
+        }
+    }
+}
+
 /// A change of many records by itself, which is copied in several pieces, with the pool before it and after.
 struct ManyRecords {
     before: Vec<u8>,
@@ -505,6 +519,19 @@ fn many_records_are_old_or_new_together_after_a_crash() {
             }
         }
         assert!(found.iter().all(|count| *count > 10), "{found:?}");
+    }
+}
+
+#[test]
+fn many_records_are_completed_if_only_the_size_is_new() {
+    for many in ManyRecords::all() {
+        let killed = (0..).map_while(|step| many.killed(step, 0));
+        // The journal has the whole change, and nothing of it is in the pool file.
+        let disk = killed.filter(|disk| disk.pool() == many.before).last().unwrap();
+        disk.restart();
+        disk.write_by_another(&many.before[..many.after.len()]);
+        open(disk.clone());
+        assert!(disk.pool() == many.after);
     }
 }
 
