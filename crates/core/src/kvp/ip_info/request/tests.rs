@@ -31,6 +31,14 @@ fn texts<T: ToString>(list: &[T]) -> String {
 }
 
 #[test]
+fn a_request_has_the_families_of_its_addresses() {
+    for (request, families) in [(good(), (true, false)), (ipv6(), (false, true))] {
+        let found = parsed(&request);
+        assert_eq!((found.has_family(true), found.has_family(false)), families);
+    }
+}
+
+#[test]
 fn both_families_with_all_lists() {
     let request = NetworkRequest {
         address_family: 3,
