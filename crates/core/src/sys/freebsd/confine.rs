@@ -135,7 +135,7 @@ mod tests {
         }
         let (reader, _writer) = io::pipe().unwrap();
         ioctl(&reader, FIONBIO).unwrap();
-        confine::limit(reader.as_fd(), Keep::Requests(&[u64::from(FIONREAD)]));
+        confine::limit(reader.as_fd(), Keep::Requests(&[FIONREAD]));
         ioctl(&reader, FIONREAD).unwrap();
         is_refused(ioctl(&reader, FIONBIO), "another request");
         is_refused(io::Read::read(&mut &reader, &mut [0]), "read");
