@@ -181,8 +181,10 @@ mod tests {
         }
     }
 
+    /// Takes the lock. A child that another test has forked has the file open, and with it the lock, until it
+    /// runs its program.
     fn lock(directory: &Path) -> Lock {
-        Lock::take(directory, &"hn0".parse().unwrap(), Duration::ZERO).unwrap()
+        Lock::take(directory, &"hn0".parse().unwrap(), Duration::from_secs(600)).unwrap()
     }
 
     #[test]
