@@ -440,6 +440,9 @@ fn a_default_route_of_ipv6_out_of_reach_is_removed_or_replaced() {
     assert_eq!(lines(&given(&["fd01::5/64"], &["fd01::1"], &[]), &held), [moved[0], moved[1], other]);
     let same = given(&["fd00::5/64"], &["fd00::1"], &[]);
     assert_eq!(lines(&same, &held), [""; 0], "nobody advertised it, so it does not expire");
+    // A link-local gateway is reached always, so it stays as it is.
+    held.network.default_routes = vec![route("fe80::1", "hn0")];
+    assert_eq!(lines(&given(&["fd01::5/64"], &[], &[]), &held), moved);
     held.network.default_routes = vec![route("fd00::1", "em0")];
     assert_eq!(
         lines(&given(&["fd01::5/64"], &[], &[]), &held),

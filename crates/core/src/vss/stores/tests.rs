@@ -5,7 +5,8 @@ use super::*;
 use crate::vss::fixtures::mount;
 
 /// A disk with an EFI partition and a labelled UFS, and md(4) devices in files: md0 with a label and geli,
-/// md1 with a partition table, md2 of swap space, md3 that is not open, md4 with unknown contents.
+/// md1 with a partition table, md2 of swap space, md3 that is not open, md4 with unknown contents,
+/// md5 that the loader has read from a file.
 const XML: &str = r#"<mesh>
   <class id="0x1">
     <name>PART</name>
@@ -89,6 +90,9 @@ const XML: &str = r#"<mesh>
     <geom id="0x49"><class ref="0x4"/><name>md4</name>
 	<provider id="0x44"><geom ref="0x49"/><mode>r1w1e0</mode><name>md4</name><config><type>vnode</type><file>/data/swap</file></config></provider>
     </geom>
+    <geom id="0x4a"><class ref="0x4"/><name>md5</name>
+	<provider id="0x4b"><geom ref="0x4a"/><mode>r1w1e1</mode><name>md5</name><config><type>preload</type><file>/boot/mfsroot</file></config></provider>
+    </geom>
   </class>
 </mesh>
 "#;
@@ -117,7 +121,7 @@ fn held(mount: i32, holder: i32) -> Held {
 fn file_systems_in_files_are_found_below_labels_and_geli() {
     let table = table();
     let locate = |file: &str| {
-        assert!(file.starts_with('/'), "a device of memory is in no file");
+        assert!(file.starts_with('/') && file != "/boot/mfsroot", "a device of memory is in no file");
         locate_by_path(&table, file).into_iter().collect()
     };
     let stores = find(&Graph::parse(XML), &table, &[], locate);
