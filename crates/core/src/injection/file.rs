@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_regular_file_of_at_most_one_mebibyte_is_read() {
+    fn only_regular_files_up_to_one_mebibyte_are_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rc.conf");
         let file = File::create(&path).unwrap();

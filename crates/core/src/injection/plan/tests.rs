@@ -430,7 +430,7 @@ fn routes_follow_the_addresses_that_reach_their_gateways() {
 }
 
 #[test]
-fn a_default_route_of_ipv6_out_of_reach_is_removed_or_replaced() {
+fn ipv6_default_route_out_of_reach_is_removed_or_replaced() {
     let mut held = facts(&["fd00::5/64"]);
     held.network.default_routes = vec![route("fd00::1", "hn0")];
     let moved = ["remove fd00::5/64 from hn0", "add fd01::5/64 to hn0"];
@@ -462,7 +462,7 @@ fn an_address_that_is_only_added_takes_no_route_away() {
 }
 
 #[test]
-fn a_default_route_is_set_again_after_an_address_is_removed() {
+fn default_route_is_set_again_after_an_address_went() {
     let held = facts(&["10.0.0.5/24", "10.0.0.6/24"]);
     let wanted = ["remove 10.0.0.6/24 from hn0", "set the default route to 10.0.0.1 through hn0"];
     assert_eq!(lines(&given(&["10.0.0.5/24"], &["10.0.0.1"], &[]), &held), wanted);

@@ -406,7 +406,7 @@ fn after_a_rival_the_state_must_be_right_twice() {
 }
 
 #[test]
-fn a_network_that_does_not_stay_is_changed_a_limited_number_of_times() {
+fn network_that_does_not_stay_is_changed_twelve_times() {
     let mut model = Model::new(&[], false);
     model.rival = vec![Move::RemoveAll; 1000].into();
     let target = Target { hn: hn0(), lagg: None };

@@ -617,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_deadline_only_what_is_not_waited_for_is_started() {
+    fn after_the_deadline_only_rtsol_is_started() {
         let bench = bench();
         // It never ends by itself.
         bench.program("ifconfig", "kill -STOP $$");

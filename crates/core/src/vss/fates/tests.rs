@@ -58,7 +58,7 @@ fn parents_come_before_children_whatever_their_age() {
 }
 
 #[test]
-fn a_mount_lies_on_the_one_that_was_there_before_it() {
+fn a_mount_lies_on_the_one_from_before_it() {
     let table = vec![
         mount("ufs", "/dev/a", "/x", 1),
         mount("ufs", "/dev/b", "/x/sub", 2),
@@ -196,14 +196,14 @@ fn a_file_below_a_flushed_mount_comes_before_the_holder() {
 }
 
 #[test]
-fn of_two_that_seem_to_hold_each_other_one_is_flushed() {
+fn of_two_that_hold_each_other_one_is_flushed() {
     let verdict = Policy::default().judge_with(&ufs(&["/", "/a", "/b"]), &scan(&[], &[(2, 3), (3, 2)], &[]));
     assert_eq!((order(&verdict), flushed(&verdict)), (vec!["/", "/a"], vec!["/b"]));
 }
 
 #[test]
 fn a_holder_outside_of_the_circle_is_not_flushed() {
-    // /a < /a/m < /h < /h/y < /a. Only a part of that, /h/y/z, holds the file of /box, which waits for nothing.
+    // /a < /a/m < /h < /h/y < /a. Below that, /h/y/z holds the file of /box, which waits for nothing.
     let table = ufs(&["/box", "/a", "/a/m", "/h", "/h/y", "/h/y/z"]);
     let verdict = Policy::default().judge_with(&table, &scan(&[], &[(1, 6), (3, 4), (5, 2)], &[]));
     assert_eq!(flushed(&verdict), ["/h"]);
