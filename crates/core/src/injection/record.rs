@@ -454,6 +454,17 @@ mod tests {
     }
 
     #[test]
+    fn last_written_contents_decide_between_two_records() {
+        let (first, mut record) = inject(BEFORE, None, [Some("10.1.1.1"), None, None]);
+        record.written = Some(Fingerprint::of(first.as_bytes()));
+        let (second, mut pending) =
+            inject(text(&first), Some(record.clone()), [Some("10.2.2.1"), None, None]);
+        pending.written = Some(Fingerprint::of(second.as_bytes()));
+        assert_eq!(pending.clone().settled(&first), record);
+        assert_eq!(pending.clone().settled(&second), Record { earlier: None, ..pending });
+    }
+
+    #[test]
     fn a_killed_injection_leaves_no_trace_in_the_next_record() {
         let (first, record) = inject(BEFORE, None, [Some("10.1.1.1"), Some("inet 10.1.1.5/24"), None]);
         let never = [Some("10.2.2.1"), None, Some("inet 10.0.0.7/32")];
