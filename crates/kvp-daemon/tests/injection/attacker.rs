@@ -1,4 +1,5 @@
-//! Injections while an attacker exchanges the lock file and the undo files.
+//! Injections while an attacker exchanges the lock file and the undo files. Whether they succeed
+//! meanwhile is left open.
 
 use hvsim::attacker::Victim;
 use hvsim::network::guest::static_rc_conf;

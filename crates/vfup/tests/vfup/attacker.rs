@@ -1,4 +1,4 @@
-//! Hand-overs while an attacker exchanges the lock file.
+//! Hand-overs while an attacker exchanges the lock file. Whether they succeed meanwhile is left open.
 
 use hvsim::attacker::Victim;
 

@@ -1,5 +1,5 @@
 //! FreeBSD takes the mode of a socket's name from the mask of the process alone (sys/kern/uipc_usrreq.c,
-//! `uipc_bindat`).
+//! `uipc_bindat`). The mask is what it was afterwards.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -1,4 +1,5 @@
 //! Linux takes the mode of a socket's name from the socket (net/unix/af_unix.c, `unix_bind_bsd`).
+//! The mask of the process is not changed.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
