@@ -18,7 +18,7 @@ const DAEMON: &str = "hv_kvp_daemon";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sample {
     memory_kib: u64,
-    /// What each descriptor refers to, except the connection to syslogd: that comes and goes with syslogd.
+    /// What each descriptor refers to, except sockets that come and go, see [`descriptors`].
     descriptors: Vec<String>,
     threads: u64,
     children: usize,
@@ -75,7 +75,7 @@ impl Sample {
 }
 
 /// What the descriptors of a process refer to. Left out are Unix datagram sockets: a daemon has one while it
-/// is connected to syslogd.
+/// is connected to syslogd, and one in place of a routing socket for a minute after an injection.
 fn descriptors(pid: Pid) -> Option<Vec<String>> {
     let sockets = datagram_sockets(&fs::read_to_string(format!("/proc/{pid}/net/unix")).ok()?);
     let links = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
