@@ -52,6 +52,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod attacker;
+#[cfg(target_os = "linux")]
 pub mod bench;
 #[cfg(target_os = "linux")]
 pub mod both;
