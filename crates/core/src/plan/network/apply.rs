@@ -412,8 +412,9 @@ mod tests {
         NetworkPort::new(bench.settings(), bench.source(), "hn0")
     }
 
-    /// The program dhclient becomes a client of hn0 that the list of processes shows.
+    /// The program dhclient becomes a client of hn0 that the list of processes shows. Its lease is in force.
     fn client_appears(bench: &Bench, then: &str) {
+        bench.write("leases/dhclient.leases.hn0", "lease {\n  fixed-address 10.9.0.50;\n}\n");
         bench.write("facts/sysctl", "1.14.7.77:str=dhclient: hn0\n");
         let list = bench.path("facts/procs");
         bench.program("dhclient", &format!("echo proc 77 dhclient >'{}'\n{then}", list.display()));
