@@ -24,7 +24,7 @@ pub use measure::{Operation, Speed};
 pub use report::{Compared, ExchangeRow, Report, SetRow};
 
 /// The sizes of pools that are measured, in records.
-pub const POOL_SIZES: [usize; 3] = [10, 100, 1000];
+pub const POOL_SIZES: [usize; 3] = [10, 100, 1024];
 
 /// Each start needs a new machine, which takes longer than the start.
 const MOST_STARTS: usize = 15;
