@@ -62,14 +62,27 @@ impl FileWatches {
         self.watches.add_mounts(PLACE)
     }
 
-    /// The descriptor that is readable while [`Self::take`] has a change to report.
+    /// The descriptor that becomes readable with a change.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.watches.descriptor()
     }
 
-    /// Whether the file with that number was changed since the last call.
+    /// Whether the file with that number was changed since the last call. Changes of other files are kept, but
+    /// the descriptor does not report them again: who waits on it uses [`Self::take_all`].
     pub fn take(&mut self, number: usize) -> bool {
+        self.collect();
+        self.changed.get_mut(number).is_none_or(std::mem::take)
+    }
+
+    /// Which files were changed since the last call, by number.
+    pub fn take_all(&mut self) -> Vec<bool> {
+        self.collect();
+        let none = vec![false; self.changed.len()];
+        std::mem::replace(&mut self.changed, none)
+    }
+
+    fn collect(&mut self) {
         let changed = &mut self.changed;
         let told = self.watches.collect(|number| match changed.get_mut(number) {
             Some(flag) => *flag = true,
@@ -79,7 +92,6 @@ impl FileWatches {
             // Some notifications are lost, so every file may have changed.
             self.changed.fill(true);
         }
-        self.changed.get_mut(number).is_none_or(std::mem::take)
     }
 }
 
@@ -115,6 +127,26 @@ mod tests {
             assert!(watches.take(3), "{what}");
             assert!(!watches.take(3), "{what}");
         }
+    }
+
+    #[test]
+    fn changes_of_all_files_are_taken_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watches = FileWatches::new().unwrap();
+        let files = [0, 2].map(|number| {
+            let path = dir.path().join(number.to_string());
+            let file = File::create(&path).unwrap();
+            watches.add(number, &file, &path).unwrap();
+            file
+        });
+        files[1].write_all_at(b"x", 0).unwrap();
+        assert_eq!(watches.take_all(), [false, false, true]);
+        files[0].write_all_at(b"x", 0).unwrap();
+        files[1].write_all_at(b"x", 0).unwrap();
+        assert!(watches.take(2));
+        // The change of the other file was read from the kernel with that.
+        assert_eq!(watches.take_all(), [true, false, false]);
+        assert_eq!(watches.take_all(), [false; 3]);
     }
 
     #[test]

@@ -62,9 +62,12 @@ pub(super) fn run(config: &Config, pool: Option<Pool>, json: bool) -> Outcome {
     }
     loop {
         wait(&watches).map_err(Failure::io("watch", dir))?;
-        let anew = watches.take(DIRECTORY);
+        // All at once: what comes while a pool is read makes the descriptor readable again.
+        let changed = watches.take_all();
+        let is_changed = |number: usize| changed.get(number).is_some_and(|changed| *changed);
+        let anew = is_changed(DIRECTORY);
         for pool in &watched {
-            if !watches.take(pool.number()) && !anew {
+            if !is_changed(pool.number()) && !anew {
                 continue;
             }
             if anew {
