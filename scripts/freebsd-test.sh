@@ -8,8 +8,8 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 template=$root/target/freebsd-root
 # What scripts in the tests call, besides the shell.
-host_programs="basename cat chmod cp cut date dd dirname env grep head id ln ls mkdir mv ps rm sed sleep sort stat tail touch tr
-	uname wc"
+host_programs="basename cat chmod chown cp cut date dd dirname env grep head id ln ls mkdir mkfifo mv ps rm sed sleep sort stat
+	tail touch tr uname wc"
 
 say() { echo "freebsd-test: $*" >&2; }
 
