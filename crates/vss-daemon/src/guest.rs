@@ -157,18 +157,16 @@ impl Guest for SystemGuest {
             // It may have failed already.
             return self.advance(lane);
         }
-        if let Task::Hook(hook, _) = &task
-            && let Some(reason) = hook_dir::distrust(hook)
-        {
-            let ended = Ended { outcome: Outcome::NotStarted(reason), output: Vec::new() };
-            return Some(Event::Ended(lane, ended));
-        }
         let program = programs::program(&self.zpool, &task, limit)?;
-        // A hook is always started: one that hung in the freeze must still be told of the abort.
-        let hanging = if matches!(task, Task::Hook(..)) { None } else { exec::hanging(&program.path) };
-        if let Some(pid) = hanging {
-            let text = format!("{} hangs since an earlier attempt (process {pid})", program.path.display());
-            let ended = Ended { outcome: Outcome::NotStarted(text), output: Vec::new() };
+        let refusal = match &task {
+            // One that hung in the freeze is started nevertheless: it must be told of the abort.
+            Task::Hook(hook, _) => hook_dir::distrust(hook),
+            _ => exec::hanging(&program.path).map(|pid| {
+                format!("{} hangs since an earlier attempt (process {pid})", program.path.display())
+            }),
+        };
+        if let Some(reason) = refusal {
+            let ended = Ended { outcome: Outcome::NotStarted(reason), output: Vec::new() };
             return Some(Event::Ended(lane, ended));
         }
         match program.start() {

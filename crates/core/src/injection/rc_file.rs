@@ -323,7 +323,7 @@ enum WordValue {
 fn read_word(bytes: &[u8], start: usize) -> Word {
     let (mut value, mut quote, mut evaluated) = (Vec::new(), None, false);
     let mut at = start;
-    // It counts as ending with its line, as in sysrc(8), and nobody asks where in that.
+    // Such a word counts as ending with its line, as in sysrc(8). No caller reads where it ends.
     let endless = || Word { end: start, value: WordValue::Unterminated };
     while let Some(byte) = bytes.get(at).copied() {
         match (quote, byte) {

@@ -34,10 +34,10 @@ pub fn open_of_anybody(path: &Path, options: &mut OpenOptions) -> io::Result<(Fi
     if !metadata.is_file() {
         return Err(refused("it is not a regular file"));
     }
-    // FreeBSD lets anybody make a hard link to a file of root's (security.bsd.hardlink_check_uid) in a
-    // directory that is open to others. Whoever made one and has removed it since open(2) is found out by the
-    // path: it must still lead to the file, and be its only name. Not found out is a link that is being
-    // removed at this very moment: the kernel counts it out first and takes the name away then.
+    // FreeBSD lets anybody make a hard link to a file of root's in a directory that is open to others
+    // (security.bsd.hardlink_check_uid; `can_hardlink` of sys/kern/vfs_syscalls.c). A link that was removed
+    // after open(2) shows in the path, which must still lead to the file and be its only name. A link that is
+    // being removed during this look does not show: Linux lowers the number of names before the name is gone.
     is_only_name(&metadata, &fs::symlink_metadata(path)?)?;
     Ok((file, metadata))
 }

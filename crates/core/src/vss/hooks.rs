@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Write permission for group or others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// Only its owner, and that of the directory, can rename or remove an entry.
+/// Only its owner, and that of the directory, can rename or remove an entry (`ufs_delete_denied` of
+/// sys/ufs/ufs/ufs_lookup.c).
 const STICKY: u32 = 0o1000;
 /// Execute permission for owner, group or others.
 const EXECUTABLE: u32 = 0o111;

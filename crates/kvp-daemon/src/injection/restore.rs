@@ -35,9 +35,15 @@ fn load_record(path: &Path) -> Result<Option<Record>, InjectionError> {
 
 /// The undo file at `path`, as it counts for the present rc.conf. `None` if there is none.
 pub(super) fn load_settled(path: &Path) -> Result<Option<Record>, InjectionError> {
+    Ok(load_with_rc_conf(path)?.map(|(record, _)| record))
+}
+
+/// The same with that rc.conf, which is `None` if it does not exist.
+fn load_with_rc_conf(path: &Path) -> Result<Option<(Record, Option<file::Content>)>, InjectionError> {
     let Some(record) = load_record(path)? else { return Ok(None) };
     let held = file::load(&record.rc_conf).map_err(InjectionError::File)?;
-    Ok(Some(record.settled(&RcFile::new(held.map(|held| held.bytes).unwrap_or_default()))))
+    let bytes = held.as_ref().map(|held| held.bytes.clone()).unwrap_or_default();
+    Ok(Some((record.settled(&RcFile::new(bytes)), held)))
 }
 
 /// Restores rc.conf and removes the undo file. Returns the text for the administrator.
@@ -53,8 +59,8 @@ pub(crate) fn restore(config: &Config, hn: &Adapter) -> Result<String, Injection
     let _lock = Lock::take(&config.vf.lock_dir, hn, LOCK).map_err(InjectionError::Lock)?;
     let directory = &config.kvp.ip_injection_dir;
     let path = Record::path(directory, hn.name());
-    let record = load_settled(&path)?.ok_or_else(|| InjectionError::NoRecord(path.clone()))?;
-    let held = file::load(&record.rc_conf).map_err(InjectionError::File)?;
+    let loaded = load_with_rc_conf(&path)?;
+    let (record, held) = loaded.ok_or_else(|| InjectionError::NoRecord(path.clone()))?;
     let mut left_alone = Vec::new();
     if let Some(mut content) = held {
         if let Some(kept) = untouched(directory, hn, &record, &content.bytes)? {

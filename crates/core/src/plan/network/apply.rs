@@ -153,7 +153,7 @@ impl NetworkPort {
 
     fn run_step(&self, step: &NetworkStep) -> Result<(), ApplyError> {
         let Some((tool, arguments)) = command(step) else { return Ok(()) };
-        let result = self.run(tool, arguments, step);
+        let result = self.run(tool, arguments);
         match result {
             Err(ApplyError::Program(error @ ProgramError::Failed { .. })) if self.is_reached_now(step) => {
                 log::debug!("{}: {step}: {error}", self.subject);
@@ -163,11 +163,9 @@ impl NetworkPort {
         }
     }
 
-    fn run(&self, tool: Tool, arguments: Vec<String>, step: &NetworkStep) -> Result<(), ApplyError> {
-        let settings = &self.programs.settings;
-        let waits = matches!(step, NetworkStep::StartDhcp { wait: true, .. });
-        let limit = if waits { settings.lease_limit() } else { settings.command_limit() };
-        let mut program = Program::new(self.programs.path(tool), self.within_deadline(limit));
+    fn run(&self, tool: Tool, arguments: Vec<String>) -> Result<(), ApplyError> {
+        let limit = self.within_deadline(self.programs.settings.command_limit());
+        let mut program = Program::new(self.programs.path(tool), limit);
         program.arguments = arguments.into_iter().map(Into::into).collect();
         program.succeed()?;
         Ok(())
@@ -182,7 +180,7 @@ impl NetworkPort {
         loop {
             let routes = self.snapshot()?.default_routes;
             let result = if routes.iter().any(|route| route.gateway.is_ipv4() == gateway.is_ipv4()) {
-                self.run(Tool::Route, change_default_route(interface, gateway), &step)
+                self.run(Tool::Route, change_default_route(interface, gateway))
             } else {
                 self.run_step(&step)
             };
@@ -272,7 +270,8 @@ impl NetworkPort {
 
     /// Starts a client and waits for its lease. devd(8) may have started one before: dhclient(8) refuses to be
     /// the second one (sbin/dhclient/dhclient.c:425, `main`), so the lease of that one is waited for. Without
-    /// one in time it goes on, as dhclient(8) does after a minute.
+    /// a lease in time the step succeeds, and the client goes on in the background, as dhclient(8) does after a
+    /// minute (sbin/dhclient/dhclient.c:1373, `state_panic`; sbin/dhclient/clparse.c:78, `read_client_conf`).
     fn get_lease(&self, interface: &InterfaceName, step: &NetworkStep) -> Result<(), ApplyError> {
         let limit = self.within_deadline(self.programs.settings.lease_limit());
         let until = clock::monotonic() + limit;

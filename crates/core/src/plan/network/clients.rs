@@ -125,10 +125,16 @@ mod tests {
         Bench::new("hn0 link 00:15:5d:01:02:03 up index=2\n")
     }
 
+    /// A guest whose list of processes has this client.
+    fn listed(title: &str, first: &str) -> (Bench, Client) {
+        let (bench, client) = (bench(), Client::start(title, first));
+        bench.write("facts/procs", &format!("proc {} dhclient\n", client.pid()));
+        (bench, client)
+    }
+
     #[test]
     fn a_listed_client_ends_by_sigterm_and_is_waited_for() {
-        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
-        bench.write("facts/procs", &format!("proc {} dhclient\n", client.pid()));
+        let (bench, client) = listed("dhclient: hn0", ":");
         stop(&bench.source(), &hn0(), LONG).unwrap();
         assert_eq!(processes(&bench.source(), &hn0()), []);
         assert_eq!(client.signal(), Some(Signal::SIGTERM as i32));
@@ -144,16 +150,14 @@ mod tests {
 
     #[test]
     fn a_client_that_ignores_sigterm_is_killed() {
-        let (bench, client) = (bench(), Client::start("dhclient: hn0", "trap '' TERM"));
-        bench.write("facts/procs", &format!("proc {} dhclient\n", client.pid()));
+        let (bench, client) = listed("dhclient: hn0", "trap '' TERM");
         stop(&bench.source(), &hn0(), Duration::from_secs(1)).unwrap();
         assert_eq!(client.signal(), Some(Signal::SIGKILL as i32));
     }
 
     #[test]
     fn other_processes_are_left_alone_whatever_a_pid_file_says() {
-        let (bench, mut other) = (bench(), Client::start("dhclient: hn1", ":"));
-        bench.write("facts/procs", &format!("proc {} dhclient\n", other.pid()));
+        let (bench, mut other) = listed("dhclient: hn1", ":");
         for text in [other.pid().to_string(), "0".into(), "-1".into(), "4294967295".into(), "x".into()] {
             bench.write("pids/dhclient.hn0.pid", &text);
             stop(&bench.source(), &hn0(), LONG).unwrap();
@@ -163,10 +167,9 @@ mod tests {
 
     #[test]
     fn a_client_that_never_ends_is_named() {
-        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
-        let pid = client.pid();
         // It is still listed after its end.
-        bench.write("facts/procs", &format!("proc {pid} dhclient\n"));
+        let (bench, client) = listed("dhclient: hn0", ":");
+        let pid = client.pid();
         bench.write("facts/sysctl", &format!("1.14.7.{pid}:str=dhclient: hn0\n"));
         let error = stop(&bench.source(), &hn0(), Duration::from_millis(10)).unwrap_err();
         assert_eq!(error.to_string(), format!("cannot end dhclient with process id {pid}"));
@@ -177,16 +180,14 @@ mod tests {
 
     #[test]
     fn the_privileged_process_is_not_asked_to_end() {
-        let (bench, privileged) = (bench(), Client::start("dhclient: hn0 [priv]", ":"));
-        bench.write("facts/procs", &format!("proc {} dhclient\n", privileged.pid()));
+        let (bench, privileged) = listed("dhclient: hn0 [priv]", ":");
         stop(&bench.source(), &hn0(), Duration::from_secs(1)).unwrap();
         assert_eq!(privileged.signal(), Some(Signal::SIGKILL as i32));
     }
 
     #[test]
     fn the_step_that_stops_clients_ends_them() {
-        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
-        bench.write("facts/procs", &format!("proc {} dhclient\n", client.pid()));
+        let (bench, client) = listed("dhclient: hn0", ":");
         let mut port = super::super::NetworkPort::new(bench.settings(), bench.source(), "hn0");
         crate::plan::Port::perform(&mut port, &super::super::NetworkStep::StopDhcp { interface: hn0() })
             .unwrap();
@@ -195,9 +196,8 @@ mod tests {
 
     #[test]
     fn a_listed_client_with_a_pid_file_counts_once() {
-        let (bench, client) = (bench(), Client::start("dhclient: hn0", ":"));
+        let (bench, client) = listed("dhclient: hn0", ":");
         let pid = client.pid();
-        bench.write("facts/procs", &format!("proc {pid} dhclient\n"));
         bench.write("pids/dhclient.hn0.pid", &pid.to_string());
         assert_eq!(processes(&bench.source(), &hn0()), [ClientProcess { pid, part: Part::Worker }]);
     }

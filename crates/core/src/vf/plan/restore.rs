@@ -82,7 +82,9 @@ pub fn plan_restore(hn: &Adapter, before: &Facts, now: &Facts) -> Plan<Step> {
         for address in had.iter().filter(|address| !has.contains(address)) {
             push(before.give(name, name, *address));
         }
-        // After the removals: dhclient(8) ends when an address is removed that it has just got.
+        // After the removals: none of them is of an address that the client sets. dhclient(8) ends when the
+        // address of its lease is removed later than 10 seconds after its script (sbin/dhclient/dhclient.c:248,
+        // `routehandler`).
         if before.has_dhclient(name) && !now.has_dhclient(name) {
             push(Step::StartDhcp { interface: interface.clone(), wait: false });
         }
