@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -246,8 +247,17 @@ fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
         if path.is_dir() {
             collect(&path, files);
         } else {
-            let mode = fs::metadata(&path).unwrap().permissions().mode();
-            files.insert(path.clone(), format!("{mode:o}\n{}", fs::read_to_string(&path).unwrap()));
+            let read = || {
+                Ok::<_, io::Error>((fs::metadata(&path)?.permissions().mode(), fs::read_to_string(&path)?))
+            };
+            match read() {
+                // A program has removed it since the directory was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                found => {
+                    let (mode, text) = found.unwrap();
+                    files.insert(path.clone(), format!("{mode:o}\n{text}"));
+                }
+            }
         }
     }
 }
