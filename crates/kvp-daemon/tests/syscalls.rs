@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use hvsim::session::kvp::{Session, Setup};
-use hvsim::syscalls::{Begin, Case, Report, Strike, cases, stopped, watch_start};
+use hvsim::syscalls::{Begin, Case, Report, Strike, Watch, cases, stopped, watch_start};
 use hvsim::testing::{Options, eventually, program};
 
 const DAEMON: &str = "hv_kvp_daemon";
@@ -159,17 +159,34 @@ fn a_set_makes_no_needless_system_call() {
 
 /// Leaves a daemon's change in the journal, and its record half old and half new, as a power cut may.
 fn leave_a_journal(session: &mut Session) {
-    reset(session);
-    let before = std::fs::read(session.pool_file(POOL)).unwrap();
-    assert!(session.host().set(POOL, "c", &"x".repeat(900)).unwrap().is_ok());
-    session.daemon().unwrap().signal(nix::sys::signal::Signal::SIGKILL);
-    session.daemon().unwrap().wait();
+    let before = loop {
+        reset(session);
+        let before = std::fs::read(session.pool_file(POOL)).unwrap();
+        if !kill_after_a_change(session) {
+            break before;
+        }
+        session.start_daemon();
+    };
     let mut torn = std::fs::read(session.pool_file(POOL)).unwrap();
     let at = (0..torn.len()).find(|at| torn[*at] != before[*at]).unwrap();
     // Disks write whole sectors.
     let sector = (at / 512 + 1) * 512;
     torn[sector..].copy_from_slice(&before[sector..]);
     std::fs::write(session.pool_file(POOL), torn).unwrap();
+}
+
+/// Kills the daemon after it has acknowledged a change. Says whether it has settled the pools before: then the
+/// change is no longer in the journal.
+fn kill_after_a_change(session: &mut Session) -> bool {
+    let pid = session.daemon().unwrap().pid();
+    let watch = Watch::begin(pid, Begin::Now, None).unwrap();
+    assert!(session.host().set(POOL, "c", &"x".repeat(900)).unwrap().is_ok());
+    session.daemon().unwrap().signal(nix::sys::signal::Signal::SIGKILL);
+    let report = watch.wait().unwrap();
+    session.daemon().unwrap().wait();
+    // The journal itself is synchronised once for the change.
+    let synchronises = |number: i64| [libc::SYS_fdatasync, libc::SYS_fsync].contains(&number);
+    report.calls.iter().filter(|call| synchronises(call.number)).count() > 1
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::POOL_SIZES;
 use super::guest::record;
 use super::measure::median;
 use crate::kvp::IpInfo;
@@ -17,8 +18,6 @@ use crate::network::guest::{mac_of, static_rc_conf};
 use crate::session::kvp::{NetworkSetup, Session, Setup};
 use crate::testing::program;
 
-/// The sizes of pools, in records.
-pub const POOL_SIZES: [usize; 4] = [10, 100, 500, 1024];
 /// The numbers of interfaces beside the one that is configured.
 pub const INTERFACES: [usize; 4] = [1, 30, 100, 300];
 /// The pool that hvctl reads and writes.

@@ -356,7 +356,6 @@ impl NetworkPrograms {
         match tool {
             Tool::Ifconfig => &self.settings.ifconfig,
             Tool::Route => &self.settings.route,
-            Tool::Dhclient => &self.settings.dhclient,
             Tool::Rtsol => &self.settings.rtsol,
         }
     }

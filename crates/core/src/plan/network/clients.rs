@@ -24,6 +24,28 @@ use crate::sys::network::NetworkSource;
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What is done about clients that are still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Measure {
+    /// SIGTERM to workers that have not got one.
+    Ask,
+    /// SIGKILL to all.
+    Kill,
+    GiveUp,
+}
+
+/// What is done about clients that are still there after `elapsed`. `last` is what was done before. Clients that
+/// were asked are killed before they are given up, also where the time passed without a look at them. Without
+/// any time none is touched.
+fn measure(elapsed: Duration, patience: Duration, last: Option<Measure>) -> Measure {
+    match last {
+        _ if elapsed < patience => Measure::Ask,
+        Some(Measure::Ask) => Measure::Kill,
+        _ if elapsed >= 2 * patience => Measure::GiveUp,
+        _ => Measure::Kill,
+    }
+}
+
 /// Ends every dhclient(8) of the interface within twice `patience`. After half of the time they are killed.
 pub(super) fn stop(
     source: &NetworkSource,
@@ -32,24 +54,27 @@ pub(super) fn stop(
 ) -> Result<(), ApplyError> {
     let begin = clock::monotonic();
     let mut asked: Vec<u32> = Vec::new();
+    let mut last = None;
     loop {
         let all = processes(source, interface);
         let Some(first) = all.first() else { return Ok(()) };
-        let elapsed = clock::monotonic().saturating_sub(begin);
-        if elapsed >= 2 * patience {
-            return Err(ApplyError::Client { pid: first.pid, source: io::ErrorKind::TimedOut.into() });
-        }
-        if elapsed >= patience {
-            all.iter().try_for_each(|client| signal(client.pid, Signal::SIGKILL))?;
-        } else {
-            // Another client may have been started meanwhile.
-            for worker in all.iter().filter(|client| client.part == Part::Worker) {
-                if !asked.contains(&worker.pid) {
-                    asked.push(worker.pid);
-                    signal(worker.pid, Signal::SIGTERM)?;
+        let now = measure(clock::monotonic().saturating_sub(begin), patience, last);
+        match now {
+            Measure::GiveUp => {
+                return Err(ApplyError::Client { pid: first.pid, source: io::ErrorKind::TimedOut.into() });
+            }
+            Measure::Kill => all.iter().try_for_each(|client| signal(client.pid, Signal::SIGKILL))?,
+            Measure::Ask => {
+                // Another client may have been started meanwhile.
+                for worker in all.iter().filter(|client| client.part == Part::Worker) {
+                    if !asked.contains(&worker.pid) {
+                        asked.push(worker.pid);
+                        signal(worker.pid, Signal::SIGTERM)?;
+                    }
                 }
             }
         }
+        last = Some(now);
         std::thread::sleep(PAUSE);
     }
 }
@@ -176,6 +201,34 @@ mod tests {
         // A process that has ended is no error of its own.
         drop(client);
         signal(u32::MAX, Signal::SIGTERM).unwrap();
+    }
+
+    #[test]
+    fn clients_that_were_asked_are_killed_before_they_are_given_up() {
+        use Measure::{Ask, GiveUp, Kill};
+        let after = |milliseconds, last| {
+            measure(Duration::from_millis(milliseconds), Duration::from_millis(100), last)
+        };
+        for (elapsed, last, now) in [
+            (0, None, Ask),
+            (99, Some(Ask), Ask),
+            (100, Some(Ask), Kill),
+            (199, Some(Kill), Kill),
+            (200, Some(Kill), GiveUp),
+            // The machine stood still meanwhile.
+            (5000, Some(Ask), Kill),
+            (150, None, Kill),
+            (200, None, GiveUp),
+        ] {
+            assert_eq!(after(elapsed, last), now, "{elapsed} {last:?}");
+        }
+    }
+
+    #[test]
+    fn without_any_time_no_client_is_touched() {
+        let (bench, mut client) = listed("dhclient: hn0", ":");
+        stop(&bench.source(), &hn0(), Duration::ZERO).unwrap_err();
+        assert!(client.still_runs());
     }
 
     #[test]

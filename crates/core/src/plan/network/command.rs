@@ -13,19 +13,18 @@ pub enum Tool {
     Ifconfig,
     /// route(8).
     Route,
-    /// dhclient(8).
-    Dhclient,
     /// rtsol(8).
     Rtsol,
 }
 
-/// The program and arguments for `step`. `None` for [`NetworkStep::StopDhcp`], which is a signal, and for
-/// [`NetworkStep::EndLease`], which depends on the lease.
+/// The program and arguments for `step`. `None` for [`NetworkStep::StartDhcp`], whose program rc.conf(5) names,
+/// for [`NetworkStep::StopDhcp`], which is a signal, and for [`NetworkStep::EndLease`], which depends on the
+/// lease.
 #[must_use]
 pub fn command(step: &NetworkStep) -> Option<(Tool, Vec<String>)> {
     use NetworkStep as Step;
     let (tool, words) = match step {
-        Step::StopDhcp { .. } | Step::EndLease { .. } => return None,
+        Step::StartDhcp { .. } | Step::StopDhcp { .. } | Step::EndLease { .. } => return None,
         Step::CreateLagg { lagg, ports, description, ipv6 } => {
             (Tool::Ifconfig, create_lagg(lagg, ports, description, *ipv6))
         }
@@ -36,8 +35,6 @@ pub fn command(step: &NetworkStep) -> Option<(Tool, Vec<String>)> {
         Step::RemovePort { lagg, port } => {
             (Tool::Ifconfig, words([lagg.as_str(), "-laggport", port.as_str()]))
         }
-        Step::StartDhcp { interface, wait: true } => (Tool::Dhclient, words([interface.as_str()])),
-        Step::StartDhcp { interface, wait: false } => (Tool::Dhclient, words(["-b", interface.as_str()])),
         Step::AddAddress { interface, address } => {
             let text = with_prefix(interface, *address);
             (Tool::Ifconfig, words([interface.as_str(), family(address.address), &text, "alias"]))
@@ -235,10 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_waiting_starts_in_the_background() {
-        let step = |wait| NetworkStep::StartDhcp { interface: name("lagg0"), wait };
-        assert_eq!(line(&step(true)), "Dhclient lagg0");
-        assert_eq!(line(&step(false)), "Dhclient -b lagg0");
-        assert!(command(&NetworkStep::StopDhcp { interface: name("hn0") }).is_none());
+    fn what_is_done_with_a_client_is_no_command_of_a_step() {
+        let interface = name("hn0");
+        for step in [
+            NetworkStep::StartDhcp { interface: interface.clone(), wait: true },
+            NetworkStep::StartDhcp { interface: interface.clone(), wait: false },
+            NetworkStep::StopDhcp { interface: interface.clone() },
+            NetworkStep::EndLease { interface, addresses: Vec::new() },
+        ] {
+            assert!(command(&step).is_none(), "{step}");
+        }
     }
 }
