@@ -136,7 +136,7 @@ impl RequestError {
 /// [`RequestError`], with the first wrong item.
 pub fn parse(request: &NetworkRequest) -> Result<Injection, RequestError> {
     let interface = adapter(&request.adapter)?;
-    if request.address_family & !(FAMILY_IPV4 | FAMILY_IPV6) != 0 {
+    if request.address_family & !FAMILY_IPV4 & !FAMILY_IPV6 != 0 {
         return Err(RequestError::Family(request.address_family));
     }
     let method = if request.dhcp { Method::Dhcp } else { Method::Static(static_addresses(request)?) };
@@ -177,20 +177,24 @@ fn static_addresses(request: &NetworkRequest) -> Result<StaticAddresses, Request
         }
         with_prefix.push(address);
     }
-    note_families(request.address_family, &with_prefix);
+    if let Some(held) = other_families(request.address_family, &with_prefix) {
+        let said = request.address_family;
+        log::debug!("the host says address families {said:#x} and gives addresses of {held:#x}");
+    }
     let gateways = gateways(&request.gateways, &with_prefix)?;
     let name_servers = name_servers(&request.name_servers)?;
     Ok(StaticAddresses { addresses: with_prefix, gateways, name_servers })
 }
 
-/// Logs family bits that do not fit the addresses. Base does not read the bits, and scripts of the host set
-/// both bits when they give addresses of one family.
-fn note_families(bits: u8, addresses: &[InterfaceAddress]) {
-    let has = |ipv4: bool| addresses.iter().any(|address| address.address.is_ipv4() == ipv4);
-    let held = (u8::from(has(true)) * FAMILY_IPV4) | (u8::from(has(false)) * FAMILY_IPV6);
-    if bits != held {
-        log::debug!("the host says address families {bits:#x} and gives addresses of {held:#x}");
-    }
+/// The families of the addresses, if the bits say something else. Base does not read the bits, and scripts of
+/// the host set both bits when they give addresses of one family.
+fn other_families(bits: u8, addresses: &[InterfaceAddress]) -> Option<u8> {
+    let family = |address: &InterfaceAddress| match address.address {
+        IpAddr::V4(_) => FAMILY_IPV4,
+        IpAddr::V6(_) => FAMILY_IPV6,
+    };
+    let held = addresses.iter().fold(0, |held, address| held | family(address));
+    (bits != held).then_some(held)
 }
 
 fn gateways(text: &str, addresses: &[InterfaceAddress]) -> Result<Vec<IpAddr>, RequestError> {

@@ -64,7 +64,9 @@ mod tests {
         let member = interface("hn0", MAC, &["fe80::1/64"]);
         assert_eq!(answered(vec![member, bridge0()], &[("bridge0", bridge.clone())]), "10.0.0.5;fe80::1");
         let own = interface("hn0", MAC, &["10.0.0.9/24"]);
-        assert_eq!(answered(vec![own, bridge0()], &[("bridge0", bridge.clone())]), "10.0.0.9");
+        assert_eq!(answered(vec![own.clone(), bridge0()], &[("bridge0", bridge.clone())]), "10.0.0.9");
+        let other_family = interface("bridge0", other, &["fd00::5/64"]);
+        assert_eq!(answered(vec![own, other_family], &[("bridge0", bridge.clone())]), "10.0.0.9");
         let stranger = interface("hn1", MAC, &[]);
         assert_eq!(answered(vec![stranger, bridge0()], &[("bridge0", bridge)]), "");
     }

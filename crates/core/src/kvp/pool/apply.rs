@@ -149,10 +149,9 @@ impl<S: Storage> Pools<S> {
         Ok(())
     }
 
-    /// Writes an entry that retires all others.
+    /// Writes an entry that retires all others, after [`Self::synchronise`].
     pub(super) fn retire(&mut self) -> Result<(), PoolError> {
-        let entry = Entry { base: self.journal.sequence, ..self.entry(None) };
-        self.write_entry(FileId::Journal, PoolId::External, &entry)?;
+        self.write_entry(FileId::Journal, PoolId::External, &self.entry(None))?;
         self.journal.sequence += 1;
         self.journal.base = self.journal.sequence;
         Ok(())

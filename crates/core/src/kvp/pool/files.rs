@@ -204,6 +204,14 @@ fn not_watched(error: &io::Error) {
     log::warn!("pool files are not watched, so each request reads them anew: {error}");
 }
 
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The pause after this one: longer, so that a lock that is held for long costs little, but no longer than a
+/// host notices.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(Duration::from_millis(20))
+}
+
 /// Tries to lock repeatedly instead of waiting in the kernel: only a signal could end that wait in time.
 /// Returns the time that is left.
 fn lock_in_time(file: &File, exclusive: bool, wait: Duration) -> io::Result<Option<Duration>> {
@@ -211,14 +219,14 @@ fn lock_in_time(file: &File, exclusive: bool, wait: Duration) -> io::Result<Opti
         return Ok(Some(wait));
     }
     let until = clock::monotonic().saturating_add(wait);
-    let mut pause = Duration::from_millis(1);
+    let mut pause = FIRST_PAUSE;
     loop {
         let left = until.saturating_sub(clock::monotonic());
         if left.is_zero() {
             return Ok(None);
         }
         std::thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_millis(20));
+        pause = longer(pause);
         if file_lock::try_lock(file, exclusive)? {
             return Ok(Some(until.saturating_sub(clock::monotonic())));
         }
@@ -341,9 +349,14 @@ impl Storage for PoolFiles {
 /// # Errors
 /// Those of pread(2), except EINTR, after which it continues.
 pub fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    fill(buffer, |rest, filled| file.read_at(rest, offset + filled))
+}
+
+/// Reads until `buffer` is full or `read` has no more. `read` is told how many bytes it has read before.
+fn fill(buffer: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> io::Result<usize> {
     let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+    while !buffer[filled..].is_empty() {
+        match read(&mut buffer[filled..], filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -352,3 +365,6 @@ pub fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usi
     }
     Ok(filled)
 }
+
+#[cfg(test)]
+mod tests;

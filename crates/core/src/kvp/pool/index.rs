@@ -181,4 +181,29 @@ mod tests {
         index.appended(b"e");
         assert_eq!(index.candidates(b"e").collect::<Vec<_>>(), [2]);
     }
+
+    #[test]
+    fn items_stay_in_the_order_of_the_file_after_several_moves() {
+        let mut index = build(&["a", "b", "c", "d", "e", "f"]);
+        index.removed(1);
+        index.removed(2);
+        assert_eq!(items(&index), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn different_keys_with_one_checksum_are_different_items() {
+        let mut builder = Builder::default();
+        let text = |n: u32| format!("key {n}");
+        let mut seen = HashMap::new();
+        let collision = |n: u32| Some((seen.insert(builder.index.hash(text(n).as_bytes()), n)?, n));
+        let (one, other) = (0..).find_map(collision).unwrap();
+        let keys = [one, other, one].map(text);
+        for key in &keys {
+            let image = image(&KvpKey::new(key.as_bytes()).unwrap(), &KvpValue::default());
+            builder.push(&image, |record| Ok::<_, ()>(keys[record as usize] == *key)).unwrap();
+        }
+        let index = builder.finish(0, true);
+        assert_eq!(items(&index), [2, 1]);
+        assert_eq!(index.outdated_candidates(keys[0].as_bytes()).collect::<Vec<_>>(), [0]);
+    }
 }

@@ -260,11 +260,11 @@ fn decode_digest(bytes: &[u8; ENTRY_SIZE], at: usize) -> Digest {
 }
 
 fn number32(bytes: &[u8; ENTRY_SIZE], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    u32::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]))
 }
 
 fn number64(bytes: &[u8; ENTRY_SIZE], at: usize) -> u64 {
-    u64::from(number32(bytes, at)) | u64::from(number32(bytes, at + 4)) << 32
+    u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]))
 }
 
 /// What a recovery must do with one pool file: the live changes of the file, combined.
@@ -392,6 +392,7 @@ impl RecordRecovery {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MAX_RECORDS;
     use super::*;
 
     const SCENE: Scene = Scene { inode: 9, boot: 5, time: -3 };
@@ -421,6 +422,8 @@ mod tests {
             change(Step::Write(write(0, 2, 3), Some([7; PIECES])), 5120, 2560),
             change(Step::Cut { last: [4; PIECES] }, 5120, 2560),
             change(Step::Rewrite(Rewrite { first: 2, sum: 99 }), 2560 * 9, 2560 * 4),
+            // The last record of the largest pool.
+            change(Step::Write(write(MAX_RECORDS - 1, 0, 3), None), MAX_BYTES - 2560, MAX_BYTES),
         ] {
             let entry = Entry { resumed: 0b10, ..entry(7, 3, change) };
             assert_eq!(Entry::decode(&entry.encode()), Some(entry));
@@ -449,6 +452,8 @@ mod tests {
             change(Step::Write(write(5, 0, 1), None), 2560, 5120),
             change(Step::Write(write(1, 0, 1), None), 2560, 2560),
             change(Step::Write(write(0, 0, 1), None), 100, 2660),
+            change(Step::Write(write(1, 0, 1), Some([0; PIECES])), 5120, 2560),
+            change(Step::Write(write(0, 0, 1), Some([0; PIECES])), 7680, 2560),
             change(Step::Cut { last: [0; PIECES] }, 5120, 0),
             change(Step::Cut { last: [0; PIECES] }, 0, 2560),
             change(rewrite(0), 2560, 5120),

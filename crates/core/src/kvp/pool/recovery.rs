@@ -16,7 +16,7 @@ use super::journal::{
 };
 use super::record::RECORD_BYTES;
 use super::storage::{FileId, LockKind, Stamp, Storage};
-use super::{Journal, MAX_BYTES, PoolError, Pools, failed, position};
+use super::{Journal, PoolError, Pools, failed, position};
 use crate::kvp::PoolId;
 
 impl<S: Storage> Pools<S> {
@@ -179,7 +179,7 @@ impl<S: Storage> Pools<S> {
             return Err(PoolError::Locked { pool });
         };
         match &recovery.last.step {
-            _ if stamp.inode.1 != recovery.last.scene.inode || stamp.size > MAX_BYTES => {
+            _ if stamp.inode.1 != recovery.last.scene.inode => {
                 log::warn!("changes not recovered pool={pool}: the file is another one now");
                 Ok(())
             }

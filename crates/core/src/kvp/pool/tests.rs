@@ -1,8 +1,10 @@
 //! Tests of the pools: on a simulated disk that can fail, be killed and lose power at every step, and on real
 //! files.
 
+mod entries;
 mod faults;
 mod real_files;
+mod recoveries;
 
 use std::time::Duration;
 

@@ -300,3 +300,13 @@ fn family_bits_that_do_not_fit_the_addresses_are_accepted() {
         assert!(matches!(parse(&request).unwrap().method, Method::Static(_)), "{family}");
     }
 }
+
+#[test]
+fn family_bits_are_compared_with_the_addresses() {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+    let ipv4 = addresses(&["10.1.1.5/24", "10.1.2.5/24"]);
+    let both = addresses(&["10.1.1.5/24", "fd00::5/64"]);
+    assert_eq!([0, 1, 2, 3].map(|bits| other_families(bits, &ipv4)), [Some(1), None, Some(1), Some(1)]);
+    assert_eq!([0, 1, 2, 3].map(|bits| other_families(bits, &both)), [Some(3), Some(3), Some(3), None]);
+    assert_eq!(other_families(3, &both[1..]), Some(2));
+}
