@@ -46,10 +46,11 @@ start_host() {
 
 host() { target/release/hvsim host --dir "$scratch/host" "$@"; }
 
-# end_daemon NAME [SIGNAL]: comes back when it is gone.
+# end_daemon NAME [SIGNAL]: comes back when it is gone. A child of it that has not become another program yet has its
+# name, and may be gone before its turn comes.
 end_daemon() {
 	for pid in $(pgrep -x "$1"); do
-		kill -s "${2:-TERM}" "$pid"
+		kill -s "${2:-TERM}" "$pid" 2> /dev/null || continue
 		pwait -t 20 "$pid" || :
 	done
 }

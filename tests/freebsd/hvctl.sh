@@ -52,7 +52,13 @@ done
 host vss freeze
 hvctl --json status | grep -q "\"$mount_point\""
 host vss thaw
-hvctl vss history | grep -q good
+# The host has its answer before the history is written.
+tries=0
+until hvctl vss history | grep -q good; do
+	tries=$((tries + 1))
+	[ $tries -lt 100 ] || exit 1
+	sleep 0.1
+done
 hvctl vss check
 hvctl vss test --seconds 1 --yes
 
