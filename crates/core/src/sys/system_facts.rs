@@ -130,6 +130,11 @@ pub(super) fn invalid_number(name: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    use nix::unistd::Pid;
+
     use super::*;
 
     #[test]
@@ -164,5 +169,20 @@ mod tests {
         let arguments = FactsSource::System.process_arguments(std::process::id()).unwrap();
         assert!(arguments.ends_with(b"\0"), "{arguments:?}");
         assert!(FactsSource::System.process_arguments(u32::MAX).is_err());
+    }
+
+    /// FreeBSD's kernel keeps the arguments until the process is collected.
+    #[test]
+    fn a_process_that_has_ended_and_was_not_collected_has_no_arguments() {
+        let mut child =
+            Command::new("/bin/sh").args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+        let arguments = FactsSource::System.process_arguments(child.id()).unwrap();
+        assert!(arguments.starts_with(b"/bin/sh\0"), "{arguments:?}");
+        drop(child.stdin.take());
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        // WNOWAIT leaves it as it is.
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        assert_eq!(FactsSource::System.process_arguments(child.id()).unwrap(), b"");
+        child.wait().unwrap();
     }
 }

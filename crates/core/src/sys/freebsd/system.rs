@@ -6,6 +6,7 @@ use std::io;
 
 use super::sysctl;
 use crate::sys::freebsd_abi as abi;
+use crate::sys::process_records;
 use crate::sys::sysctl_value;
 use crate::sys::system_facts::{SystemFacts, invalid_number};
 
@@ -55,10 +56,18 @@ pub(in crate::sys) fn driver_name(index: u32) -> io::Result<Option<String>> {
 }
 
 /// kern.proc.args, as ps(1) shows it: a title set by setproctitle(3) replaces the arguments. ESRCH if there
-/// is no such process. Empty for a process that has ended but was not collected.
+/// is no such process. Empty for a process that has ended but was not collected: its arguments, which the
+/// kernel keeps, would be taken for those of one that runs.
 pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {
     let pid = c_int::try_from(pid).map_err(|_| io::Error::from_raw_os_error(abi::ESRCH))?;
-    sysctl::read(&[abi::CTL_KERN, abi::KERN_PROC, abi::KERN_PROC_ARGS, pid], 1024)
+    let arguments = sysctl::read(&[abi::CTL_KERN, abi::KERN_PROC, abi::KERN_PROC_ARGS, pid], 1024)?;
+    // Read after the arguments, so that who lives now had them.
+    let record =
+        sysctl::read(&[abi::CTL_KERN, abi::KERN_PROC, abi::KERN_PROC_PID, pid], 2 * abi::KINFO_PROC_SIZE)?;
+    match process_records::processes(&record) {
+        Some(running) if running.is_empty() => Ok(Vec::new()),
+        _ => Ok(arguments),
+    }
 }
 
 /// The first half of kern.boot_id, which is a random number, or kern.boottime if there is none
