@@ -266,11 +266,7 @@ impl State {
     }
 
     fn postpone(&mut self, error: &syslog::Error) {
-        // FreeBSD says ENOBUFS where Linux says EAGAIN.
-        let no_room = |error: &io::Error| {
-            error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
-        };
-        self.full = matches!(error, syslog::Error::Write(error) if no_room(error));
+        self.full = matches!(error, syslog::Error::Write(error) if has_no_room(error));
         let pause = if self.full {
             FULL_RETRY
         } else {
@@ -321,17 +317,16 @@ impl Output {
 
 impl Write for Socket {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        if let Some(connected) = &self.connected
-            && let Ok(sent) = connected.send(message)
-        {
-            return Ok(sent);
+        if let Some(connected) = &self.connected {
+            match connected.send(message) {
+                // With another connection FreeBSD's kernel would take more, and throw away what it has of this one.
+                Err(error) if !has_no_room(&error) => {}
+                result => return result,
+            }
         }
-        // syslogd does not run, was restarted or is full. A new connection shows which.
+        // syslogd does not run or was restarted. A new connection shows which.
         self.connected = None;
-        let connected = connect(&self.paths)?;
-        let sent = connected.send(message)?;
-        self.connected = Some(connected);
-        Ok(sent)
+        self.connected.insert(connect(&self.paths)?).send(message)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -350,6 +345,11 @@ impl LogFormat<&Line> for Format {
         }
         to.write_all(message.as_bytes()).map_err(syslog::Error::Write)
     }
+}
+
+/// Whether syslogd is there and has no room now. FreeBSD says ENOBUFS where Linux says EAGAIN.
+fn has_no_room(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 fn connect(paths: &[PathBuf]) -> io::Result<UnixDatagram> {
@@ -386,6 +386,8 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     fn line(level: Level, text: &str) -> Line {
@@ -547,6 +549,34 @@ mod tests {
         assert!(lines[QUEUE_LINES].ends_with(" lines lost because the log was not there count=3"));
         state.add(line(Level::Info, "after it"));
         assert_eq!(deliver(&mut state, &syslogd).len(), 1, "the loss is reported once");
+    }
+
+    /// FreeBSD's kernel has a buffer for each connection, and empties it when the connection ends.
+    #[test]
+    fn a_full_syslogd_keeps_its_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let syslogd = UnixDatagram::bind(&path).unwrap();
+        let mut socket = Socket { paths: vec![path], connected: None };
+        let mut taken = 0;
+        let error = loop {
+            match socket.write(format!("number={taken}").as_bytes()) {
+                Ok(_) => taken += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(has_no_room(&error), "{error}");
+        let descriptor = socket.connected.as_ref().map(AsRawFd::as_raw_fd);
+        assert!(descriptor.is_some());
+        for _ in 0..3 {
+            assert!(has_no_room(&socket.write(b"no room").unwrap_err()));
+            assert_eq!(socket.connected.as_ref().map(AsRawFd::as_raw_fd), descriptor);
+        }
+        for number in 0..taken {
+            assert_eq!(receive(&syslogd), format!("number={number}"));
+        }
+        socket.write(b"room").unwrap();
+        assert_eq!(receive(&syslogd), "room");
     }
 
     #[test]
