@@ -15,9 +15,9 @@ fn opened(dir: &Path) -> PoolFiles {
 }
 
 /// The time of the last change of the file's properties.
-fn properties_changed(path: &Path) -> Moment {
+fn properties_changed(path: &Path) -> (i64, i64) {
     let metadata = fs::symlink_metadata(path).unwrap();
-    moment(metadata.ctime(), metadata.ctime_nsec())
+    (metadata.ctime(), metadata.ctime_nsec())
 }
 
 #[test]
