@@ -339,7 +339,7 @@ impl Injector {
         }
         let mut new =
             persist::persist(&target.hn, method, &before, &record).map_err(InjectionError::Value)?;
-        self.measure(&mut new.record)?;
+        self.measure(&mut new.record, old.is_some())?;
         // An edit by another program would be lost if the former bytes were restored.
         let untouched = match (&old_record, &old) {
             (None, _) => true,
@@ -368,12 +368,12 @@ impl Injector {
     }
 
     /// Records the values that the shell reads before they are first changed. The lines are not enough if
-    /// there are loops, `case` or `${x:=}`.
-    fn measure(&self, record: &mut Record) -> Result<(), InjectionError> {
+    /// there are loops, `case` or `${x:=}`. `there` says whether there is an rc.conf.
+    fn measure(&self, record: &mut Record, there: bool) -> Result<(), InjectionError> {
         let unknown = |change: &&mut Change| change.was == Was::Unknown;
         let names: Vec<String> =
             record.variables.iter_mut().filter(unknown).map(|change| change.name.to_string()).collect();
-        if names.is_empty() || !self.kvp.rc_conf.exists() {
+        if names.is_empty() || !there {
             record.variables.iter_mut().filter(unknown).for_each(|change| change.was = Was::Unset);
             return Ok(());
         }

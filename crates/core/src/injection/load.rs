@@ -9,6 +9,7 @@ use crate::hn::Adapter;
 use crate::plan::network::parse_ifconfig;
 use crate::runtime::config::{NameServers, Network};
 use crate::runtime::exec::{LONG_OUTPUT_LIMIT, OUTPUT_LIMIT, Program, ProgramError};
+use crate::runtime::is_absent;
 use crate::sys::network::NetworkSource;
 use crate::vf::load::LoadError;
 
@@ -49,7 +50,7 @@ pub fn load_facts(
 pub fn without_name_servers(settings: &Network) -> Option<&'static str> {
     match settings.name_servers {
         NameServers::Off => Some("network.name-servers is off"),
-        NameServers::Resolvconf if !settings.resolvconf.exists() => Some("there is no resolvconf"),
+        NameServers::Resolvconf if is_absent(&settings.resolvconf) => Some("there is no resolvconf"),
         NameServers::Resolvconf => None,
     }
 }

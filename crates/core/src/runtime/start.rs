@@ -9,7 +9,7 @@ use super::daemon::{Detached, Starting, detach};
 use super::exit::Exit;
 use super::log::{self as logging, Target, init, reopen};
 use super::options::Options;
-use super::{VERSION, error_chain, terminal};
+use super::{VERSION, error_chain, is_absent, terminal};
 use crate::sys::signals::Signals;
 
 /// A program as its messages and its help describe it.
@@ -62,9 +62,9 @@ impl Identity {
 
     fn verdict(&self, path: &Path, device: &Path) -> String {
         let (path, name) = (path.display(), self.name);
-        match device.exists() {
-            true => format!("{path}: no error"),
-            false => format!(
+        match is_absent(device) {
+            false => format!("{path}: no error"),
+            true => format!(
                 "{path}: can be used, but {} is absent, without which {name} ends at once",
                 device.display()
             ),

@@ -12,6 +12,7 @@ use hvsim::kvp::IpInfo;
 use hvsim::network::guest::static_rc_conf;
 use hvsim::syscalls::{Call, Case, Report, Strike, cases, cases_from};
 use hvsim::testing::await_one_of;
+use nix::errno::Errno;
 
 use crate::support::*;
 
@@ -74,6 +75,36 @@ fn expect(scene: &mut Scene, allowed: &[&World], what: &str) {
     eventually("the mark to go", || std::fs::read_to_string(scene.path(LOCK)).unwrap_or_default().is_empty());
 }
 
+/// What became of requests under a strike.
+#[derive(Debug, Default)]
+struct Tally {
+    struck: usize,
+    refused: usize,
+    ended: usize,
+}
+
+/// Tries the case on a new guest: what the host was told is so, and then the same request succeeds.
+fn try_case([before, after]: [&World; 2], case: &Case, tally: &mut Tally) {
+    let scene = &mut scene().unwrap();
+    let (answer, report) = inject(scene, request(), Some(case.clone()));
+    let what = format!("{case:?}, answer {answer:?}");
+    let done = answer == Some(true);
+    if report.ended || scene.session.gives_up(case) {
+        start_next(scene);
+        expect(scene, &[before, after], &what);
+        tally.ended += 1;
+    } else {
+        assert!(!report.struck || case.strike != Strike::Kill, "{what}");
+        expect(scene, &[if done { after } else { before }], &what);
+        tally.refused += usize::from(!done);
+    }
+    scene.succeed(request());
+    expect(scene, &[after], &format!("{what}, once more"));
+    // Where the device itself failed, the kernel and the daemon may have seen different ends.
+    scene.session.take_violations();
+    tally.struck += usize::from(report.struck);
+}
+
 #[test]
 fn every_system_call_of_an_injection_may_fail() {
     let Some(mut first) = scene() else { return };
@@ -82,28 +113,32 @@ fn every_system_call_of_an_injection_may_fail() {
     assert_eq!(answer, Some(true));
     let after = first.world();
     assert_ne!(before, after);
-    let (mut tried, mut refused, mut killed) = (0, 0, 0);
+    let mut tally = Tally::default();
     for case in cases(&dry.calls, STRIDE) {
-        let mut scene = scene().unwrap();
-        let (answer, report) = inject(&mut scene, request(), Some(case.clone()));
-        let what = format!("{case:?}, answer {answer:?}");
-        if report.ended || scene.session.gives_up(&case) {
-            start_next(&mut scene);
-            expect(&mut scene, &[&before, &after], &what);
-            killed += 1;
-        } else {
-            assert!(!report.struck || case.strike != Strike::Kill, "{what}");
-            let done = answer == Some(true);
-            expect(&mut scene, &[if done { &after } else { &before }], &what);
-            refused += usize::from(!done);
-        }
-        scene.succeed(request());
-        expect(&mut scene, &[&after], &format!("{what}, once more"));
-        // Where the device itself failed, the kernel and the daemon may have seen different ends.
-        scene.session.take_violations();
-        tried += usize::from(report.struck);
+        try_case([&before, &after], &case, &mut tally);
     }
-    eprintln!("{tried} cases, {refused} refused, {killed} ended: done or taken back, never half-configured");
+    let Tally { struck, refused, ended } = tally;
+    eprintln!("{struck} cases, {refused} refused, {ended} ended: done or taken back, never half-configured");
+}
+
+/// A file that cannot be looked at is not taken for absent: with rc.conf the undo file would say that nothing
+/// was set before, and without resolvconf(8) the name servers would be left out.
+#[test]
+fn a_file_of_an_injection_that_cannot_be_looked_at_is_not_taken_for_absent() {
+    let Some(mut first) = scene() else { return };
+    let before = first.world();
+    let (answer, dry) = inject(&mut first, request(), None);
+    assert_eq!(answer, Some(true));
+    let after = first.world();
+    let look = |case: &Case| {
+        [libc::SYS_statx, libc::SYS_newfstatat].contains(&case.call.number)
+            && case.strike == Strike::Error(Errno::EIO)
+    };
+    let mut tally = Tally::default();
+    for case in cases_from(&dry.calls, 0, 1).into_iter().filter(look) {
+        try_case([&before, &after], &case, &mut tally);
+    }
+    eprintln!("{tally:?}");
 }
 
 /// The calls of an injection from the first on its undo file to some after rc.conf is in its place.

@@ -67,6 +67,15 @@ fn resolvconf_is_not_asked_where_it_is_not_used() {
 }
 
 #[test]
+fn resolvconf_that_cannot_be_looked_at_is_not_absent() {
+    let bench = bench();
+    let link = bench.path("loop");
+    std::os::unix::fs::symlink(&link, &link).unwrap();
+    let error = load(&bench, &Network { resolvconf: link, ..bench.settings() }).unwrap_err();
+    assert!(message(&error).contains("loop"), "{}", message(&error));
+}
+
+#[test]
 fn resolvconf_that_fails_silently_has_no_name_servers() {
     let bench = bench();
     bench.program("resolvconf", "exit 1");

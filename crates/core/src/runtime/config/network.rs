@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::runtime::is_absent;
 
 /// The section `[network]`: the programs that read and change the network configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -85,7 +86,7 @@ impl Network {
             (&self.rc_subr, "rc.conf cannot be read"),
             (&self.network_subr, "rc.conf cannot be read"),
         ];
-        let missing = all.into_iter().filter(|(path, _)| !path.exists());
+        let missing = all.into_iter().filter(|(path, _)| is_absent(path));
         missing.map(|(path, loss)| (path.as_path(), loss)).collect()
     }
 
