@@ -19,8 +19,6 @@ fi
 out=$PWD/target/mutants
 tree=$out/tree
 mkdir -p "$tree" "$out/own" "$out/all"
-# A shard without a mutant writes no results, and those of an earlier run must not be taken for its.
-rm -rf "$out/own/mutants.out" "$out/all/mutants.out"
 # The copies are newer than what was built from a mutant, so cargo builds them again.
 tar -cf - --exclude ./target --exclude ./fuzz/target --exclude ./dist --exclude ./.git . | tar -xmf - -C "$tree"
 export CARGO_TARGET_DIR="$out/target" CARGO_PROFILE_DEV_DEBUG=0
@@ -35,11 +33,11 @@ mutate() {
 # shellcheck disable=SC2086 # The words of $own are arguments.
 mutate --file "crates/core/src/$module/**/*.rs" --shard "$shard" --minimum-test-timeout 60 --output "$out/own" -- "$module::" $own
 
-missed=$out/own/mutants.out/missed.txt
-if ! [ -e "$missed" ]; then
+if ! grep -q '"name"' "$out/own/mutants.out/mutants.json"; then
 	echo "There is no mutant in shard $shard of $module."
 	exit 0
 fi
+missed=$out/own/mutants.out/missed.txt
 if ! [ -s "$missed" ]; then
 	echo 'No mutant survived the tests of its module.'
 	exit 0
