@@ -130,6 +130,7 @@ pub(super) fn invalid_number(name: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
 
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -174,8 +175,12 @@ mod tests {
     /// FreeBSD's kernel keeps the arguments until the process is collected.
     #[test]
     fn a_process_that_has_ended_and_was_not_collected_has_no_arguments() {
-        let mut child =
-            Command::new("/bin/sh").args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo ready; read line"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Linux shows the arguments of a new program only a moment after it was started.
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let arguments = FactsSource::System.process_arguments(child.id()).unwrap();
         assert!(arguments.starts_with(b"/bin/sh\0"), "{arguments:?}");
         drop(child.stdin.take());
