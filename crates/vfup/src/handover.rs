@@ -186,10 +186,18 @@ impl<'a> Handover<'a> {
         Ok(None)
     }
 
-    /// Whether changes by devd(8), rc(8) or a cloud agent came in between. It starts no process.
+    /// Whether changes by devd(8), rc(8) or a cloud agent came in between. It starts no process. The plan is done
+    /// by then, so a look that fails is tried again.
     fn is_settled(&self, before: &Facts) -> Result<bool, Error> {
-        let network = self.source.snapshot().map_err(LoadError::Network)?;
-        Ok(is_settled(&self.hn, &Facts { network, ..before.clone() }))
+        let mut attempts = 1..ROUNDS;
+        loop {
+            match self.source.snapshot() {
+                Ok(network) => return Ok(is_settled(&self.hn, &Facts { network, ..before.clone() })),
+                Err(error) if attempts.next().is_none() => return Err(LoadError::Network(error).into()),
+                Err(error) => log::warn!("{}: not looked at, trying again: {error}", self.hn),
+            }
+            std::thread::sleep(UNDO_PAUSE);
+        }
     }
 
     fn perform(&self, plan: &Plan<NetworkStep>, facts: &Facts, lock: &mut Lock) -> Result<(), Error> {
