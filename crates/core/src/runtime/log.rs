@@ -560,8 +560,8 @@ mod tests {
         let mut socket = Socket { paths: vec![path], connected: None };
         let mut taken = 0;
         let error = loop {
-            match socket.write(format!("number={taken}").as_bytes()) {
-                Ok(_) => taken += 1,
+            match socket.write_all(format!("number={taken}").as_bytes()) {
+                Ok(()) => taken += 1,
                 Err(error) => break error,
             }
         };
@@ -569,13 +569,13 @@ mod tests {
         let descriptor = socket.connected.as_ref().map(AsRawFd::as_raw_fd);
         assert!(descriptor.is_some());
         for _ in 0..3 {
-            assert!(has_no_room(&socket.write(b"no room").unwrap_err()));
+            assert!(has_no_room(&socket.write_all(b"no room").unwrap_err()));
             assert_eq!(socket.connected.as_ref().map(AsRawFd::as_raw_fd), descriptor);
         }
         for number in 0..taken {
             assert_eq!(receive(&syslogd), format!("number={number}"));
         }
-        socket.write(b"room").unwrap();
+        socket.write_all(b"room").unwrap();
         assert_eq!(receive(&syslogd), "room");
     }
 
