@@ -1,7 +1,7 @@
 //! Checks of the daemons, their devices, and devd(8)'s rules. It reads reports and files, and changes
 //! nothing.
 
-use hv_core::runtime::VERSION;
+use hv_core::runtime::{VERSION, is_absent};
 
 use super::{Finding, Patient};
 use crate::live::Live;
@@ -22,8 +22,8 @@ pub(super) fn look(patient: &Patient<'_>) -> Vec<Finding> {
     let kvp = version_and_config(&patient.kvp, |report| &report.common);
     let vss = version_and_config(&patient.vss, |report| &report.common);
     let mut findings = vec![
-        daemon(patient, &KVP, patient.config.kvp.device.exists(), kvp),
-        daemon(patient, &VSS, patient.config.vss.device.exists(), vss),
+        daemon(patient, &KVP, !is_absent(&patient.config.kvp.device), kvp),
+        daemon(patient, &VSS, !is_absent(&patient.config.vss.device), vss),
     ];
     findings.push(rules(patient));
     findings

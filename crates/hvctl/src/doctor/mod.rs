@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use hv_core::report::{KvpReport, VssReport};
 use hv_core::runtime::config::Config;
-use hv_core::runtime::error_chain;
+use hv_core::runtime::{error_chain, is_absent};
 use hv_core::sys::system_facts::FactsSource;
 use serde::Serialize;
 
@@ -80,7 +80,7 @@ impl Patient<'_> {
     }
 
     pub(crate) fn has(&self, absolute: &str) -> bool {
-        self.path(absolute).exists()
+        !is_absent(&self.path(absolute))
     }
 
     /// The processes that run a program of this name.

@@ -10,6 +10,7 @@ use hv_core::injection::rc_file::RcFile;
 use hv_core::injection::record::Record;
 use hv_core::report::{Backup, KvpReport, Requests, VssReport};
 use hv_core::runtime::config::Config;
+use hv_core::runtime::is_absent;
 use hv_core::sys::system_facts::FactsSource;
 use hv_core::vf::load::{load_vf, load_vf_facts};
 use serde::Serialize;
@@ -192,7 +193,7 @@ impl Daemon {
         Self {
             name,
             state,
-            device: device.exists(),
+            device: !is_absent(device),
             pid: None,
             version: None,
             started: None,
