@@ -658,6 +658,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_of_a_client_that_another_program_has_started_is_awaited() {
+        let bench = bench();
+        bench.write("facts/procs", "proc 77 dhclient\n");
+        bench.write("facts/sysctl", "1.14.7.77:str=dhclient: hn0\n");
+        bench.write("leases/other", "");
+        let lease = bench.path("leases/dhclient.leases.hn0");
+        // The starts of some shells take longer than a look, so that the lease is not there at the first.
+        let mut shell = std::process::Command::new("/bin/sh")
+            .args(["-c", r#"for n in 1 2 3 4 5 6 7 8; do /bin/sh -c :; done; printf 'lease {\n  fixed-address 10.9.0.50;\n}\n' >"$0""#])
+            .arg(&lease)
+            .spawn()
+            .unwrap();
+        port(&bench).perform(&NetworkStep::StartDhcp { interface: name("hn0"), wait: true }).unwrap();
+        assert!(lease.exists());
+        assert!(shell.wait().unwrap().success());
+    }
+
+    #[test]
     fn a_client_without_waiting_is_there_once_it_serves() {
         let bench = bench();
         client_appears(&bench, "");
