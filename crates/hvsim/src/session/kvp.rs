@@ -39,7 +39,8 @@ pub const FACTS: [(&str, &str); 3] = [
     (
         "sysctl",
         "kern.ostype=FreeBSD\nkern.osrelease=14.3-RELEASE-p2\nkern.osreldate:int=1403000\nkern.version=FreeBSD 14.3-RELEASE-p2 \
-         GENERIC\nkern.hostname=guest.example.org\nhw.machine=amd64\nhw.machine_arch=amd64\n",
+         GENERIC\nkern.boot_id:hex=3c0f9a51d27e4b868dfe02a7c41b5568\nkern.hostname=guest.example.org\nhw.machine=amd64\n\
+         hw.machine_arch=amd64\n",
     ),
     (
         "ifaddrs",
