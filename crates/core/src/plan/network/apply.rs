@@ -182,7 +182,7 @@ impl NetworkPort {
             let result = if routes.iter().any(|route| route.gateway.is_ipv4() == gateway.is_ipv4()) {
                 self.run(Tool::Route, change_default_route(interface, gateway))
             } else {
-                self.run_step(&step)
+                self.run_step(&step).and_then(|()| self.remove_other_routes(gateway, interface))
             };
             match result {
                 Err(ApplyError::Program(ProgramError::Failed { message, .. }))
@@ -191,6 +191,19 @@ impl NetworkPort {
                 other => return other,
             }
         }
+    }
+
+    /// Removes what a dhclient(8) of another interface has set between the look, which saw no default route of
+    /// the family, and the addition: with ROUTE_MPATH the kernel keeps both.
+    fn remove_other_routes(&self, gateway: IpAddr, interface: &InterfaceName) -> Result<(), ApplyError> {
+        let is_other = |route: &DefaultRoute| {
+            route.gateway.is_ipv4() == gateway.is_ipv4()
+                && (route.gateway, &route.interface) != (gateway, interface)
+        };
+        let others = self.snapshot()?.default_routes.into_iter().filter(is_other);
+        others.into_iter().try_for_each(|DefaultRoute { gateway, interface }| {
+            self.run_step(&NetworkStep::RemoveDefaultRoute { gateway, interface })
+        })
     }
 
     /// Disables IPv6. A link-local address that the kernel has assigned meanwhile is removed, too.
@@ -627,6 +640,26 @@ mod tests {
             other => panic!("{other:?}"),
         }
         port.perform(&NetworkStep::SolicitRouters { interface: name("hn0") }).unwrap();
+    }
+
+    #[test]
+    fn a_default_route_that_a_client_has_set_meanwhile_is_removed() {
+        let bench = bench();
+        bench.write("facts/routes", "");
+        let list = bench.path("facts/routes");
+        bench.program(
+            "route",
+            &format!(
+                "case \"$*\" in *add*) echo default 10.9.0.1 lagg0; esac >'{0}'; echo default 10.0.0.1 hn0 >>'{0}'",
+                list.display()
+            ),
+        );
+        let step =
+            NetworkStep::SetDefaultRoute { gateway: "10.0.0.1".parse().unwrap(), interface: name("hn0") };
+        port(&bench).perform(&step).unwrap();
+        let calls = bench.calls(2);
+        assert!(calls[0].contains(" add ") && calls[0].contains("10.0.0.1"), "{calls:?}");
+        assert!(calls[1].contains(" delete ") && calls[1].contains("10.9.0.1"), "{calls:?}");
     }
 
     #[test]
