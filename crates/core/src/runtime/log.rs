@@ -319,7 +319,8 @@ impl Write for Socket {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
         if let Some(connected) = &self.connected {
             match connected.send(message) {
-                // With another connection FreeBSD's kernel would take more, and throw away what it has of this one.
+                // A new connection would be taken at once. But FreeBSD's kernel throws away the unread lines of one
+                // that ends, where it still has some of an earlier one (unp_disconnect of sys/kern/uipc_usrreq.c).
                 Err(error) if !has_no_room(&error) => {}
                 result => return result,
             }
@@ -551,7 +552,8 @@ mod tests {
         assert_eq!(deliver(&mut state, &syslogd).len(), 1, "the loss is reported once");
     }
 
-    /// FreeBSD's kernel has a buffer for each connection, and empties it when the connection ends.
+    /// FreeBSD's kernel has a buffer for each connection, which does not always outlive it (unp_disconnect of
+    /// sys/kern/uipc_usrreq.c).
     #[test]
     fn a_full_syslogd_keeps_its_connection() {
         let dir = tempfile::tempdir().unwrap();

@@ -172,7 +172,7 @@ mod tests {
         assert!(FactsSource::System.process_arguments(u32::MAX).is_err());
     }
 
-    /// FreeBSD's kernel keeps the arguments until the process is collected.
+    /// FreeBSD's kernel keeps the arguments until the process is collected (proc_reap of sys/kern/kern_exit.c).
     #[test]
     fn a_process_that_has_ended_and_was_not_collected_has_no_arguments() {
         let mut command = Command::new("/bin/sh");

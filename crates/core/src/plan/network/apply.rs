@@ -193,15 +193,16 @@ impl NetworkPort {
         }
     }
 
-    /// Removes what a dhclient(8) of another interface has set between the look, which saw no default route of
-    /// the family, and the addition: with ROUTE_MPATH the kernel keeps both.
+    /// Removes the default routes of the family that are not this one. The look before the addition saw none. So
+    /// a dhclient(8) of another interface has set them since. With ROUTE_MPATH the kernel keeps all of them
+    /// (add_route_flags_mpath of sys/net/route/route_ctl.c).
     fn remove_other_routes(&self, gateway: IpAddr, interface: &InterfaceName) -> Result<(), ApplyError> {
         let is_other = |route: &DefaultRoute| {
             route.gateway.is_ipv4() == gateway.is_ipv4()
                 && (route.gateway, &route.interface) != (gateway, interface)
         };
-        let others = self.snapshot()?.default_routes.into_iter().filter(is_other);
-        others.into_iter().try_for_each(|DefaultRoute { gateway, interface }| {
+        let mut others = self.snapshot()?.default_routes.into_iter().filter(is_other);
+        others.try_for_each(|DefaultRoute { gateway, interface }| {
             self.run_step(&NetworkStep::RemoveDefaultRoute { gateway, interface })
         })
     }

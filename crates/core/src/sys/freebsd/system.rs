@@ -56,8 +56,8 @@ pub(in crate::sys) fn driver_name(index: u32) -> io::Result<Option<String>> {
 }
 
 /// kern.proc.args, as ps(1) shows it: a title set by setproctitle(3) replaces the arguments. ESRCH if there
-/// is no such process. Empty for a process that has ended but was not collected: its arguments, which the
-/// kernel keeps, would be taken for those of one that runs.
+/// is no such process. Empty for a process that has ended but was not collected. The kernel keeps the arguments
+/// of such a process (proc_reap of sys/kern/kern_exit.c), and they would be taken for those of one that runs.
 pub(in crate::sys) fn process_arguments(pid: u32) -> io::Result<Vec<u8>> {
     let pid = c_int::try_from(pid).map_err(|_| io::Error::from_raw_os_error(abi::ESRCH))?;
     let arguments = sysctl::read(&[abi::CTL_KERN, abi::KERN_PROC, abi::KERN_PROC_ARGS, pid], 1024)?;
